@@ -1,0 +1,189 @@
+"""Every error that fad_onnx raises on purpose: a FadError that is also a builtin.
+
+Each class builds its own message, so that a raise site reads as a sentence and every
+message carries what the user needs: the path, the number and the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from os import PathLike, fspath
+from typing import Any
+
+Path = str | PathLike[str]
+
+
+def shown(path: Path) -> str:
+    """The path as one printable line: control characters and stray bytes are escaped."""
+    text = fspath(path)
+    if text.isprintable():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode().encode("unicode_escape").decode()
+
+
+def _revive(cls: type[FadError], message: str, state: dict[str, Any]) -> FadError:
+    error = cls.__new__(cls, message)
+    error.args = (message,)
+    error.__dict__.update(state)
+    return error
+
+
+class FadError(Exception):
+    """Base of all errors of this package."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The constructors of the leaves take facts, not a message: without this an error
+        # raised in a worker process could not be unpickled in the parent.
+        return _revive, (type(self), str(self.args[0]) if self.args else "", self.__dict__)
+
+    def __str__(self) -> str:
+        # OSError's own __str__ would print errno pairs.
+        return str(self.args[0]) if self.args else ""
+
+
+class UnknownModelError(FadError, ValueError):
+    """No row of the model table has this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+        super().__init__(f"unknown model {name!r}: {hint}")
+
+
+class ManifestError(FadError, ValueError):
+    """The model table is not what the code expects."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"artifacts.json, {where}: {problem}")
+
+
+class OptionError(FadError, ValueError):
+    """An option or argument that does not exist, or has a value it cannot have."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(f"{option}: {problem}")
+
+
+class AudioError(FadError, OSError):
+    """A file that cannot be read as audio, or whose samples are unusable."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = fspath(path), reason
+        super().__init__(f"{shown(path)}: {reason}")
+
+
+class NoAudioError(FadError, FileNotFoundError):
+    """A set with no audio file in it, or none left after skipping."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = fspath(path), reason
+        super().__init__(f"{shown(path)}: {reason}")
+
+
+class TooShortError(FadError, ValueError):
+    """A clip shorter than the model's minimum; seconds had and needed."""
+
+    def __init__(self, path: Path, had_seconds: float, needed_seconds: float) -> None:
+        self.path = fspath(path)
+        self.had_seconds, self.needed_seconds = had_seconds, needed_seconds
+        self.reason = f"{had_seconds:.4g} s is shorter than the model's {needed_seconds:.4g} s"
+        super().__init__(
+            f"{shown(path)}: {self.reason}; leave such clips out with --short skip"
+            " or fill them with silence with --short pad"
+        )
+
+
+class TooLongError(FadError, ValueError):
+    """A clip whose arithmetic would need more memory than there is."""
+
+    def __init__(self, path: Path, seconds: float, needed_gb: float, available_gb: float) -> None:
+        self.path, self.seconds = fspath(path), seconds
+        self.reason = (
+            f"{seconds:.0f} s would need about {needed_gb:.1f} GB at once,"
+            f" {available_gb:.1f} GB are available"
+        )
+        super().__init__(
+            f"{shown(path)}: {self.reason}; cut the file into shorter clips,"
+            " or leave it out with --skip-errors"
+        )
+
+
+class TooFewRowsError(FadError, ValueError):
+    """Fewer embeddings than the statistic needs."""
+
+    def __init__(self, where: Path, rows: int, needed: int, what: str = "a covariance") -> None:
+        self.rows, self.needed = rows, needed
+        super().__init__(f"{shown(where)}: {rows} rows, {what} needs at least {needed}; add audio")
+
+
+class IncompatibleStatisticsError(FadError, ValueError):
+    """Two sets of statistics that do not come from the same model, option and protocol."""
+
+    def __init__(self, first: Path, second: Path, difference: str) -> None:
+        super().__init__(
+            f"{shown(first)} and {shown(second)} do not mix: {difference};"
+            " compute both with the same model, options and weights"
+        )
+
+
+class StatisticsError(FadError, ValueError):
+    """A statistics or embeddings file that cannot be read, or lacks what is asked of it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = fspath(path), reason
+        super().__init__(f"{shown(path)}: {reason}")
+
+
+class ChecksumError(FadError, OSError):
+    """A file whose hash is not the published one."""
+
+    def __init__(self, path: Path, expected: str, got: str, done: str) -> None:
+        super().__init__(f"{shown(path)}: sha256 expected {expected}, got {got}; {done}")
+
+
+class DownloadError(FadError, OSError):
+    """A file that could not be fetched."""
+
+    def __init__(self, url: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{url}: {reason}; {remedy}")
+
+
+class CheckpointError(FadError, ValueError):
+    """A checkpoint that is truncated, hostile, or not of the model's architecture."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = fspath(path), reason
+        super().__init__(f"{shown(path)}: {reason}")
+
+
+class CacheError(FadError, OSError):
+    """The cache cannot be read or written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{shown(path)}: {reason}; choose another place with FAD_ONNX_HOME or --cache-dir,"
+            " or run with --no-cache"
+        )
+
+
+class OutputError(FadError, OSError):
+    """A result file that cannot be written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{shown(path)}: cannot be written: {reason}")
+
+
+class MissingDependencyError(FadError, ImportError):
+    """An optional package that is needed now; with the pip lines."""
+
+    def __init__(self, what: str, *pip_lines: str) -> None:
+        super().__init__(f"{what}: {' or '.join(pip_lines)}")
+
+
+class ProviderError(FadError, RuntimeError):
+    """An execution provider that does not load, or fails while it runs."""
+
+    def __init__(self, provider: str, reason: str, remedy: str) -> None:
+        super().__init__(f"provider {provider}: {reason}; {remedy}")
