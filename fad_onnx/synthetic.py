@@ -1,0 +1,71 @@
+"""Weights and clips made from a seed, in place of files: for verify, for tests, for benchmarks.
+
+All numbers come from NumPy's RandomState, whose stream is frozen for good (NumPy's random
+policy, NEP 19), so a golden answer holds for every NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class TensorLike(Protocol):
+    """What is needed to know of a tensor to invent one."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def tensors(infos: Mapping[str, TensorLike], seed: int) -> dict[str, NDArray[Any]]:
+    """One random array a tensor, scaled so that signals neither die nor explode on the way.
+
+    Matrices and kernels are uniform with He's variance 2 / fan-in (arXiv:1502.01852); vectors
+    named weight or running_var lie near one, the rest near zero; what is named like a
+    filterbank is not negative; an index points into its table.
+    """
+    random = np.random.RandomState(seed)
+    return {name: _tensor(random, name, info, infos) for name, info in infos.items()}
+
+
+def _tensor(
+    random: np.random.RandomState, name: str, info: TensorLike, infos: Mapping[str, TensorLike]
+) -> NDArray[Any]:
+    shape, last = info.shape, name.rpartition(".")[2]
+    if info.dtype.kind in "iu":
+        table = infos.get(name.replace("_index", "_bias_table"))
+        top = table.shape[0] if table else 2
+        return random.randint(0, top, size=shape).astype(info.dtype)
+    uniform = random.random_sample(shape).astype(np.float32)
+    if last == "melW":
+        # About ten bins a band, as in a real filterbank, none of it negative.
+        values = np.where(uniform > 1 - 10 / shape[0], uniform, 0) * np.float32(0.1)
+    elif last in ("weight_g", "running_var") or (last == "weight" and len(shape) < 2):
+        values = np.float32(0.75) + uniform * np.float32(0.5)
+    elif len(shape) < 2 or last.startswith(("bias", "attn_mask")) or last.endswith("bias_table"):
+        values = (uniform - np.float32(0.5)) * np.float32(0.4)
+    else:
+        fan_in = math.prod(shape[1:])
+        values = (uniform - np.float32(0.5)) * np.float32(math.sqrt(24 / fan_in))
+    return values.astype(info.dtype)
+
+
+def clip(seed: int, frames: int, channels: int = 1) -> NDArray[np.float32]:
+    """A clip of float32 (channels, frames) in [-1, 1]: two wandering tones and noise that swells.
+
+    Unlike plain noise it changes over time and with the seed, so that embeddings vary.
+    """
+    random = np.random.RandomState(seed)
+    time = np.arange(frames) / max(frames, 1)
+    low, high, swells = random.uniform(0.002, 0.05), random.uniform(0.05, 0.4), random.randint(1, 9)
+    phase = np.arange(frames) * low + 3 * np.sin(2 * np.pi * swells * time)
+    tones = 0.3 * np.sin(2 * np.pi * phase) + 0.15 * np.sin(2 * np.pi * high * np.arange(frames))
+    noise = random.standard_normal((channels, frames)) * 0.1
+    level = 0.3 + 0.7 * np.abs(np.sin(np.pi * (swells + 0.5) * time))
+    return np.clip((tones + noise) * level, -1, 1).astype(np.float32)
