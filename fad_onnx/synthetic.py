@@ -68,4 +68,5 @@ def clip(seed: int, frames: int, channels: int = 1) -> NDArray[np.float32]:
     tones = 0.3 * np.sin(2 * np.pi * phase) + 0.15 * np.sin(2 * np.pi * high * np.arange(frames))
     noise = random.standard_normal((channels, frames)) * 0.1
     level = 0.3 + 0.7 * np.abs(np.sin(np.pi * (swells + 0.5) * time))
-    return np.clip((tones + noise) * level, -1, 1).astype(np.float32)
+    samples: NDArray[np.float32] = np.clip((tones + noise) * level, -1, 1).astype(np.float32)
+    return samples
