@@ -1,0 +1,191 @@
+"""From a path to samples at a model's rate: find, decode, conform (channels, then resample).
+
+Everything flows in blocks, so that memory does not grow with the length of a file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from .errors import AudioError, NoAudioError, OptionError
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
+RESAMPLER = "soxr HQ, floor(frames * target / source) samples"
+# Rates outside are broken headers; each step of resampling then costs without bound.
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
+BLOCK_SAMPLES = 1 << 19
+# How PCM is scaled to [-1, 1), as frechet_audio_distance/utils.py load_audio_task does.
+FULL_SCALE = {"float32": 1.0, "float64": 1.0, "int16": 2.0**15, "int32": 2.0**31}
+
+
+@dataclass(frozen=True)
+class AudioFile:
+    """A file of a set, and its name within the set."""
+
+    path: str
+    name: str
+
+
+def find(where: str | os.PathLike[str]) -> tuple[AudioFile, ...]:
+    """The audio files of a folder (recursive, sorted, nothing hidden) or the one file named.
+
+    Links to files are followed, links to folders are not, so that no loop can form. What
+    carries an audio suffix without being a regular file is listed: reading it says why not.
+
+    Raises NoAudioError for a missing path or a folder without audio.
+    """
+    top = os.fspath(where)
+    if not os.path.lexists(top):
+        raise NoAudioError(top, "no such file or folder")
+    if not os.path.isdir(top):
+        return (AudioFile(top, os.path.basename(top)),)
+    found, others = [], 0
+    for folder, folders, files in os.walk(top, onerror=_unlistable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
+                others += not name.startswith(".")
+                continue
+            path = os.path.join(folder, name)
+            found.append(AudioFile(path, Path(os.path.relpath(path, top)).as_posix()))
+    if not found:
+        kinds = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+        raise NoAudioError(top, f"no audio file in it ({kinds}; {others} other files)")
+    return tuple(sorted(found, key=lambda file: os.fsencode(file.name).split(b"/")))
+
+
+def _unlistable(error: OSError) -> None:
+    raise NoAudioError(error.filename or "?", error.strerror or str(error)) from error
+
+
+class Decoder:
+    """An open audio file: iterate for float32 blocks (frames, channels) in [-1, 1].
+
+    `sample_rate_hz` and `channels` are those of the file; `frames` counts what was decoded so
+    far, which is all of it once the iteration has ended. Raises AudioError for whatever
+    cannot be used: unreadable, empty, cut short, not finite, an absurd rate.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], sample_format: str = "float32") -> None:
+        if sample_format not in FULL_SCALE:
+            raise OptionError("dtype", f"{sample_format!r} is not one of {', '.join(FULL_SCALE)}")
+        self.path, self.sample_format, self.frames = os.fspath(path), sample_format, 0
+        try:
+            if not stat.S_ISREG(os.stat(self.path).st_mode):
+                raise AudioError(path, "not a regular file")
+            # libsndfile takes bytes, which any POSIX file name is; Windows needs text.
+            name = self.path if os.name == "nt" else os.fsencode(self.path)
+            self._file = soundfile.SoundFile(name)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(path, f"not readable as audio: {error.error_string}") from error
+        except (OSError, ValueError, TypeError) as error:
+            if isinstance(error, AudioError):
+                raise
+            reason = getattr(error, "strerror", None) or str(error)
+            raise AudioError(path, f"cannot be opened: {reason}") from error
+        self.sample_rate_hz, self.channels = self._file.samplerate, self._file.channels
+        if not LOWEST_RATE_HZ <= self.sample_rate_hz <= HIGHEST_RATE_HZ:
+            self._file.close()
+            raise AudioError(
+                path,
+                f"sample rate {self.sample_rate_hz} Hz, usable are"
+                f" {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz",
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        size = max(1, BLOCK_SAMPLES // self.channels)
+        while len(block := self._read(size)):
+            self.frames += len(block)
+            yield block
+        # libsndfile clamps the count of an uncompressed file to what is there; a compressed
+        # file that ends before its own count is damaged. MP3 headers only estimate.
+        if not self.frames:
+            raise AudioError(self.path, "no samples in it")
+        if self.frames < self._file.frames and self._file.format != "MP3":
+            raise AudioError(
+                self.path, f"cut short: {self.frames} of {self._file.frames} frames are there"
+            )
+
+    def _read(self, size: int) -> NDArray[np.float32]:
+        try:
+            block: NDArray[Any] = self._file.read(size, dtype=self.sample_format, always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(
+                self.path, f"damaged after {self.frames} frames: {error.error_string}"
+            ) from error
+        if self.sample_format != "float32":
+            block = (block / FULL_SCALE[self.sample_format]).astype(np.float32)
+        check_finite(self.path, block, self.frames)
+        return block
+
+
+def check_finite(path: str | os.PathLike[str], block: NDArray[Any], offset: int = 0) -> None:
+    """AudioError naming the first frame of (frames, channels) that is not a finite number."""
+    finite = np.isfinite(block)
+    if not finite.all():
+        frame = int(np.flatnonzero(~finite.all(axis=tuple(range(1, block.ndim))))[0])
+        raise AudioError(path, f"frame {offset + frame} is NaN or infinite")
+
+
+class Conform:
+    """Blocks (frames, channels) at a file's rate -> float32 (channels, frames) at a model's.
+
+    The mean over the channels comes before resampling, as frechet_audio_distance/utils.py
+    does. The stream gives the bits of one call on the whole clip.
+
+    channel_rule "mean": one channel, the mean of all. "stereo": two channels as they are, one
+    duplicated, more averaged and duplicated.
+    """
+
+    def __init__(
+        self, source_hz: int, target_hz: int, source_channels: int, channel_rule: str
+    ) -> None:
+        self._source_hz, self._target_hz = source_hz, target_hz
+        self._as_is = channel_rule == "stereo" and source_channels == 2
+        self._duplicate = channel_rule == "stereo" and not self._as_is
+        self._taken = self._given = 0
+        self._stream = None
+        if source_hz != target_hz:
+            width = 2 if self._as_is else 1
+            self._stream = soxr.ResampleStream(source_hz, target_hz, width, "float32", "HQ")
+
+    def push(self, block: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
+        """What is ready of the model's samples after this block."""
+        self._taken += len(block)
+        if not self._as_is:
+            block = block.mean(axis=1, keepdims=True) if block.shape[1] != 1 else block
+        if self._stream is not None:
+            block = self._stream.resample_chunk(np.ascontiguousarray(block), last=last)
+            block = block.reshape(-1, 2 if self._as_is else 1)
+        if last:
+            wanted = self._taken * self._target_hz // self._source_hz
+            block = block[: max(0, wanted - self._given)]
+        self._given += len(block)
+        samples = np.ascontiguousarray(block.T)
+        return np.repeat(samples, 2, axis=0) if self._duplicate else samples
+
+
+def with_last(blocks: Iterable[NDArray[np.float32]]) -> Iterator[tuple[NDArray[np.float32], bool]]:
+    """Each block with whether it is the last."""
+    iterator = iter(blocks)
+    previous = next(iterator, None)
+    while previous is not None:
+        following = next(iterator, None)
+        yield previous, following is None
+        previous = following

@@ -1,0 +1,185 @@
+"""ONNX Runtime sessions: providers, threads, limits. The only module that imports onnxruntime.
+
+"auto" is CUDA where it really loads, else the CPU. Every other provider runs only when it is
+named, because some compute in half precision; one that is named and does not load is an error.
+Untested on hardware: cuda, tensorrt, coreml, directml, rocm, migraphx, qnn.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import MissingDependencyError, OptionError, ProviderError
+
+Inputs = tuple[NDArray[np.float32], ...]
+
+
+@dataclass(frozen=True)
+class Provider:
+    """ONNX Runtime's name of a provider, how to get it, and whether it is a GPU or the like."""
+
+    name: str
+    remedy: str
+    accelerator: bool = True
+
+
+CPU_LINE = "pip install 'fad-onnx[cpu]'"
+GPU_LINE = "pip install 'fad-onnx[gpu]'"
+PROVIDERS = {
+    "cpu": Provider("CPUExecutionProvider", CPU_LINE, accelerator=False),
+    "cuda": Provider("CUDAExecutionProvider", GPU_LINE),
+    "tensorrt": Provider("TensorrtExecutionProvider", GPU_LINE + " and TensorRT"),
+    "coreml": Provider("CoreMLExecutionProvider", "pip install onnxruntime, on macOS"),
+    "directml": Provider("DmlExecutionProvider", "pip install onnxruntime-directml, on Windows"),
+    "openvino": Provider("OpenVINOExecutionProvider", "pip install onnxruntime-openvino"),
+    "rocm": Provider("ROCMExecutionProvider", "pip install onnxruntime-rocm"),
+    "migraphx": Provider("MIGraphXExecutionProvider", "pip install onnxruntime-migraphx"),
+    "qnn": Provider("QNNExecutionProvider", "pip install onnxruntime-qnn"),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How networks run; `threads` are those within one run of one network.
+
+    device and memory_limit_mb are for accelerators: the index of the card, and the most that
+    ONNX Runtime may take of it.
+    """
+
+    provider: str = "auto"
+    threads: int = 1
+    device: int = 0
+    memory_limit_mb: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.provider != "auto" and self.provider not in PROVIDERS:
+            raise OptionError("--provider", f"{self.provider!r} is not auto, {', '.join(PROVIDERS)}")
+        if self.threads < 1:
+            raise OptionError("--threads", f"{self.threads} is not a positive number")
+
+
+def runtime() -> Any:
+    """The onnxruntime module, or MissingDependencyError with both pip lines."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"ONNX Runtime is not usable ({error})", CPU_LINE, GPU_LINE
+        ) from error
+    return onnxruntime
+
+
+def _provider_options(settings: Settings, provider: Provider) -> dict[str, str]:
+    options: dict[str, str] = {}
+    if provider.name in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
+        options["device_id"] = str(settings.device)
+    if provider.name == "CUDAExecutionProvider":
+        # TF32 keeps 10 bits of the mantissa: scores would differ from the CPU's by 1e-3.
+        options["use_tf32"] = "0"
+        # Do not grow the arena by powers of two past what the batch needs.
+        options["arena_extend_strategy"] = "kSameAsRequested"
+        if settings.memory_limit_mb is not None:
+            options["gpu_mem_limit"] = str(settings.memory_limit_mb << 20)
+    return options
+
+
+def _open(graph: Path, settings: Settings, provider: Provider) -> Any:
+    """A session on this provider alone (ONNX Runtime keeps the CPU for what it cannot run)."""
+    ort = runtime()
+    if provider.name not in ort.get_available_providers():
+        raise ProviderError(
+            provider.name,
+            f"not in this build of ONNX Runtime {ort.__version__}"
+            f" ({', '.join(ort.get_available_providers())})",
+            provider.remedy,
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # a failure raises; its log line would say it twice
+    try:
+        session = ort.InferenceSession(
+            os.fspath(graph), options, [(provider.name, _provider_options(settings, provider))]
+        )
+    except _runtime_errors() as error:
+        raise ProviderError(provider.name, _first_line(error), provider.remedy) from error
+    if session.get_providers()[0] != provider.name:
+        raise ProviderError(provider.name, "it did not load (driver or library)", provider.remedy)
+    session.disable_fallback()
+    return session
+
+
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises; its exceptions share no base but Exception."""
+    state = runtime().capi.onnxruntime_pybind11_state
+    kinds = [value for value in vars(state).values()
+             if isinstance(value, type) and issubclass(value, Exception)]  # fmt: skip
+    return (*kinds, RuntimeError, ValueError)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+@dataclass
+class Network:
+    """A loaded graph: float32 inputs in, float32 rows out; safe to run from many threads.
+
+    Raises ProviderError when the provider does not load or fails in a run.
+    """
+
+    graph: Path
+    output: str
+    settings: Settings
+    provider: Provider = field(init=False)
+    _session: Any = field(init=False, repr=False, default=None)
+    _owner: int = field(init=False, repr=False, default=0)
+    _lock: Any = field(init=False, repr=False, default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._load()
+
+    def _load(self) -> None:
+        if self.settings.provider == "auto":
+            cuda = PROVIDERS["cuda"]
+            if cuda.name in runtime().get_available_providers():
+                try:
+                    self._adopt(cuda)
+                    return
+                except ProviderError as error:
+                    self.why_not_cuda = str(error)
+            self._adopt(PROVIDERS["cpu"])
+        else:
+            self._adopt(PROVIDERS[self.settings.provider])
+
+    def _adopt(self, provider: Provider) -> None:
+        self._session = _open(self.graph, self.settings, provider)
+        self.provider, self._owner = provider, os.getpid()
+        self._input_names = [value.name for value in self._session.get_inputs()]
+
+    def run(self, inputs: Inputs) -> NDArray[np.float32]:
+        """The output for one batch: (batch, dim) or (batch, frames, dim)."""
+        if self._owner != os.getpid():
+            # A forked child has the session's memory but not its threads.
+            with self._lock:
+                if self._owner != os.getpid():
+                    self._load()
+        try:
+            feed = dict(zip(self._input_names, inputs, strict=True))
+            rows: NDArray[np.float32] = self._session.run([self.output], feed)[0]
+        except _runtime_errors() as error:
+            raise ProviderError(
+                self.provider.name, f"a run failed: {_first_line(error)}", "try --provider cpu"
+            ) from error
+        return rows
+
+    def versions(self) -> dict[str, str]:
+        """What computes: the provider's name and ONNX Runtime's version."""
+        return {"provider": self.provider.name, "onnxruntime": runtime().__version__}

@@ -1,0 +1,110 @@
+"""Samples at the model's rate -> windows of equal shape, by the rules that the row names.
+
+cover "whole": the clip is one window. "windows": one at every hop; the tail that does not
+fill one is dropped, or padded with zeros and its rows trimmed. "crop": one window a clip, cut
+from a longer one (long: center or random) or filled from a shorter one (short: repeat).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import TooShortError
+from .manifest import Model, Windows
+
+SHORT_CHOICES = ("error", "skip", "pad")
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Window:
+    """One item of a batch: float32 (channels, samples), and how many samples are the clip's."""
+
+    samples: Samples
+    valid_samples: int
+
+
+class Cutter:
+    """The windows of one clip, as its samples arrive.
+
+    short: what to do with a clip below the row's minimum: "error" and "skip" raise
+    TooShortError (the caller skips), "pad" adds zeros up to the minimum.
+    """
+
+    def __init__(
+        self, model: Model, rules: Windows, short: str, seed: int = 0, path: str = "samples"
+    ) -> None:
+        self._model, self._rules, self._short = model, rules, short
+        self._seed, self._path = seed, path
+        self._held: list[Samples] = []
+        self._held_samples = self._seen = 0
+
+    def push(self, samples: Samples, last: bool = False) -> list[Window]:
+        """Windows that are complete now; with `last`, all that remain."""
+        self._held.append(samples)
+        self._held_samples += samples.shape[1]
+        self._seen += samples.shape[1]
+        if last:
+            self._check_minimum()
+        length, hop = self._rules.length_samples, self._rules.hop_samples
+        if self._rules.cover == "windows":
+            assert length and hop
+            if not last and self._held_samples < length:
+                return []
+            return self._cut(length, hop, last)
+        return [self._single(self._joined())] if last else []
+
+    def _check_minimum(self) -> None:
+        minimum, rate = self._model.minimum_samples, self._model.sample_rate_hz
+        missing = minimum - self._seen
+        if missing <= 0:
+            return
+        if self._short != "pad":
+            raise TooShortError(self._path, self._seen / rate, minimum / rate)
+        self._held.append(np.zeros((self._model.channels, missing), np.float32))
+        self._held_samples += missing
+        self._seen += missing
+
+    def _joined(self) -> Samples:
+        joined = self._held[0] if len(self._held) == 1 else np.concatenate(self._held, axis=1)
+        self._held = [joined]
+        return joined
+
+    def _cut(self, length: int, hop: int, last: bool) -> list[Window]:
+        samples = self._joined()
+        count = max(0, 1 + (samples.shape[1] - length) // hop)
+        windows = [Window(samples[:, i * hop : i * hop + length], length) for i in range(count)]
+        rest = samples[:, count * hop :]
+        if last and self._rules.tail == "pad" and rest.shape[1] > length - hop:
+            window = np.zeros((samples.shape[0], length), np.float32)
+            window[:, : rest.shape[1]] = rest
+            windows.append(Window(window, rest.shape[1]))
+        # A copy, so that the block it was cut from can be freed.
+        self._held, self._held_samples = [rest.copy()], rest.shape[1]
+        return windows
+
+    def _single(self, samples: Samples) -> Window:
+        length, have = self._rules.length_samples, samples.shape[1]
+        if self._rules.cover == "whole" or have == length:
+            return Window(samples, have)
+        assert length
+        if have > length:
+            start = (have - length) // 2
+            if self._rules.long == "random":
+                start = _draw(samples, self._seed, have - length + 1)
+            return Window(samples[:, start : start + length], length)
+        # laion_clap/training/data.py get_audio_features, data_filling "repeatpad".
+        window = np.zeros((samples.shape[0], length), np.float32)
+        copies = max(1, length // have)
+        window[:, : copies * have] = np.tile(samples, copies)
+        return Window(window, length)
+
+
+def _draw(samples: Samples, seed: int, choices: int) -> int:
+    """A start that depends on the seed and the clip alone, not on its place in a set."""
+    digest = hashlib.sha256(seed.to_bytes(16, "little") + samples.tobytes()).digest()
+    return int.from_bytes(digest[:8], "little") % choices
