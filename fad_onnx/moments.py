@@ -98,7 +98,7 @@ class Moments:
         The same parts in the same order give the same bits. Cheaper than repeated ``+``:
         factors are gathered and go into the dense scatter dim rows at a time.
         """
-        gather = _Gather(dim)
+        gather = Gather(dim)
         for part in parts:
             gather.add(part)
         return gather.result()
@@ -135,7 +135,7 @@ class Moments:
         return cls(count, mean, factor, scatter)
 
 
-class _Gather:
+class Gather:
     """The running sum behind `Moments.total`: mean, dense scatter, and rows not yet in it."""
 
     def __init__(self, dim: int | None) -> None:
@@ -229,7 +229,9 @@ def real_array(value: ArrayLike, ndim: int, what: str, where: Path) -> Array:
     array = np.asarray(value)
     if array.dtype.kind not in "fiu" or array.ndim != ndim:
         found = f"{array.dtype} of shape {array.shape}"
-        raise StatisticsError(where, f"{what} must be real numbers in {ndim} dimensions, is {found}")
+        raise StatisticsError(
+            where, f"{what} must be real numbers in {ndim} dimensions, is {found}"
+        )
     result = array.astype(np.float64)
     # False for NaN as well.
     if result.size and not float(np.abs(result).max()) <= LARGEST:
@@ -243,8 +245,7 @@ def _checked_rows(rows: ArrayLike, where: Path) -> NDArray[Any]:
         found = f"{array.dtype} of shape {array.shape}"
         raise StatisticsError(where, f"rows must be real numbers (n, dim), are {found}")
     bad = sum(
-        _unusable(array[start : start + BLOCK_ROWS])
-        for start in range(0, len(array), BLOCK_ROWS)
+        _unusable(array[start : start + BLOCK_ROWS]) for start in range(0, len(array), BLOCK_ROWS)
     )
     if bad:
         raise StatisticsError(
