@@ -42,7 +42,9 @@ def test_equals_the_definition_at_full_rank(dim: int) -> None:
     )
 
 
-@pytest.mark.parametrize("counts", [(2, 2), (3, 20), (12, 13), (13, 14), (14, 60), (60, 2), (60, 60)])
+@pytest.mark.parametrize(
+    "counts", [(2, 2), (3, 20), (12, 13), (13, 14), (14, 60), (60, 2), (60, 60)]
+)
 def test_equals_the_rows_at_any_rank(counts: tuple[int, int]) -> None:
     x, y = rows(counts[0], 12, 3), rows(counts[1], 12, 4)
     found = frechet_distance(Moments.of(x), Moments.of(y))
@@ -130,7 +132,7 @@ def test_cholesky_rows_multiply_back(rank: int) -> None:
 
 def test_negative_definite_is_refused() -> None:
     covariance = np.array([[1.0, 2.0], [2.0, 1.0]])
-    with pytest.raises(StatisticsError, match="negative eigenvalues"):
+    with pytest.raises(StatisticsError, match="negative eigenvalue"):
         Gaussian.of_statistics(np.zeros(2), covariance)
 
 
@@ -148,3 +150,31 @@ def test_immutable() -> None:
     gaussian = Gaussian.of(Moments.of(np.eye(3)))
     with pytest.raises(ValueError, match="read-only"):
         gaussian.factor[0, 0] = 1.0
+
+
+def test_dimensions_of_small_units_keep_their_digits_beside_large_ones() -> None:
+    units = np.logspace(-9, 3, 12)
+    covariance = Moments.of(rows(60, 12, 17) * units).covariance()
+    found = cholesky_rows(covariance)
+    assert len(found) == 12
+    spread = np.outer(*[np.sqrt(covariance.diagonal())] * 2)
+    np.testing.assert_allclose(found.T @ found / spread, covariance / spread, atol=1e-13)
+
+
+def test_an_indefinite_scatter_is_refused() -> None:
+    covariance = np.array([[1.0, 0.2, 0.9], [0.2, 1.0, -0.9], [0.9, -0.9, 1.0]])
+    with pytest.raises(StatisticsError, match="negative eigenvalue"):
+        Gaussian.of(Moments.of_statistics(np.zeros(3), covariance, 9))
+
+
+def test_float32_noise_in_foreign_statistics_counts_as_zero() -> None:
+    random = np.random.RandomState(16)
+    half = random.randn(4, 40)
+    clean = half.T @ half
+    noise = random.randn(40, 40) * 1e-7
+    noisy = clean + noise + noise.T
+    assert np.linalg.eigvalsh(noisy)[0] < 0
+    found = frechet_distance(
+        Gaussian.of_statistics(np.zeros(40), noisy), Gaussian.of_statistics(np.zeros(40), clean)
+    )
+    assert 0 <= found < 1e-4 * np.trace(clean)

@@ -151,7 +151,8 @@ def test_rows_that_are_not_finite_are_counted(bad: float, dtype: type) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [np.zeros(3), np.zeros((2, 0)), np.zeros((2, 2), complex), [["a"]], np.zeros((1, 2, 3))]
+    "wrong",
+    [np.zeros(3), np.zeros((2, 0)), np.zeros((2, 2), complex), [["a"]], np.zeros((1, 2, 3))],
 )
 def test_rows_of_another_shape_or_type(wrong: object) -> None:
     with pytest.raises(StatisticsError, match="rows must be"):
