@@ -44,8 +44,13 @@ class Gaussian:
         return int(self.mean.shape[0])
 
     @classmethod
-    def of(cls, moments: Moments, where: Path = "statistics") -> Gaussian:
-        """The Gaussian of these rows (ddof 1); TooFewRowsError below two rows."""
+    def of(cls, moments: Moments | Gaussian, where: Path = "statistics") -> Gaussian:
+        """The Gaussian of these rows (ddof 1); TooFewRowsError below two rows.
+
+        A Gaussian is returned as it is.
+        """
+        if isinstance(moments, Gaussian):
+            return moments
         if moments.count < 2:
             raise TooFewRowsError(where, moments.count, 2)
         if moments.factor is not None:
@@ -82,16 +87,11 @@ def frechet_distance(first: Moments | Gaussian, second: Moments | Gaussian) -> f
     is returned as 0. Raises TooFewRowsError below two rows and StatisticsError for unequal
     dimensions.
     """
-    a, b = as_gaussian(first), as_gaussian(second)
+    a, b = Gaussian.of(first, "first set"), Gaussian.of(second, "second set")
     if a.dim != b.dim:
         raise StatisticsError("distance", f"of sets of {a.dim} and {b.dim} dimensions")
     shift = float(np.square(a.mean - b.mean).sum())
     return max(0.0, shift + (a.trace + b.trace - 2.0 * nuclear_norm_of_product(a, b)))
-
-
-def as_gaussian(value: Moments | Gaussian) -> Gaussian:
-    """``value`` ready for `frechet_distance`."""
-    return value if isinstance(value, Gaussian) else Gaussian.of(value)
 
 
 def nuclear_norm_of_product(a: Gaussian, b: Gaussian) -> float:

@@ -136,9 +136,13 @@ class Moments:
 
 
 class Gather:
-    """The running sum behind `Moments.total`: mean, dense scatter, and rows not yet in it."""
+    """A running sum of Moments, for parts that come one by one.
 
-    def __init__(self, dim: int | None) -> None:
+    Holds the mean, the dense scatter, and up to ``dim`` rows (plus one part's) not yet in it.
+    ``dim`` may be None if there will be a part to tell it.
+    """
+
+    def __init__(self, dim: int | None = None) -> None:
         self.dim, self.count = dim, 0
         self.mean: Array | None = None
         self.scatter: Array | None = None
@@ -146,6 +150,7 @@ class Gather:
         self.pending = 0
 
     def add(self, part: Moments) -> None:
+        """Count these rows in; StatisticsError if they have another dimension."""
         if self.dim is None:
             self.dim = part.dim
         if part.dim != self.dim:
@@ -186,6 +191,7 @@ class Gather:
         self.rows, self.pending = [], 0
 
     def result(self) -> Moments:
+        """The sum so far; more may be added afterwards."""
         if self.dim is None:
             raise StatisticsError("moments", "the sum of none has no dimension")
         if self.mean is None:
@@ -193,8 +199,9 @@ class Gather:
         if self.scatter is None:
             factor = np.concatenate([np.zeros((0, self.dim)), *self.rows])
             return Moments(self.count, self.mean.copy(), factor)
-        self._flush()
-        return Moments(self.count, self.mean.copy(), scatter=self.scatter)
+        # The gathered rows stay where they are: to ask early does not change later bits.
+        rest = gram(np.concatenate(self.rows)) if self.rows else 0.0
+        return Moments(self.count, self.mean.copy(), scatter=self.scatter + rest)
 
 
 def gram(rows: Array) -> Array:

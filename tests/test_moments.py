@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fad_onnx.errors import StatisticsError, TooFewRowsError
-from fad_onnx.moments import BLOCK_ROWS, Moments
+from fad_onnx.moments import BLOCK_ROWS, Gather, Moments
 
 DIM = 6
 # Either side of every boundary: nothing, one row, factor full, dense, more than a block.
@@ -204,3 +204,21 @@ def test_statistics_that_are_none(
 def test_arrays_that_are_none(change: dict[str, np.ndarray]) -> None:
     with pytest.raises(StatisticsError):
         Moments.from_arrays({**Moments.of(rows(4)).to_arrays(), **change})
+
+
+def test_asking_early_does_not_change_later_bits() -> None:
+    x = rows(60)
+    asked, silent = Gather(), Gather()
+    for start in range(0, 60, 5):
+        part = Moments.of(x[start : start + 5])
+        silent.add(part)
+        asked.add(part)
+        assert_same(asked.result(), Moments.of(x[: start + 5]))
+    assert np.array_equal(asked.result().mean, silent.result().mean)
+    assert np.array_equal(asked.result().dense_scatter(), silent.result().dense_scatter())
+
+
+def test_the_sum_of_nothing() -> None:
+    assert Moments.total([], 3).count == 0
+    with pytest.raises(StatisticsError, match="no dimension"):
+        Moments.total([])
