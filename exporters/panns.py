@@ -1,0 +1,123 @@
+"""CNN14: 2048 numbers per clip (PANNs), or 512 as the audio encoder of LAION's CLAP.
+
+Q. Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern
+Recognition", IEEE/ACM TASLP 28, 2020, arXiv:1912.10211. Layers and tensor names are those of
+frechet_audio_distance 0.3.4 (models/pann.py: Cnn14 142, Cnn14_16k 2530, Cnn14_8k 2627, which
+differ in nothing but the spectrogram) and, for CLAP's PANN-14 configuration, of laion_clap
+(clap_module/pann_model.py: Cnn14 126; clap_module/model.py: CLAP.audio_projection).
+
+The run time hands over STFT powers (batch, frames, bins) in float32. The filterbank is a tensor
+of the checkpoint (`logmel_extractor.melW`), so mel bands, logarithm and network are in the
+graph. Each of five poolings halves the frames and drops an odd one, so a graph needs 32 frames
+and looks at 126 frames on either side of the 32 that a step of its last layer stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .skeleton import Graph
+
+BANDS = 64
+POWER_FLOOR = 1e-10  # amin of torchlibrosa's LogmelFilterBank: silence is -100 dB.
+WIDTHS = (1, 64, 128, 256, 512, 1024, 2048)
+EMBEDDING = WIDTHS[-1]
+MINIMUM_FRAMES = 32
+JOINT = 512  # The space that CLAP shares between sound and text.
+
+
+class LogMel(nn.Module):
+    """STFT powers (..., bins) to decibels in mel bands (..., 64), with the checkpoint's filters.
+
+    torchlibrosa/stft.py, LogmelFilterBank.power_to_db with ref 1 and no top_db.
+    """
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        self.melW = nn.Parameter(torch.rand(bins, BANDS))
+
+    def forward(self, power: Tensor) -> Tensor:
+        return 10.0 * torch.log10(torch.clamp(power @ self.melW, min=POWER_FLOOR))
+
+
+class ConvBlock(nn.Module):
+    """Twice convolution 3 x 3, batch norm and ReLU, then the mean of 2 x 2 unless it is the last.
+
+    Maps (batch, channels, frames, bands) in and out; an odd frame at the end is dropped.
+    """
+
+    def __init__(self, inner: int, outer: int, halve: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inner, outer, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(outer, outer, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outer)
+        self.bn2 = nn.BatchNorm2d(outer)
+        self.halve = halve
+
+    def forward(self, maps: Tensor) -> Tensor:
+        maps = torch.relu(self.bn1(self.conv1(maps)))
+        maps = torch.relu(self.bn2(self.conv2(maps)))
+        return functional.avg_pool2d(maps, 2) if self.halve else maps
+
+
+class Cnn14(nn.Module):
+    """STFT powers (batch, frames, bins) to rows (batch, 2048)."""
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        self.logmel_extractor = LogMel(bins)
+        self.bn0 = nn.BatchNorm2d(BANDS)
+        for number, (inner, outer) in enumerate(zip(WIDTHS, WIDTHS[1:], strict=False), start=1):
+            self.add_module(f"conv_block{number}", ConvBlock(inner, outer, outer < EMBEDDING))
+        self.fc1 = nn.Linear(EMBEDDING, EMBEDDING)
+
+    def steps(self, power: Tensor) -> Tensor:
+        """The last layer's maps averaged over mel: (batch, 2048, frames // 32)."""
+        maps = self.logmel_extractor(power).unsqueeze(1)
+        # bn0 has one scale and shift a band: it wants the bands where the channels are.
+        maps = self.bn0(maps.transpose(1, 3)).transpose(1, 3)
+        for number in range(1, len(WIDTHS)):
+            maps = self.get_submodule(f"conv_block{number}")(maps)
+        return maps.mean(dim=3)
+
+    def forward(self, power: Tensor) -> Tensor:
+        steps = self.steps(power)
+        return torch.relu(self.fc1(steps.amax(dim=2) + steps.mean(dim=2)))
+
+
+class ClapCnn14(nn.Module):
+    """STFT powers (batch, frames, 513) to rows (batch, 512) of length one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.audio_branch = Cnn14(bins=513)
+        self.audio_projection = nn.Sequential(
+            nn.Linear(EMBEDDING, JOINT), nn.ReLU(), nn.Linear(JOINT, JOINT)
+        )
+
+    def forward(self, power: Tensor) -> Tensor:
+        return functional.normalize(self.audio_projection(self.audio_branch(power)), dim=-1)
+
+
+def _graph(name: str, bins: int, module: Callable[[], nn.Module]) -> Graph:
+    return Graph(
+        name=name,
+        module=module,
+        example=lambda: (torch.rand(3, 101, bins),),
+        input_names=("power",),
+        output_names=("embedding",),
+        dynamic=({0: "batch", 1: torch.export.Dim("frames", min=MINIMUM_FRAMES)},),
+    )
+
+
+GRAPHS = (
+    _graph("cnn14_8k", 129, partial(Cnn14, 129)),
+    _graph("cnn14_16k", 257, partial(Cnn14, 257)),
+    _graph("cnn14_32k", 513, partial(Cnn14, 513)),
+    _graph("clap_cnn14", 513, ClapCnn14),
+)

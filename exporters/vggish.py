@@ -1,0 +1,123 @@
+"""VGGish: 128 numbers per patch of 0.96 s, as torchvggish computes them.
+
+S. Hershey et al., "CNN Architectures for Large-Scale Audio Classification", ICASSP 2017. The
+network, its tensor names and its constants are those of torchvggish 0.2 (torchvggish.py,
+mel_features.py, vggish_params.py), which ported tensorflow/models research/audioset/vggish.
+
+The run time cuts patches of 15600 samples at 16 kHz and hands over STFT magnitudes (batch, 96
+frames, 257 bins) in float32; mel bands, logarithm and network are in the graph.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .skeleton import Graph
+
+SAMPLE_RATE_HZ = 16_000
+FRAMES, BINS, BANDS = 96, 257, 64
+LOWEST_HZ, HIGHEST_HZ = 125.0, 7500.0
+LOG_OFFSET = 0.01  # Keeps silence finite.
+PCA_LIMIT = 2.0  # PCA coefficients are clipped to +-PCA_LIMIT, then spread over 0..255.
+
+
+def htk_mel(hertz: np.ndarray | float) -> np.ndarray:
+    """Hertz to mel by HTK's formula (mel_features.py:114)."""
+    return np.asarray(1127.0 * np.log(1.0 + np.asarray(hertz) / 700.0))
+
+
+def mel_matrix() -> np.ndarray:
+    """Triangular filters (257 bins, 64 bands), float64, linear in mel (mel_features.py:128).
+
+    The bin of 0 Hz has no weight in any band, as in HTK.
+    """
+    bins = htk_mel(np.linspace(0.0, SAMPLE_RATE_HZ / 2, BINS))[:, None]
+    edges = np.linspace(htk_mel(LOWEST_HZ), htk_mel(HIGHEST_HZ), BANDS + 2)
+    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)
+    weights = np.maximum(0.0, np.minimum(rising, falling))
+    weights[0] = 0.0
+    return np.asarray(weights)
+
+
+class LogMel(nn.Module):
+    """STFT magnitudes (batch, frames, 257) to log mel bands (batch, frames, 64)."""
+
+    mel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        mel = torch.from_numpy(mel_matrix()).float()
+        self.register_buffer("mel", mel, persistent=False)
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        return torch.log(magnitude @ self.mel + LOG_OFFSET)
+
+
+def convolutions() -> nn.Sequential:
+    """The convolutional part: one 3 x 3 convolution and ReLU per width, "M" halves both axes."""
+    layers: list[nn.Module] = []
+    channels = 1
+    for width in (64, "M", 128, "M", 256, 256, "M", 512, 512, "M"):
+        if isinstance(width, str):
+            layers.append(nn.MaxPool2d(2))
+        else:
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            channels = width
+    return nn.Sequential(*layers)
+
+
+class Vggish(nn.Module):
+    """STFT magnitudes (batch, 96, 257) to rows (batch, 128) before and after the last ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_mel = LogMel()
+        self.features = convolutions()
+        self.embeddings = nn.Sequential(
+            nn.Linear(512 * 4 * 6, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(),
+            nn.Linear(4096, 128),
+        )  # fmt: skip
+
+    def forward(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.features(self.log_mel(magnitude).unsqueeze(1))
+        # TensorFlow's layout: channels last, so that they vary fastest in the flattened vector.
+        embedding = self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))
+        return embedding, torch.relu(embedding)
+
+
+class VggishPca(Vggish):
+    """The same, each output projected, clipped and quantised to 0..255 (torchvggish.py:66).
+
+    The bytes are float32 numbers; ties round to even, as in torch and ONNX.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("pca_eigen_vectors", torch.randn(128, 128))
+        self.register_buffer("pca_means", torch.randn(128))
+
+    def quantise(self, rows: Tensor) -> Tensor:
+        projected = (rows - self.pca_means) @ self.pca_eigen_vectors.T
+        clipped = torch.clamp(projected, -PCA_LIMIT, PCA_LIMIT)
+        return torch.round((clipped + PCA_LIMIT) * (255.0 / (2 * PCA_LIMIT)))
+
+    def forward(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
+        embedding, activation = super().forward(magnitude)
+        return self.quantise(embedding), self.quantise(activation)
+
+
+def _graph(name: str, module: type[Vggish]) -> Graph:
+    return Graph(
+        name=name,
+        module=module,
+        example=lambda: (torch.rand(3, FRAMES, BINS),),
+        input_names=("magnitude",),
+        output_names=("embedding", "activation"),
+        dynamic=({0: "batch"},),
+    )
+
+
+GRAPHS = (_graph("vggish", Vggish), _graph("vggish_pca", VggishPca))
