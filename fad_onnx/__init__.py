@@ -1,0 +1,54 @@
+"""Frechet Audio Distance with ONNX Runtime: light, exact, no PyTorch at run time.
+
+    import fad_onnx
+    print(float(fad_onnx.score("reference/", "generated/")))
+
+Names are resolved on first use, so that importing this package imports nothing else.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import Score, compare, embed, load_model, score, stats
+    from .compat import FrechetAudioDistance
+    from .embedder import Embedder
+    from .errors import FadError
+    from .frechet import frechet_distance
+    from .moments import Moments
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Embedder",
+    "FadError",
+    "FrechetAudioDistance",
+    "Moments",
+    "Score",
+    "compare",
+    "embed",
+    "frechet_distance",
+    "load_model",
+    "score",
+    "stats",
+]
+
+_HOMES = {
+    "Embedder": "embedder",
+    "FadError": "errors",
+    "FrechetAudioDistance": "compat",
+    "Moments": "moments",
+    "frechet_distance": "frechet",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES.get(name, 'api')}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -94,6 +94,7 @@ class Decoder:
             reason = getattr(error, "strerror", None) or str(error)
             raise AudioError(path, f"cannot be opened: {reason}") from error
         self.sample_rate_hz, self.channels = self._file.samplerate, self._file.channels
+        self.frames_promised: int = self._file.frames
         if not LOWEST_RATE_HZ <= self.sample_rate_hz <= HIGHEST_RATE_HZ:
             self._file.close()
             raise AudioError(
@@ -117,9 +118,9 @@ class Decoder:
         # file that ends before its own count is damaged. MP3 headers only estimate.
         if not self.frames:
             raise AudioError(self.path, "no samples in it")
-        if self.frames < self._file.frames and self._file.format != "MP3":
+        if self.frames < self.frames_promised and self._file.format != "MP3":
             raise AudioError(
-                self.path, f"cut short: {self.frames} of {self._file.frames} frames are there"
+                self.path, f"cut short: {self.frames} of {self.frames_promised} frames are there"
             )
 
     def _read(self, size: int) -> NDArray[np.float32]:

@@ -261,22 +261,25 @@ def model(name: str | None = None) -> Model:
 def resolve(name: str, **arguments: Any) -> Model:
     """The row that the original's constructor arguments mean; None stands for "not given".
 
-    A name that is a row's own with no alias is that row; otherwise every given argument must
-    agree with an alias of exactly one row.
+    A name that no alias has is a row's own. Of several rows that fit what was given the first
+    in the table is meant: its order follows the original's defaults.
     """
     given = {key: value for key, value in arguments.items() if value is not None}
-    named = [(row, alias) for row in models().values() for alias in row.aliases
-             if alias.get("model_name") == name]  # fmt: skip
+    named = [
+        (row, alias)
+        for row in models().values()
+        for alias in row.aliases
+        if alias.get("model_name") == name
+    ]
     if not named:
         row = model(name)
         if given.get("sample_rate", row.sample_rate_hz) != row.sample_rate_hz:
             raise OptionError("sample_rate", f"{name} works at {row.sample_rate_hz} Hz")
         return row
-    fits = [row for row, alias in named
-            if all(alias.get(key, value) == value for key, value in given.items())]  # fmt: skip
-    if len(fits) == 1:
-        return fits[0]
+    for row, alias in named:
+        if all(alias.get(key, value) == value for key, value in given.items()):
+            return row
     choices = "; ".join(
         ", ".join(f"{k}={v!r}" for k, v in alias.items() if k != "model_name") for _, alias in named
     )
-    raise OptionError(f"model_name={name!r}, {given}", f"fits {len(fits)} rows; choose: {choices}")
+    raise OptionError(f"model_name={name!r}", f"no model fits {given}; there are: {choices}")

@@ -42,6 +42,7 @@ class Cutter:
         self._seed, self._path = seed, path
         self._held: list[Samples] = []
         self._held_samples = self._seen = 0
+        self.padded = False
 
     def push(self, samples: Samples, last: bool = False) -> list[Window]:
         """Windows that are complete now; with `last`, all that remain."""
@@ -65,6 +66,7 @@ class Cutter:
             return
         if self._short != "pad":
             raise TooShortError(self._path, self._seen / rate, minimum / rate)
+        self.padded = True
         self._held.append(np.zeros((self._model.channels, missing), np.float32))
         self._held_samples += missing
         self._seen += missing

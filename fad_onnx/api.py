@@ -1,0 +1,343 @@
+"""The straight line from paths to a score: find, embed, fold, compare."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import embfile, manifest, rowcache, sets, statsfile, weights
+from .audio import AudioFile
+from .checkpoints.npz import names as npz_names
+from .embedder import Embedder
+from .errors import IncompatibleStatisticsError, OptionError, StatisticsError
+from .execution import FileSummary, Job
+from .frechet import Gaussian, frechet_distance
+from .loader import Policy
+from .moments import Moments
+from .session import Settings
+from .sets import AudioSet
+
+PathLike = str | os.PathLike[str]
+ModelName = str | Sequence[str] | None
+
+
+class RunOptions(TypedDict, total=False):
+    """Keyword arguments that score, stats and embed share; all are optional.
+
+    options: of the model, as in {"use_pca": True}. weights: a checkpoint in place of the
+    official one, a path or {name: path}; folders: where official files may lie.
+    provider, threads, device, memory_limit_mb: see fad_onnx.session.Settings.
+    workers: threads that decode, resample and run networks side by side; default all cores.
+    short: "error", "skip" or "pad"; skip_errors: go on after an unusable file and list it.
+    sample_format: how PCM is read, "float32" or as the original's dtype.
+    cache: False keeps no embeddings; cache_dir: where to keep them. offline: no network.
+    executor: any concurrent.futures.Executor, in place of the workers.
+    progress: called with (set, files done just now, files in all).
+    key: which statistics of a foreign file with several.
+    """
+
+    options: Mapping[str, Any]
+    weights: PathLike | Mapping[str, PathLike]
+    folders: Sequence[PathLike]
+    provider: str
+    threads: int
+    device: int
+    memory_limit_mb: int | None
+    workers: int | None
+    short: str
+    skip_errors: bool
+    sample_format: str
+    cache: bool
+    cache_dir: PathLike | None
+    offline: bool
+    executor: Executor | None
+    progress: Callable[[str, int, int], None] | None
+    download_progress: weights.Progress | None
+    key: str | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """A Frechet audio distance with everything that it depends on; `float(score)` is the number."""
+
+    value: float
+    model: str
+    reference: AudioSet
+    evaluation: AudioSet
+    warnings: tuple[str, ...] = ()
+
+    def __float__(self) -> float:
+        return self.value
+
+    @property
+    def path(self) -> str:
+        """The evaluation set, as it was named."""
+        return self.evaluation.path
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """How the evaluation set's rows were made."""
+        return dict(self.evaluation.metadata.get("protocol") or {})
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """(path, reason) of every file of either set that gave no rows."""
+        return self.reference.skipped + self.evaluation.skipped
+
+
+class Run:
+    """Models and settings, loaded when first needed and used for every set."""
+
+    def __init__(self, model: ModelName, kwargs: RunOptions, keep_rows: bool = False) -> None:
+        self._names: list[str | None] = [model] if isinstance(model, str | None) else list(model)
+        self._kwargs, self._keep_rows = kwargs, keep_rows
+        self.policy = Policy(
+            kwargs.get("short", "error"),
+            kwargs.get("skip_errors", False),
+            kwargs.get("sample_format", "float32"),
+        )
+        self.options = {k: str(v).lower() for k, v in kwargs.get("options", {}).items()}
+
+    def assume(self, metadata: Mapping[str, Any]) -> None:
+        """Where the user named no model, the one that a statistics file was made with."""
+        if self._names == [None] and metadata.get("model") in manifest.models():
+            self._names = [metadata["model"]]
+            self.options = {**metadata.get("options", {}), **self.options}
+
+    @cached_property
+    def requests(self) -> tuple[weights.Request, ...]:
+        """What is asked of each model."""
+        kwargs, given = self._kwargs, self._kwargs.get("weights", {})
+        if not isinstance(given, Mapping):
+            given = {"main": given}
+        settings = Settings(
+            kwargs.get("provider", "auto"),
+            kwargs.get("threads", 1),
+            kwargs.get("device", 0),
+            kwargs.get("memory_limit_mb"),
+        )
+        return tuple(
+            weights.Request(
+                manifest.model(name).name,
+                tuple(sorted(self.options.items())),
+                tuple(sorted((key, os.fspath(path)) for key, path in given.items())),
+                tuple(os.fspath(folder) for folder in kwargs.get("folders", ())),
+                settings,
+                self.policy.sample_format,
+                kwargs.get("offline", False),
+            )
+            for name in self._names
+        )
+
+    @cached_property
+    def embedders(self) -> list[Embedder]:
+        """The loaded models."""
+        progress = self._kwargs.get("download_progress")
+        return [weights.load(request, progress) for request in self.requests]
+
+    @cached_property
+    def job(self) -> Job:
+        """What workers must know."""
+        cached = self._kwargs.get("cache", True)
+        folder = self._kwargs.get("cache_dir")
+        return Job(
+            self.requests,
+            tuple(embedder.fingerprint for embedder in self.embedders),
+            self.policy,
+            self._kwargs.get("workers") or os.cpu_count() or 1,
+            (Path(folder) if folder else rowcache.default_directory()) if cached else None,
+            self._keep_rows,
+        )
+
+    def progress(self, name: str, total: int) -> Callable[[int], None] | None:
+        """The caller's progress function for one set."""
+        tell = self._kwargs.get("progress")
+        return (lambda done: tell(name, done, total)) if tell else None
+
+    def embed(
+        self, name: str, files: Sequence[AudioFile], keep: Callable[[FileSummary], object] | None = None
+    ) -> list[AudioSet]:
+        """The set of these files for each model; `keep` is handed every file, with its rows."""
+        executor, progress = self._kwargs.get("executor"), self.progress(name, len(files))
+        return sets.embed_set(name, files, self.job, self.embedders, executor, progress, keep)
+
+    def side(self, path: PathLike) -> list[AudioSet]:
+        """One side of a comparison, for each model."""
+        return self.embed(os.fspath(path), sets.list_files([path]))
+
+
+def is_archive(path: PathLike) -> bool:
+    """Whether a path means statistics or embeddings rather than audio."""
+    return os.fspath(path).endswith(".npz") and not os.path.isdir(path)
+
+
+def read_set(path: PathLike, key: str | None = None) -> AudioSet:
+    """A set from a file that `stats` or `embed` wrote, or from foreign statistics.
+
+    Raises StatisticsError.
+    """
+    if embfile.METADATA in npz_names(path):
+        rows, metadata = embfile.read(path)
+        moments = Moments.of(np.concatenate(list(rows.values())), path)
+        return AudioSet(os.fspath(path), moments, metadata, rows_by_file=tuple(rows.values()))
+    stored = statsfile.load(path, key)
+    warnings = ()
+    if stored.foreign:
+        warnings = (f"{os.fspath(path)}: foreign statistics, nothing says how they were made",)
+    return AudioSet(os.fspath(path), stored.moments, stored.metadata, warnings=warnings)
+
+
+def score(
+    reference: PathLike, evaluation: PathLike, model: str | None = None,
+    **run: Unpack[RunOptions],
+) -> Score:  # fmt: skip
+    """The Frechet audio distance of an evaluation set to a reference set.
+
+    reference, evaluation: a folder, an audio file, or a file written by `stats` or `embed`.
+    model: a name of `fad-onnx models`; by default what a statistics file was made with, else
+    the default row. Keyword arguments: see RunOptions. Raises FadError.
+
+    Kilgour et al. 2019, "Frechet Audio Distance: A Reference-Free Metric for Evaluating Music
+    Enhancement Algorithms", arXiv:1812.08466.
+    """
+    return compare(reference, [evaluation], model, **run)[0]
+
+
+def compare(
+    reference: PathLike, evaluations: Sequence[PathLike], model: ModelName = None,
+    **run: Unpack[RunOptions],
+) -> list[Score]:  # fmt: skip
+    """Scores of every evaluation set to one reference, for each model; model by model.
+
+    The reference is embedded and factored once.
+    """
+    runner = Run(model, run)
+    archives = {path: read_set(path, run.get("key"))
+                for path in [reference, *evaluations] if is_archive(path)}  # fmt: skip
+    for archive in archives.values():
+        runner.assume(archive.metadata)
+    references = [archives[reference]] if reference in archives else runner.side(reference)
+    gaussians = [Gaussian.of(one.moments, one.path) for one in references]
+    found = []
+    for path in evaluations:
+        found_sets = [archives[path]] if path in archives else runner.side(path)
+        if len(found_sets) != len(references):
+            raise OptionError("--model", "several models need audio on both sides")
+        found.append(
+            [_score(*pair) for pair in zip(references, gaussians, found_sets, strict=True)]
+        )
+    return list(chain.from_iterable(zip(*found, strict=True)))
+
+
+def _score(reference: AudioSet, gaussian: Gaussian, evaluation: AudioSet) -> Score:
+    check_comparable(reference, evaluation)
+    value = frechet_distance(gaussian, Gaussian.of(evaluation.moments, evaluation.path))
+    name = evaluation.metadata.get("model") or reference.metadata.get("model") or "unknown"
+    warnings = tuple(dict.fromkeys(reference.warnings + evaluation.warnings))
+    return Score(value, name, reference, evaluation, warnings)
+
+
+def check_comparable(first: AudioSet, second: AudioSet) -> None:
+    """IncompatibleStatisticsError unless both sets were made by the same model and protocol."""
+    a, b = first.metadata, second.metadata
+    if first.moments.dim != second.moments.dim:
+        raise IncompatibleStatisticsError(
+            first.path, second.path, f"{first.moments.dim} and {second.moments.dim} dimensions"
+        )
+    if a.get("fingerprint") and b.get("fingerprint") and a["fingerprint"] != b["fingerprint"]:
+        differing = [f"{key} {a.get('protocol', {}).get(key)} and {b.get('protocol', {}).get(key)}"
+                     for key in a.get("protocol", {}) if key not in RECORDED
+                     and a["protocol"][key] != b.get("protocol", {}).get(key)]  # fmt: skip
+        raise IncompatibleStatisticsError(
+            first.path, second.path, "; ".join(differing) or "their weights differ"
+        )
+
+
+# Parts of a protocol that are recorded but do not define a row.
+RECORDED = frozenset({"short_clips", "provider", "onnxruntime", "fad_onnx", "graph_sha256"})
+
+
+def stats(
+    audio: PathLike | Sequence[PathLike], output: PathLike | None = None,
+    model: str | None = None, *, shard: str | None = None, **run: Unpack[RunOptions],
+) -> AudioSet:  # fmt: skip
+    """The statistics of a set of audio, written to `output` if it is given.
+
+    shard: "I/N" takes part I of N of the sorted files. Raises FadError.
+    """
+    name, files = _listed(audio)
+    if shard is not None:
+        files = sets.shard(files, shard)
+    (result,) = Run(model, run).embed(name, files)
+    if output is not None:
+        statsfile.save(output, result.moments, result.metadata)
+    return result
+
+
+def embed(
+    audio: PathLike | Sequence[PathLike], model: str | None = None, **run: Unpack[RunOptions]
+) -> dict[str, NDArray[np.float32]]:
+    """Rows float32 (n, dim) of every file, by its path relative to its folder. Raises FadError."""
+    found: dict[str, NDArray[np.float32]] = {}
+    _embed(audio, model, run, found.__setitem__)
+    return found
+
+
+def embed_to(
+    audio: PathLike | Sequence[PathLike], output: PathLike, model: str | None = None,
+    **run: Unpack[RunOptions],
+) -> AudioSet:  # fmt: skip
+    """As `embed`, into a file that is written as the rows come; see fad_onnx.embfile."""
+    made: list[AudioSet] = []
+
+    def fill(writer: embfile.Writer) -> None:
+        made.append(_embed(audio, model, run, writer.add))
+        writer.metadata(made[0].metadata)
+
+    embfile.write(output, fill)
+    return made[0]
+
+
+def _embed(
+    audio: PathLike | Sequence[PathLike], model: str | None, run: RunOptions,
+    keep: Callable[[str, NDArray[np.float32]], object],
+) -> AudioSet:  # fmt: skip
+    name, files = _listed(audio)
+    (made,) = Run(model, run, keep_rows=True).embed(
+        name, files, lambda done: done.rows and keep(done.file.name, done.rows[0])
+    )
+    return made
+
+
+def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
+    """Statistics files of parts, in order, into those of the whole. Raises FadError."""
+    read = [read_set(part) for part in parts]
+    for part in read:
+        check_comparable(read[0], part)
+        if not isinstance(part.moments, Moments):
+            raise StatisticsError(part.path, "foreign statistics do not say their count: not mergeable")
+    metadata = dict(read[0].metadata)
+    for key in ("files", "rows", "seconds"):
+        metadata[key] = sum(part.metadata.get(key) or 0 for part in read)
+    moments = Moments.total(part.moments for part in read)
+    statsfile.save(output, moments, metadata)
+    return AudioSet(os.fspath(output), moments, metadata)
+
+
+def _listed(audio: PathLike | Sequence[PathLike]) -> tuple[str, tuple[AudioFile, ...]]:
+    paths = [audio] if isinstance(audio, str | os.PathLike) else list(audio)
+    return ", ".join(os.fspath(path) for path in paths), sets.list_files(paths)
+
+
+def load_model(name: str | None = None, **run: Unpack[RunOptions]) -> Embedder:
+    """A model ready to embed samples: `load_model().embed(samples, sample_rate)`."""
+    return Run(name, run).embedders[0]

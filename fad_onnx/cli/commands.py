@@ -1,0 +1,164 @@
+"""One function a command: its options to the library, what comes back to stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .. import api, manifest, rowcache, statsfile, weights
+from ..api import RunOptions
+from ..errors import OptionError
+from . import show
+
+
+def score(options: Namespace) -> None:
+    """score: one number, a table, or JSON."""
+    if options.dry_run:
+        return _dry_run(options, [options.reference, *options.evaluations])
+    with _run_options(options) as run:
+        run["key"] = options.key
+        scores = api.compare(options.reference, options.evaluations, options.model or None, **run)
+    if options.csv:
+        show.append_csv(options.csv, scores)
+    if options.json:
+        print(json.dumps(show.as_object(scores), indent=2))
+        return None
+    show.notes(scores)
+    print(show.number_or_table(scores))
+    return None
+
+
+def stats(options: Namespace) -> None:
+    """stats: one line that says what was written."""
+    if options.dry_run:
+        return _dry_run(options, options.audio)
+    with _run_options(options) as run:
+        made = api.stats(options.audio, options.output, options.model, shard=options.shard, **run)
+    show.set_notes(made)
+    print(f"{options.output}: {show.counted(made.metadata)}, {made.metadata['model']}")
+    return None
+
+
+def embed(options: Namespace) -> None:
+    """embed: one line that says what was written."""
+    if options.dry_run:
+        return _dry_run(options, options.audio)
+    with _run_options(options) as run:
+        made = api.embed_to(options.audio, options.output, options.model, **run)
+    show.set_notes(made)
+    print(f"{options.output}: {show.counted(made.metadata)}, {made.metadata['model']}")
+    return None
+
+
+def merge(options: Namespace) -> None:
+    """merge: one line that says what was written."""
+    made = api.merge(options.parts, options.output)
+    print(f"{options.output}: {show.counted(made.metadata)}, {made.metadata.get('model')}")
+
+
+def models(options: Namespace) -> None:
+    """models: the table."""
+    rows = list(manifest.models().values())
+    print(show.models_json(rows) if options.json else show.models_table(rows))
+
+
+def pull(options: Namespace) -> None:
+    """pull: fetch, verify, convert; say what is kept."""
+    sources = named_paths(options.source)
+    if len(options.models) > 1 and sources:
+        raise OptionError("--from", "goes with one model")
+    for name in options.models:
+        model = manifest.model(name)
+        with show.download_progress(options.quiet) as progress:
+            for line in weights.pull(
+                model, dict(options.option), sources,
+                offline=options.offline, keep=options.keep, progress=progress,
+            ):  # fmt: skip
+                print(line)
+
+
+def cache(options: Namespace) -> None:
+    """cache: what it holds, after clearing or pruning it if that was asked."""
+    folder = Path(options.cache_dir) if options.cache_dir else rowcache.default_directory()
+    rows = rowcache.RowCache(folder)
+    if options.action == "clear":
+        rows.clear()
+    if options.action == "prune":
+        rows.prune(None if options.max_gb is None else int(options.max_gb * 1e9))
+    info = {"path": str(folder), **rows.info()}
+    print(json.dumps(info) if options.json else "\n".join(f"{k}: {v}" for k, v in info.items()))
+
+
+def demo(options: Namespace) -> None:
+    """demo: two synthetic sets, the nearer of which must score lower."""
+    from .. import demo as sets
+
+    with tempfile.TemporaryDirectory() as folder:
+        reference, near, far, model = sets.write(Path(folder))
+        scores = api.compare(reference, [near, far], model, cache=False, workers=2)
+    print(f"{model}: {manifest.model(model).note}")
+    print(show.number_or_table(scores))
+
+
+def _dry_run(options: Namespace, paths: list[str]) -> None:
+    from .. import plan
+
+    with _run_options(options) as run:
+        names = options.model if isinstance(options.model, list) else [options.model]
+        for name in names or [None]:
+            print(json.dumps(plan.estimate(paths, name, **run), indent=2))
+
+
+def named_paths(given: list[str]) -> dict[str, str]:
+    """["a.pth", "pca=b.pth"] -> {"main": "a.pth", "pca": "b.pth"}.
+
+    A file whose own name holds "=" is taken as a file when what stands before it is no name.
+    """
+    named = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals or not name.isidentifier() or Path(text).exists():
+            name, path = "main", text
+        if name in named:
+            raise OptionError("--weights", f"{name!r} is given twice")
+        named[name] = path
+    return named
+
+
+@contextmanager
+def _run_options(options: Namespace) -> Iterator[RunOptions]:
+    """What all commands that embed have in common, with progress bars on stderr."""
+    with show.Bars(options.quiet) as bars, show.download_progress(options.quiet) as downloads:
+        run: RunOptions = {
+            "options": dict(options.option),
+            "weights": named_paths(options.weights),
+            "provider": options.provider,
+            "threads": options.threads,
+            "device": options.device,
+            "memory_limit_mb": options.gpu_memory_mb,
+            "workers": options.workers,
+            "short": options.short,
+            "skip_errors": options.skip_errors,
+            "cache": not options.no_cache,
+            "cache_dir": options.cache_dir,
+            "offline": options.offline,
+            "progress": bars.update,
+            "download_progress": downloads,
+        }
+        yield run
+
+
+def warn(text: str) -> None:
+    """A line on stderr."""
+    print(f"fad-onnx: {text}", file=sys.stderr)
+
+
+def object_of(value: Any) -> str:
+    """JSON for a machine."""
+    return json.dumps(value, indent=2)

@@ -1,0 +1,169 @@
+"""What the command line accepts. Imports nothing heavy, so that --help is instant."""
+
+from __future__ import annotations
+
+import argparse
+
+from .. import __version__
+
+PROG = "fad-onnx"
+SETS = "a folder (searched recursively), an audio file, or an .npz of `stats` or `embed`"
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser with all commands."""
+    parser = argparse.ArgumentParser(
+        prog=PROG, description="Frechet Audio Distance with ONNX Runtime.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_score, _stats, _embed, _merge, _models, _pull, _cache, _demo):
+        add(commands)
+    return parser
+
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+
+
+def _score(commands: Commands) -> None:
+    parser = _command(commands, "score", "Frechet audio distance of sets to a reference set.")
+    parser.add_argument("reference", metavar="REFERENCE", help=SETS)
+    parser.add_argument("evaluations", metavar="EVAL", nargs="+", help="likewise")
+    _run(parser, several=True)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--csv", metavar="FILE", help="append a line per result")
+    parser.add_argument("--key", help="which statistics of a foreign .npz that holds several")
+
+
+def _stats(commands: Commands) -> None:
+    parser = _command(commands, "stats", "Statistics of a set, for later scores.")
+    parser.add_argument("audio", metavar="AUDIO", nargs="+", help="a folder or an audio file")
+    parser.add_argument("-o", "--output", metavar="STATS.npz", required=True)
+    parser.add_argument(
+        "--shard", metavar="I/N", type=_shard, help="only part I of N of the files (merge later)"
+    )
+    _run(parser)
+
+
+def _embed(commands: Commands) -> None:
+    parser = _command(commands, "embed", "Embeddings of every file.")
+    parser.add_argument("audio", metavar="AUDIO", nargs="+", help="a folder or an audio file")
+    parser.add_argument("-o", "--output", metavar="EMB.npz", required=True)
+    _run(parser)
+
+
+def _merge(commands: Commands) -> None:
+    parser = _command(commands, "merge", "Statistics of parts into those of the whole.")
+    parser.add_argument("parts", metavar="PART", nargs="+", help="files written by stats")
+    parser.add_argument("-o", "--output", metavar="ALL.npz", required=True)
+
+
+def _models(commands: Commands) -> None:
+    parser = _command(commands, "models", "The models, and whether their weights are here.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _pull(commands: Commands) -> None:
+    parser = _command(commands, "pull", "Fetch and convert weights ahead of use.")
+    parser.add_argument("models", metavar="MODEL", nargs="+")
+    parser.add_argument(
+        "--from", dest="source", metavar="[NAME=]FILE", action="append", default=[],
+        help="official checkpoint at hand, in place of the download",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the download after it was converted"
+    )
+    _option(parser)
+    parser.add_argument("--offline", action="store_true", help="never touch the network")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
+
+def _cache(commands: Commands) -> None:
+    parser = _command(commands, "cache", "The cache of embeddings.")
+    parser.add_argument("action", choices=("info", "clear", "prune"))
+    parser.add_argument("--cache-dir", metavar="DIR")
+    parser.add_argument(
+        "--max-gb", type=float, metavar="N", help="prune down to this size (default: the limit)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _demo(commands: Commands) -> None:
+    _command(
+        commands, "demo",
+        "Score synthetic sets offline with the weightless model, to see that all works.",
+    )  # fmt: skip
+
+
+def _option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--option", metavar="KEY=VALUE", type=_pair, action="append", default=[],
+        help="an option of the model; see `fad-onnx models`",
+    )  # fmt: skip
+
+
+def _run(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Options of everything that embeds audio."""
+    action, default = ("append", []) if several else ("store", None)
+    parser.add_argument(
+        "-m", "--model", metavar="MODEL", action=action, default=default,
+        help="a name of `fad-onnx models`" + ("; may be given several times" if several else ""),
+    )  # fmt: skip
+    _option(parser)
+    parser.add_argument(
+        "--weights", metavar="[NAME=]FILE", action="append", default=[],
+        help="a checkpoint of the same architecture, in place of the official one",
+    )  # fmt: skip
+    parser.add_argument(
+        "--provider", default="auto",
+        help="auto (CUDA where it loads, else CPU), cpu, cuda, tensorrt, coreml, directml, ...",
+    )  # fmt: skip
+    parser.add_argument("--device", type=int, default=0, metavar="N", help="index of the GPU")
+    parser.add_argument(
+        "--gpu-memory-mb", type=int, metavar="N", help="most that CUDA may take of the card"
+    )
+    parser.add_argument(
+        "--skip-errors", action="store_true", help="go on after an unusable file and list it"
+    )
+    parser.add_argument(
+        "--short", choices=("error", "skip", "pad"), default="error",
+        help="a clip too short for the model: stop, leave it out, or pad it with silence",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=_positive, metavar="N", help="work on N things at once (default: cores)"
+    )
+    parser.add_argument(
+        "--threads", type=_positive, default=1, metavar="N",
+        help="threads within one run of a network (default: 1)",
+    )  # fmt: skip
+    parser.add_argument("--no-cache", action="store_true", help="neither use nor keep embeddings")
+    parser.add_argument("--cache-dir", metavar="DIR", help="where to keep embeddings")
+    parser.add_argument("--offline", action="store_true", help="never touch the network")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only count files, seconds, rows, memory and time"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def _shard(text: str) -> str:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N")
+    return text

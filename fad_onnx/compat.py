@@ -1,0 +1,143 @@
+"""The class of frechet-audio-distance, for scripts written for it: a thin shell over the API.
+
+Same constructor, methods and defaults. Where the original prints and returns -1, or drops
+files in silence, this raises.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import manifest, weights
+from .api import PathLike, RunOptions, embed
+from .embedder import Embedder, as_frames
+from .errors import OptionError, StatisticsError, TooFewRowsError
+from .frechet import Gaussian, frechet_distance
+from .moments import Moments
+from .store import publish_file
+
+
+class FrechetAudioDistance:
+    """Frechet audio distance with the interface of frechet_audio_distance.FrechetAudioDistance.
+
+    ckpt_dir: a folder searched for official checkpoint files; without it, the cache is used.
+    model_name, submodel_name, sample_rate, channels, enable_fusion choose a row of the model
+    table; model_name may also be a row's own name. use_pca, use_activation: VGGish's options.
+    audio_load_worker: threads. verbose: accepted; progress goes to logging instead.
+    run: further keywords of fad_onnx.api.RunOptions, such as weights or provider.
+
+    Raises OptionError or UnknownModelError for a combination that no model has.
+    """
+
+    def __init__(
+        self,
+        ckpt_dir: PathLike | None = None,
+        model_name: str = "vggish",
+        submodel_name: str | None = None,
+        sample_rate: int | None = None,
+        channels: int | None = None,
+        use_pca: bool = False,
+        use_activation: bool = False,
+        verbose: bool = False,
+        audio_load_worker: int = 8,
+        enable_fusion: bool = False,
+        **run: Any,
+    ) -> None:
+        self.model = manifest.resolve(
+            model_name,
+            sample_rate=sample_rate,
+            submodel_name=submodel_name,
+            enable_fusion=enable_fusion,
+        )
+        if channels is not None and (channels not in (1, 2) or channels < self.model.channels):
+            raise OptionError("channels", f"{channels}; {self.model.name} needs {self.model.channels}")
+        options = {"use_pca": use_pca, "use_activation": use_activation}
+        options = {key: value for key, value in options.items() if value}
+        self.sample_rate, self.verbose = self.model.sample_rate_hz, verbose
+        self._run: RunOptions = {"options": options, **run}  # type: ignore[typeddict-item]
+        self._run.setdefault("workers", min(audio_load_worker, os.cpu_count() or 1))
+        if ckpt_dir is not None:
+            self._run["folders"] = [ckpt_dir]
+        self._embedder: Embedder | None = None
+
+    @property
+    def embedder(self) -> Embedder:
+        """The loaded model; loaded when first needed."""
+        if self._embedder is None:
+            from .api import load_model
+
+            self._embedder = load_model(self.model.name, **self._run)
+        return self._embedder
+
+    def get_embeddings(self, x: Sequence[ArrayLike], sr: int) -> NDArray[np.float32]:
+        """Rows (n, dim) of all clips, in order; x holds float arrays (frames,) or (frames, 2)."""
+        return np.concatenate([self.embedder.embed(samples, sr) for samples in x])
+
+    def calculate_embd_statistics(
+        self, embd_lst: ArrayLike | Sequence[ArrayLike]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean (dim,) and covariance (dim, dim; ddof 1) of rows (n, dim)."""
+        moments = Moments.of(np.asarray(embd_lst))
+        return moments.mean, moments.covariance()
+
+    def calculate_frechet_distance(
+        self, mu1: ArrayLike, sigma1: ArrayLike, mu2: ArrayLike, sigma2: ArrayLike,
+        eps: float = 1e-6,
+    ) -> float:  # fmt: skip
+        """The Frechet distance of two Gaussians. eps is accepted and not needed: no matrix
+        square root is taken, so nothing has to be added to a diagonal.
+        """
+        first = Gaussian.of_statistics(*_at_least(mu1, sigma1), "the first set")
+        return frechet_distance(first, Gaussian.of_statistics(*_at_least(mu2, sigma2), "the second"))
+
+    def score(
+        self,
+        background_dir: PathLike,
+        eval_dir: PathLike,
+        background_embds_path: PathLike | None = None,
+        eval_embds_path: PathLike | None = None,
+        dtype: str = "float32",
+    ) -> float:
+        """The FAD of eval_dir to background_dir.
+
+        *_embds_path: an .npy file of rows, read if it exists, else written. dtype: how PCM is
+        read. Raises FadError where the original returns -1.
+        """
+        background = self._rows(background_dir, background_embds_path, dtype)
+        evaluation = self._rows(eval_dir, eval_embds_path, dtype)
+        return frechet_distance(
+            Moments.of(background, background_dir), Moments.of(evaluation, eval_dir)
+        )
+
+    def _rows(
+        self, folder: PathLike, stored: PathLike | None, dtype: str
+    ) -> NDArray[Any]:
+        if stored is not None and Path(stored).exists():
+            return _read_rows(Path(stored), self.model.dimension)
+        run: RunOptions = {**self._run, "sample_format": dtype}
+        rows = np.concatenate(list(embed(folder, self.model.name, **run).values()))
+        if len(rows) < 2:
+            raise TooFewRowsError(folder, len(rows), 2)
+        if stored is not None:
+            publish_file(Path(stored), lambda out: np.save(out, rows, allow_pickle=False))
+        return rows
+
+
+def _at_least(mu: ArrayLike, sigma: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    return np.atleast_1d(np.asarray(mu)), np.atleast_2d(np.asarray(sigma))
+
+
+def _read_rows(path: Path, dimension: int) -> NDArray[Any]:
+    try:
+        rows: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise StatisticsError(path, f"not an .npy file of embeddings: {error}") from error
+    if rows.ndim != 2 or rows.shape[1] != dimension:
+        raise StatisticsError(path, f"shape {rows.shape}, needed is (rows, {dimension})")
+    return rows

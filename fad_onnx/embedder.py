@@ -1,0 +1,110 @@
+"""A loaded model: windows or samples in, rows of embeddings out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import audio, frontends
+from .errors import AudioError, OptionError
+from .fingerprint import fingerprint
+from .manifest import Model, Windows
+from .session import Network
+from .windows import Cutter, Window
+
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A row of the table, the user's options, and the network that runs it.
+
+    Safe to use from many threads; the rows of a clip do not depend on what else is in a batch.
+    """
+
+    model: Model
+    chosen: Mapping[str, str]
+    network: Network
+    weights: Mapping[str, Mapping[str, Any]]  # checkpoint name -> file, sha256, what was checked
+    tensors_sha256: str
+    sample_format: str = "float32"
+
+    @cached_property
+    def rules(self) -> Windows:
+        """The row's window rules with the user's options."""
+        return self.model.window_rules(self.chosen)
+
+    @cached_property
+    def seed(self) -> int:
+        """The seed of what the options leave to chance."""
+        return int(self.chosen.get("seed", 0))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What two sets must share so that their statistics may be compared."""
+        return fingerprint(self.model, self.chosen, self.tensors_sha256, self.sample_format)
+
+    @property
+    def batch_windows(self) -> int:
+        """Windows of up to ten seconds in one run of the network."""
+        return self.model.batch_windows["gpu" if self.network.provider.accelerator else "cpu"]
+
+    def cutter(self, short: str, path: str = "samples") -> Cutter:
+        """What turns the samples of one clip into windows."""
+        return Cutter(self.model, self.rules, short, self.seed, path)
+
+    def run(self, windows: Sequence[Window]) -> list[Rows]:
+        """The rows (n, dim) of each of these windows of equal shape."""
+        stack = np.stack([window.samples for window in windows])
+        output = self.network.run(frontends.apply(self.model.frontend, stack))
+        return [
+            self._trim(np.atleast_2d(rows), window)
+            for rows, window in zip(output, windows, strict=True)
+        ]
+
+    def _trim(self, rows: Rows, window: Window) -> Rows:
+        if self.model.samples_per_row is not None:
+            rows = rows[: -(-window.valid_samples // self.model.samples_per_row)]
+        return rows.copy()
+
+    def embed(self, samples: ArrayLike, sample_rate: int, *, short: str = "error") -> Rows:
+        """Rows float32 (n, dim) of one clip.
+
+        samples: (frames,) or (frames, channels), float in [-1, 1] or int16 / int32.
+        sample_rate: in Hz. short: "error" or "pad". Raises AudioError for unusable samples
+        and TooShortError for a clip below the model's minimum.
+        """
+        block = as_frames(samples)
+        if not audio.LOWEST_RATE_HZ <= sample_rate <= audio.HIGHEST_RATE_HZ:
+            raise OptionError("sample_rate", f"{sample_rate} Hz is no rate of audio")
+        conform = audio.Conform(
+            sample_rate, self.model.sample_rate_hz, block.shape[1], self.model.channel_rule
+        )
+        windows = self.cutter(short).push(conform.push(block, last=True), last=True)
+        size = self.batch_windows
+        batches = (windows[start : start + size] for start in range(0, len(windows), size))
+        return np.concatenate([rows for batch in batches for rows in self.run(batch)])
+
+
+def as_frames(samples: ArrayLike) -> NDArray[np.float32]:
+    """Samples of any kind as finite float32 (frames, channels) in [-1, 1]."""
+    array: NDArray[Any] = np.asarray(samples)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or not array.size:
+        raise AudioError("samples", f"shape {array.shape}; needed is (frames,) or (frames, channels)")
+    if array.shape[1] > array.shape[0] and array.shape[1] > 1024:
+        raise AudioError("samples", f"shape {array.shape} has more channels than frames; transpose")
+    if array.dtype.kind in "iu":
+        if array.dtype.name not in audio.FULL_SCALE:
+            raise AudioError("samples", f"{array.dtype} samples; use float32, int16 or int32")
+        array = array / audio.FULL_SCALE[array.dtype.name]
+    elif array.dtype.kind != "f":
+        raise AudioError("samples", f"{array.dtype} samples; use float32, int16 or int32")
+    audio.check_finite("samples", array)
+    return array.astype(np.float32)

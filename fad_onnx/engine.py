@@ -1,0 +1,216 @@
+"""Files in, rows out, in order: decoding, resampling and networks side by side in threads.
+
+libsndfile, soxr, NumPy's FFT and ONNX Runtime all release the GIL, so plain threads fill the
+machine. Batches are filled ACROSS files. A bounded number of files, blocks and batches is in
+flight, whatever the number and length of the files.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .audio import AudioFile
+from .embedder import Embedder, Rows
+from .errors import AudioError, TooLongError, TooShortError
+from .loader import Facts, Piece, Policy, cache_key, load
+from .rowcache import RowCache
+from .windows import Window
+
+# Files and bytes of windows that may wait for a full batch before batches go part-filled.
+WAITING_FILES, WAITING_BYTES = 128, 1 << 27
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one file: rows (n, dim) for each model, or the reason why there are none."""
+
+    file: AudioFile
+    rows: tuple[Rows, ...]
+    facts: Facts | None
+    skipped: str | None = None
+
+
+@dataclass
+class _Clip:
+    """A file in flight: its rows by model and window, filled in as batches return."""
+
+    file: AudioFile
+    rows: list[list[Rows | None]]
+    facts: Facts | None = None
+    skipped: str | None = None
+    missing: int = 0
+    cached: tuple[Rows, ...] | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.skipped is not None or (self.facts is not None and not self.missing)
+
+    def result(self) -> FileResult:
+        if self.skipped is not None:
+            return FileResult(self.file, (), None, self.skipped)
+        if self.cached is not None:
+            return FileResult(self.file, self.cached, self.facts)
+        rows = tuple(np.concatenate([r for r in model if r is not None]) for model in self.rows)
+        return FileResult(self.file, rows, self.facts)
+
+
+@dataclass
+class _Slot:
+    """Where the rows of one window belong."""
+
+    clip: _Clip
+    model: int
+    index: int
+    window: Window
+
+
+@dataclass
+class _Batches:
+    """Windows of one model waiting, by shape, for a full batch."""
+
+    embedder: Embedder
+    waiting: dict[int, list[_Slot]] = field(default_factory=dict)
+
+    def add(self, slot: _Slot) -> list[_Slot] | None:
+        """The batch that this window completes, if it does."""
+        samples = slot.window.samples.shape[1]
+        bucket = self.waiting.setdefault(samples, [])
+        bucket.append(slot)
+        return self.waiting.pop(samples) if len(bucket) >= self._full(samples) else None
+
+    def _full(self, samples: int) -> int:
+        ten_seconds = 10 * self.embedder.model.sample_rate_hz
+        return max(1, self.embedder.batch_windows * ten_seconds // max(samples, ten_seconds))
+
+    def rest(self) -> list[list[_Slot]]:
+        """What waits, as part-filled batches."""
+        batches = list(self.waiting.values())
+        self.waiting = {}
+        return batches
+
+
+class Engine:
+    """Embeds files with one or more models on `workers` threads."""
+
+    def __init__(
+        self,
+        embedders: Sequence[Embedder],
+        policy: Policy,
+        workers: int = 1,
+        cache: RowCache | None = None,
+    ) -> None:
+        self._embedders, self._policy, self._cache = list(embedders), policy, cache
+        self._workers = workers
+        self._batches = [_Batches(embedder) for embedder in embedders]
+        self._running: deque[tuple[Future[list[Rows]], list[_Slot]]] = deque()
+        self._clips: deque[_Clip] = deque()
+        self._waiting_bytes = 0
+
+    def embed(self, files: Sequence[AudioFile]) -> Iterator[FileResult]:
+        """A FileResult for every file, in the order given.
+
+        Raises the error of the first file (in that order) that gives no rows, unless the
+        policy is to skip it.
+        """
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fad_onnx")
+        try:
+            for file, pieces, first in self._ahead(pool, files):
+                self._take(pool, file, pieces, first)
+                if len(self._clips) >= WAITING_FILES or self._waiting_bytes > WAITING_BYTES:
+                    self._flush(pool)
+                yield from self._finished()
+            self._flush(pool)
+            while self._running:
+                self._collect()
+            yield from self._finished()
+        finally:
+            # On an error or an interrupt, what has not started never will.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _ahead(
+        self, pool: ThreadPoolExecutor, files: Sequence[AudioFile]
+    ) -> Iterator[tuple[AudioFile, Iterator[Piece], Future[Piece | None]]]:
+        """Files with the first step of their loading under way, some ahead of the one taken."""
+        ahead: deque[tuple[AudioFile, Iterator[Piece], Future[Piece | None]]] = deque()
+        for file in files:
+            pieces = load(file, self._embedders, self._policy, self._cache)
+            ahead.append((file, pieces, pool.submit(next, pieces, None)))
+            if len(ahead) > 2 * self._workers:
+                yield ahead.popleft()
+        yield from ahead
+
+    def _take(
+        self,
+        pool: ThreadPoolExecutor,
+        file: AudioFile,
+        pieces: Iterator[Piece],
+        step: Future[Piece | None],
+    ) -> None:
+        """All pieces of one file into batches; the next piece loads while this one is filed."""
+        clip = _Clip(file, [[] for _ in self._embedders])
+        self._clips.append(clip)
+        try:
+            while (piece := step.result()) is not None:
+                step = pool.submit(next, pieces, None)
+                clip.facts, clip.cached = piece.facts, piece.rows
+                for model, windows in enumerate(piece.windows):
+                    for window in windows:
+                        self._file_away(pool, clip, model, window)
+        except (AudioError, TooShortError, TooLongError) as error:
+            skip = self._policy.skip_errors or (
+                isinstance(error, TooShortError) and self._policy.short == "skip"
+            )
+            if not skip:
+                raise
+            clip.skipped = error.reason
+
+    def _file_away(self, pool: ThreadPoolExecutor, clip: _Clip, model: int, window: Window) -> None:
+        slot = _Slot(clip, model, len(clip.rows[model]), window)
+        clip.rows[model].append(None)
+        clip.missing += 1
+        self._waiting_bytes += window.samples.nbytes
+        batch = self._batches[model].add(slot)
+        if batch:
+            self._start(pool, batch)
+
+    def _start(self, pool: ThreadPoolExecutor, batch: list[_Slot]) -> None:
+        while len(self._running) > self._workers:
+            self._collect()
+        embedder = self._embedders[batch[0].model]
+        windows = [slot.window for slot in batch]
+        self._waiting_bytes -= sum(window.samples.nbytes for window in windows)
+        self._running.append((pool.submit(embedder.run, windows), batch))
+
+    def _flush(self, pool: ThreadPoolExecutor) -> None:
+        for batches in self._batches:
+            for batch in batches.rest():
+                self._start(pool, batch)
+
+    def _collect(self) -> None:
+        """Wait for the oldest batch and give its rows to their clips."""
+        future, batch = self._running.popleft()
+        for slot, rows in zip(batch, future.result(), strict=True):
+            slot.clip.rows[slot.model][slot.index] = rows
+            slot.clip.missing -= 1
+
+    def _finished(self) -> Iterator[FileResult]:
+        while self._running and self._running[0][0].done():
+            self._collect()
+        while self._clips and self._clips[0].complete:
+            clip = self._clips.popleft()
+            self._remember(clip)
+            yield clip.result()
+
+    def _remember(self, clip: _Clip) -> None:
+        facts = clip.facts
+        if self._cache is None or facts is None or facts.content_sha256 is None:
+            return
+        if clip.skipped is None and clip.cached is None:
+            for embedder, rows in zip(self._embedders, clip.result().rows, strict=True):
+                key = cache_key(embedder, self._policy)
+                self._cache.put(facts.content_sha256, key, rows, facts)

@@ -1,0 +1,153 @@
+"""Work cut into chunks of a fixed number of files and folded in file order.
+
+The chunks depend on the sorted list of files alone, never on who computes them, so serial,
+threads, processes and a cluster give the same bits. Any concurrent.futures.Executor will do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .audio import AudioFile
+from .embedder import Embedder, Rows
+from .engine import Engine, FileResult
+from .errors import IncompatibleStatisticsError
+from .loader import Policy
+from .moments import Moments
+from .rowcache import RowCache
+from .weights import Request, load
+
+CHUNK_FILES = 16
+# Chunks handed to an executor ahead of the one that is folded: bounds what waits in memory.
+CHUNKS_AHEAD = 256
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a worker, here or elsewhere, must know beside the files."""
+
+    requests: tuple[Request, ...]
+    fingerprints: tuple[str, ...]
+    policy: Policy
+    workers: int = 1
+    cache: Path | None = None
+    keep_rows: bool = False
+
+
+@dataclass(frozen=True)
+class FileSummary:
+    """What became of one file; rows (n, dim) for each model only where they were asked for."""
+
+    file: AudioFile
+    counts: tuple[int, ...]
+    seconds: float
+    source_hz: int
+    padded: bool
+    skipped: str | None
+    rows: tuple[Rows, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Files in order, and the moments of their rows for each model."""
+
+    files: tuple[FileSummary, ...]
+    moments: tuple[Moments, ...]
+
+
+def chunks(
+    job: Job,
+    embedders: Sequence[Embedder],
+    files: Sequence[AudioFile],
+    executor: Executor | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Chunk]:
+    """The chunks of these files, in order; `progress` is told the number of files just done."""
+    if executor is None:
+        yield from _here(job, embedders, files, progress or (lambda count: None))
+        return
+    waiting: deque[Future[Chunk]] = deque()
+    try:
+        for start in range(0, len(files), CHUNK_FILES):
+            if len(waiting) >= CHUNKS_AHEAD:
+                yield _next(waiting, progress)
+            waiting.append(executor.submit(run_chunk, job, files[start : start + CHUNK_FILES]))
+        while waiting:
+            yield _next(waiting, progress)
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _next(waiting: deque[Future[Chunk]], progress: Callable[[int], None] | None) -> Chunk:
+    chunk = waiting.popleft().result()
+    if progress:
+        progress(len(chunk.files))
+    return chunk
+
+
+def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
+    """One chunk, in a worker; the models stay loaded in it for the next."""
+    global _loaded
+    held = tuple(embedder.fingerprint for embedder in _loaded[1])
+    if _loaded[0] != job.requests or held != job.fingerprints:
+        _loaded = (job.requests, [load(request) for request in job.requests])
+    for embedder, wanted in zip(_loaded[1], job.fingerprints, strict=True):
+        if embedder.fingerprint != wanted:
+            raise IncompatibleStatisticsError(
+                "this worker", "the caller", f"weights or version of {embedder.model.name} differ"
+            )
+    (chunk,) = _here(job, _loaded[1], files, lambda count: None)
+    return chunk
+
+
+# The models of the last job in this worker process.
+_loaded: tuple[tuple[Request, ...], list[Embedder]] = ((), [])
+
+
+def _here(
+    job: Job,
+    embedders: Sequence[Embedder],
+    files: Sequence[AudioFile],
+    progress: Callable[[int], None],
+) -> Iterator[Chunk]:
+    cache = RowCache(job.cache) if job.cache else None
+    held: list[FileResult] = []
+    done = 0
+    for result in Engine(embedders, job.policy, job.workers, cache).embed(files):
+        held.append(result)
+        done += 1
+        progress(1)
+        if len(held) == CHUNK_FILES or done == len(files):
+            yield _fold(held, [embedder.model.dimension for embedder in embedders], job.keep_rows)
+            held = []
+
+
+def _fold(results: Sequence[FileResult], dims: Sequence[int], keep_rows: bool) -> Chunk:
+    used = [result for result in results if result.skipped is None]
+    moments = tuple(
+        Moments.of(np.concatenate([r.rows[model] for r in used]), used[0].file.path)
+        if used
+        else Moments.empty(dim)
+        for model, dim in enumerate(dims)
+    )
+    return Chunk(tuple(_summary(result, keep_rows) for result in results), moments)
+
+
+def _summary(result: FileResult, keep_rows: bool) -> FileSummary:
+    facts = result.facts
+    return FileSummary(
+        result.file,
+        tuple(len(rows) for rows in result.rows),
+        facts.seconds if facts else 0.0,
+        facts.source_hz if facts else 0,
+        facts.padded if facts else False,
+        result.skipped,
+        result.rows if keep_rows and facts else None,
+    )

@@ -1,0 +1,109 @@
+"""One file -> windows for every model, piece by piece: decoded once, resampled once a rate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .audio import AudioFile, Conform, Decoder, with_last
+from .embedder import Embedder, Rows
+from .errors import AudioError, OptionError
+from .memory import check_fits
+from .rowcache import RowCache
+from .windows import SHORT_CHOICES, Window
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How files are read and what is done with those that give no rows."""
+
+    short: str = "error"
+    skip_errors: bool = False
+    sample_format: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.short not in SHORT_CHOICES:
+            raise OptionError("--short", f"{self.short!r} is not one of {', '.join(SHORT_CHOICES)}")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a file once it has been read to its end."""
+
+    seconds: float
+    source_hz: int
+    padded: bool = False
+    content_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One step: new windows for each model; facts with the last; rows where a cache had them."""
+
+    windows: tuple[list[Window], ...]
+    facts: Facts | None = None
+    rows: tuple[Rows, ...] | None = None
+
+
+def cache_key(embedder: Embedder, policy: Policy) -> str:
+    """What, beside the content of a file, decides the bits of its rows."""
+    versions = embedder.network.versions()
+    short = "pad" if policy.short == "pad" else "error"
+    return "/".join([embedder.fingerprint, versions["provider"], versions["onnxruntime"], short])
+
+
+def load(
+    file: AudioFile, embedders: Sequence[Embedder], policy: Policy, cache: RowCache | None
+) -> Iterator[Piece]:
+    """The pieces of one file; AudioError, TooShortError or TooLongError if it has none.
+
+    A file whose size or date changes while it is read is an AudioError: its rows would belong
+    to neither version.
+    """
+    before = _stamp(file.path)
+    digest = None
+    if cache is not None:
+        digest = cache.content_sha256(file.path)
+        hits = [cache.get(digest, cache_key(embedder, policy)) for embedder in embedders]
+        found = [hit for hit in hits if hit is not None]
+        if len(found) == len(hits):
+            facts = Facts(found[0].seconds, found[0].source_hz, found[0].padded, None)
+            yield Piece((), facts, tuple(hit.rows for hit in found))
+            return
+    yield from _decode(file, embedders, policy, digest)
+    if _stamp(file.path) != before:
+        raise AudioError(file.path, "changed while it was read; run again")
+
+
+def _decode(
+    file: AudioFile, embedders: Sequence[Embedder], policy: Policy, digest: str | None
+) -> Iterator[Piece]:
+    with Decoder(file.path, policy.sample_format) as decoder:
+        rate = decoder.sample_rate_hz
+        conforms = {}
+        for row in (embedder.model for embedder in embedders):
+            check_fits(row, file.path, decoder.frames_promised, rate)
+            conforms[row.sample_rate_hz, row.channel_rule] = Conform(
+                rate, row.sample_rate_hz, decoder.channels, row.channel_rule
+            )
+        cutters = [embedder.cutter(policy.short, file.path) for embedder in embedders]
+        for block, last in with_last(decoder):
+            samples = {key: conform.push(block, last) for key, conform in conforms.items()}
+            windows = tuple(
+                cutter.push(samples[e.model.sample_rate_hz, e.model.channel_rule], last)
+                for e, cutter in zip(embedders, cutters, strict=True)
+            )
+            facts = None
+            if last:
+                padded = any(cutter.padded for cutter in cutters)
+                facts = Facts(decoder.frames / rate, rate, padded, digest)
+            yield Piece(windows, facts)
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise AudioError(path, f"cannot be opened: {error.strerror}") from error
+    return found.st_size, found.st_mtime_ns, found.st_ino

@@ -1,0 +1,96 @@
+"""What a run would cost, from the headers of the files alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+from . import manifest, sets, synthetic, weights
+from .api import PathLike, Run, RunOptions, is_archive
+from .audio import Decoder
+from .embedder import Embedder
+from .errors import AudioError
+from .manifest import Model, Windows
+from .windows import Window
+
+# Decoding, resampling and front end, as a share of the network's time (measured: under 0.1).
+OVERHEAD = 1.1
+# Python, NumPy, SciPy and ONNX Runtime before any model.
+BASE_BYTES = 150 << 20
+
+
+def estimate(paths: Sequence[PathLike], name: str | None, **run: Unpack[RunOptions]) -> dict[str, Any]:
+    """Files, seconds, rows, unreadable files, memory and, if the weights are here, time.
+
+    The time comes from running the network once on one batch of synthetic windows.
+    """
+    runner, model = Run(name, run), manifest.model(name)
+    rules = model.window_rules(model.choose(runner.options))
+    files, seconds, rows, windows, longest, bad = 0, 0.0, 0, 0, 0, []
+    for path in paths:
+        for file in [] if is_archive(path) else sets.list_files([path]):
+            try:
+                with Decoder(file.path) as decoder:
+                    samples = decoder.frames_promised * model.sample_rate_hz // decoder.sample_rate_hz
+                    seconds += decoder.frames_promised / decoder.sample_rate_hz
+            except AudioError as error:
+                bad.append({"path": file.path, "reason": error.reason})
+                continue
+            files, longest = files + 1, max(longest, samples)
+            count = count_windows(model, rules, samples)
+            windows, rows = windows + count, rows + count_rows(model, count, samples)
+    result = {"model": model.name, "files": files, "seconds": round(seconds, 3), "rows": rows}
+    here = weights.state(model, given=bool(run.get("weights"))) != "to download"
+    embedder = runner.embedders[0] if here else None
+    return {
+        **result,
+        "unreadable": bad,
+        "memory_mb": _memory(model, rules, longest, embedder) >> 20,
+        "estimated_seconds": _time(embedder, rules, longest, windows, runner) if embedder else None,
+    }
+
+
+def count_windows(model: Model, rules: Windows, samples: int) -> int:
+    """How many windows a clip of so many samples gives; 0 below the model's minimum."""
+    if samples < model.minimum_samples:
+        return 0
+    if rules.cover != "windows":
+        return 1
+    assert rules.length_samples and rules.hop_samples
+    full = max(0, 1 + (samples - rules.length_samples) // rules.hop_samples)
+    rest = samples - full * rules.hop_samples
+    overlap = rules.length_samples - rules.hop_samples
+    return full + (rules.tail == "pad" and rest > overlap)
+
+
+def count_rows(model: Model, windows: int, samples: int) -> int:
+    """How many rows these windows of one clip give."""
+    if model.samples_per_row is None or not windows:
+        return windows
+    return -(-samples // model.samples_per_row)
+
+
+def _memory(model: Model, rules: Windows, longest: int, embedder: Embedder | None) -> int:
+    weight_bytes = sum(checkpoint.bytes or 0 for checkpoint in model.checkpoints.values())
+    if embedder is not None:
+        folder = embedder.network.graph.parent
+        weight_bytes = sum(file.stat().st_size for file in folder.glob("weights.bin"))
+    samples = rules.length_samples or longest
+    working = samples * (model.peak_bytes_per_sample or 64 * 4)
+    # The file is mapped and ONNX Runtime keeps a packed copy of it; statistics are float64.
+    return BASE_BYTES + 2 * weight_bytes + working + 4 * 8 * model.dimension**2
+
+
+def _time(embedder: Embedder, rules: Windows, longest: int, windows: int, runner: Run) -> float:
+    length = rules.length_samples or min(longest, 10 * embedder.model.sample_rate_hz)
+    length = max(length, embedder.model.minimum_samples)
+    clip = synthetic.clip(0, length, embedder.model.channels)
+    batch = [Window(clip, length)] * min(embedder.batch_windows, 8)
+    embedder.run(batch)
+    start = time.perf_counter()
+    embedder.run(batch)
+    each = (time.perf_counter() - start) / len(batch)
+    workers = runner.job.workers if os.cpu_count() else 1
+    return round(OVERHEAD * each * windows / min(workers, os.cpu_count() or 1), 1)

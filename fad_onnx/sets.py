@@ -1,0 +1,163 @@
+"""A set of audio, or the statistics of one: moments, and all that must be said beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .audio import RESAMPLER, AudioFile, find
+from .embedder import Embedder, Rows
+from .errors import NoAudioError, OptionError
+from .execution import FileSummary, Job, chunks
+from .moments import Gather, Moments
+
+
+@dataclass(frozen=True)
+class AudioSet:
+    """One side of a comparison for one model.
+
+    `metadata` is what a statistics file carries: model, fingerprint, protocol, weights, counts.
+    `files` are those that gave rows, with their rows if the run was asked to keep them.
+    """
+
+    path: str
+    moments: Moments
+    metadata: Mapping[str, Any]
+    files: tuple[FileSummary, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+    rows_by_file: tuple[Rows, ...] | None = field(default=None, repr=False)
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """files, rows and seconds, as results show them."""
+        keys = ("files", "rows", "seconds")
+        return {"path": self.path, **{key: self.metadata.get(key) for key in keys}}
+
+
+def list_files(paths: Sequence[str | os.PathLike[str]]) -> tuple[AudioFile, ...]:
+    """The files of all these folders and files in order; NoAudioError if one holds none."""
+    files = tuple(file for path in paths for file in find(path))
+    if not files:
+        raise NoAudioError("no path", "name at least one file or folder")
+    return files
+
+
+def shard(files: Sequence[AudioFile], part: str) -> tuple[AudioFile, ...]:
+    """Part I of N, written "I/N", I from 1: a contiguous run, so that parts merge in order."""
+    index, _, count = part.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise OptionError("--shard", f"{part!r} is not I/N with I from 1 to N")
+    i, n = int(index), int(count)
+    return tuple(files[(i - 1) * len(files) // n : i * len(files) // n])
+
+
+def protocol(embedder: Embedder, short: str) -> dict[str, Any]:
+    """Everything a reader must know to repeat a number."""
+    from . import __version__
+
+    return {
+        **embedder.model.numbers(embedder.chosen),
+        "model": embedder.model.name,
+        "resampler": RESAMPLER,
+        "sample_format": embedder.sample_format,
+        "short_clips": short,
+        **embedder.network.versions(),
+        "fad_onnx": __version__,
+        "graph_sha256": embedder.model.variant(embedder.chosen).sha256,
+    }
+
+
+def embed_set(
+    name: str,
+    files: Sequence[AudioFile],
+    job: Job,
+    embedders: Sequence[Embedder],
+    executor: Executor | None = None,
+    progress: Callable[[int], None] | None = None,
+    keep: Callable[[FileSummary], object] | None = None,
+) -> list[AudioSet]:
+    """The set for each model, in one pass over the files.
+
+    With `keep`, rows go there file by file, in order, and are not held here.
+
+    Raises NoAudioError if every file was skipped, and whatever the first unusable file raises
+    unless the policy is to skip it.
+    """
+    totals = [Gather(embedder.model.dimension) for embedder in embedders]
+    summaries: list[FileSummary] = []
+    for chunk in chunks(job, embedders, files, executor, progress):
+        for total, moments in zip(totals, chunk.moments, strict=True):
+            total.add(moments)
+        for summary in chunk.files:
+            if keep is not None:
+                keep(summary)
+                summary = replace(summary, rows=None)
+            summaries.append(summary)
+    used = tuple(summary for summary in summaries if summary.skipped is None)
+    skipped = tuple((s.file.path, s.skipped) for s in summaries if s.skipped is not None)
+    if not used:
+        reason = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
+        raise NoAudioError(name, f"none of {len(files)} files could be used{reason}")
+    return [
+        AudioSet(
+            name,
+            total.result(),
+            _metadata(embedder, job.policy.short, used, i),
+            used,
+            skipped,
+            tuple(_warnings(name, embedder, used, skipped, i)),
+            tuple(s.rows[i] for s in used if s.rows) if job.keep_rows and keep is None else None,
+        )
+        for i, (embedder, total) in enumerate(zip(embedders, totals, strict=True))
+    ]
+
+
+def _metadata(
+    embedder: Embedder, short: str, used: Sequence[FileSummary], i: int
+) -> dict[str, Any]:
+    return {
+        "model": embedder.model.name,
+        "options": dict(embedder.chosen),
+        "fingerprint": embedder.fingerprint,
+        "protocol": protocol(embedder, short),
+        "weights": {name: dict(facts) for name, facts in embedder.weights.items()},
+        "note": embedder.model.note,
+        "files": len(used),
+        "rows": sum(summary.counts[i] for summary in used),
+        "seconds": round(sum(summary.seconds for summary in used), 3),
+    }
+
+
+def _warnings(
+    name: str,
+    embedder: Embedder,
+    used: Sequence[FileSummary],
+    skipped: Sequence[tuple[str, str]],
+    i: int,
+) -> list[str]:
+    """What the numbers of a set say against it."""
+    rows = sum(summary.counts[i] for summary in used)
+    dim, rate = embedder.model.dimension, embedder.model.sample_rate_hz
+    largest = max(used, key=lambda summary: summary.counts[i])
+    padded = sum(summary.padded for summary in used)
+    low = sum(summary.source_hz < rate for summary in used)
+    found = []
+    if rows <= dim:
+        found.append(f"{name}: {rows} rows for {dim} dimensions: FAD is biased upward, add audio")
+    if len(used) > 1 and largest.counts[i] > rows / 2:
+        found.append(f"{name}: {largest.file.name} holds {largest.counts[i]} of {rows} rows")
+    if padded:
+        found.append(f"{name}: {padded} of {len(used)} clips were short and padded with silence")
+    if skipped:
+        found.append(f"{name}: {len(skipped)} of {len(used) + len(skipped)} files were skipped")
+    if low:
+        lowest = min(summary.source_hz for summary in used)
+        found.append(
+            f"{name}: {low} of {len(used)} files are sampled below the model's {rate} Hz (down to"
+            f" {lowest} Hz): nothing is above {lowest / 2:.0f} Hz in them"
+        )
+    return found

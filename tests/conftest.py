@@ -1,0 +1,42 @@
+"""Every test has a cache of its own, and none touches the network."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fad_onnx import synthetic
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    """An empty FAD_ONNX_HOME, offline, without the user's torch.hub cache."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("FAD_ONNX_HOME", str(folder))
+    monkeypatch.setenv("TORCH_HOME", str(folder / "no-torch"))
+    monkeypatch.setenv("FAD_ONNX_OFFLINE", "1")
+    monkeypatch.delenv("FAD_ONNX_MIRROR", raising=False)
+    return folder
+
+
+def write_clip(path: Path, seed: int, seconds: float, rate: int = 16000, channels: int = 1) -> Path:
+    """A synthetic clip as a file, in the format of its suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clip = synthetic.clip(seed, round(seconds * rate), channels)
+    subtype = {".ogg": "VORBIS", ".opus": "OPUS", ".mp3": None}.get(path.suffix, "PCM_16")
+    kind = {".opus": "OGG"}.get(path.suffix)
+    soundfile.write(os.fspath(path), clip.T, rate, subtype=subtype, format=kind)
+    return path
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """A folder of ten clips of several lengths, rates and channel counts."""
+    folder = tmp_path / "clips"
+    lengths = np.linspace(1.0, 5.3, 10)
+    for index, seconds in enumerate(lengths):
+        rate, channels = (16000, 44100, 22050)[index % 3], 1 + index % 2
+        write_clip(folder / f"{index:02}.wav", index, seconds, rate, channels)
+    return folder

@@ -1,0 +1,140 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from fad_onnx import audio, synthetic
+from fad_onnx.errors import AudioError, FadError, NoAudioError, OptionError
+
+from .conftest import write_clip
+
+
+def conformed(path, rate, rule="mean", **kwargs):
+    with audio.Decoder(path, **kwargs) as decoder:
+        conform = audio.Conform(decoder.sample_rate_hz, rate, decoder.channels, rule)
+        parts = [conform.push(block, last) for block, last in audio.with_last(decoder)]
+    return np.concatenate(parts, axis=1)
+
+
+def test_find_is_recursive_sorted_and_leaves_hidden_files_out(tmp_path):
+    for name in ("b.wav", "a/z.flac", "a.wav", "a/b/c.OGG", ".hidden.wav", ".h/x.wav", "cover.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert [file.name for file in audio.find(tmp_path)] == ["a/b/c.OGG", "a/z.flac", "a.wav", "b.wav"]
+
+
+def test_find_follows_links_to_files_but_not_to_folders(tmp_path):
+    inside, outside = tmp_path / "set", tmp_path / "other"
+    write_clip(outside / "x.wav", 1, 0.1)
+    inside.mkdir()
+    (inside / "link.wav").symlink_to(outside / "x.wav")
+    (inside / "loop").symlink_to(inside)
+    (inside / "folder").symlink_to(outside)
+    assert [file.name for file in audio.find(inside)] == ["link.wav"]
+
+
+def test_find_names_what_is_missing(tmp_path):
+    with pytest.raises(NoAudioError, match="no such file or folder"):
+        audio.find(tmp_path / "nowhere")
+    (tmp_path / "cover.png").touch()
+    with pytest.raises(NoAudioError, match="no audio file in it .*1 other files"):
+        audio.find(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_every_format_is_read(tmp_path, suffix, channels):
+    path = write_clip(tmp_path / f"x{suffix}", 3, 1.5, 48000, channels)
+    samples = conformed(path, 16000)
+    assert samples.dtype == np.float32
+    assert abs(samples.shape[1] - 24000) < 400
+    expected = synthetic.clip(3, 72000, channels).mean(axis=0)[::3]
+    assert np.corrcoef(samples[0, 2000:20000], expected[2000:20000])[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("source", [8000, 11025, 22050, 44100, 48000, 96000])
+@pytest.mark.parametrize("frames", [1, 2, 999, 44100, 44101])
+def test_blocks_give_the_bits_of_one_call_and_floor_the_length(source, frames, tmp_path, monkeypatch):
+    clip = synthetic.clip(4, frames)[0]
+    path = tmp_path / "x.wav"
+    soundfile.write(path, clip, source, subtype="FLOAT")
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 1000)
+    got = conformed(path, 16000)
+    expected = soxr.resample(clip, source, 16000, "HQ")[: frames * 16000 // source]
+    assert got.shape == (1, frames * 16000 // source)
+    np.testing.assert_array_equal(got[0], expected)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_channel_rules(channels, tmp_path):
+    clip = synthetic.clip(5, 3000, channels)
+    path = tmp_path / "x.wav"
+    soundfile.write(path, clip.T, 48000, subtype="FLOAT")
+    mean = clip.mean(axis=0)
+    np.testing.assert_allclose(conformed(path, 48000)[0], mean, atol=1e-7)
+    stereo = conformed(path, 48000, "stereo")
+    np.testing.assert_allclose(stereo, clip if channels == 2 else [mean, mean], atol=1e-7)
+
+
+@pytest.mark.parametrize("sample_format", ["int16", "int32", "float64"])
+def test_sample_formats_are_scaled_to_one(sample_format, tmp_path):
+    path = write_clip(tmp_path / "x.wav", 6, 0.2)
+    expected = conformed(path, 16000)
+    got = conformed(path, 16000, sample_format=sample_format)
+    np.testing.assert_allclose(got, expected, atol=2**-15)
+    with pytest.raises(OptionError, match="int8"):
+        audio.Decoder(path, "int8")
+
+
+def test_unusable_files_are_typed_errors_with_path_and_reason(tmp_path):
+    def write(name, samples, rate=16000):
+        soundfile.write(tmp_path / name, samples, rate, subtype="FLOAT")
+
+    clip = synthetic.clip(7, 100)[0]
+    nan, infinite = clip.copy(), clip.copy()
+    nan[41], infinite[0] = np.nan, -np.inf
+    write("nan.wav", nan)
+    write("inf.wav", infinite)
+    write("empty.wav", clip[:0])
+    write("slow.wav", clip, 1)
+    (tmp_path / "text.wav").write_text("not audio")
+    (tmp_path / "zero.wav").touch()
+    (tmp_path / "folder.wav").mkdir()
+    os.mkfifo(tmp_path / "fifo.wav")
+    (tmp_path / "broken.wav").symlink_to(tmp_path / "nowhere")
+    reasons = {
+        "nan": "frame 41 is NaN", "inf": "frame 0 is NaN or infinite", "empty": "no samples",
+        "slow": "sample rate 1 Hz", "text": "not readable as audio", "zero": "not readable",
+        "folder": "not a regular file", "fifo": "not a regular file", "broken": "No such file",
+    }  # fmt: skip
+    for name, reason in reasons.items():
+        with pytest.raises(AudioError, match=reason) as caught:
+            conformed(tmp_path / f"{name}.wav", 16000)
+        assert caught.value.path == str(tmp_path / f"{name}.wav")
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+def test_a_truncated_file_is_an_error_or_what_is_left_of_it(tmp_path, suffix):
+    whole = write_clip(tmp_path / f"whole{suffix}", 8, 3, 44100)
+    full = conformed(whole, 44100).shape[1]
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    try:
+        assert 0 < conformed(cut, 44100).shape[1] < full
+    except AudioError as error:
+        assert "cut short" in str(error) or "damaged" in str(error) or "not readable" in str(error)
+
+
+def test_odd_names_are_read_and_shown_as_one_line(tmp_path):
+    for name in (b"a b.wav", b"new\nline.wav", b"stray\xff.wav", "ünï.wav".encode()):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        soundfile.write(os.fsencode(path), synthetic.clip(9, 500)[0], 16000, format="WAV")
+        assert conformed(path, 16000).shape == (1, 500)
+        error = AudioError(path, "x")
+        assert "\n" not in str(error)
+        str(error).encode()
+        assert isinstance(error, FadError)

@@ -1,0 +1,97 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fad_onnx import manifest, plan, synthetic
+from fad_onnx.errors import TooShortError
+from fad_onnx.windows import Cutter
+
+MODEL = manifest.model()
+LENGTH, HOP = MODEL.windows.length_samples, MODEL.windows.hop_samples
+CROP = replace(
+    MODEL.windows, cover="crop", length_samples=1000, hop_samples=None, tail=None, short="repeat",
+    long="center",
+)  # fmt: skip
+SMALL = replace(MODEL, minimum_samples=1)
+
+
+def cut(samples, blocks, rules=MODEL.windows, model=MODEL, short="error", seed=0):
+    cutter = Cutter(model, rules, short, seed)
+    edges = np.linspace(0, samples.shape[1], blocks + 1).astype(int)
+    windows = []
+    for i in range(blocks):
+        windows += cutter.push(samples[:, edges[i] : edges[i + 1]], last=i == blocks - 1)
+    return windows
+
+
+@pytest.mark.parametrize("samples", [LENGTH, LENGTH + HOP - 1, LENGTH + HOP, LENGTH + 7 * HOP + 1])
+@pytest.mark.parametrize("blocks", [1, 2, 7, 40])
+def test_windows_do_not_depend_on_the_blocks(samples, blocks):
+    clip = synthetic.clip(1, samples)
+    windows = cut(clip, blocks)
+    assert len(windows) == 1 + (samples - LENGTH) // HOP
+    for index, window in enumerate(windows):
+        np.testing.assert_array_equal(window.samples, clip[:, index * HOP : index * HOP + LENGTH])
+
+
+@pytest.mark.parametrize("samples", [1, 5, 999, 1000, 1001, 2000, 2345])
+def test_a_padded_tail_covers_the_clip_and_says_what_is_its_own(samples):
+    rules = replace(MODEL.windows, length_samples=1000, hop_samples=1000, tail="pad")
+    clip = synthetic.clip(2, samples)
+    for blocks in (1, 3):
+        windows = cut(clip, blocks, rules, SMALL)
+        assert sum(window.valid_samples for window in windows) == samples
+        joined = np.concatenate([window.samples for window in windows], axis=1)
+        np.testing.assert_array_equal(joined[:, :samples], clip)
+        assert not joined[:, samples:].any()
+
+
+def test_a_short_clip_is_an_error_or_padded():
+    clip = synthetic.clip(3, LENGTH - 1)
+    for short in ("error", "skip"):
+        with pytest.raises(TooShortError, match=r"0\.9749 s is shorter than the model's 0\.975 s"):
+            cut(clip, 1, short=short)
+    cutter = Cutter(MODEL, MODEL.windows, "pad")
+    (window,) = cutter.push(clip, last=True)
+    assert cutter.padded
+    np.testing.assert_array_equal(window.samples[:, :-1], clip)
+    assert window.samples[0, -1] == 0
+
+
+@pytest.mark.parametrize("samples", [1, 3, 333, 500, 501, 999, 1000])
+def test_a_crop_repeats_whole_copies_then_zeros(samples):
+    clip = synthetic.clip(4, samples)
+    (window,) = cut(clip, 1, CROP, SMALL)
+    copies = 1000 // samples
+    expected = np.concatenate([np.tile(clip[0], copies), np.zeros(1000 - copies * samples)])
+    np.testing.assert_array_equal(window.samples[0], expected)
+
+
+def test_a_long_clip_is_cropped_in_the_middle_or_where_the_seed_says():
+    clip = synthetic.clip(5, 5001)
+    (window,) = cut(clip, 4, CROP, SMALL)
+    np.testing.assert_array_equal(window.samples, clip[:, 2000:3000])
+    random = replace(CROP, long="random")
+    starts = set()
+    for seed in range(8):
+        (first,) = cut(clip, 4, random, SMALL, seed=seed)
+        (again,) = cut(clip, 1, random, SMALL, seed=seed)
+        np.testing.assert_array_equal(first.samples, again.samples)
+        starts.add(float(first.samples[0, 0]))
+    assert len(starts) > 4
+
+
+def test_a_whole_clip_is_one_window():
+    rules = replace(MODEL.windows, cover="whole", length_samples=None, hop_samples=None)
+    clip = synthetic.clip(6, 4321, 2)
+    (window,) = cut(clip, 3, rules, SMALL)
+    np.testing.assert_array_equal(window.samples, clip)
+
+
+@pytest.mark.parametrize("samples", [1, LENGTH - 1, LENGTH, LENGTH + HOP, 10 * HOP + LENGTH - 1])
+def test_the_plan_counts_what_the_cutter_cuts(samples):
+    clip = synthetic.clip(7, samples)
+    for rules in (MODEL.windows, replace(MODEL.windows, tail="pad", hop_samples=LENGTH)):
+        expected = 0 if samples < LENGTH else len(cut(clip, 1, rules))
+        assert plan.count_windows(MODEL, rules, samples) == expected
