@@ -1,0 +1,163 @@
+"""Statistics on disk: STATS.npz, and the statistics files of other tools.
+
+Ours holds `mu` (dim,), `sigma` (dim, dim; ddof 1), both float64 under the names that
+pytorch-fid reads, `count`, `metadata` (a JSON object as one string) and, while the rows are
+few, `factor` (see fad_onnx.moments), so that what is read back merges without loss. Nothing is
+pickled. Other tools' files hold `mu` and `sigma` (pytorch-fid) or `NAME.mu` and `NAME.cov`
+for each of several models (fadtk): they say neither how nor from how many rows they were made,
+so they can be scored against but not merged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import store
+from .checkpoints import npz
+from .errors import CheckpointError, OutputError, StatisticsError, TooFewRowsError
+from .frechet import Gaussian
+from .moments import Moments, gram, real_array
+
+PathLike = str | os.PathLike[str]
+Arrays = Mapping[str, NDArray[Any]]
+
+OWN = ("mu", "sigma", "count", "metadata")
+LARGEST_METADATA = 1_000_000
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a statistics file holds.
+
+    `moments` are Moments, or a Gaussian for foreign statistics, which have no count.
+    """
+
+    moments: Moments | Gaussian
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether another tool wrote the file."""
+        return isinstance(self.moments, Gaussian)
+
+
+def save(path: PathLike, moments: Moments, metadata: Mapping[str, Any]) -> None:
+    """Write a statistics file, whole or not at all.
+
+    One row has no covariance: `sigma` is then NaN, and the file is good for merging alone.
+    Raises TooFewRowsError for no rows and OutputError if it cannot be written.
+    """
+    if moments.count < 1:
+        raise TooFewRowsError(path, 0, 1, "a statistics file")
+    arrays: dict[str, NDArray[Any]] = {
+        "mu": moments.mean,
+        "sigma": _sigma(moments),
+        "count": np.array(moments.count, np.int64),
+        "metadata": np.array(json.dumps(dict(metadata), sort_keys=True)),
+    }
+    if moments.factor is not None:
+        arrays["factor"] = moments.factor
+
+    def into(out: BinaryIO) -> None:
+        np.savez(out, **arrays)  # type: ignore[arg-type]
+
+    store.publish_file(Path(path), into, OutputError)
+
+
+def load(path: PathLike, key: str | None = None) -> Stored:
+    """Read a statistics file; `key` is the NAME to take from one with several.
+
+    Raises StatisticsError, saying what the file holds, for anything that is not statistics.
+    """
+    held = _names(path)
+    if all(name in held for name in OWN):
+        names = OWN + (("factor",) if "factor" in held else ())
+        return _own(_read(path, names), path)
+    mean, covariance = _foreign_names(held, key, path)
+    arrays = _read(path, (mean, covariance))
+    return Stored(Gaussian.of_statistics(arrays[mean], arrays[covariance], path))
+
+
+def _sigma(moments: Moments) -> NDArray[np.float64]:
+    if moments.count == 1:
+        return np.full((moments.dim, moments.dim), np.nan)
+    return moments.covariance()
+
+
+def _foreign_names(held: tuple[str, ...], key: str | None, path: PathLike) -> tuple[str, str]:
+    if key is None and "mu" in held and "sigma" in held:
+        return "mu", "sigma"
+    keys = sorted(name[:-3] for name in held if name.endswith(".mu") and f"{name[:-3]}.cov" in held)
+    if key is None and len(keys) == 1:
+        key = keys[0]
+    if key in keys:
+        return f"{key}.mu", f"{key}.cov"
+    if not keys:
+        known = ", ".join(sorted(held)[:8]) or "nothing"
+        raise StatisticsError(path, f"no statistics: it holds {known}")
+    asked = "several statistics" if key is None else f"no statistics called {key!r}"
+    raise StatisticsError(path, f"{asked}; choose with --key: {', '.join(keys)}")
+
+
+def _own(arrays: Arrays, path: PathLike) -> Stored:
+    count, metadata = _count(arrays["count"], path), _metadata(arrays["metadata"], path)
+    if "factor" not in arrays:
+        moments = Moments.of_statistics(arrays["mu"], arrays["sigma"], count, path)
+        return Stored(moments, metadata)
+    parts = {"count": arrays["count"], "mean": arrays["mu"], "factor": arrays["factor"]}
+    moments = Moments.from_arrays(parts, path)
+    if count >= 2:
+        _check_factor(moments, arrays["sigma"], path)
+    return Stored(moments, metadata)
+
+
+def _check_factor(moments: Moments, covariance: NDArray[Any], path: PathLike) -> None:
+    """Other tools read `sigma`, this one `factor`: they must say the same."""
+    assert moments.factor is not None
+    sigma = real_array(covariance, 2, "sigma", path)
+    scatter = gram(moments.factor)
+    tolerance = 1e-9 * float(np.abs(scatter).max())
+    if sigma.shape != scatter.shape or not bool(
+        np.all(np.abs(sigma * (moments.count - 1) - scatter) <= tolerance)
+    ):
+        raise StatisticsError(path, "sigma and factor are not of the same rows")
+
+
+def _count(array: NDArray[Any], path: PathLike) -> int:
+    if array.shape != () or array.dtype.kind not in "iu" or not 1 <= int(array) < 2**53:
+        raise StatisticsError(path, "count must be one whole number from 1")
+    return int(array)
+
+
+def _metadata(array: NDArray[Any], path: PathLike) -> dict[str, Any]:
+    if array.shape != () or array.dtype.kind != "U" or array.dtype.itemsize > 4 * LARGEST_METADATA:
+        raise StatisticsError(path, "metadata must be one string of up to 1,000,000 characters")
+    try:
+        values = json.loads(str(array))
+    except (ValueError, RecursionError) as error:
+        raise StatisticsError(path, f"metadata is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise StatisticsError(path, "metadata is not a JSON object")
+    return values
+
+
+def _names(path: PathLike) -> tuple[str, ...]:
+    try:
+        return tuple(npz.names(path))
+    except CheckpointError as error:
+        raise StatisticsError(path, error.reason) from error
+
+
+def _read(path: PathLike, names: tuple[str, ...]) -> Arrays:
+    try:
+        return npz.read(path, names)
+    except CheckpointError as error:
+        raise StatisticsError(path, error.reason) from error
