@@ -1,0 +1,84 @@
+"""A checkpoint whatever its container: nested dictionaries with LazyTensors for leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+from .mapped import Mapped
+from .tensors import LazyTensor
+
+MAX_DEPTH = 32
+"""Levels of nesting; state dicts have one to four, optimizers a few more."""
+
+
+class Checkpoint:
+    """An open checkpoint.
+
+    container: the format, as `torch_zip`. tree: what was saved, with a LazyTensor for every
+    tensor, NumPy array and NumPy scalar; dictionaries, lists and tuples at most MAX_DEPTH
+    deep, text, numbers, and stand-ins of no use for the rest. Keys that are neither text
+    nor small integers are left out.
+    """
+
+    def __init__(self, file: Mapped, container: str, tree: object) -> None:
+        _check_depth(file, tree)
+        self.path, self.container, self.tree = file.path, container, tree
+        self._file = file
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The mapping goes when the last array that looks into it does.
+        self.tree = None
+
+    def tensors(self, nesting: Sequence[str] = ()) -> dict[str, LazyTensor]:
+        """Name -> tensor of the dictionary at the end of a path of keys; empty if none is."""
+        node = self.tree
+        for key in nesting:
+            node = node.get(key) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            return {}
+        return {
+            name: value
+            for name, value in node.items()
+            if isinstance(name, str) and isinstance(value, LazyTensor)
+        }
+
+    def nestings(self) -> tuple[tuple[str, ...], ...]:
+        """A path of keys to every dictionary with tensors that lies in dictionaries only."""
+        level: list[tuple[tuple[str, ...], object]] = [((), self.tree)]
+        found, seen = [], set()
+        while level:
+            below: list[tuple[tuple[str, ...], object]] = []
+            for path, node in level:
+                if not isinstance(node, dict) or id(node) in seen:
+                    continue
+                seen.add(id(node))
+                if any(isinstance(value, LazyTensor) for value in node.values()):
+                    found.append(path)
+                below += [((*path, key), v) for key, v in node.items() if isinstance(key, str)]
+            level = below
+        return tuple(found)
+
+
+def _containers(node: object) -> Iterable[object]:
+    values: Iterable[object] = node.values() if isinstance(node, dict) else ()
+    if type(node) is list or type(node) is tuple:
+        values = node
+    return (value for value in values if type(value) in (dict, list, tuple))
+
+
+def _check_depth(file: Mapped, tree: object) -> None:
+    """CheckpointError if the tree contains itself or is deeper than MAX_DEPTH.
+
+    Parts can be shared, so the paths are without number; the containers at each distance
+    from the root are not.
+    """
+    level = {id(tree): tree}
+    for _ in range(MAX_DEPTH):
+        level = {id(child): child for node in level.values() for child in _containers(node)}
+        if not level:
+            return
+    raise file.error(f"is nested more than {MAX_DEPTH} deep, or contains itself")

@@ -1,0 +1,274 @@
+"""The initializers of an ONNX model: names, dtypes, shapes, and where their bytes lie.
+
+Read straight from the protocol buffers, so the package `onnx` is not needed. Field numbers:
+onnx/onnx.proto3 (ModelProto, GraphProto, TensorProto, StringStringEntryProto).
+"""
+
+from __future__ import annotations
+
+import os
+from math import prod
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .mapped import Mapped, Path, quoted
+from .protobuf import BYTES, Field, fields, signed, text, varints
+from .tensors import ELEMENTS, Array, Element, LazyTensor, Region, checked, strided, whole_numbers
+
+_MODEL_GRAPH, _MODEL_IR, _MODEL_OPSETS, _MODEL_METADATA = 7, 1, 8, 14
+_GRAPH_INITIALIZER = 5
+# TensorProto.DataType -> element, and the field that holds it when raw_data does not.
+_FLOATS, _INT32S, _INT64S, _DOUBLES, _UINT64S = 4, 5, 7, 10, 11
+_TYPES = {
+    1: ("float32", _FLOATS),
+    2: ("uint8", _INT32S),
+    3: ("int8", _INT32S),
+    4: ("uint16", _INT32S),
+    5: ("int16", _INT32S),
+    6: ("int32", _INT32S),
+    7: ("int64", _INT64S),
+    9: ("bool", _INT32S),
+    10: ("float16", _INT32S),
+    11: ("float64", _DOUBLES),
+    12: ("uint32", _UINT64S),
+    13: ("uint64", _UINT64S),
+    14: ("complex64", _FLOATS),
+    15: ("complex128", _DOUBLES),
+    16: ("bfloat16", _INT32S),
+}
+_RAW, _NAME, _DIMS, _TYPE, _EXTERNAL, _LOCATION = 9, 8, 1, 2, 13, 14
+_COST_BYTES = 3000
+
+
+class TensorInfo(NamedTuple):
+    """One initializer.
+
+    external: its bytes lie in the file `location` beside the model, at `offset`, `length` of
+    them; else in the model itself, as they are (`raw`) or in a typed field whose bytes these
+    are.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    external: bool
+    location: str
+    offset: int
+    length: int
+    raw: bool
+    element: Element
+
+
+class ModelFacts(NamedTuple):
+    """What a model says about itself."""
+
+    ir_version: int
+    opsets: dict[str, int]
+    metadata: dict[str, str]
+
+
+def initializers(path: Path) -> dict[str, TensorInfo]:
+    """Name -> initializer of the main graph, in the graph's order; nothing is read.
+
+    CheckpointError if the file is no ONNX model, is damaged, names a tensor twice or has an
+    element type that NumPy lacks (text, 4 and 8 bit floats).
+    """
+    return _initializers(Mapped(path))
+
+
+def facts(path: Path) -> ModelFacts:
+    """IR version, opset of every domain, and metadata_props."""
+    file = Mapped(path)
+    ir_version, opsets, metadata = 0, {}, {}
+    for field in fields(file, 0, file.size):
+        if field.number == _MODEL_IR:
+            ir_version = signed(field.value)
+        elif field.number == _MODEL_OPSETS and field.kind == BYTES:
+            inner = {inner.number: inner for inner in fields(file, field.start, field.end)}
+            domain = text(file, inner[1], "an opset's domain") if 1 in inner else ""
+            opsets[domain] = signed(inner[2].value) if 2 in inner else 0
+        elif field.number == _MODEL_METADATA and field.kind == BYTES:
+            key, value = _entry(file, field)
+            metadata[key] = value
+    return ModelFacts(ir_version, opsets, metadata)
+
+
+def holds(file: Mapped) -> bool:
+    """Whether the file starts as an ONNX model does: with its IR version."""
+    return file.size > 2 and file.data[0] == _MODEL_IR << 3 and 1 <= file.data[1] <= 64
+
+
+def read(file: Mapped) -> dict[str, LazyTensor]:
+    """Name -> initializer; external ones are looked for in the model's folder when read."""
+    return {name: _tensor(file, info) for name, info in _initializers(file).items()}
+
+
+def _initializers(file: Mapped) -> dict[str, TensorInfo]:
+    found: dict[str, TensorInfo] = {}
+    graphs = 0
+    for field in fields(file, 0, file.size):
+        if field.number != _MODEL_GRAPH or field.kind != BYTES:
+            continue
+        graphs += 1
+        for inner in fields(file, field.start, field.end):
+            if inner.number == _GRAPH_INITIALIZER and inner.kind == BYTES:
+                info = _info(file, inner)
+                if info.name in found:
+                    raise file.error(f"two initializers are called {quoted(info.name)}")
+                found[info.name] = info
+    if graphs != 1:
+        raise file.error(f"holds {graphs} graphs; is it an ONNX model?")
+    return found
+
+
+def _info(file: Mapped, message: Field) -> TensorInfo:
+    file.spend(_COST_BYTES)
+    name, kind, located, shape = "", 0, 0, list[int]()
+    external: dict[str, str] = {}
+    content: Field | None = None
+    for field in fields(file, message.start, message.end):
+        if field.number == _DIMS:
+            shape += _dimensions(file, field, len(shape))
+        elif field.number == _TYPE:
+            kind = field.value
+        elif field.number == _NAME:
+            name = text(file, field, "an initializer's name")
+        elif field.number == _LOCATION:
+            located = field.value
+        elif field.number == _EXTERNAL and field.kind == BYTES:
+            _add_once(file, external, field)
+        elif field.number in (_RAW, _FLOATS, _INT32S, _INT64S, _DOUBLES, _UINT64S):
+            if content is not None or field.kind != BYTES:
+                raise file.error(f"initializer {quoted(name)} holds its elements in pieces")
+            content = field
+    what = f"initializer {quoted(name)}"
+    if kind not in _TYPES:
+        raise file.error(f"{what} is of ONNX type {kind}, which NumPy lacks")
+    lengths = whole_numbers(file, shape, f"the shape of {what}")
+    element = ELEMENTS[_TYPES[kind][0]]
+    nbytes = prod(lengths) * element.stored.itemsize
+    if located == 1:
+        return _external(file, name, element, lengths, external, nbytes)
+    if content is None:
+        content = Field(_RAW, BYTES, 0, message.end, 0)
+    elif content.number not in (_RAW, _TYPES[kind][1]):
+        raise file.error(f"{what} of {element.name} has its elements in field {content.number}")
+    raw = content.number == _RAW
+    if raw and content.length != nbytes:
+        raise file.error(f"{what}: {content.length} bytes, shape {lengths} needs {nbytes}")
+    return _made(name, element, lengths, "", content.start, content.length, raw)
+
+
+def _made(
+    name: str,
+    element: Element,
+    shape: tuple[int, ...],
+    location: str,
+    offset: int,
+    length: int,
+    raw: bool,
+) -> TensorInfo:
+    dtype = element.read_as or element.stored
+    return TensorInfo(name, dtype, shape, bool(location), location, offset, length, raw, element)
+
+
+def _dimensions(file: Mapped, field: Field, have: int) -> list[int]:
+    if have + field.length > 1024:
+        raise file.error("an initializer has too many dimensions")
+    return list(varints(file, field))
+
+
+def _external(
+    file: Mapped,
+    name: str,
+    element: Element,
+    shape: tuple[int, ...],
+    entries: dict[str, str],
+    nbytes: int,
+) -> TensorInfo:
+    what = f"initializer {quoted(name)}"
+    location = entries.get("location", "")
+    parts = location.replace("\\", "/").split("/")
+    if (
+        not location
+        or "\0" in location
+        or parts[0] in ("", "~")
+        or ".." in parts
+        or ":" in parts[0]
+    ):
+        raise file.error(f"{what} lies in {quoted(location)}, outside the model's folder; refused")
+    offset, length = (
+        _decimal(file, entries.get(key, default), what)
+        for key, default in (("offset", "0"), ("length", str(nbytes)))
+    )
+    if length != nbytes:
+        raise file.error(f"{what}: {length} bytes, shape {shape} needs {nbytes}")
+    return _made(name, element, shape, location, offset, length, True)
+
+
+def _decimal(file: Mapped, digits: str, what: str) -> int:
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+        raise file.error(f"{what} lies at {quoted(digits)}, which is no number")
+    return int(digits)
+
+
+def _entry(file: Mapped, message: Field) -> tuple[str, str]:
+    inner = {field.number: field for field in fields(file, message.start, message.end)}
+    what = "a key or value"
+    return tuple(text(file, inner[n], what) if n in inner else "" for n in (1, 2))  # type: ignore[return-value]
+
+
+def _add_once(file: Mapped, entries: dict[str, str], message: Field) -> None:
+    key, value = _entry(file, message)
+    if key in entries or len(entries) > 8:
+        raise file.error(f"an initializer says twice where it lies ({quoted(key)})")
+    entries[key] = value
+
+
+def _tensor(file: Mapped, info: TensorInfo) -> LazyTensor:
+    if info.external:
+        return LazyTensor(info.dtype, info.shape, lambda: _read_external(file, info))
+    if not info.raw:
+        return LazyTensor(info.dtype, info.shape, lambda: _read_typed(file, info))
+    region = Region(info.offset, info.length)
+    what = f"initializer {quoted(info.name)}"
+    return strided(file, info.element, lambda: region, 0, info.shape, None, what, region.nbytes)
+
+
+def _read_external(file: Mapped, info: TensorInfo) -> Array:
+    folder = FilePath(os.path.realpath(FilePath(file.path).parent))
+    target = FilePath(os.path.realpath(folder / info.location))
+    if not target.is_relative_to(folder):
+        raise file.error(f"{quoted(info.location)} is a link out of the model's folder; refused")
+    beside = Mapped(target)
+    what = f"initializer {quoted(info.name)}"
+    beside.check(info.offset, info.length, what)
+    region = Region(info.offset, info.length)
+    return strided(
+        beside, info.element, lambda: region, 0, info.shape, None, what, info.length
+    ).read()
+
+
+def _read_typed(file: Mapped, info: TensorInfo) -> Array:
+    """Elements in float_data and its like: little-endian floats, or varints."""
+    what = f"initializer {quoted(info.name)}"
+    stored, count = info.element.stored, prod(info.shape)
+    if stored.kind in "fc" and stored.itemsize != 2:
+        if info.length != count * stored.itemsize:
+            raise file.error(f"{what}: {info.length} bytes for {count} elements")
+        flat = np.frombuffer(file.data, stored, count, info.offset)
+        return checked(file, flat.reshape(info.shape), what)
+    # Each varint takes a byte at least, and becomes eight.
+    if count > info.length:
+        raise file.error(f"{what}: {info.length} bytes for {count} elements")
+    field = Field(0, BYTES, 0, info.offset, info.length)
+    numbers = np.fromiter(varints(file, field), np.int64)
+    if len(numbers) != count:
+        raise file.error(f"{what}: {len(numbers)} elements, shape {info.shape} needs {count}")
+    if info.element.name in ("float16", "bfloat16"):
+        bits = numbers.astype(np.uint16)
+        wide = (bits.astype(np.uint32) << 16).view(np.float32)
+        return (bits.view(np.float16) if stored.kind == "f" else wide).reshape(info.shape)
+    return numbers.astype(stored).reshape(info.shape)

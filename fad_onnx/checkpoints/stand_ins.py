@@ -1,0 +1,291 @@
+"""The allow-list: every global a checkpoint may name, and the inert thing that stands for it.
+
+Which globals torch writes: torch/serialization.py (persistent ids), torch/_utils.py
+(`_rebuild_*`), torch/_tensor.py and torch/nn/parameter.py (`__reduce_ex__`) of torch 2.13.
+A stand-in only describes: none imports, none calls anything that the stream could choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .mapped import Mapped, quoted
+from .numpy_stand_ins import PickledDtype, array, as_bytes, fill, unfilled
+from .pickle_machine import UNUSED_SET, Opaque, Span, set_items
+from .tensors import ELEMENTS, Element, LazyTensor, Region, strided, whole_numbers
+
+Arguments = tuple[object, ...]
+Build = Callable[[Mapped, Arguments], object]
+
+
+@dataclass(slots=True)
+class Storage:
+    """A run of `nbytes` bytes named by a persistent id; `region` is where, once known.
+
+    A view has a root instead, and starts `shift` bytes into it.
+    """
+
+    key: str
+    element: Element
+    nbytes: int
+    region: Region | None = None
+    root: Storage | None = None
+    shift: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Callee:
+    """A function or class that the stream may apply: its name and its inert double."""
+
+    name: str
+    build: Build
+
+
+@dataclass(frozen=True, slots=True)
+class StorageType:
+    """`torch.FloatStorage` and its like."""
+
+    element: Element
+
+
+def _rebuild_tensor(file: Mapped, arguments: Arguments) -> object:
+    """(storage, offset, size, stride, requires_grad, hooks, metadata) -> tensor."""
+    if not 4 <= len(arguments) <= 7:
+        raise file.error(f"a tensor is described by {len(arguments)} values")
+    storage = arguments[0]
+    element = storage.element if isinstance(storage, Storage) else None
+    return _tensor(file, arguments[:4], element, arguments[6:7])
+
+
+def _rebuild_tensor_v3(file: Mapped, arguments: Arguments) -> object:
+    """As above with the dtype as seventh value: the storage is untyped."""
+    if not 7 <= len(arguments) <= 8 or not isinstance(arguments[6], Element):
+        raise file.error("a tensor of a new dtype is described by values of unknown form")
+    return _tensor(file, arguments[:4], arguments[6], arguments[7:8])
+
+
+def _tensor(
+    file: Mapped, arguments: Arguments, element: Element | None, metadata: Arguments
+) -> LazyTensor:
+    storage, offset, size, stride = arguments
+    if not isinstance(storage, Storage) or element is None:
+        raise file.error("a tensor is described without a storage")
+    what = f"a tensor in storage {quoted(storage.key)}"
+    if metadata and metadata[0]:
+        raise file.error(f"{what} is a conjugate or negative view; save it with .resolve_conj()")
+    (start,) = whole_numbers(file, (offset,), f"the offset of {what}")
+    return strided(
+        file,
+        element,
+        lambda: _region(file, storage),
+        start,
+        whole_numbers(file, size, f"the shape of {what}"),
+        whole_numbers(file, stride, f"the stride of {what}"),
+        what,
+        storage.nbytes,
+    )
+
+
+def _region(file: Mapped, storage: Storage) -> Region:
+    if storage.root is not None:
+        return Region(_region(file, storage.root).start + storage.shift, storage.nbytes)
+    if storage.region is None:
+        raise file.error(f"storage {quoted(storage.key)} is not in the file")
+    return storage.region
+
+
+def _rebuild_parameter(file: Mapped, arguments: Arguments) -> object:
+    """(tensor, requires_grad, hooks[, state]) -> the tensor."""
+    if not arguments or not isinstance(arguments[0], LazyTensor):
+        raise file.error("a parameter is described without a tensor")
+    return arguments[0]
+
+
+def _size(file: Mapped, arguments: Arguments) -> object:
+    return whole_numbers(file, arguments[0] if arguments else (), "a torch.Size")
+
+
+def _ordered_dict(file: Mapped, arguments: Arguments) -> object:
+    """(), or the list of pairs that Python 2 wrote."""
+    made: dict[object, object] = {}
+    if not arguments:
+        return made
+    pairs = arguments[0]
+    if type(pairs) is not list or len(arguments) > 1:
+        raise file.error("an OrderedDict is made of something that is not a list of pairs")
+    file.spend(120 * len(pairs))
+    for pair in pairs:
+        if type(pair) not in (list, tuple) or len(pair) != 2:
+            raise file.error("an OrderedDict is made of something that is not a list of pairs")
+        set_items(file, made, list(pair))
+    return made
+
+
+def _encode(file: Mapped, arguments: Arguments) -> object:
+    """`_codecs.encode(text, "latin1")`: how protocol 2 writes bytes."""
+    if len(arguments) != 2 or arguments[1] not in ("latin1", "latin-1"):
+        raise file.error("_codecs.encode is asked for another encoding than latin1")
+    text = arguments[0]
+    if isinstance(text, Span) and text.kind == "text":
+        return Span(text.offset, text.length, "latin1")
+    if not isinstance(text, str):
+        raise file.error("_codecs.encode is given something that is not text")
+    file.spend(len(text))
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise file.error("_codecs.encode is given text that is not Latin-1") from error
+
+
+def _no_bytes(file: Mapped, arguments: Arguments) -> object:
+    if arguments:
+        raise file.error("bytes() is given arguments")
+    return b""
+
+
+def _reconstruct(file: Mapped, arguments: Arguments) -> object:
+    if len(arguments) != 3 or arguments[0] is not _NDARRAY:
+        raise file.error("NumPy's _reconstruct is given something that is not numpy.ndarray")
+    return unfilled(file)
+
+
+def _scalar(file: Mapped, arguments: Arguments) -> object:
+    """(dtype, bytes) -> a tensor of shape ()."""
+    if not 1 <= len(arguments) <= 2 or not isinstance(arguments[0], PickledDtype):
+        raise file.error("a NumPy scalar is described without a dtype")
+    return array(file, arguments[0], (), arguments[1] if len(arguments) > 1 else b"", False)
+
+
+def _from_buffer(file: Mapped, arguments: Arguments) -> object:
+    """(bytes, dtype, shape, order), how protocol 5 writes an array."""
+    content, dtype, shape, order = arguments if len(arguments) == 4 else (None,) * 4
+    if not isinstance(dtype, PickledDtype):
+        raise file.error("NumPy's _frombuffer is given values of unknown form")
+    lengths = whole_numbers(file, shape, "a NumPy shape")
+    return array(file, dtype, lengths, as_bytes(file, content), order == "F")
+
+
+def _dtype(file: Mapped, arguments: Arguments) -> object:
+    if not 1 <= len(arguments) <= 3:
+        raise file.error(f"numpy.dtype is given {len(arguments)} values")
+    return PickledDtype(arguments[0])
+
+
+def _opaque(what: str) -> Build:
+    return lambda file, arguments: Opaque(what)
+
+
+_NDARRAY = Opaque("numpy.ndarray")
+_FUNCTIONS: dict[str, Build] = {
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+    "torch.Size": _size,
+    "torch.device": _opaque("torch.device"),
+    "collections.OrderedDict": _ordered_dict,
+    "_codecs.encode": _encode,
+    "numpy.dtype": _dtype,
+}
+for _core in ("numpy.core", "numpy._core"):
+    _FUNCTIONS[f"{_core}.multiarray._reconstruct"] = _reconstruct
+    _FUNCTIONS[f"{_core}.multiarray.scalar"] = _scalar
+    _FUNCTIONS[f"{_core}.numeric._frombuffer"] = _from_buffer
+for _builtins in ("builtins", "__builtin__"):
+    _FUNCTIONS[f"{_builtins}.bytes"] = _no_bytes
+    _FUNCTIONS[f"{_builtins}.set"] = lambda file, arguments: UNUSED_SET
+    for _unused in ("frozenset", "bytearray", "complex"):
+        _FUNCTIONS[f"{_builtins}.{_unused}"] = _opaque(_unused)
+
+_STORAGES = {
+    "Double": "float64", "Float": "float32", "Half": "float16", "BFloat16": "bfloat16",
+    "Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8",
+    "Bool": "bool", "ComplexDouble": "complex128", "ComplexFloat": "complex64",
+    "Untyped": "uint8",
+}  # fmt: skip
+
+ALLOWED: dict[str, object] = {
+    **{name: Callee(name, build) for name, build in _FUNCTIONS.items()},
+    **{f"torch.{name}": element for name, element in ELEMENTS.items()},
+    **{f"torch.{name}Storage": StorageType(ELEMENTS[of]) for name, of in _STORAGES.items()},
+    # Tensors on a GPU were written with the storage types of torch.cuda until torch 1.13.
+    **{f"torch.cuda.{name}Storage": StorageType(ELEMENTS[of]) for name, of in _STORAGES.items()},
+    "torch.storage.UntypedStorage": StorageType(ELEMENTS["uint8"]),
+    "torch.storage._UntypedStorage": StorageType(ELEMENTS["uint8"]),
+    "numpy.ndarray": _NDARRAY,
+}
+"""Qualified name -> stand-in. What is not here ends the reading."""
+
+
+@dataclass
+class TorchGlobals:
+    """The machine's only way out: stand-ins by name, storages by persistent id."""
+
+    file: Mapped
+    locate: Callable[[str, int], Region | None]
+    """Where the storage of a key lies, of at least so many bytes; None if not yet known."""
+    storages: dict[str, Storage] = field(default_factory=dict)
+    views: dict[str, Storage] = field(default_factory=dict)
+
+    def find(self, module: str, name: str) -> object:
+        """The stand-in of a global; CheckpointError naming it if there is none."""
+        full = f"{module}.{name}"
+        if full not in ALLOWED:
+            raise self.file.error(
+                f"asks for {quoted(full)}, which is not a tensor or a plain value; nothing was"
+                " run. If you trust the file, load it with torch where it was made and save"
+                " only its tensors: torch.save(model.state_dict(), FILE)"
+            )
+        return ALLOWED[full]
+
+    def reduce(self, callee: object, arguments: Arguments) -> object:
+        if not isinstance(callee, Callee):
+            raise self.file.error("applies something that is not a known function")
+        return callee.build(self.file, arguments)
+
+    def build(self, target: object, state: object) -> None:
+        if isinstance(target, PickledDtype):
+            target.set_state(self.file, state)
+        elif isinstance(target, LazyTensor) and target.dtype == object:
+            fill(self.file, target, state)
+        # An OrderedDict's state is the state_dict's _metadata: versions of modules.
+        elif type(target) is not dict:
+            raise self.file.error("sets the state of something that has none")
+
+    def persistent(self, identity: object) -> object:
+        """("storage", type, key, location, element count[, view]) -> the storage."""
+        if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
+            raise self.file.error("refers to something outside that is not a storage")
+        _, kind, key, _location, count, *view = identity
+        if not isinstance(kind, StorageType) or not isinstance(key, str):
+            raise self.file.error("refers to a storage of unknown form")
+        what = f"the size of storage {quoted(key)}"
+        (count,) = whole_numbers(self.file, (count,), what)
+        storage = self._storage(key, kind.element, count * kind.element.stored.itemsize)
+        if view and view[0] is not None:
+            return self._view(storage, kind.element, view[0])
+        return storage
+
+    def _storage(self, key: str, element: Element, nbytes: int) -> Storage:
+        self.file.spend(400)
+        known = self.storages.get(key)
+        if known is None:
+            storage = Storage(key, element, nbytes, self.locate(key, nbytes))
+            self.storages[key] = storage
+            return storage
+        if known.element != element or known.nbytes != nbytes:
+            raise self.file.error(f"storage {quoted(key)} is given two types or sizes")
+        return known
+
+    def _view(self, root: Storage, element: Element, view: object) -> Storage:
+        """(key, offset, count) in elements of the root, as torch before 0.4 wrote."""
+        if type(view) is not tuple or len(view) != 3 or not isinstance(view[0], str):
+            raise self.file.error("a view of a storage has an unknown form")
+        offset, count = whole_numbers(self.file, view[1:], "a view of a storage")
+        size = element.stored.itemsize
+        if (offset + count) * size > root.nbytes:
+            raise self.file.error(f"a view reaches past the end of storage {quoted(root.key)}")
+        made = Storage(view[0], element, count * size, root=root, shift=offset * size)
+        return self.views.setdefault(view[0], made)
