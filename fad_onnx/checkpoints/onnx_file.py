@@ -6,16 +6,13 @@ onnx/onnx.proto3 (ModelProto, GraphProto, TensorProto, StringStringEntryProto).
 
 from __future__ import annotations
 
-import os
 from math import prod
-from pathlib import Path as FilePath
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from .mapped import Mapped, Path, quoted
+from .onnx_tensors import TensorInfo, tensor
 from .protobuf import BYTES, Field, fields, signed, text, varints
-from .tensors import ELEMENTS, Array, Element, LazyTensor, Region, checked, strided, whole_numbers
+from .tensors import ELEMENTS, Element, LazyTensor, whole_numbers
 
 _MODEL_GRAPH, _MODEL_IR, _MODEL_OPSETS, _MODEL_METADATA = 7, 1, 8, 14
 _GRAPH_INITIALIZER = 5
@@ -40,25 +37,6 @@ _TYPES = {
 }
 _RAW, _NAME, _DIMS, _TYPE, _EXTERNAL, _LOCATION = 9, 8, 1, 2, 13, 14
 _COST_BYTES = 3000
-
-
-class TensorInfo(NamedTuple):
-    """One initializer.
-
-    external: its bytes lie in the file `location` beside the model, at `offset`, `length` of
-    them; else in the model itself, as they are (`raw`) or in a typed field whose bytes these
-    are.
-    """
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    external: bool
-    location: str
-    offset: int
-    length: int
-    raw: bool
-    element: Element
 
 
 class ModelFacts(NamedTuple):
@@ -86,7 +64,7 @@ def facts(path: Path) -> ModelFacts:
         if field.number == _MODEL_IR:
             ir_version = signed(field.value)
         elif field.number == _MODEL_OPSETS and field.kind == BYTES:
-            inner = {inner.number: inner for inner in fields(file, field.start, field.end)}
+            inner = _first_two(file, field)
             domain = text(file, inner[1], "an opset's domain") if 1 in inner else ""
             opsets[domain] = signed(inner[2].value) if 2 in inner else 0
         elif field.number == _MODEL_METADATA and field.kind == BYTES:
@@ -102,7 +80,7 @@ def holds(file: Mapped) -> bool:
 
 def read(file: Mapped) -> dict[str, LazyTensor]:
     """Name -> initializer; external ones are looked for in the model's folder when read."""
-    return {name: _tensor(file, info) for name, info in _initializers(file).items()}
+    return {name: tensor(file, info) for name, info in _initializers(file).items()}
 
 
 def _initializers(file: Mapped) -> dict[str, TensorInfo]:
@@ -215,9 +193,16 @@ def _decimal(file: Mapped, digits: str, what: str) -> int:
 
 
 def _entry(file: Mapped, message: Field) -> tuple[str, str]:
-    inner = {field.number: field for field in fields(file, message.start, message.end)}
-    what = "a key or value"
-    return tuple(text(file, inner[n], what) if n in inner else "" for n in (1, 2))  # type: ignore[return-value]
+    inner = _first_two(file, message)
+    key, value = (text(file, inner[n], "an entry") if n in inner else "" for n in (1, 2))
+    return key, value
+
+
+def _first_two(file: Mapped, message: Field) -> dict[int, Field]:
+    """Fields 1 and 2 of a message: key and value, or domain and version."""
+    file.spend(500)
+    inner = fields(file, message.start, message.end)
+    return {field.number: field for field in inner if field.number in (1, 2)}
 
 
 def _add_once(file: Mapped, entries: dict[str, str], message: Field) -> None:
@@ -225,50 +210,3 @@ def _add_once(file: Mapped, entries: dict[str, str], message: Field) -> None:
     if key in entries or len(entries) > 8:
         raise file.error(f"an initializer says twice where it lies ({quoted(key)})")
     entries[key] = value
-
-
-def _tensor(file: Mapped, info: TensorInfo) -> LazyTensor:
-    if info.external:
-        return LazyTensor(info.dtype, info.shape, lambda: _read_external(file, info))
-    if not info.raw:
-        return LazyTensor(info.dtype, info.shape, lambda: _read_typed(file, info))
-    region = Region(info.offset, info.length)
-    what = f"initializer {quoted(info.name)}"
-    return strided(file, info.element, lambda: region, 0, info.shape, None, what, region.nbytes)
-
-
-def _read_external(file: Mapped, info: TensorInfo) -> Array:
-    folder = FilePath(os.path.realpath(FilePath(file.path).parent))
-    target = FilePath(os.path.realpath(folder / info.location))
-    if not target.is_relative_to(folder):
-        raise file.error(f"{quoted(info.location)} is a link out of the model's folder; refused")
-    beside = Mapped(target)
-    what = f"initializer {quoted(info.name)}"
-    beside.check(info.offset, info.length, what)
-    region = Region(info.offset, info.length)
-    return strided(
-        beside, info.element, lambda: region, 0, info.shape, None, what, info.length
-    ).read()
-
-
-def _read_typed(file: Mapped, info: TensorInfo) -> Array:
-    """Elements in float_data and its like: little-endian floats, or varints."""
-    what = f"initializer {quoted(info.name)}"
-    stored, count = info.element.stored, prod(info.shape)
-    if stored.kind in "fc" and stored.itemsize != 2:
-        if info.length != count * stored.itemsize:
-            raise file.error(f"{what}: {info.length} bytes for {count} elements")
-        flat = np.frombuffer(file.data, stored, count, info.offset)
-        return checked(file, flat.reshape(info.shape), what)
-    # Each varint takes a byte at least, and becomes eight.
-    if count > info.length:
-        raise file.error(f"{what}: {info.length} bytes for {count} elements")
-    field = Field(0, BYTES, 0, info.offset, info.length)
-    numbers = np.fromiter(varints(file, field), np.int64)
-    if len(numbers) != count:
-        raise file.error(f"{what}: {len(numbers)} elements, shape {info.shape} needs {count}")
-    if info.element.name in ("float16", "bfloat16"):
-        bits = numbers.astype(np.uint16)
-        wide = (bits.astype(np.uint32) << 16).view(np.float32)
-        return (bits.view(np.float16) if stored.kind == "f" else wide).reshape(info.shape)
-    return numbers.astype(stored).reshape(info.shape)

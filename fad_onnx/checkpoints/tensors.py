@@ -165,7 +165,9 @@ def _load_strided(
 
 def _as_read(file: Mapped, element: Element, array: Array, what: str) -> Array:
     if element.name == "bfloat16":
-        return (array.astype(np.uint32) << 16).view(np.float32)
+        wide = array.astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
     return checked(file, array, what)
 
 

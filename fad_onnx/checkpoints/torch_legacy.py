@@ -9,33 +9,39 @@ from __future__ import annotations
 
 from .mapped import Mapped, quoted
 from .pickle_machine import Machine
-from .stand_ins import Storage, TorchGlobals
+from .pickle_opcodes import load
+from .stand_ins import Storage
 from .tensors import Region
+from .torch_globals import TorchGlobals
 
 MAGIC = 0x1950A86A20F9469CFC6C
 OPENING = b"\x8a\x0a" + MAGIC.to_bytes(10, "little") + b"."
-"""The first pickle behind its two bytes of protocol."""
+"""The first pickle behind its protocol, and behind a frame from protocol 4 on."""
 
 _PROTOCOL = 1001
 
 
 def holds(file: Mapped) -> bool:
     """Whether the file starts as this container does."""
-    return bytes(file.data[2 : 2 + len(OPENING)]) == OPENING and file.data[0] == 0x80
+    return file.data[0] == 0x80 and OPENING in bytes(file.data[: 11 + len(OPENING)])
 
 
 def read(file: Mapped) -> object:
     """The saved object with its tensors left in the file."""
     inert = TorchGlobals(file, lambda key, nbytes: None)
     machine = Machine(file, 0, file.size, inert)
-    magic, protocol, facts = machine.load(), machine.load_next(), machine.load_next()
+    magic, protocol, facts, tree, keys = (_next(machine) for _ in range(5))
     if magic != MAGIC or protocol != _PROTOCOL:
         raise file.error(f"is a torch checkpoint of a form other than {_PROTOCOL}")
     if not isinstance(facts, dict) or facts.get("little_endian") is not True:
         raise file.error("was written on a big-endian machine; save it again on another")
-    tree, keys = machine.load_next(), machine.load_next()
     _place(file, machine.position, keys, inert.storages)
     return tree
+
+
+def _next(machine: Machine) -> object:
+    machine.restart()
+    return load(machine)
 
 
 def _place(file: Mapped, position: int, keys: object, storages: dict[str, Storage]) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from .mapped import Mapped, quoted
 from .pickle_machine import Machine
-from .stand_ins import TorchGlobals
+from .pickle_opcodes import load
 from .tensors import Region
+from .torch_globals import TorchGlobals
 from .zip_directory import STORED, Member
 
 PICKLE = "data.pkl"
@@ -37,8 +38,7 @@ def read(file: Mapped, members: dict[str, Member]) -> object:
         return _region(file, members, f"{root}data/{key}", nbytes)
 
     start, length = _extent(file, members[pickles[0]])
-    machine = Machine(file, start, start + length, TorchGlobals(file, locate))
-    return machine.load()
+    return load(Machine(file, start, start + length, TorchGlobals(file, locate)))
 
 
 def _region(file: Mapped, members: dict[str, Member], name: str, nbytes: int) -> Region:
