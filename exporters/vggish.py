@@ -10,10 +10,15 @@ frames, 257 bins) in float32; mel bands, logarithm and network are in the graph.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .parity import Embed
 from .skeleton import Graph
 
 SAMPLE_RATE_HZ = 16_000
@@ -23,12 +28,12 @@ LOG_OFFSET = 0.01  # Keeps silence finite.
 PCA_LIMIT = 2.0  # PCA coefficients are clipped to +-PCA_LIMIT, then spread over 0..255.
 
 
-def htk_mel(hertz: np.ndarray | float) -> np.ndarray:
+def htk_mel(hertz: NDArray[Any] | float) -> NDArray[Any]:
     """Hertz to mel by HTK's formula (mel_features.py:114)."""
     return np.asarray(1127.0 * np.log(1.0 + np.asarray(hertz) / 700.0))
 
 
-def mel_matrix() -> np.ndarray:
+def mel_matrix() -> NDArray[Any]:
     """Triangular filters (257 bins, 64 bands), float64, linear in mel (mel_features.py:128).
 
     The bin of 0 Hz has no weight in any band, as in HTK.
@@ -120,4 +125,58 @@ def _graph(name: str, module: type[Vggish]) -> Graph:
     )
 
 
+
+
+def original_examples(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Log mel patches (n, 1, 96, 64) of samples (1, n) by torchvggish's own front end."""
+    from torchvggish import vggish_input
+
+    examples = vggish_input.waveform_to_examples(samples[0], SAMPLE_RATE_HZ, return_tensor=False)
+    return np.asarray(examples)[:, None]
+
+
+def original(
+    tensors: Mapping[str, NDArray[Any]], use_pca: str = "false", use_activation: str = "false"
+) -> Embed:
+    """torchvggish's network, put together as frechet_audio_distance/fad.py:103 does."""
+    from torchvggish import torchvggish
+
+    network = torchvggish.VGG(torchvggish.make_layers(), postprocess=False)
+    pca = {name: torch.tensor(array) for name, array in tensors.items() if name.startswith("pca_")}
+    network.load_state_dict(
+        {name: torch.tensor(array) for name, array in tensors.items() if name not in pca}
+    )
+    if use_activation == "false":
+        network.embeddings = network.embeddings[:-1]
+    if use_pca == "true":
+        network.postprocess, network.pproc = True, _postprocessor(torchvggish, pca)
+
+    def embed(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        examples = torch.tensor(original_examples(samples)).float()
+        with torch.inference_mode():
+            # The original squeezes the rows of a single patch to one dimension.
+            return np.asarray(network(examples).reshape(-1, 128).numpy())
+
+    return embed
+
+
+def _postprocessor(torchvggish: Any, pca: Mapping[str, Tensor]) -> Any:
+    """torchvggish's Postprocessor with these parameters: its constructor downloads others."""
+    made = torchvggish.Postprocessor.__new__(torchvggish.Postprocessor)
+    made._pca_matrix = pca["pca_eigen_vectors"].float()
+    made._pca_means = pca["pca_means"].reshape(-1, 1).float()
+    return made
+
+
+def original_features(tensors: Mapping[str, NDArray[Any]]) -> Embed:
+    """The log mel bands (frames, 64) that the original network is fed, patch after patch."""
+
+    def features(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        return original_examples(samples).reshape(-1, BANDS).astype(np.float32)
+
+    return features
+
+
 GRAPHS = (_graph("vggish", Vggish), _graph("vggish_pca", VggishPca))
+ORIGINALS = {"vggish": original}
+FEATURES = {"vggish": ("log", original_features)}

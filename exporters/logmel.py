@@ -1,0 +1,58 @@
+"""Log-mel statistics: 128 numbers per patch of 0.96 s from VGGish's front end, without weights.
+
+Mean and standard deviation over the 96 frames of each of the 64 log mel bands. They serve
+demonstrations and smoke tests; distances between them compare with nothing published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .parity import Embed
+from .skeleton import Graph
+from .vggish import BINS, FRAMES, LogMel, original_examples
+
+
+class LogMelStatistics(nn.Module):
+    """STFT magnitudes (batch, 96, 257) to rows (batch, 128): 64 means, 64 deviations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_mel = LogMel()
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        bands = self.log_mel(magnitude)
+        mean = bands.mean(dim=1, keepdim=True)
+        # Of the population: these 96 frames are the patch, not a sample of it.
+        deviation = torch.sqrt(((bands - mean) ** 2).mean(dim=1))
+        return torch.cat([mean.squeeze(1), deviation], dim=1)
+
+
+def original(tensors: Mapping[str, NDArray[Any]]) -> Embed:
+    """The same numbers from torchvggish's log mel patches; there are no tensors."""
+
+    def embed(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        patches = original_examples(samples)[:, 0]
+        rows = np.concatenate([patches.mean(axis=1), patches.std(axis=1)], axis=1)
+        return rows.astype(np.float32)
+
+    return embed
+
+
+ORIGINALS = {"logmel": original}
+GRAPHS = (
+    Graph(
+        name="logmel",
+        module=LogMelStatistics,
+        example=lambda: (torch.rand(3, FRAMES, BINS),),
+        input_names=("magnitude",),
+        output_names=("embedding",),
+        dynamic=({0: "batch"},),
+    ),
+)

@@ -1,0 +1,215 @@
+"""Whether a graph says what the original package says: the loop behind verify, golden and tests.
+
+A family module offers ``GRAPHS`` and, for the models that it serves, ``ORIGINALS``: from a
+model's name to a function that takes the tensors of a checkpoint (and, by keyword, the options
+that select a variant) and returns a function from samples, float32 (channels, n) at the model's
+rate, to rows, float32 (n_rows, dim), computed by the original package's own torch code.
+``FEATURES`` does the same for what the network is fed, and names the value in the graph that it
+is compared with. ``CLIP_SAMPLES`` says at which lengths, where not every length is exact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest.mock import MagicMock
+
+import numpy as np
+from numpy.typing import NDArray
+
+import exporters
+from fad_onnx import synthetic
+from fad_onnx.checkpoints import onnx_file
+from fad_onnx.embedder import Embedder
+from fad_onnx.manifest import Model, Variant
+from fad_onnx.session import Network, Settings
+
+from .skeleton import GRAPHS_FOLDER, Graph
+
+Tensors = Mapping[str, NDArray[Any]]
+Embed = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+# What the original packages import at the top and never use on the way to an embedding.
+UNNEEDED = ("torchvision", "torchaudio", "transformers")
+
+
+def spread_error(got: NDArray[Any], expected: NDArray[Any]) -> float:
+    """|got - expected| over |expected - its mean row|, Frobenius norms of (rows, dim).
+
+    The denominator is what the rows differ by: an offset common to all of them hides nothing.
+    A single row is compared with its own spread over the dimensions.
+    """
+    if got.shape != expected.shape:
+        raise ValueError(f"rows of shape {got.shape} against {expected.shape}")
+    expected = expected.astype(np.float64)
+    centre = expected.mean(axis=0) if len(expected) > 1 else expected.mean()
+    spread = np.linalg.norm(expected - centre)
+    return float(np.linalg.norm(got - expected) / spread)
+
+
+class _StandIns(MetaPathFinder, Loader):
+    """Finds any module below the given packages, and fills it with mocks."""
+
+    def __init__(self, packages: Sequence[str]) -> None:
+        self.packages = packages
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> Any:
+        if fullname.partition(".")[0] in self.packages:
+            return ModuleSpec(fullname, self, is_package=True)
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _StandIn(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+class _StandIn(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        value = MagicMock(name=f"{self.__name__}.{name}")
+        setattr(self, name, value)
+        return value
+
+
+@contextlib.contextmanager
+def stand_ins(*packages: str) -> Iterator[None]:
+    """Within, importing these packages (or all of UNNEEDED) gives mocks if they are missing.
+
+    For ``with stand_ins(): import laion_clap``. Gone afterwards, because torch and others ask
+    whether the real ones are installed.
+    """
+    names = [name for name in packages or UNNEEDED if importlib.util.find_spec(name) is None]
+    finder = _StandIns(names)
+    sys.meta_path.append(finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.partition(".")[0] in names]:
+            del sys.modules[name]
+
+
+@cache
+def families() -> tuple[ModuleType, ...]:
+    """The modules of this package that export graphs, in alphabetical order."""
+    names = [info.name for info in pkgutil.iter_modules(exporters.__path__)]
+    modules = (importlib.import_module(f"exporters.{name}") for name in sorted(names)
+               if not name.startswith("_"))  # fmt: skip
+    return tuple(module for module in modules if hasattr(module, "GRAPHS"))
+
+
+def graphs() -> dict[str, Graph]:
+    """All graphs by name."""
+    return {graph.name: graph for family in families() for graph in family.GRAPHS}
+
+
+def offered(name: str) -> dict[str, Any]:
+    """What all families offer under this name (ORIGINALS, FEATURES, CLIP_SAMPLES), by model."""
+    return {
+        model: value for family in families() for model, value in getattr(family, name, {}).items()
+    }
+
+
+def bound(graph: Path) -> dict[str, onnx_file.TensorInfo]:
+    """The tensors of a checkpoint that a graph file names."""
+    infos = onnx_file.initializers(graph)
+    return {name: info for name, info in infos.items() if info.external}
+
+
+def graph_path(variant: Variant) -> Path:
+    """Where the graph of a variant is committed."""
+    return GRAPHS_FOLDER / variant.graph
+
+
+def publish(graph: Path, tensors: Tensors, folder: Path) -> Path:
+    """A runnable copy of a graph: beside it, each tensor at its offset in the weights file."""
+    copy = folder / graph.name
+    copy.write_bytes(graph.read_bytes())
+    infos = bound(graph)
+    for location in {info.location for info in infos.values()}:
+        with (folder / location).open("wb") as file:
+            for name, info in infos.items():
+                if info.location == location:
+                    file.seek(info.offset)
+                    file.write(np.ascontiguousarray(tensors[name], info.dtype).tobytes())
+    return copy
+
+
+def embedder(model: Model, chosen: Mapping[str, str], tensors: Tensors, folder: Path) -> Embedder:
+    """The run time's own path from samples to rows, on one thread of the CPU."""
+    variant = model.variant(chosen)
+    network = Network(
+        publish(graph_path(variant), tensors, folder), variant.output, Settings("cpu")
+    )
+    return Embedder(model, chosen, network, {}, "")
+
+
+def variant_options(model: Model, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Those of the options that select a graph or output, as the originals take them."""
+    return {name: value for name, value in chosen.items() if not model.options[name].sets}
+
+
+def original(model: Model, chosen: Mapping[str, str], tensors: Tensors) -> Embed:
+    """The original network on these tensors."""
+    embed: Embed = offered("ORIGINALS")[model.name](tensors, **variant_options(model, chosen))
+    return embed
+
+
+def clip_samples(model: Model) -> tuple[int, ...]:
+    """Lengths to compare at: the shortest, either side of boundaries, multiples of no hop."""
+    named = offered("CLIP_SAMPLES").get(model.name)
+    if named is not None:
+        return tuple(named)
+    rate, lengths = model.sample_rate_hz, {model.minimum_samples, model.minimum_samples + 1}
+    length, hop = model.windows.length_samples, model.windows.hop_samples
+    if length and hop:
+        lengths |= {length + hop - 1, length + hop}
+    lengths |= {round(seconds * rate) + 13 for seconds in (1.37, 2.9, 5.003)}
+    if model.windows.cover == "crop" and length:
+        lengths = {samples for samples in lengths if samples <= length} | {length}
+    return tuple(sorted(samples for samples in lengths if samples >= model.minimum_samples))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows (n, dim) of the graph and of the original for one clip of so many samples."""
+
+    samples: int
+    got: NDArray[np.float32]
+    expected: NDArray[np.float32]
+
+    @property
+    def spread_error(self) -> float:
+        """Of this clip alone."""
+        return spread_error(self.got, self.expected)
+
+
+def compare(ours: Embedder, theirs: Embed, lengths: Sequence[int], seed: int) -> list[Comparison]:
+    """One comparison for a synthetic clip of each length, in samples at the model's rate."""
+    results = []
+    for samples in lengths:
+        clip = synthetic.clip(seed + samples, samples, ours.model.channels)
+        got = ours.embed(clip.T, ours.model.sample_rate_hz)
+        results.append(Comparison(samples, got, theirs(clip)))
+    return results
+
+
+def pooled(comparisons: Sequence[Comparison]) -> Comparison:
+    """The rows of all clips as one set: what a score is computed from."""
+    return Comparison(
+        sum(one.samples for one in comparisons),
+        np.concatenate([one.got for one in comparisons]),
+        np.concatenate([one.expected for one in comparisons]),
+    )
