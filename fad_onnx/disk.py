@@ -1,0 +1,118 @@
+"""What every writer here needs of a file system: errors in plain words, room, ownership."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import CacheError, FadError
+
+if sys.platform != "win32":
+    import fcntl
+
+# Left free beside what is about to be written: file systems and other programs need some too.
+SPARE_BYTES = 1 << 24
+
+Failure = Callable[[Path, str], FadError]
+
+
+def reason(error: OSError, path: Path) -> str:
+    """Why the operating system refused, in words that name the remedy's object."""
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return f"the disk (or your quota on it) is full, {megabytes(free_bytes(path))} are free"
+    if error.errno == errno.EROFS:
+        return "is on a read-only file system"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "cannot be read or written by this user (permission denied)"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return "a file stands where a folder is needed, or the other way round"
+    return (error.strerror or str(error)).lower()
+
+
+@contextmanager
+def guarded(path: Path, failure: Failure = CacheError) -> Iterator[None]:
+    """Turn the operating system's errors into `failure(path, reason)`; FadErrors pass."""
+    try:
+        yield
+    except FadError:
+        raise
+    except OSError as error:
+        raise failure(_named(error, path), reason(error, path)) from error
+
+
+def _named(error: OSError, path: Path) -> Path:
+    """The path to name: the error's own, unless that is a temporary neighbour of `path`."""
+    own = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
+    return path if path.parent in own.parents else own
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes for this user on the disk that holds, or would hold, the path."""
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            return shutil.disk_usage(folder).free
+    return 0
+
+
+def require_room(path: Path, needed_bytes: int, failure: Failure = CacheError) -> None:
+    """Raise `failure` unless `needed_bytes` and a little more fit on the path's disk."""
+    with guarded(path, failure):
+        free = free_bytes(path)
+    if free < needed_bytes + SPARE_BYTES:
+        raise failure(path, f"{megabytes(needed_bytes)} are needed, {megabytes(free)} are free")
+
+
+def megabytes(count: int) -> str:
+    """A number of bytes as people read it."""
+    return f"{count / 1e6:.1f} MB"
+
+
+def make_folder(folder: Path, failure: Failure = CacheError) -> Path:
+    """The folder, created with its parents where it was missing."""
+    with guarded(folder, failure):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """os.write until all is written; it may write less, near a full disk for one."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def hold(descriptor: int) -> bool | None:
+    """Take the exclusive lock of an open file without waiting; it goes with the descriptor.
+
+    True: taken. False: somebody else has it. None: this file system cannot tell.
+    """
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # Lustre and some FUSE drives have no flock; NFS refuses it for folders.
+        return None
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside the folder last through a power cut, where the system can."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network drives cannot fsync a folder; the rename itself is atomic all the same.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)

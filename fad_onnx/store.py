@@ -1,0 +1,241 @@
+"""The cache folder: where it is, locks, and files that appear whole or not at all.
+
+Everything is written beside its final place under a name that begins with `.tmp-`, flushed to
+the disk, and renamed once. What killed processes leave behind is removed by the next
+publication into the same folder, when nobody holds it and it is old enough.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import filelock
+import platformdirs
+
+from .disk import Failure, guarded, hold, make_folder, require_room, sync_folder
+from .errors import CacheError, CheckpointError
+
+logger = logging.getLogger("fad_onnx")
+
+HOME_VARIABLE = "FAD_ONNX_HOME"
+_TEMPORARY = ".tmp-"
+# A leftover that nobody holds is removed after an hour; where the file system has no locks to
+# ask (some network drives), after a week.
+LEFTOVER_SECONDS = 3600.0
+UNKNOWN_SECONDS = 7 * 86400.0
+
+
+def root() -> Path:
+    """The cache folder: FAD_ONNX_HOME, or the platform's user cache. Not created here."""
+    home = os.environ.get(HOME_VARIABLE)
+    if home:
+        return Path(home).expanduser().absolute()
+    return Path(platformdirs.user_cache_dir("fad-onnx", appauthor=False))
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold the lock of this name against every other process and thread that asks for it.
+
+    The lock goes with its process, however that ends. Not re-entrant. Waits as long as the
+    other one works (and says so once in the log). Raises CacheError if the cache cannot be
+    written.
+    """
+    folder = make_folder(root() / "locks")
+    path = folder / f"{_plain(name)}.lock"
+    lock = _acquire(path, name)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(path: Path, name: str) -> filelock.BaseFileLock:
+    lock: filelock.BaseFileLock = filelock.FileLock(path)
+    with guarded(path):
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            logger.info("waiting for another process that works on %s", name)
+            lock.acquire()
+        except NotImplementedError:
+            # Older filelock on a drive without flock; newer ones change over by themselves.
+            lock = filelock.SoftFileLock(path)
+            lock.acquire()
+    return lock
+
+
+def _plain(name: str) -> str:
+    """The name as a file name; unusual or long ones are told apart by their hash."""
+    if re.fullmatch(r"[A-Za-z0-9_.=-]{1,100}", name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return re.sub(r"[^A-Za-z0-9_.=-]", "_", name)[:60] + "-" + digest
+
+
+def publish_file(
+    final: Path, writer: Callable[[BinaryIO], object], failure: Failure = CacheError
+) -> Path:
+    """Let `writer` fill a file and give it its final name by one rename, replacing an old one.
+
+    If `writer` raises, nothing changes. Errors of the operating system become
+    `failure(path, reason)`.
+    """
+    final = final.absolute()
+    make_folder(final.parent, failure)
+    with guarded(final, failure):
+        sweep(final.parent)
+        temporary = _temporary(final)
+        descriptor = os.open(
+            temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
+        )
+        try:
+            with os.fdopen(descriptor, "w+b") as out:
+                hold(descriptor)
+                writer(out)
+                out.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, final)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+            raise
+        sync_folder(final.parent)
+    return final
+
+
+def publish_bytes(final: Path, data: bytes, failure: Failure = CacheError) -> Path:
+    """`publish_file` for bytes at hand."""
+    return publish_file(final, lambda out: out.write(data), failure)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in one of the cache's own notes; {} if there is none, or it is damaged.
+
+    Every user of such notes can do without them.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def publish_folder(
+    final: Path,
+    writer: Callable[[Path], object],
+    failure: Failure = CacheError,
+    needed_bytes: int = 0,
+) -> Path:
+    """Let `writer` fill an empty folder and give it its final name by one rename.
+
+    A folder that has that name already stays as it is (names in the cache are made of hashes:
+    the first of two writers wins and the second's equal work is dropped). If `writer` raises,
+    nothing appears.
+    """
+    final = final.absolute()
+    make_folder(final.parent, failure)
+    require_room(final.parent, needed_bytes, failure)
+    with guarded(final, failure):
+        sweep(final.parent)
+        temporary = _temporary(final)
+        temporary.mkdir()
+        descriptor = _open_folder(temporary)
+        try:
+            writer(temporary)
+            _sync_tree(temporary)
+            _rename_folder(temporary, final)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+            shutil.rmtree(temporary, ignore_errors=True)
+        sync_folder(final.parent)
+    return final
+
+
+def _rename_folder(temporary: Path, final: Path) -> None:
+    try:
+        os.rename(temporary, final)
+    except OSError:
+        # ENOTEMPTY, EEXIST or EACCES by platform: what matters is whether somebody was first.
+        if not final.is_dir():
+            raise
+
+
+def _temporary(final: Path) -> Path:
+    return final.with_name(f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}")
+
+
+def _open_folder(folder: Path) -> int | None:
+    """Hold the folder against `sweep` while it is being filled, where folders can be opened."""
+    if os.name == "nt":
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    hold(descriptor)
+    return descriptor
+
+
+def _sync_tree(folder: Path) -> None:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(parent, name), "rb+") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(parent))
+
+
+def sweep(folder: Path, now: float | None = None) -> list[Path]:
+    """Remove what killed processes left half-written in this folder; what was removed."""
+    removed = []
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        if _abandoned(path, time.time() if now is None else now):
+            logger.info("removing %s, left behind by an earlier run", path)
+            # Another process may be removing it too, and Windows keeps what is open.
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            removed.append(path)
+    return removed
+
+
+def _abandoned(path: Path, now: float) -> bool:
+    """Whether nobody works on the file or folder any more: old, and its lock is free."""
+    try:
+        age = now - _newest(path)
+        if age < LEFTOVER_SECONDS:
+            return False
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except OSError:
+        # Gone meanwhile, or another user's: not ours to judge.
+        return False
+    try:
+        free = hold(descriptor)
+    finally:
+        os.close(descriptor)
+    return free is True or (free is None and age > UNKNOWN_SECONDS)
+
+
+def _newest(path: Path) -> float:
+    inside = path.rglob("*") if path.is_dir() else ()
+    return max(float(entry.stat().st_mtime) for entry in (path, *inside))
+
+
+def file_sha256(path: Path, failure: Failure = CheckpointError) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal, read in pieces.
+
+    Raises `failure(path, reason)` if the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with guarded(path, failure), open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,766 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from fad_onnx import disk, download, transfer
+from fad_onnx.errors import (
+    CacheError,
+    CheckpointError,
+    ChecksumError,
+    DownloadError,
+    FadError,
+    OptionError,
+)
+from fad_onnx.transfer import Patience, Reply, Start, refusal, start
+from fad_onnx.verified import find_local, torch_hub_folder, verify
+
+from . import loopback
+from .loopback import ETAG, Behaviour, Loopback
+
+BODY = bytes(range(256)) * 300
+SHA = hashlib.sha256(BODY).hexdigest()
+QUICK = Patience(
+    attempts=5,
+    connect_seconds=2.0,
+    reply_seconds=0.25,
+    stall_seconds=0.1,
+    least_bytes_per_second=1000.0,
+    pause_seconds=0.0,
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    url: str
+    file: str = "model.pth"
+    bytes: int | None = len(BODY)
+    sha256: str | None = SHA
+    sha256_prefix: str | None = None
+
+
+UNKNOWN = Row("", bytes=None, sha256=None)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("FAD_ONNX_OFFLINE", "FAD_ONNX_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FAD_ONNX_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    # Hundreds of small files: flushing each takes most of the time, and no test cuts the power.
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "checkpoints" / "model.pth"
+
+
+def fetch(server: Loopback, target: Path, row: Row = UNKNOWN, **options: object):  # type: ignore[no-untyped-def]
+    row = replace(row, url=server.url())
+    return download.fetch(row, target, **{"patience": QUICK, **options})  # type: ignore[arg-type]
+
+
+def known(**facts: object) -> Row:
+    return replace(Row(""), **facts)  # type: ignore[arg-type]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+# Whole and honest
+
+
+@pytest.mark.parametrize(
+    ("row", "checked"),
+    [
+        (known(), "sha256"),
+        (known(bytes=None), "sha256"),
+        (known(sha256=SHA.upper()), "sha256"),
+        (known(sha256=None, sha256_prefix=SHA[:8]), "prefix"),
+        (UNKNOWN, "none"),
+    ],
+)
+def test_a_file_arrives_and_says_how_it_was_checked(target: Path, row: Row, checked: str) -> None:
+    seen: list[tuple[str, int, int | None]] = []
+    with Loopback(BODY) as server:
+        found = fetch(server, target, row, progress=lambda *step: seen.append(step))
+        again = fetch(server, target, row)
+        assert len(server.requests) == 1
+        record = json.loads((target.parent / "model.pth.json").read_text())
+        assert record == {
+            "url": server.url(),
+            "bytes": len(BODY),
+            "sha256": SHA,
+            "checked": checked,
+        }
+    assert (found.path, found.sha256, found.bytes, found.checked) == (
+        target,
+        SHA,
+        len(BODY),
+        checked,
+    )
+    assert again == found
+    assert target.read_bytes() == BODY
+    assert seen[-1] == ("model.pth", len(BODY), len(BODY))
+    assert names(target.parent) == ["model.pth", "model.pth.json"]
+
+
+@pytest.mark.parametrize("row", [known(), known(bytes=None)])
+@pytest.mark.parametrize("behaviour", [loopback.chunked, loopback.announces(None)])
+def test_a_length_that_is_not_announced(target: Path, row: Row, behaviour: Behaviour) -> None:
+    with Loopback(BODY, behaviour) as server:
+        assert fetch(server, target, row).sha256 == SHA
+
+
+def test_nothing_is_decompressed(target: Path) -> None:
+    def packed(connection: loopback.Connection) -> None:
+        connection.start(0, "Content-Encoding: gzip")
+        connection.sock.sendall(BODY)
+
+    with Loopback(BODY, packed) as server:
+        assert fetch(server, target, known()).sha256 == SHA
+        assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+# Resuming
+
+
+def test_a_cut_connection_goes_on_where_it_stopped(target: Path) -> None:
+    with Loopback(BODY, loopback.cut(1000), loopback.cut(20000), loopback.whole) as server:
+        assert fetch(server, target, known()).sha256 == SHA
+        assert server.ranges() == [None, "bytes=1000-", "bytes=21000-"]
+        assert [r.headers.get("if-range") for r in server.requests] == [None, ETAG, ETAG]
+
+
+@pytest.mark.parametrize("row", [known(), UNKNOWN], ids=["hash", "no hash"])
+@pytest.mark.parametrize("after", [1, 99, 5000, len(BODY) - 1])
+def test_a_later_run_goes_on(target: Path, after: int, row: Row) -> None:
+    once = replace(QUICK, attempts=1)
+    with Loopback(BODY, loopback.cut(after), loopback.whole) as server:
+        with pytest.raises(DownloadError, match=f"cut after {after} of 76800.*{after} bytes that"):
+            fetch(server, target, row, patience=once)
+        assert names(target.parent) == ["model.pth.part", "model.pth.part.json"]
+        assert fetch(server, target, row).sha256 == SHA
+        assert server.ranges() == [None, f"bytes={after}-"]
+    assert names(target.parent) == ["model.pth", "model.pth.json"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cuts_at_random_points(target: Path, seed: int) -> None:
+    import random
+
+    chance = random.Random(seed)
+    points = [chance.randrange(0, 60000) for _ in range(30)]
+    kinds = [loopback.cut, loopback.cut_ignoring_range]
+    cuts = [chance.choice(kinds)(point) for point in points]
+    with Loopback(BODY, *cuts, loopback.whole) as server:
+        patient = replace(QUICK, attempts=40)
+        assert fetch(server, target, known(), patience=patient).sha256 == SHA
+    assert target.read_bytes() == BODY
+
+
+def test_retries_are_bounded(target: Path) -> None:
+    with Loopback(BODY, loopback.cut(10)) as server:
+        with pytest.raises(DownloadError, match="5 attempts"):
+            fetch(server, target, known())
+        assert len(server.requests) == 5
+
+
+def test_progress_earns_new_attempts(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PROGRESS_BYTES", 1000)
+    with Loopback(BODY, loopback.cut(8000)) as server:
+        assert fetch(server, target, known()).sha256 == SHA
+        assert len(server.requests) == 10
+
+
+def test_a_server_that_ignores_ranges_starts_again(target: Path) -> None:
+    with Loopback(BODY, loopback.cut(5000), loopback.ignores_range) as server:
+        assert fetch(server, target, known()).sha256 == SHA
+        assert server.ranges() == [None, "bytes=5000-"]
+
+
+def test_a_wrong_part_is_not_appended(target: Path) -> None:
+    with Loopback(BODY, loopback.cut(5000), loopback.wrong_part, loopback.whole) as server:
+        assert fetch(server, target, UNKNOWN).sha256 == SHA
+        assert server.ranges() == [None, "bytes=5000-", None]
+
+
+def changed_part(connection: loopback.Connection) -> None:
+    begin = connection.begin()
+    connection.start(begin, 'ETag: "two"')
+    connection.sock.sendall(connection.body[begin:])
+
+
+def test_another_version_of_the_file_starts_again(target: Path) -> None:
+    with Loopback(BODY, loopback.cut(5000), changed_part, loopback.whole) as server:
+        assert fetch(server, target, UNKNOWN).sha256 == SHA
+        assert server.ranges() == [None, "bytes=5000-", None]
+
+
+def test_without_a_validator_nothing_is_resumed(target: Path) -> None:
+    def bare(connection: loopback.Connection) -> None:
+        connection.start(0, 'ETag: W/"weak"')
+        connection.sock.sendall(BODY[:3000])
+
+    with Loopback(BODY, bare, loopback.whole) as server:
+        assert fetch(server, target, UNKNOWN).sha256 == SHA
+        assert server.ranges() == [None, None]
+
+
+def test_a_date_is_a_validator(target: Path) -> None:
+    def dated(connection: loopback.Connection) -> None:
+        connection.start(0, f"Last-Modified: {loopback.DATE}")
+        connection.sock.sendall(BODY[:3000])
+
+    with Loopback(BODY, dated, loopback.whole) as server:
+        # The second answer has an ETag and no date: not provably the same file.
+        assert fetch(server, target, UNKNOWN).sha256 == SHA
+        assert server.requests[1].headers["if-range"] == loopback.DATE
+
+
+def test_a_partial_from_another_server_is_not_continued(target: Path) -> None:
+    once = replace(QUICK, attempts=1)
+    with Loopback(BODY, loopback.cut(5000)) as server, pytest.raises(DownloadError):
+        fetch(server, target, known(), patience=once)
+    with Loopback(BODY) as server:
+        assert fetch(server, target, known()).sha256 == SHA
+        assert server.ranges() == [None]
+
+
+def partial(target: Path, server: Loopback, data: bytes, flushed: object, **notes: object) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.with_name("model.pth.part").write_bytes(data)
+    said = {"url": server.url(), "validator": ETAG, "bytes": flushed, **notes}
+    target.with_name("model.pth.part.json").write_text(json.dumps(said))
+
+
+def test_only_what_was_flushed_is_trusted(target: Path) -> None:
+    with Loopback(BODY) as server:
+        partial(target, server, BODY[:4000] + b"\0" * 999, 4000)
+        assert fetch(server, target, UNKNOWN).sha256 == SHA
+        assert server.ranges() == ["bytes=4000-"]
+
+
+@pytest.mark.parametrize(
+    ("data", "flushed", "notes"),
+    [
+        (BODY[:10], 4000, {}),
+        (BODY[:10], "x", {}),
+        (BODY[:10], None, {}),
+        (BODY[:10], -1, {}),
+        (BODY[:10], 10, {"validator": None}),
+        (BODY[:10], 10, {"validator": ["x"]}),
+        (BODY[:10], 10, {"validator": "a\r\nX: y"}),
+        (BODY[:10], True, {}),
+    ],
+)
+def test_damaged_notes_start_again(
+    target: Path, data: bytes, flushed: object, notes: dict[str, object]
+) -> None:
+    with Loopback(BODY) as server:
+        partial(target, server, data, flushed, **notes)
+        assert fetch(server, target, UNKNOWN).sha256 == SHA
+        assert server.ranges() in ([None], ["bytes=1-"])  # JSON's true is Python's 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "{}", "\xff", "[" * 100000])
+def test_notes_that_are_not_notes(target: Path, text: str) -> None:
+    with Loopback(BODY) as server:
+        partial(target, server, BODY[:10], 10)
+        target.with_name("model.pth.part.json").write_bytes(text.encode("latin-1"))
+        assert fetch(server, target, UNKNOWN).sha256 == SHA
+        assert server.ranges() == [None]
+
+
+def test_a_whole_partial_needs_no_network(target: Path) -> None:
+    with Loopback(BODY) as server:
+        partial(target, server, BODY, len(BODY))
+        assert fetch(server, target, known()).sha256 == SHA
+        assert server.requests == []
+
+
+def test_a_whole_partial_of_unknown_length(target: Path) -> None:
+    refuses = loopback.status(
+        "416 Range Not Satisfiable", f"Content-Range: bytes */{len(BODY)}", f"ETag: {ETAG}"
+    )
+    with Loopback(BODY, refuses) as server:
+        partial(target, server, BODY, len(BODY))
+        assert fetch(server, target, UNKNOWN).sha256 == SHA
+
+
+def test_a_partial_that_fits_nothing(target: Path) -> None:
+    refuses = loopback.status("416 Range Not Satisfiable", "Content-Range: bytes */5")
+    with Loopback(BODY, refuses, loopback.whole) as server:
+        partial(target, server, BODY[:99], 99)
+        assert fetch(server, target, UNKNOWN).sha256 == SHA
+        assert server.ranges() == ["bytes=99-", None]
+
+
+def test_a_damaged_partial_is_mended_once(target: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Loopback(BODY) as server:
+        partial(target, server, b"x" * 5000, 5000)
+        assert fetch(server, target, known()).sha256 == SHA
+        assert server.ranges() == ["bytes=5000-", None]
+    assert "fetched again from the first byte" in caplog.text
+
+
+def test_a_wrong_file_that_is_also_cut_is_not_fetched_for_ever(target: Path) -> None:
+    wrong = b"x" * len(BODY)
+    with Loopback(wrong, loopback.cut(100), loopback.whole, loopback.cut(9), loopback.whole) as s:
+        with pytest.raises(ChecksumError):
+            fetch(s, target, known())
+        assert len(s.requests) == 4
+    assert names(target.parent) == []
+
+
+# Wrong hashes and lengths
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        known(sha256="0" * 64),
+        known(sha256="0" * 64, bytes=None),
+        known(sha256=None, sha256_prefix="00000000"),
+    ],
+)
+def test_a_wrong_hash_is_never_published(target: Path, row: Row) -> None:
+    with Loopback(BODY) as server, pytest.raises(ChecksumError) as caught:
+        fetch(server, target, row)
+    assert SHA in str(caught.value)
+    assert "expected 0000" in str(caught.value)
+    assert "what arrived was removed" in str(caught.value)
+    assert names(target.parent) == []
+
+
+def headless(connection: loopback.Connection) -> None:
+    connection.sock.sendall(b"HTTP/1.1 200 OK\r\nServer: x\r\n")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "row", "said"),
+    [
+        (loopback.announces(len(BODY) - 1), known(), "has 76799 bytes, published are 76800"),
+        (loopback.announces(len(BODY) + 1), known(), "has 76801 bytes, published are 76800"),
+        (loopback.announces(10**17), known(bytes=None), "are needed"),
+        (loopback.announces(len(BODY) + 1), known(bytes=None), "cut after 76800 of 76801"),
+        (loopback.announces(0), UNKNOWN, "empty"),
+        (loopback.announces(None), UNKNOWN, "neither length nor hash"),
+        (loopback.chunked, UNKNOWN, "neither length nor hash"),
+        (loopback.endless, known(), "more than the 76800 bytes"),
+        (loopback.chunked_cut, known(), "broke"),
+        (loopback.garbage, known(), "HTTP"),
+        (loopback.status("404 Not Found"), known(), "HTTP 404 Not Found"),
+        (loopback.status("403 Forbidden"), known(), "HTTP 403"),
+        (loopback.status("204 No Content"), known(), "HTTP 204"),
+        (loopback.status("206 Partial Content", "Content-Range: bytes 5-9/10"), known(), "part"),
+        (loopback.status("206 Partial Content"), known(), "part"),
+        (loopback.status("416 Range Not Satisfiable", "Content-Range: bytes */0"), UNKNOWN, "part"),
+        (loopback.status("500 Internal Server Error"), known(), "HTTP 500.*2 attempts"),
+        (loopback.status("503 Service Unavailable"), known(), "HTTP 503.*2 attempts"),
+        (loopback.status("302 Found"), known(), "redirects"),
+        (loopback.redirects("/again"), known(), "redirects"),
+        (loopback.silent, known(), "did not answer in time"),
+        (headless, known(bytes=None), r"cut after 0 of \? bytes"),
+        (loopback.drips_head, known(), "did not answer in time"),
+        (loopback.stalls(0), known(), "no data for 0.1 s"),
+        (loopback.stalls(500), known(), "no data for 0.1 s"),
+        (loopback.drips(0.03), known(), r"only \d+ bytes in 0 s"),
+    ],
+)
+def test_bad_servers(target: Path, behaviour: Behaviour, row: Row, said: str) -> None:
+    begun = time.monotonic()
+    twice = replace(QUICK, attempts=2)
+    with Loopback(BODY, behaviour) as server:
+        with pytest.raises((DownloadError, CacheError), match=said) as caught:
+            fetch(server, target, row, patience=twice)
+        if isinstance(caught.value, DownloadError):
+            assert server.url() in str(caught.value)
+            assert f"put it at {target}" in str(caught.value)
+    assert time.monotonic() - begun < 4
+    assert "model.pth" not in names(target.parent)
+
+
+@pytest.mark.parametrize("first", [loopback.status("500 Oops"), loopback.silent, loopback.garbage])
+def test_passing_troubles_pass(target: Path, first: Behaviour) -> None:
+    with Loopback(BODY, first, loopback.whole) as server:
+        assert fetch(server, target, known()).sha256 == SHA
+
+
+def test_too_many_bytes_stop_at_once(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "LARGEST_BYTES", 100_000)
+    seen: list[int] = []
+    row = known(bytes=None)
+    said = pytest.raises(DownloadError, match="more than the 100000 bytes")
+    with Loopback(BODY, loopback.endless) as server, said:
+        fetch(server, target, row, progress=lambda name, done, total: seen.append(done))
+    assert max(seen) <= 100_000
+    assert names(target.parent) == []
+
+
+def test_nobody_listens(target: Path) -> None:
+    with Loopback(BODY) as server:
+        url = server.url()
+    with pytest.raises(DownloadError, match="refused"):
+        download.fetch(known(url=url), target, patience=QUICK)
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "ftp://127.0.0.1/x",
+        "file:///etc/passwd",
+        "data:text/plain,x",
+        "http://example.org/x",
+        "http://127.0.0.1.example.org/x",
+        "http://user@127.0.0.1/x",
+        "gopher://127.0.0.1",
+        "//[",
+        "http://127.0.0.1:99999/x",
+    ],
+)
+def test_redirects_elsewhere_are_refused(target: Path, location: str) -> None:
+    with Loopback(BODY, loopback.redirects(location)) as server:
+        with pytest.raises(DownloadError):
+            fetch(server, target, known())
+        assert len(server.requests) == 1
+    assert names(target.parent) == []
+
+
+def test_redirects_within_the_rule_are_followed(target: Path) -> None:
+    with Loopback(BODY) as there:
+        with Loopback(b"", loopback.redirects(there.url("/real"))) as here:
+            assert fetch(here, target, known()).sha256 == SHA
+        assert [request.path for request in there.requests] == ["/real"]
+
+
+@pytest.mark.parametrize(
+    ("url", "before", "said"),
+    [
+        ("https://example.org/x", None, None),
+        ("https://example.org/x", "http://localhost/", None),
+        ("http://127.0.0.1:80/x", None, None),
+        ("http://127.9.9.9/x", None, None),
+        ("http://localhost:1/x", None, None),
+        ("http://[::1]:1/x", None, None),
+        ("http://127.0.0.1/x", "http://127.0.0.1/", None),
+        ("http://127.0.0.1/x", "https://example.org/", "from https to http"),
+        ("http://example.org/x", None, "only https"),
+        ("http://0.0.0.0/x", None, "only https"),
+        ("http://localhost.example.org/x", None, "only https"),
+        ("ftp://example.org/x", None, "ftp:// is refused"),
+        ("file:///x", None, "no host"),
+        ("//example.org/x", None, "no scheme"),
+        ("https://user:secret@example.org/x", None, "user name"),
+        ("https://example.org:99999/x", None, "not a URL"),
+        ("https:///x", None, "no host"),
+        ("", None, "no host"),
+    ],
+)
+def test_which_addresses_are_asked(url: str, before: str | None, said: str | None) -> None:
+    problem = refusal(url, before)
+    assert problem is None if said is None else said in (problem or "")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "have", "expected"),
+    [
+        (200, {"content-length": "10"}, 0, Start(0, 10)),
+        (200, {"content-length": "10"}, 5, Start(0, 10)),
+        (200, {"content-length": "-1"}, 0, Start(0, None)),
+        (200, {"content-length": "1e3"}, 0, Start(0, None)),
+        (200, {"content-length": "9" * 19}, 0, Start(0, None)),
+        (200, {"content-length": "٣"}, 0, Start(0, None)),
+        (200, {}, 0, Start(0, None)),
+        (206, {"content-range": "bytes 5-9/10"}, 5, Start(5, 10)),
+        (206, {"content-range": "bytes 5-9/*"}, 5, Start(5, None)),
+        (206, {"content-range": "bytes 4-9/10"}, 5, Start(-1, None)),
+        (206, {"content-range": "bytes 0-9/10"}, 0, Start(-1, None)),
+        (206, {"content-range": "items 5-9/10"}, 5, Start(-1, None)),
+        (206, {}, 5, Start(-1, None)),
+        (416, {"content-range": "bytes */5"}, 5, Start(5, 5)),
+        (416, {"content-range": "bytes */4"}, 5, Start(-1, None)),
+        (416, {"content-range": "bytes */0"}, 0, Start(-1, None)),
+    ],
+)
+def test_where_a_body_belongs(
+    status: int, headers: dict[str, str], have: int, expected: Start
+) -> None:
+    assert start(Reply("", status, headers), have) == expected
+
+
+# Mirror and offline
+
+
+def test_a_mirror_takes_the_place_of_the_host(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = known(url="https://example.invalid/a/b%3D.pth?x=1")
+    with Loopback(BODY) as server:
+        monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/lab/"))
+        download.fetch(row, target, patience=QUICK)
+        assert [request.path for request in server.requests] == ["/lab/a/b%3D.pth?x=1"]
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    ["ftp://x/", "http://example.org/", "lab", "https://h/?a", "https://h/#a", "https://u:p@h/"],
+)
+def test_mirrors_that_will_not_do(target: Path, mirror: str) -> None:
+    with pytest.raises(OptionError, match="FAD_ONNX_MIRROR"):
+        download.fetch(known(url="https://example.invalid/x"), target, mirror=mirror)
+
+
+@pytest.mark.parametrize("value", ["1", "true", "YES", " on "])
+def test_offline_says_what_to_fetch_and_where_to_put_it(
+    target: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("FAD_ONNX_OFFLINE", value)
+    with Loopback(BODY) as server:
+        with pytest.raises(DownloadError, match="offline") as caught:
+            fetch(server, target, known())
+        assert server.requests == []
+        assert server.url() in str(caught.value)
+        assert str(target) in str(caught.value)
+        assert "--from" in str(caught.value)
+        fetch(server, target, known(), offline=False)
+        assert fetch(server, target, known()).sha256 == SHA
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("value", "expected"), [("", False), ("0", False), ("No", False)])
+def test_offline_can_be_off(monkeypatch: pytest.MonkeyPatch, value: str, expected: bool) -> None:
+    monkeypatch.setenv("FAD_ONNX_OFFLINE", value)
+    assert download.is_offline() is expected
+
+
+def test_offline_is_never_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAD_ONNX_OFFLINE", "maybe")
+    with pytest.raises(OptionError, match="FAD_ONNX_OFFLINE"):
+        download.is_offline()
+
+
+# Files at hand
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_again(
+    target: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Loopback(BODY) as server:
+        for row in (known(), UNKNOWN):
+            fetch(server, target, row)
+            target.write_bytes(b"y" + BODY[1:])
+            with pytest.raises(ChecksumError, match="left there"):
+                fetch(server, target, row, offline=True)
+            assert target.exists()
+            assert fetch(server, target, row).sha256 == SHA
+    assert "fetched again" in caplog.text
+
+
+def test_torch_hub_s_copy_is_used_in_place(target: Path) -> None:
+    hub = torch_hub_folder()
+    hub.mkdir(parents=True)
+    (hub / "model.pth").write_bytes(BODY)
+    (hub / "model.pth").chmod(0o444)
+    found = download.obtain(known(url="https://example.invalid/x"), target.parent)
+    assert (found.path, found.checked) == (hub / "model.pth", "sha256")
+    assert names(target.parent) == []
+
+
+def test_a_wrong_copy_is_left_alone_and_not_used(
+    target: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = torch_hub_folder()
+    hub.mkdir(parents=True)
+    for wrong in (BODY[:-1], b"y" + BODY[1:]):
+        (hub / "model.pth").write_bytes(wrong)
+        with Loopback(BODY) as server:
+            row = known(url=server.url())
+            assert download.obtain(row, target.parent).path == target
+        assert (hub / "model.pth").read_bytes() == wrong
+        assert "not used" in caplog.text
+        target.unlink()
+
+
+def test_where_torch_hub_keeps_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert torch_hub_folder() == tmp_path / "torch" / "hub" / "checkpoints"
+    monkeypatch.delenv("TORCH_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert torch_hub_folder() == tmp_path / "xdg" / "torch" / "hub" / "checkpoints"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert torch_hub_folder() == Path.home() / ".cache" / "torch" / "hub" / "checkpoints"
+
+
+def test_names_are_found_with_their_escapes_and_without_folders(tmp_path: Path) -> None:
+    (tmp_path / "Cnn14_mAP%3D0.4.pth").write_bytes(b"x")
+    (tmp_path / "sub").mkdir()
+    assert find_local("Cnn14_mAP=0.4.pth", [tmp_path]) == tmp_path / "Cnn14_mAP%3D0.4.pth"
+    assert find_local("sub", [tmp_path]) is None
+    assert find_local("../Cnn14_mAP%3D0.4.pth", [tmp_path / "sub"]) is None
+
+
+def test_verify(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(BODY)
+    assert verify(known(), path).checked == "sha256"
+    with pytest.raises(CheckpointError, match="76800 bytes, published with 5"):
+        verify(known(bytes=5), path)
+    with pytest.raises(CheckpointError, match="no such file"):
+        verify(known(), tmp_path / "absent")
+
+
+def test_take_copies_what_was_fetched_by_hand(tmp_path: Path, target: Path) -> None:
+    given = tmp_path / "some name"
+    given.write_bytes(BODY)
+    assert download.take(known(), given, target).path == target
+    assert target.read_bytes() == given.read_bytes() == BODY
+    with pytest.raises(ChecksumError, match="left as it is"):
+        download.take(known(sha256="0" * 64), given, target)
+    assert json.loads((target.parent / "model.pth.json").read_text())["url"].startswith("file:")
+
+
+# The disk
+
+
+def test_room_is_checked_before_the_body(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage("/")._replace(free=disk.SPARE_BYTES + 50_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with Loopback(BODY) as server, pytest.raises(CacheError, match="0.1 MB are needed"):
+        fetch(server, target, known())
+    assert names(target.parent) == []
+
+
+def test_a_disk_that_fills_up_is_no_network_error(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("fad_onnx.partial.write_all", full)
+    with Loopback(BODY) as server:
+        with pytest.raises(CacheError, match="full"):
+            fetch(server, target, known())
+        assert len(server.requests) == 1
+
+
+# Processes
+
+
+def test_an_interrupt_keeps_what_arrived(target: Path) -> None:
+    def interrupt(name: str, done: int, total: int | None) -> None:
+        raise KeyboardInterrupt
+
+    with Loopback(BODY, loopback.drips(0.001), loopback.whole) as server:
+        with pytest.raises(KeyboardInterrupt):
+            fetch(server, target, known(), progress=interrupt)
+        assert fetch(server, target, known()).sha256 == SHA
+        assert server.ranges()[1] is not None
+
+
+def _fetch_once(url: str, target: str) -> str:
+    return download.fetch(Row(url), Path(target), patience=QUICK).sha256
+
+
+def slowly(connection: loopback.Connection) -> None:
+    time.sleep(0.15)
+    loopback.whole(connection)
+
+
+def test_two_processes_and_two_threads_download_once(target: Path) -> None:
+    with Loopback(BODY, slowly) as server:
+        spawn = multiprocessing.get_context("spawn")
+        with spawn.Pool(2) as pool:
+            waiting = pool.starmap_async(_fetch_once, [(server.url(), str(target))] * 2)
+            threads = [threading.Thread(target=_fetch_once, args=[server.url(), str(target)])] * 1
+            for thread in threads:
+                thread.start()
+            assert waiting.get(30) == [SHA, SHA]
+            for thread in threads:
+                thread.join()
+        assert len(server.requests) == 1
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from fad_onnx import download, partial
+from tests.test_download import Row
+partial.SYNC_BYTES = 1000
+download.fetch(Row(sys.argv[1]), Path(sys.argv[2]), progress=lambda *step: print(step, flush=True))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX only")
+def test_sigkill_keeps_what_was_flushed(target: Path) -> None:
+    with Loopback(BODY, loopback.stalls(30_000), loopback.whole) as server:
+        with subprocess.Popen(
+            [sys.executable, "-c", KILLED, server.url(), str(target)], stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            while b"30000" not in process.stdout.readline():
+                pass
+            process.send_signal(signal.SIGKILL)
+        assert names(target.parent) == ["model.pth.part", "model.pth.part.json"]
+        assert fetch(server, target, known()).sha256 == SHA
+        resumed = server.ranges()[1]
+        assert resumed is not None
+        assert 29_000 <= int(resumed[6:-1]) <= 30_000
+
+
+def test_errors_are_fad_errors_and_os_errors() -> None:
+    assert issubclass(DownloadError, FadError)
+    assert issubclass(ChecksumError, OSError)
+
+
+def test_the_log_tells_of_retries(target: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fad_onnx")
+    with Loopback(BODY, loopback.cut(10), loopback.whole) as server:
+        fetch(server, target, known())
+    assert "cut after 10 of 76800 bytes, trying again" in caplog.text
+
+
+def test_proxies_are_not_asked_for_loopback(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with Loopback(BODY) as server:
+        assert fetch(server, target, known()).sha256 == SHA
+
+
+def test_a_proxy_is_asked_for_https(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def proxy(connection: loopback.Connection) -> None:
+        seen.append(connection.path)
+        connection.head("403 Forbidden")
+
+    with Loopback(BODY, proxy) as server:
+        monkeypatch.setenv("https_proxy", server.url(""))
+        with pytest.raises(DownloadError, match="403"):
+            download.fetch(known(url="https://example.invalid/x"), target, patience=QUICK)
+    assert seen[0] == "example.invalid:443"
+
+
+def test_blocks_end_with_the_body() -> None:
+    import io
+
+    assert b"".join(transfer.blocks(io.BytesIO(BODY), QUICK)) == BODY
