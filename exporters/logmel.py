@@ -22,16 +22,20 @@ from .vggish import BINS, FRAMES, LogMel, original_examples
 class LogMelStatistics(nn.Module):
     """STFT magnitudes (batch, 96, 257) to rows (batch, 128): 64 means, 64 deviations."""
 
+    average: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.log_mel = LogMel()
+        # As a product: ONNX Runtime's ReduceMean sums in an order that depends on the batch.
+        self.register_buffer("average", torch.full((1, FRAMES), 1 / FRAMES), persistent=False)
 
     def forward(self, magnitude: Tensor) -> Tensor:
         bands = self.log_mel(magnitude)
-        mean = bands.mean(dim=1, keepdim=True)
+        mean = self.average @ bands
         # Of the population: these 96 frames are the patch, not a sample of it.
-        deviation = torch.sqrt(((bands - mean) ** 2).mean(dim=1))
-        return torch.cat([mean.squeeze(1), deviation], dim=1)
+        deviation = torch.sqrt(self.average @ (bands - mean) ** 2)
+        return torch.cat([mean, deviation], dim=2).squeeze(1)
 
 
 def original(tensors: Mapping[str, NDArray[Any]]) -> Embed:
