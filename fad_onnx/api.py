@@ -19,7 +19,7 @@ from .audio import AudioFile
 from .checkpoints.npz import names as npz_names
 from .embedder import Embedder
 from .errors import IncompatibleStatisticsError, OptionError, StatisticsError
-from .execution import FileSummary, Job
+from .execution import FileSummary, Job, fold
 from .frechet import Gaussian, frechet_distance
 from .loader import Policy
 from .moments import Moments
@@ -187,10 +187,10 @@ def read_set(path: PathLike, key: str | None = None) -> AudioSet:
     """
     if embfile.METADATA in npz_names(path):
         rows, metadata = embfile.read(path)
-        moments = Moments.of(np.concatenate(list(rows.values())), path)
+        moments = fold(list(rows.values()), next(iter(rows.values())).shape[1], os.fspath(path))
         return AudioSet(os.fspath(path), moments, metadata, rows_by_file=tuple(rows.values()))
     stored = statsfile.load(path, key)
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if stored.foreign:
         warnings = (f"{os.fspath(path)}: foreign statistics, nothing says how they were made",)
     return AudioSet(os.fspath(path), stored.moments, stored.metadata, warnings=warnings)
@@ -226,7 +226,7 @@ def compare(
     for archive in archives.values():
         runner.assume(archive.metadata)
     references = [archives[reference]] if reference in archives else runner.side(reference)
-    gaussians = [Gaussian.of(one.moments, one.path) for one in references]
+    gaussians = [_gaussian(one) for one in references]
     found = []
     for path in evaluations:
         found_sets = [archives[path]] if path in archives else runner.side(path)
@@ -240,10 +240,15 @@ def compare(
 
 def _score(reference: AudioSet, gaussian: Gaussian, evaluation: AudioSet) -> Score:
     check_comparable(reference, evaluation)
-    value = frechet_distance(gaussian, Gaussian.of(evaluation.moments, evaluation.path))
+    value = frechet_distance(gaussian, _gaussian(evaluation))
     name = evaluation.metadata.get("model") or reference.metadata.get("model") or "unknown"
     warnings = tuple(dict.fromkeys(reference.warnings + evaluation.warnings))
     return Score(value, name, reference, evaluation, warnings)
+
+
+def _gaussian(one: AudioSet) -> Gaussian:
+    moments = one.moments
+    return moments if isinstance(moments, Gaussian) else Gaussian.of(moments, one.path)
 
 
 def check_comparable(first: AudioSet, second: AudioSet) -> None:
@@ -278,7 +283,7 @@ def stats(
     if shard is not None:
         files = sets.shard(files, shard)
     (result,) = Run(model, run).embed(name, files)
-    if output is not None:
+    if output is not None and isinstance(result.moments, Moments):
         statsfile.save(output, result.moments, result.metadata)
     return result
 
@@ -321,14 +326,16 @@ def _embed(
 def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
     """Statistics files of parts, in order, into those of the whole. Raises FadError."""
     read = [read_set(part) for part in parts]
+    held = []
     for part in read:
         check_comparable(read[0], part)
-        if not isinstance(part.moments, Moments):
-            raise StatisticsError(part.path, "foreign statistics do not say their count: not mergeable")
+        if isinstance(part.moments, Gaussian):
+            raise StatisticsError(part.path, "foreign, without a count of rows: cannot be merged")
+        held.append(part.moments)
     metadata = dict(read[0].metadata)
     for key in ("files", "rows", "seconds"):
         metadata[key] = sum(part.metadata.get(key) or 0 for part in read)
-    moments = Moments.total(part.moments for part in read)
+    moments = Moments.total(held)
     statsfile.save(output, moments, metadata)
     return AudioSet(os.fspath(output), moments, metadata)
 

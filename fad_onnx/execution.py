@@ -129,13 +129,18 @@ def _here(
             held = []
 
 
+def fold(rows_by_file: Sequence[Rows], dim: int, where: str) -> Moments:
+    """The moments of all rows, by chunks of files: the same bits from audio and from rows kept."""
+    starts = range(0, len(rows_by_file), CHUNK_FILES)
+    chunks = (np.concatenate(rows_by_file[i : i + CHUNK_FILES]) for i in starts)
+    return Moments.total((Moments.of(rows, where) for rows in chunks), dim)
+
+
 def _fold(results: Sequence[FileResult], dims: Sequence[int], keep_rows: bool) -> Chunk:
     used = [result for result in results if result.skipped is None]
+    where = results[0].file.path
     moments = tuple(
-        Moments.of(np.concatenate([r.rows[model] for r in used]), used[0].file.path)
-        if used
-        else Moments.empty(dim)
-        for model, dim in enumerate(dims)
+        fold([result.rows[model] for result in used], dim, where) for model, dim in enumerate(dims)
     )
     return Chunk(tuple(_summary(result, keep_rows) for result in results), moments)
 

@@ -47,8 +47,11 @@ PROVIDERS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """How networks run; `threads` are those within one run of one network.
+    """How networks run.
 
+    threads: within one run of one network. More than one makes a single run faster, but ONNX
+    Runtime's CPU provider then shares out a batch in a way that changes last bits with the
+    size of the batch; work side by side (workers) fills the machine without that.
     device and memory_limit_mb are for accelerators: the index of the card, and the most that
     ONNX Runtime may take of it.
     """

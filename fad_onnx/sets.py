@@ -12,6 +12,7 @@ from .audio import RESAMPLER, AudioFile, find
 from .embedder import Embedder, Rows
 from .errors import NoAudioError, OptionError
 from .execution import FileSummary, Job, chunks
+from .frechet import Gaussian
 from .moments import Gather, Moments
 
 
@@ -24,7 +25,7 @@ class AudioSet:
     """
 
     path: str
-    moments: Moments
+    moments: Moments | Gaussian  # a Gaussian where the count of rows is not known
     metadata: Mapping[str, Any]
     files: tuple[FileSummary, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()

@@ -27,6 +27,7 @@ from .errors import CheckpointError, ChecksumError, ManifestError
 from .frontends import fourier_kernels
 from .manifest import Checkpoint, Model, Variant
 from .session import Network, Settings
+from .verified import verify
 
 GRAPHS = Path(__file__).resolve().parent / "graphs"
 WEIGHTS_FILE = "weights.bin"
@@ -232,7 +233,7 @@ def _bind(model: Model, graph: Path, sources: Mapping[str, Source], folder: Path
 
 
 def _sha256(array: NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def _open_all(
@@ -315,7 +316,7 @@ def pull(
     for name, path in given.items():
         if name not in variant.checkpoints:
             raise CheckpointError(path, f"{model.name} uses no checkpoint {name!r} here")
-        download.verify(model.checkpoints[name], _existing(Path(path)))
+        verify(model.checkpoints[name], _existing(Path(path)))
     ready = prepare(
         model, variant, {name: Path(path) for name, path in given.items()},
         offline=offline, keep=keep, progress=progress,

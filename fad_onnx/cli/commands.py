@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from .. import api, manifest, rowcache, statsfile, weights
 from ..api import RunOptions
@@ -139,7 +137,6 @@ def _run_options(options: Namespace) -> Iterator[RunOptions]:
             "options": dict(options.option),
             "weights": named_paths(options.weights),
             "provider": options.provider,
-            "threads": options.threads,
             "device": options.device,
             "memory_limit_mb": options.gpu_memory_mb,
             "workers": options.workers,
@@ -152,13 +149,3 @@ def _run_options(options: Namespace) -> Iterator[RunOptions]:
             "download_progress": downloads,
         }
         yield run
-
-
-def warn(text: str) -> None:
-    """A line on stderr."""
-    print(f"fad-onnx: {text}", file=sys.stderr)
-
-
-def object_of(value: Any) -> str:
-    """JSON for a machine."""
-    return json.dumps(value, indent=2)

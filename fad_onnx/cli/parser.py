@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from .. import __version__
 
@@ -22,7 +23,8 @@ def build() -> argparse.ArgumentParser:
     return parser
 
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
@@ -108,9 +110,8 @@ def _option(parser: argparse.ArgumentParser) -> None:
 
 def _run(parser: argparse.ArgumentParser, several: bool = False) -> None:
     """Options of everything that embeds audio."""
-    action, default = ("append", []) if several else ("store", None)
     parser.add_argument(
-        "-m", "--model", metavar="MODEL", action=action, default=default,
+        "-m", "--model", metavar="MODEL", action="append" if several else "store",
         help="a name of `fad-onnx models`" + ("; may be given several times" if several else ""),
     )  # fmt: skip
     _option(parser)
@@ -136,10 +137,6 @@ def _run(parser: argparse.ArgumentParser, several: bool = False) -> None:
     parser.add_argument(
         "--workers", type=_positive, metavar="N", help="work on N things at once (default: cores)"
     )
-    parser.add_argument(
-        "--threads", type=_positive, default=1, metavar="N",
-        help="threads within one run of a network (default: 1)",
-    )  # fmt: skip
     parser.add_argument("--no-cache", action="store_true", help="neither use nor keep embeddings")
     parser.add_argument("--cache-dir", metavar="DIR", help="where to keep embeddings")
     parser.add_argument("--offline", action="store_true", help="never touch the network")

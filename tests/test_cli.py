@@ -1,0 +1,253 @@
+"""The command line as a user meets it: what is on stdout, on stderr, and the exit code."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+
+from fad_onnx import manifest
+from fad_onnx.cli import main
+
+from .conftest import write_clip
+
+WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+DIM = manifest.model(WEIGHTLESS).dimension
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments, code=0):
+        given = [os.fspath(argument) for argument in arguments]
+        if given[0] in ("score", "stats", "embed") and "-m" not in given:
+            given += ["-m", WEIGHTLESS]
+        assert main(given) == code
+        return capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def others(tmp_path):
+    for index in range(6):
+        write_clip(tmp_path / "others" / "sub" / f"{index}.flac", 50 + index, 2.5, 22050)
+    return tmp_path / "others"
+
+
+def test_score_prints_one_number(run, clips, others):
+    out = run("score", clips, others).out
+    assert float(out) > 0
+    assert out == f"{float(out)!r}\n"
+    assert float(run("score", clips, clips).out) < 1e-9 * float(out)
+
+
+def test_score_of_several_sets_is_a_ranked_table(run, clips, others):
+    lines = run("score", clips, others, clips).out.splitlines()
+    assert lines[0].split() == ["set", WEIGHTLESS]
+    assert [line.split()[0] for line in lines[1:]] == [str(clips), str(others)]
+
+
+def test_json_is_one_object_with_the_fixed_fields(run, clips, others):
+    write_clip(others / "short.wav", 1, 0.2)
+    said = json.loads(run("score", clips, others, "--json", "--short", "skip").out)
+    assert said["schema"] == 1
+    model = said["models"][WEIGHTLESS]
+    assert set(model) >= {"weights", "protocol", "reference"}
+    assert model["reference"] == {
+        "path": str(clips), "files": 10, "rows": model["reference"]["rows"],
+        "seconds": model["reference"]["seconds"],
+    }  # fmt: skip
+    (result,) = said["results"]
+    assert set(result) >= {"model", "path", "fad", "files", "rows", "seconds"}
+    assert (result["files"], result["rows"]) == (6, 12)
+    assert said["skipped"][0]["path"].endswith("short.wav")
+    assert "shorter" in said["skipped"][0]["reason"]
+    assert any("12 rows for 128 dimensions" in text for text in said["warnings"])
+    assert model["protocol"]["short_clips"] == "skip"
+
+
+def test_statistics_and_embeddings_score_like_the_audio(run, clips, others, tmp_path):
+    expected = float(run("score", clips, others).out)
+    run("stats", clips, "-o", tmp_path / "a.npz")
+    run("embed", others, "-o", tmp_path / "b.npz")
+    assert main(["score", str(tmp_path / "a.npz"), str(tmp_path / "b.npz")]) == 0
+    assert float(run("models").out.splitlines()[0]) == pytest.approx(expected, rel=1e-12)
+    with np.load(tmp_path / "a.npz") as stats:
+        assert stats["mu"].shape == (DIM,) and stats["sigma"].shape == (DIM, DIM)
+        assert json.loads(str(stats["metadata"]))["model"] == WEIGHTLESS
+    with np.load(tmp_path / "b.npz") as rows:
+        assert rows["sub/3.flac"].dtype == np.float32 and rows["sub/3.flac"].shape == (2, DIM)
+
+
+def test_archives_need_no_onnxruntime(clips, tmp_path, run):
+    run("stats", clips, "-o", tmp_path / "a.npz")
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "from fad_onnx.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["score", str(tmp_path / "a.npz"), str(tmp_path / "a.npz")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert float(done.stdout) == 0
+    done = subprocess.run(
+        [sys.executable, "-c", code, "score", str(clips), str(clips), "-m", WEIGHTLESS],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "fad-onnx[cpu]" in done.stderr and "fad-onnx[gpu]" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_other_models_statistics_do_not_mix(run, clips, tmp_path):
+    run("stats", clips, "-o", tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as stats:
+        arrays = dict(stats)
+    metadata = json.loads(str(arrays["metadata"]))
+    metadata["fingerprint"], metadata["protocol"]["sample_rate_hz"] = "0" * 64, 8000
+    arrays["metadata"] = np.array(json.dumps(metadata))
+    np.savez(tmp_path / "b.npz", **arrays)
+    error = run("score", tmp_path / "a.npz", tmp_path / "b.npz", code=1).err
+    assert "do not mix: sample_rate_hz 16000 and 8000" in error
+    assert "do not mix" in run("score", tmp_path / "b.npz", clips, code=1).err
+
+
+def test_shards_merge_into_the_whole(run, clips, tmp_path):
+    run("stats", clips, "-o", tmp_path / "all.npz")
+    for part in (1, 2, 3):
+        run("stats", clips, "-o", tmp_path / f"{part}.npz", "--shard", f"{part}/3")
+    run("merge", *(tmp_path / f"{part}.npz" for part in (1, 2, 3)), "-o", tmp_path / "merged.npz")
+    with np.load(tmp_path / "all.npz") as whole, np.load(tmp_path / "merged.npz") as merged:
+        assert merged["count"] == whole["count"]
+        for name in ("mu", "sigma"):
+            scale = np.abs(whole[name]).max()
+            np.testing.assert_allclose(merged[name], whole[name], atol=1e-12 * scale, rtol=1e-12)
+        assert json.loads(str(merged["metadata"]))["files"] == 10
+
+
+def test_csv_appends_a_line_per_result(run, clips, others, tmp_path):
+    table = tmp_path / "scores.csv"
+    run("score", clips, others, "--csv", table)
+    run("score", clips, others, clips, "--csv", table)
+    with open(table, newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["path"] for row in rows] == [str(others), str(others), str(clips)]
+    assert rows[0]["fad"] == rows[1]["fad"] and float(rows[0]["fad"]) > 0
+    assert rows[0]["timestamp"].endswith("+00:00")
+
+
+def test_any_file_name_comes_back_from_embeddings(run, tmp_path):
+    from fad_onnx import embfile
+
+    names = [b"a b.wav", b"100%.wav", b"new\nline.wav", b"stray\xff.wav", "ünï.wav".encode(), b"@x.wav"]
+    for index, name in enumerate(names):
+        made = write_clip(tmp_path / "clip.wav", index, 1)
+        folder = os.fsencode(tmp_path) + b"/set"
+        os.makedirs(folder, exist_ok=True)
+        os.rename(made, folder + b"/" + name)
+    run("embed", tmp_path / "set", "-o", tmp_path / "e.npz")
+    rows, metadata = embfile.read(tmp_path / "e.npz")
+    assert {os.fsencode(name) for name in rows} == set(names)
+    assert metadata["files"] == len(names)
+    assert all(name.isascii() for name in zipfile.ZipFile(tmp_path / "e.npz").namelist())
+
+
+def test_two_files_of_one_name_are_an_error_and_leave_no_output(run, clips, tmp_path):
+    error = run("embed", clips, clips, "-o", tmp_path / "e.npz", code=1).err
+    assert "two audio files are called '00.wav'" in error
+    assert not (tmp_path / "e.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["score", "CLIPS"], 2, "EVAL"),
+        (["score", "CLIPS", "nowhere"], 1, "nowhere: no such file or folder"),
+        (["score", "CLIPS", "CLIPS", "-m", "nonsense"], 1, "unknown model 'nonsense'"),
+        (["score", "CLIPS", "CLIPS", "--option", "x"], 2, "KEY=VALUE"),
+        (["score", "CLIPS", "CLIPS", "--option", "x=1"], 1, "no such option"),
+        (["score", "CLIPS", "CLIPS", "--provider", "abacus"], 1, "'abacus' is not auto"),
+        (["score", "CLIPS", "CLIPS", "--provider", "cuda"], 1, "fad-onnx[gpu]"),
+        (["score", "CLIPS", "CLIPS", "--workers", "0"], 2, "positive"),
+        (["stats", "CLIPS", "-o", "x.npz", "--shard", "3/2"], 2, "I/N"),
+        (["stats", "CLIPS", "-o", "/dev/null/x.npz"], 1, "x.npz: cannot be written"),
+        (["frobnicate"], 2, "frobnicate"),
+    ],
+)
+def test_errors_are_one_line_with_the_right_code(arguments, code, said, clips, capsys, tmp_path):
+    arguments = [str(clips) if a == "CLIPS" else a for a in arguments]
+    if "-m" not in arguments and len(arguments) > 1:
+        arguments += ["-m", WEIGHTLESS]
+    try:
+        assert main(arguments) == code
+    except SystemExit as stop:
+        assert stop.code == code
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+    if code == 1:
+        assert error.startswith("fad-onnx: ") and len(error.splitlines()) == 1
+
+
+def test_unusable_audio_stops_or_is_listed(run, clips):
+    (clips / "05b.wav").write_text("broken")
+    error = run("score", clips, clips, code=1).err
+    assert "05b.wav: not readable" in error and len(error.splitlines()) == 1
+    found = run("score", clips, clips, "--skip-errors")
+    assert "skipped: " in found.err and float(found.out) < 1e-6
+    for wav in clips.glob("*.wav"):
+        wav.write_text("broken")
+    assert "none of 11 files" in run("score", clips, clips, "--skip-errors", code=1).err
+
+
+def test_dry_run_counts_and_changes_nothing(run, clips, home, tmp_path):
+    said = json.loads(run("stats", clips, "-o", tmp_path / "x.npz", "--dry-run").out)
+    assert said["files"] == 10 and not (tmp_path / "x.npz").exists()
+    whole = run("stats", clips, "-o", tmp_path / "x.npz").out
+    assert f"{said['rows']} rows" in whole
+    assert said["memory_mb"] > 100 and said["estimated_seconds"] is not None
+
+
+def test_models_and_demo(run):
+    table = run("models").out
+    listed = json.loads(run("models", "--json").out)["models"]
+    for name in manifest.models():
+        assert name in table and name in listed
+    out = run("demo").out
+    assert "not comparable with published FAD" in out
+    scores = [float(line.split()[-1]) for line in out.splitlines()[2:]]
+    assert 0 < scores[0] < scores[1] / 10
+
+
+def test_imports_are_light():
+    code = (
+        "import sys; before = set(sys.modules); import fad_onnx\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(name for name in new if name not in sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['fad_onnx']\n"
+    code = "import sys; from fad_onnx.cli.parser import build; build(); print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_an_interrupt_ends_at_once_with_130(clips, tmp_path):
+    for index in range(400):
+        write_clip(tmp_path / "big" / f"{index}.wav", index % 5, 4)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fad_onnx", "score", str(tmp_path / "big"), str(clips),
+         "-m", WEIGHTLESS, "--workers", "1"],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(1.2)
+    start = time.monotonic()
+    process.send_signal(2)
+    _, error = process.communicate(timeout=10)
+    if process.returncode == 0:
+        pytest.fail("finished before the interrupt: make the set larger")
+    assert process.returncode == 130 and "in the cache" in error
+    assert time.monotonic() - start < 1

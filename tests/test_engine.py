@@ -1,0 +1,164 @@
+"""Rows do not depend on how the work was cut: batches, workers, threads, neighbours."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fad_onnx import audio, embedder, manifest, score, sets, weights
+from fad_onnx.engine import Engine
+from fad_onnx.errors import AudioError, NoAudioError, TooShortError
+from fad_onnx.execution import CHUNK_FILES, Job
+from fad_onnx.loader import Policy
+from fad_onnx.session import Settings
+
+from .conftest import write_clip
+
+WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+
+
+def load():
+    return weights.load(weights.Request(WEIGHTLESS, settings=Settings("cpu")))
+
+
+def rows(folder, model, workers=1, **policy):
+    results = Engine([model], Policy(**policy), workers).embed(audio.find(folder))
+    return [result.rows[0] if result.rows else result.skipped for result in results]
+
+
+def test_order_and_bits_do_not_depend_on_workers_or_batches(clips):
+    expected = rows(clips, load())
+    assert [len(r) for r in expected] == sorted(len(r) for r in expected)
+    for workers in (2, 3):
+        for got, want in zip(rows(clips, load(), workers), expected, strict=True):
+            np.testing.assert_array_equal(got, want)
+    for batch in (1, 2, 7):
+        model = replace(load().model, batch_windows={"cpu": batch, "gpu": 1})
+        for got, want in zip(rows(clips, replace(load(), model=model), 2), expected, strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_a_clip_alone_has_the_rows_it_has_in_a_set(clips):
+    model = load()
+    for file, want in zip(audio.find(clips), rows(clips, model), strict=True):
+        with audio.Decoder(file.path) as decoder:
+            samples, rate = np.concatenate(list(decoder)), decoder.sample_rate_hz
+        np.testing.assert_array_equal(model.embed(samples, rate), want)
+
+
+def test_several_models_share_one_pass(clips, monkeypatch):
+    opened = []
+    original = audio.Decoder.__init__
+
+    def counting(self, *args, **kwargs):
+        opened.append(args)
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(audio.Decoder, "__init__", counting)
+    one, other = load(), replace(load(), model=replace(load().model, sample_rate_hz=8000))
+    results = list(Engine([one, other], Policy(), 2).embed(audio.find(clips)[5:]))
+    assert len(opened) == 5
+    for result in results:
+        assert len(result.rows[0]) == len(result.rows[1]) * 2 or len(result.rows[1]) >= 1
+        alone = rows(clips / result.file.name, one)[0]
+        np.testing.assert_array_equal(result.rows[0], alone)
+
+
+def test_the_first_bad_file_in_order_is_the_error(clips):
+    (clips / "03b.wav").write_text("broken")
+    (clips / "07b.wav").write_text("broken")
+    for workers in (1, 3):
+        with pytest.raises(AudioError, match=r"03b\.wav: not readable"):
+            rows(clips, load(), workers)
+    found = rows(clips, load(), 2, skip_errors=True)
+    assert [isinstance(r, str) for r in found].count(True) == 2
+    assert "not readable" in found[4]
+
+
+def test_short_clips_by_the_rule_chosen(clips):
+    write_clip(clips / "00a.wav", 1, 0.5)
+    with pytest.raises(TooShortError, match=r"00a\.wav: 0\.5 s"):
+        rows(clips, load())
+    assert "shorter" in rows(clips, load(), short="skip")[1]
+    assert rows(clips, load(), short="pad")[1].shape == (1, load().model.dimension)
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(clips, monkeypatch):
+    victim = clips / "00.wav"
+    original = audio.Conform.push
+
+    def push(self, block, last=False):
+        victim.write_bytes(victim.read_bytes() + b"x")
+        return original(self, block, last)
+
+    monkeypatch.setattr(audio.Conform, "push", push)
+    with pytest.raises(AudioError, match="changed while it was read"):
+        rows(victim, load())
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("many")
+    for index in range(2 * CHUNK_FILES + 5):
+        write_clip(folder / f"{index:03}.wav", index, 1 + index % 3)
+    return folder
+
+
+def moments(folder, executor=None, workers=1):
+    request = weights.Request(WEIGHTLESS, settings=Settings("cpu"))
+    model = weights.load(request)
+    job = Job((request,), (model.fingerprint,), Policy(), workers)
+    (made,) = sets.embed_set("x", audio.find(folder), job, [model], executor)
+    return made.moments
+
+
+def test_executors_give_the_bits_of_serial(many):
+    expected = moments(many)
+    found = [moments(many, workers=2)]
+    with ThreadPoolExecutor(2) as threads:
+        found.append(moments(many, threads))
+    with ProcessPoolExecutor(2) as processes:
+        found.append(moments(many, processes))
+    for got in found:
+        assert got.count == expected.count
+        np.testing.assert_array_equal(got.mean, expected.mean)
+        np.testing.assert_array_equal(got.dense_scatter(), expected.dense_scatter())
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_score_does_not_depend_on_the_threads_of_blas(many, clips, threads, request):
+    command = [sys.executable, "-m", "fad_onnx", "score", many, clips, "-m", WEIGHTLESS, "--no-cache"]
+    found = subprocess.run(
+        [*command, "--workers", threads], capture_output=True, text=True, check=True,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads},
+    ).stdout  # fmt: skip
+    assert float(found) == float(score(many, clips, WEIGHTLESS, cache=False))
+
+
+def test_a_set_without_rows_is_an_error(tmp_path):
+    (tmp_path / "x.wav").write_text("broken")
+    request = weights.Request(WEIGHTLESS)
+    model = weights.load(request)
+    job = Job((request,), (model.fingerprint,), Policy(skip_errors=True))
+    with pytest.raises(NoAudioError, match="none of 1 files could be used.*x.wav"):
+        sets.embed_set("x", audio.find(tmp_path), job, [model])
+
+
+def test_samples_of_any_kind(clips):
+    model = load()
+    with audio.Decoder(clips / "03.wav") as decoder:
+        samples, rate = np.concatenate(list(decoder)), decoder.sample_rate_hz
+    expected = model.embed(samples, rate)
+    np.testing.assert_array_equal(model.embed(samples.tolist(), rate), expected)
+    integers = np.round(samples * 2**15).clip(-(2**15), 2**15 - 1).astype(np.int16)
+    np.testing.assert_allclose(model.embed(integers, rate), expected, atol=1e-3)
+    for bad, reason in (
+        (np.zeros((2, 2, 2)), "shape"), ([], "shape"), ([np.nan] * 20000, "frame 0 is NaN"),
+        (np.zeros(20000, np.uint8), "uint8"), (np.zeros(20000, complex), "complex"),
+    ):  # fmt: skip
+        with pytest.raises(AudioError, match=reason):
+            embedder.Embedder.embed(model, bad, 16000)
