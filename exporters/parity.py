@@ -39,7 +39,7 @@ from .skeleton import GRAPHS_FOLDER, Graph
 Tensors = Mapping[str, NDArray[Any]]
 Embed = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 # What the original packages import at the top and never use on the way to an embedding.
-UNNEEDED = ("torchvision", "torchaudio", "transformers")
+UNNEEDED = ("torchvision", "torchaudio", "transformers", "PIL")
 
 
 def spread_error(got: NDArray[Any], expected: NDArray[Any]) -> float:

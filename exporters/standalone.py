@@ -1,0 +1,58 @@
+"""A model with its weights inside, for other run times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import onnx
+
+from fad_onnx import weights
+from fad_onnx.checkpoints import onnx_file
+from fad_onnx.manifest import Model
+
+# A protobuf message ends at 2 GiB; what is not weights stays far below the margin.
+LARGEST_BYTES = 2**31 - 2**26
+
+
+def write(
+    model: Model,
+    options: Mapping[str, str],
+    given: Mapping[str, Path],
+    out: Path,
+    largest_bytes: int = LARGEST_BYTES,
+) -> tuple[Path, ...]:
+    """Write an ONNX model with these checkpoints' weights; returns the files written.
+
+    The tensors keep the checkpoint's names, so the run time takes the file as ``--weights``.
+    Above ``largest_bytes`` they go to a file beside the model. What has to happen to samples
+    before the graph is told by the model's metadata. Checkpoints are bound by the run time's
+    own code and stay converted in its cache; CheckpointError if one does not fit.
+    """
+    ready = weights.prepare(model, model.variant(model.choose(options)), given)
+    infos = onnx_file.initializers(ready.graph)
+    proto = onnx.load(ready.graph)
+    proto.graph.name = out.stem
+    facts = {
+        "model": model.name,
+        "sample_rate_hz": model.sample_rate_hz,
+        "channel_rule": model.channel_rule,
+        "frontend": asdict(model.frontend),
+        "windows": asdict(model.windows),
+        "weights": {name: dict(entry) for name, entry in ready.weights.items()},
+        "citation": model.citation,
+    }
+    onnx.helper.set_model_props(proto, {key: _text(value) for key, value in facts.items()})
+    if sum(info.length for info in infos.values()) <= largest_bytes:
+        onnx.save_model(proto, out)
+        return (out,)
+    beside = out.with_name(out.name + ".data")
+    beside.unlink(missing_ok=True)  # onnx appends to it
+    onnx.save_model(proto, out, save_as_external_data=True, location=beside.name, size_threshold=0)
+    return out, beside
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
