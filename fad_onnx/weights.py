@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,15 +211,9 @@ def _bind(model: Model, graph: Path, sources: Mapping[str, Source], folder: Path
         tensors = dict(_open_all(model, sources, stack))
         _check_names(wanted, tensors, sources)
         _check_kernels(model, tensors)
-        hashes = {}
-        with open(folder / WEIGHTS_FILE, "wb") as out:
-            for name, info in sorted(wanted.items(), key=lambda item: item[1].offset):
-                path, tensor = tensors[name]
-                array = _fitted(path, name, tensor, info)
-                out.seek(info.offset)
-                out.write(array.tobytes())
-                hashes[name] = [str(array.dtype), list(array.shape), _sha256(array)]
-    shutil.copyfile(graph, folder / "model.onnx")
+        hashes = write_tensors(
+            graph, wanted, lambda name: _fitted(name, *tensors[name], wanted[name]), folder
+        )
     meta = {
         "model": model.name,
         "graph": graph.name,
@@ -232,8 +226,26 @@ def _bind(model: Model, graph: Path, sources: Mapping[str, Source], folder: Path
     (folder / "meta.json").write_text(json.dumps(meta, indent=2), "utf-8")
 
 
-def _sha256(array: NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+def write_tensors(
+    graph: Path,
+    wanted: Mapping[str, TensorInfo],
+    read: Callable[[str], NDArray[Any]],
+    folder: Path,
+) -> dict[str, tuple[str, tuple[int, ...], str]]:
+    """Make `folder` a runnable model: the graph, and each tensor at its place beside it.
+
+    Returns type, shape and SHA-256 of every tensor.
+    """
+    hashes = {}
+    with open(folder / WEIGHTS_FILE, "wb") as out:
+        for name, info in sorted(wanted.items(), key=lambda item: item[1].offset):
+            array = np.ascontiguousarray(read(name), info.dtype)
+            out.seek(info.offset)
+            out.write(array.data)
+            digest = hashlib.sha256(array.data).hexdigest()
+            hashes[name] = (str(array.dtype), array.shape, digest)
+    shutil.copyfile(graph, folder / "model.onnx")
+    return hashes
 
 
 def _open_all(
@@ -263,7 +275,7 @@ def _check_names(
         )
 
 
-def _fitted(path: Path, name: str, tensor: LazyTensor, info: TensorInfo) -> NDArray[Any]:
+def _fitted(name: str, path: Path, tensor: LazyTensor, info: TensorInfo) -> NDArray[Any]:
     """The tensor as the graph wants it; torch's load_state_dict casts between floats too."""
     if _squeezed(tensor.shape) != _squeezed(info.shape):
         raise CheckpointError(path, f"{name}: shape {tensor.shape}, the graph needs {info.shape}")

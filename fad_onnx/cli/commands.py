@@ -7,11 +7,13 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from .. import api, manifest, rowcache, statsfile, weights
 from ..api import RunOptions
-from ..errors import OptionError
+from ..errors import OptionError, ProviderError
+from ..session import Settings
 from . import show
 
 
@@ -79,6 +81,27 @@ def pull(options: Namespace) -> None:
                 offline=options.offline, keep=options.keep, progress=progress,
             ):  # fmt: skip
                 print(line)
+
+
+def verify(options: Namespace) -> None:
+    """verify: a table of checks; an error if one fails."""
+    from .. import verify as known
+
+    settings = Settings(options.provider)
+    checks = []
+    for name in options.models or manifest.models():
+        for check in known.verify(manifest.model(name), settings):
+            checks.append(check)
+            if not options.json:
+                print(show.check_line(check), flush=True)
+    if options.json:
+        print(json.dumps({"schema": show.SCHEMA, "checks": [asdict(c) for c in checks]}, indent=2))
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        raise ProviderError(
+            options.provider, f"{len(failed)} of {len(checks)} known answers are wrong",
+            "install another release of ONNX Runtime, or report this",
+        )  # fmt: skip
 
 
 def cache(options: Namespace) -> None:

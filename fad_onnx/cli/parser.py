@@ -18,7 +18,7 @@ def build() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_score, _stats, _embed, _merge, _models, _pull, _cache, _demo):
+    for add in (_score, _stats, _embed, _merge, _models, _pull, _verify, _cache, _demo):
         add(commands)
     return parser
 
@@ -82,6 +82,17 @@ def _pull(commands: Commands) -> None:
     _option(parser)
     parser.add_argument("--offline", action="store_true", help="never touch the network")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
+
+def _verify(commands: Commands) -> None:
+    parser = _command(
+        commands, "verify",
+        "Known-answer tests of this ONNX Runtime: every network on synthetic weights, offline,"
+        " one at a time (up to 0.4 GB of temporary disk and 1 GB of memory, some seconds each).",
+    )  # fmt: skip
+    parser.add_argument("models", metavar="MODEL", nargs="*", help="default: all")
+    parser.add_argument("--provider", default="cpu", help="what to test")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _cache(commands: Commands) -> None:

@@ -18,6 +18,7 @@ from ..api import Score
 from ..errors import OutputError, shown
 from ..manifest import Model
 from ..sets import AudioSet
+from ..verify import Check
 
 SCHEMA = 1
 CSV_COLUMNS = (
@@ -163,6 +164,12 @@ def _model_object(row: Model) -> dict[str, Any]:
         },
         "citation": row.citation,
     }
+
+
+def check_line(check: Check) -> str:
+    """One known answer as a line of a table."""
+    verdict = "pass" if check.passed else "FAIL"
+    return f"{verdict}  {check.model:28}  {check.error:8.1e}  {check.what}; {check.source}"
 
 
 class Bars:

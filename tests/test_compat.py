@@ -1,0 +1,86 @@
+"""The class of the original: same calls, same numbers, errors in place of -1."""
+
+import numpy as np
+import pytest
+
+import fad_onnx
+from fad_onnx import manifest
+from fad_onnx.errors import FadError, NoAudioError, OptionError, StatisticsError
+
+WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+
+
+def metric(**arguments):
+    return fad_onnx.FrechetAudioDistance(model_name=WEIGHTLESS, cache=False, **arguments)
+
+
+def test_score_is_that_of_the_api(clips, tmp_path):
+    frechet = metric(ckpt_dir=tmp_path / "none", verbose=True)
+    expected = float(fad_onnx.score(clips, clips / "09.wav", WEIGHTLESS, cache=False))
+    assert frechet.score(str(clips), str(clips / "09.wav")) == pytest.approx(expected, rel=1e-12)
+
+
+def test_embeddings_are_stored_and_read(clips, tmp_path):
+    stored = tmp_path / "new" / "background.npy"
+    first = metric().score(clips, clips, background_embds_path=stored, eval_embds_path=stored)
+    rows = np.load(stored)
+    assert rows.dtype == np.float32 and rows.shape[1] == 128
+    again = metric().score("nowhere", clips, background_embds_path=stored)
+    assert first == pytest.approx(again, abs=1e-9)
+    np.save(stored, rows[:, :5])
+    with pytest.raises(StatisticsError, match=r"shape \(\d+, 5\)"):
+        metric().score(clips, clips, background_embds_path=stored)
+    stored.write_text("no array")
+    with pytest.raises(StatisticsError, match=r"not an \.npy"):
+        metric().score(clips, clips, background_embds_path=stored)
+
+
+def test_statistics_and_distance_are_numpys_and_scipys(clips):
+    from scipy.linalg import sqrtm
+
+    frechet = metric()
+    random = np.random.RandomState(0)
+    first, second = random.standard_normal((50, 6)), random.standard_normal((40, 6)) + 1
+    mu, sigma = frechet.calculate_embd_statistics(first)
+    np.testing.assert_allclose(mu, first.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(sigma, np.cov(first, rowvar=False), rtol=1e-12, atol=1e-15)
+    other = frechet.calculate_embd_statistics(second)
+    distance = frechet.calculate_frechet_distance(mu, sigma, *other)
+    direct = ((mu - other[0]) ** 2).sum() + np.trace(sigma + other[1] - 2 * sqrtm(sigma @ other[1]).real)
+    assert distance == pytest.approx(direct, rel=1e-10)
+
+
+def test_get_embeddings_joins_the_rows_of_clips(clips):
+    from fad_onnx import synthetic
+
+    samples = [synthetic.clip(seed, 40000)[0] for seed in (1, 2)]
+    rows = metric().get_embeddings(samples, sr=16000)
+    assert rows.shape == (4, 128)
+    np.testing.assert_array_equal(rows[2:], metric().get_embeddings(samples[1:], sr=16000))
+
+
+def test_what_the_original_answers_with_minus_one_raises(clips, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NoAudioError):
+        metric().score(clips, tmp_path / "empty")
+    (clips / "bad.wav").write_text("x")
+    with pytest.raises(FadError, match=r"bad\.wav"):
+        metric().score(clips, clips)
+
+
+def test_dtype_is_how_pcm_is_read(clips):
+    whole = metric().score(clips, clips / "09.wav")
+    assert metric().score(clips, clips / "09.wav", dtype="int16") == pytest.approx(whole, rel=1e-3)
+    with pytest.raises(OptionError, match="int8"):
+        metric().score(clips, clips, dtype="int8")
+
+
+def test_arguments_choose_rows_and_options():
+    made = fad_onnx.FrechetAudioDistance(use_pca=True, use_activation=True)
+    assert made.model.default and made.sample_rate == made.model.sample_rate_hz
+    for row in manifest.models().values():
+        for alias in row.aliases:
+            made = fad_onnx.FrechetAudioDistance(**{"channels": row.channels, **alias})
+            assert made.model is row
+        with pytest.raises(OptionError, match="channels"):
+            fad_onnx.FrechetAudioDistance(model_name=row.name, channels=3)

@@ -1,0 +1,43 @@
+"""Every graph of the release against golden rows of the original network, without torch."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fad_onnx import manifest, verify
+from fad_onnx.cli import main
+
+
+@pytest.mark.parametrize("name", manifest.models())
+def test_golden_rows(name):
+    model = manifest.model(name)
+    checks = list(verify.verify(model))
+    assert len(checks) == len(model.variants)
+    for check in checks:
+        assert check.passed and check.error < verify.TOLERANCE, check
+
+
+def test_a_wrong_answer_fails_the_command(monkeypatch, capsys):
+    name = next(row.name for row in manifest.models().values() if not row.checkpoints)
+    assert main(["verify", name]) == 0
+    assert capsys.readouterr().out.startswith("pass")
+    read = verify.npz.read
+
+    def disturbed(path):
+        golden = read(path)
+        return {k: v + 1e-3 if v.dtype == np.float32 else v for k, v in golden.items()}
+
+    monkeypatch.setattr(verify.npz, "read", disturbed)
+    assert main(["verify", name, "--json"]) == 1
+    captured = capsys.readouterr()
+    assert "1 of 1 known answers are wrong" in captured.err
+    assert not json.loads(captured.out)["checks"][0]["passed"]
+
+
+def test_spread_error_is_relative_to_the_spread():
+    rows = np.array([[10.0, 0], [12, 0]])
+    assert verify.spread_error(rows, rows) == 0
+    assert verify.spread_error(rows + [[1, 0], [0, 0]], rows) == pytest.approx(1 / np.sqrt(2))
+    assert verify.spread_error(rows[:1], rows) == float("inf")
+    assert verify.spread_error(rows[:1], rows[:1]) == float("inf")

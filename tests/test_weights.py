@@ -1,0 +1,255 @@
+"""Checkpoints of every container become the same ready model; wrong ones name what is wrong."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fad_onnx import manifest, synthetic, weights
+from fad_onnx.checkpoints.onnx_file import initializers
+from fad_onnx.cli import main
+from fad_onnx.errors import CheckpointError, ChecksumError, DownloadError
+
+from .checkpoints import writers
+from .loopback import Loopback
+
+
+def bound(row):
+    infos = initializers(weights.graph_file(row, row.variants[0]))
+    return {name: info for name, info in infos.items() if info.external}
+
+
+def size(row):
+    return sum(math.prod(info.shape) for info in bound(row).values()) if row.checkpoints else 1e99
+
+
+ROW = min(manifest.models().values(), key=size)
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    return synthetic.tensors(bound(ROW), 7)
+
+
+def nested(value):
+    for key in reversed(ROW.checkpoints["main"].nesting):
+        value = {"epoch": 3, key: value}
+    return value
+
+
+def state(tensors, prefix=""):
+    extra = {"unused.weight": np.zeros((3, 3), np.float32), "count": np.array(5)}
+    return writers.ordered(
+        **{prefix + k: writers.tensor(v) for k, v in {**extra, **tensors}.items()}
+    )
+
+
+def write(path, kind, tensors):
+    if kind == "zip":
+        path.write_bytes(writers.torch_zip(nested(state(tensors))))
+    elif kind == "legacy":
+        path.write_bytes(writers.torch_legacy(nested(state(tensors))))
+    elif kind == "parallel":
+        path.write_bytes(writers.torch_zip(state(tensors, "module.")))
+    elif kind == "safetensors":
+        path.write_bytes(writers.safetensors(tensors))
+    elif kind == "npz":
+        np.savez(path, **tensors)
+    elif kind == "onnx":
+        parts = [writers.initializer(name, value) for name, value in tensors.items()]
+        path.write_bytes(writers.onnx_model(*parts))
+    return path
+
+
+def clip():
+    length = max(ROW.minimum_samples, 5000)
+    return synthetic.clip(1, length, ROW.channels).T
+
+
+def load(path):
+    return weights.load(weights.Request(ROW.name, weights=(("main", str(path)),)))
+
+
+@pytest.fixture(scope="module")
+def expected(tensors, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAD_ONNX_HOME", str(folder / "home"))
+        model = load(write(folder / "x.npz", "npz", tensors))
+        return model.embed(clip(), ROW.sample_rate_hz), model.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "parallel", "safetensors", "onnx"])
+def test_every_container_gives_the_same_rows_and_fingerprint(kind, tensors, expected, tmp_path):
+    path = write(tmp_path / f"weights.{kind}", kind, tensors)
+    before = path.read_bytes()
+    model = load(path)
+    np.testing.assert_array_equal(model.embed(clip(), ROW.sample_rate_hz), expected[0])
+    assert model.fingerprint == expected[1]
+    assert path.read_bytes() == before
+
+
+def test_a_ready_model_is_used_without_parsing_the_checkpoint_again(tensors, tmp_path, monkeypatch):
+    path = write(tmp_path / "w.npz", "npz", tensors)
+    first = load(path)
+    monkeypatch.setattr(weights.checkpoints, "open", None)
+    second = load(path)
+    assert second.network.graph == first.network.graph
+    assert second.fingerprint == first.fingerprint
+
+
+def test_other_weights_are_another_fingerprint_even_under_the_same_name(tensors, tmp_path):
+    path = write(tmp_path / "w.npz", "npz", tensors)
+    first = load(path)
+    name, value = next((k, v) for k, v in tensors.items() if v.dtype.kind == "f")
+    changed = value.copy()
+    changed.flat[0] += 1
+    write(path, "npz", {**tensors, name: changed})
+    assert load(path).fingerprint != first.fingerprint
+
+
+def test_half_and_double_precision_are_cast_as_torch_would(tensors, tmp_path, expected):
+    wide = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in tensors.items()}
+    model = load(write(tmp_path / "w.npz", "npz", wide))
+    assert model.fingerprint == expected[1]
+
+
+def test_what_does_not_fit_names_file_tensor_and_shapes(tensors, tmp_path):
+    name, value = next((k, v) for k, v in tensors.items() if v.ndim > 1 and v.dtype.kind == "f")
+    without = {k: v for k, v in tensors.items() if k != name}
+    nan = value.copy()
+    nan.flat[0] = np.nan
+    wrong = {
+        f"1 of the {len(tensors)} tensors of the graph are not in it, first '{name}'": without,
+        f"{name}: shape": {**tensors, name: value[:-1]},
+        f"{name}: int64, the graph needs float32": {**tensors, name: value.astype(np.int64)},
+        f"{name}: holds NaN": {**tensors, name: nan},
+    }
+    for reason, arrays in wrong.items():
+        path = write(tmp_path / "w.npz", "npz", arrays)
+        with pytest.raises(CheckpointError) as caught:
+            load(path)
+        assert str(path) in str(caught.value) and reason in str(caught.value)
+    assert not list(weights._models().glob("*")), "nothing may be published"
+
+
+def test_missing_truncated_and_hostile_files_are_checkpoint_errors(tensors, tmp_path, capsys):
+    whole = write(tmp_path / "w.pt", "zip", tensors)
+    cut = tmp_path / "cut.pt"
+    cut.write_bytes(whole.read_bytes()[:-100_000])
+    hostile = tmp_path / "hostile.pt"
+    call = writers.Call("os", "system", (f"touch {tmp_path}/ran",))
+    for make in (writers.torch_zip, writers.torch_legacy):
+        hostile.write_bytes(make({"x": call}))
+        with pytest.raises(CheckpointError, match=r"os\.system"):
+            load(hostile)
+    assert not (tmp_path / "ran").exists()
+    for path in (cut, tmp_path / "nowhere.pt", tmp_path):
+        with pytest.raises(CheckpointError):
+            load(path)
+    assert main(["score", "a", "b", "-m", ROW.name, "--weights", str(hostile)]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.fixture
+def official(tensors, tmp_path, monkeypatch):
+    """The row, with the hash of a synthetic checkpoint in place of the official one."""
+    path = write(tmp_path / "official.bin", "zip", tensors)
+    checkpoint = replace(
+        ROW.checkpoints["main"], bytes=path.stat().st_size, sha256=weights.store.file_sha256(path),
+        sha256_prefix=None,
+    )  # fmt: skip
+    row = replace(ROW, checkpoints={**ROW.checkpoints, "main": checkpoint})
+    rows = {**manifest.models(), ROW.name: row}
+    monkeypatch.setattr(manifest, "models", lambda: rows)
+    return path
+
+
+def test_pull_fetches_converts_and_says_what_it_keeps(official, monkeypatch, capsys, expected):
+    monkeypatch.delenv("FAD_ONNX_OFFLINE")
+    with Loopback(official.read_bytes()) as server:
+        monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
+        assert main(["pull", ROW.name, "-q"]) == 0
+        assert len(server.requests) == 1
+        assert main(["pull", ROW.name, "-q"]) == 0
+        assert len(server.requests) == 1, "what is ready is not fetched again"
+    said = capsys.readouterr().out
+    assert "(sha256)" in said and "kept" in said
+    model = weights.load(weights.Request(ROW.name, offline=True))
+    assert model.fingerprint == expected[1]
+    assert not (weights._downloads() / ROW.checkpoints["main"].file).exists()
+
+
+def test_pull_keeps_the_download_when_asked(official, monkeypatch):
+    monkeypatch.delenv("FAD_ONNX_OFFLINE")
+    with Loopback(official.read_bytes()) as server:
+        monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
+        assert main(["pull", ROW.name, "-q", "--keep"]) == 0
+    kept = weights._downloads() / ROW.checkpoints["main"].file
+    assert kept.read_bytes() == official.read_bytes()
+
+
+def test_pull_from_a_file_verifies_it(official, tensors, tmp_path, capsys, expected):
+    assert main(["pull", ROW.name, "--from", str(official)]) == 0
+    assert weights.load(weights.Request(ROW.name)).fingerprint == expected[1]
+    other = write(tmp_path / "other.bin", "legacy", tensors)
+    other.write_bytes(other.read_bytes().ljust(official.stat().st_size, b"\0"))
+    assert main(["pull", ROW.name, "--from", str(other)]) == 1
+    assert "sha256 expected" in capsys.readouterr().err or "bytes" in capsys.readouterr().err
+
+
+def test_a_wrong_download_is_never_published(official, monkeypatch):
+    monkeypatch.delenv("FAD_ONNX_OFFLINE")
+    body = bytearray(official.read_bytes())
+    body[len(body) // 2] ^= 1
+    with Loopback(bytes(body)) as server:
+        monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
+        with pytest.raises(ChecksumError):
+            weights.load(weights.Request(ROW.name))
+    assert not list(weights._models().glob("*"))
+
+
+def test_offline_says_which_file_from_where(official):
+    with pytest.raises(DownloadError) as caught:
+        weights.load(weights.Request(ROW.name, offline=True))
+    checkpoint = ROW.checkpoints["main"]
+    assert checkpoint.url in str(caught.value) and "--from" in str(caught.value)
+
+
+def test_folders_and_the_cache_of_torch_hub_are_searched(official, monkeypatch, tmp_path, expected):
+    name = ROW.checkpoints["main"].file
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_bytes(official.read_bytes())
+    request = weights.Request(ROW.name, folders=(str(tmp_path / "mine"),), offline=True)
+    assert weights.load(request).fingerprint == expected[1]
+    monkeypatch.setenv("FAD_ONNX_HOME", str(tmp_path / "second"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    hub = tmp_path / "torch" / "hub" / "checkpoints"
+    hub.mkdir(parents=True)
+    (hub / name).write_bytes(official.read_bytes())
+    assert weights.load(weights.Request(ROW.name, offline=True)).fingerprint == expected[1]
+    assert (hub / name).exists()
+
+
+def test_kernels_of_another_transform_are_refused():
+    from fad_onnx.frontends import fourier_kernels
+
+    rows = [row for row in manifest.models().values() if row.frontend.kernels]
+    assert rows
+    real, imaginary = fourier_kernels(rows[0].frontend)
+    bound_kernels = dict(zip(rows[0].frontend.kernels, (real, imaginary), strict=True))
+
+    class Tensor:
+        def __init__(self, array):
+            self.array, self.shape = array, array.shape
+
+        def read(self):
+            return self.array
+
+    good = {name: (Path("x"), Tensor(value)) for name, value in bound_kernels.items()}
+    weights._check_kernels(rows[0], good)
+    bad = {name: (Path("x"), Tensor(value * 1.01)) for name, value in bound_kernels.items()}
+    with pytest.raises(CheckpointError, match="not the Fourier transform"):
+        weights._check_kernels(rows[0], bad)
