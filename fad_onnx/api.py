@@ -14,7 +14,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from . import embfile, manifest, rowcache, sets, statsfile, weights
+from . import embfile, manifest, sets, statsfile, store, weights
 from .audio import AudioFile
 from .checkpoints.npz import names as npz_names
 from .embedder import Embedder
@@ -154,7 +154,7 @@ class Run:
             tuple(embedder.fingerprint for embedder in self.embedders),
             self.policy,
             self._kwargs.get("workers") or os.cpu_count() or 1,
-            (Path(folder) if folder else rowcache.default_directory()) if cached else None,
+            (Path(folder) if folder else cache_folder()) if cached else None,
             self._keep_rows,
         )
 
@@ -173,6 +173,11 @@ class Run:
     def side(self, path: PathLike) -> list[AudioSet]:
         """One side of a comparison, for each model."""
         return self.embed(os.fspath(path), sets.list_files([path]))
+
+
+def cache_folder() -> Path:
+    """Where embeddings are kept unless the caller says otherwise."""
+    return store.root() / "embeddings"
 
 
 def is_archive(path: PathLike) -> bool:

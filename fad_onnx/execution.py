@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,16 +118,17 @@ def _here(
     files: Sequence[AudioFile],
     progress: Callable[[int], None],
 ) -> Iterator[Chunk]:
-    cache = RowCache(job.cache) if job.cache else None
+    dims = [embedder.model.dimension for embedder in embedders]
     held: list[FileResult] = []
     done = 0
-    for result in Engine(embedders, job.policy, job.workers, cache).embed(files):
-        held.append(result)
-        done += 1
-        progress(1)
-        if len(held) == CHUNK_FILES or done == len(files):
-            yield _fold(held, [embedder.model.dimension for embedder in embedders], job.keep_rows)
-            held = []
+    with RowCache(job.cache) if job.cache else nullcontext() as cache:
+        for result in Engine(embedders, job.policy, job.workers, cache).embed(files):
+            held.append(result)
+            done += 1
+            progress(1)
+            if len(held) == CHUNK_FILES or done == len(files):
+                yield _fold(held, dims, job.keep_rows)
+                held = []
 
 
 def fold(rows_by_file: Sequence[Rows], dim: int, where: str) -> Moments:

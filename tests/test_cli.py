@@ -174,7 +174,7 @@ def test_two_files_of_one_name_are_an_error_and_leave_no_output(run, clips, tmp_
         (["score", "CLIPS", "CLIPS", "--provider", "cuda"], 1, "fad-onnx[gpu]"),
         (["score", "CLIPS", "CLIPS", "--workers", "0"], 2, "positive"),
         (["stats", "CLIPS", "-o", "x.npz", "--shard", "3/2"], 2, "I/N"),
-        (["stats", "CLIPS", "-o", "/dev/null/x.npz"], 1, "x.npz: cannot be written"),
+        (["stats", "CLIPS", "-o", "/dev/null/x.npz"], 1, "/dev/null: cannot be written"),
         (["frobnicate"], 2, "frobnicate"),
     ],
 )
@@ -222,6 +222,23 @@ def test_models_and_demo(run):
     assert 0 < scores[0] < scores[1] / 10
 
 
+def test_the_cache_is_used_shown_and_cleared(run, clips, monkeypatch):
+    first = run("score", clips, clips).out
+    monkeypatch.setattr("fad_onnx.embedder.Embedder.run", None)
+    assert run("score", clips, clips).out == first
+    info = json.loads(run("cache", "info", "--json").out)
+    assert info["values"] == 10 and info["bytes"] > 10 * 4 * DIM
+    assert "values: 0" in run("cache", "clear").out
+    with pytest.raises(TypeError):
+        run("score", clips, clips)
+
+
+def test_other_options_never_share_cached_rows(run, clips, tmp_path):
+    write_clip(clips / "short.wav", 1, 0.5)
+    run("stats", clips, "-o", tmp_path / "a.npz", "--short", "pad")
+    assert "shorter" in run("stats", clips, "-o", tmp_path / "b.npz", code=1).err
+
+
 def test_imports_are_light():
     code = (
         "import sys; before = set(sys.modules); import fad_onnx\n"
@@ -236,11 +253,13 @@ def test_imports_are_light():
 
 
 def test_an_interrupt_ends_at_once_with_130(clips, tmp_path):
-    for index in range(400):
-        write_clip(tmp_path / "big" / f"{index}.wav", index % 5, 4)
+    one = write_clip(tmp_path / "one.wav", 1, 5)
+    (tmp_path / "big").mkdir()
+    for index in range(3000):
+        (tmp_path / "big" / f"{index}.wav").symlink_to(one)
     process = subprocess.Popen(
         [sys.executable, "-m", "fad_onnx", "score", str(tmp_path / "big"), str(clips),
-         "-m", WEIGHTLESS, "--workers", "1"],
+         "-m", WEIGHTLESS, "--workers", "1", "--no-cache"],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     time.sleep(1.2)

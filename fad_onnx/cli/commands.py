@@ -106,13 +106,14 @@ def verify(options: Namespace) -> None:
 
 def cache(options: Namespace) -> None:
     """cache: what it holds, after clearing or pruning it if that was asked."""
-    folder = Path(options.cache_dir) if options.cache_dir else rowcache.default_directory()
-    rows = rowcache.RowCache(folder)
-    if options.action == "clear":
-        rows.clear()
-    if options.action == "prune":
-        rows.prune(None if options.max_gb is None else int(options.max_gb * 1e9))
-    info = {"path": str(folder), **rows.info()}
+    folder = Path(options.cache_dir) if options.cache_dir else api.cache_folder()
+    with rowcache.RowCache(folder) as rows:
+        if options.action == "clear":
+            rows.clear()
+        if options.action == "prune":
+            limit = options.max_gb
+            rows.prune(rowcache.MAX_BYTES if limit is None else int(limit * 1e9))
+        info = {**asdict(rows.info()), "folder": str(folder)}
     print(json.dumps(info) if options.json else "\n".join(f"{k}: {v}" for k, v in info.items()))
 
 
