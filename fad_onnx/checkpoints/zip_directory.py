@@ -6,6 +6,7 @@ whatever makes an archive mean two things to two readers is refused.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from .mapped import Mapped, quoted
@@ -171,6 +172,6 @@ def _member(file: Mapped, entry: _Entry, name: str) -> Member:
 
 def _check_extents(file: Mapped, extents: list[tuple[int, int]], limit: int) -> None:
     extents.sort()
-    for (_, end), (start, _) in zip(extents, [*extents[1:], (limit, limit)], strict=True):
+    for (_, end), (start, _) in pairwise([*extents, (limit, limit)]):
         if end > start:
             raise file.error(f"its members overlap at byte {start}; it is damaged or hostile")
