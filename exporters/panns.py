@@ -14,13 +14,18 @@ and looks at 126 frames on either side of the 32 that a step of its last layer s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from . import laion
+from .parity import Embed, stand_ins
 from .skeleton import Graph
 
 BANDS = 64
@@ -120,9 +125,83 @@ def _graph(name: str, bins: int, module: Callable[[], nn.Module]) -> Graph:
     )
 
 
+def original_network(
+    name: str, settings: tuple[int, ...], tensors: Mapping[str, NDArray[Any]]
+) -> Any:
+    """A network of frechet_audio_distance/models/pann.py with these tensors, ready to run.
+
+    settings: rate, window, hop, bands, lowest and highest Hz, classes; as in fad.py 116 to 146.
+    """
+    with stand_ins():
+        from frechet_audio_distance.models import pann
+    network = getattr(pann, name)(*settings).eval()
+    given = {name: torch.tensor(array) for name, array in tensors.items()}
+    # Missing are the Fourier kernels, which the constructor computes, and the classifier.
+    unexpected = network.load_state_dict(given, strict=False).unexpected_keys
+    if unexpected:
+        raise ValueError(f"{name} has no tensors named {unexpected}")
+    return network
+
+
+def original(
+    name: str, settings: tuple[int, ...], tensors: Mapping[str, NDArray[Any]]
+) -> Embed:
+    """Samples (1, n) to one row (1, 2048), as frechet_audio_distance/fad.py:235 asks for it."""
+    network = original_network(name, settings, tensors)
+
+    def rows(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(network(torch.from_numpy(samples), None)["embedding"].numpy())
+
+    return rows
+
+
+def original_features(
+    name: str, settings: tuple[int, ...], tensors: Mapping[str, NDArray[Any]]
+) -> Embed:
+    """Samples (1, n) to the log-mel bands (frames, 64) of the original, in bel as the graph's."""
+    network = original_network(name, settings, tensors)
+
+    def bands(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            power = network.spectrogram_extractor(torch.from_numpy(samples))
+            return np.asarray(network.logmel_extractor(power)[0, 0].numpy()) / 10
+
+    return bands
+
+
+def original_clap(tensors: Mapping[str, NDArray[Any]], **_: str) -> Embed:
+    """LAION's CLAP in its PANN-14 configuration."""
+    return laion.embed(laion.module("PANN-14", tensors))
+
+
+def original_clap_features(tensors: Mapping[str, NDArray[Any]]) -> Embed:
+    """The log-mel bands (1001, 64) of the same, in bel as the graph's."""
+    bands = laion.log_mel(laion.module("PANN-14", tensors))
+    return lambda samples: bands(samples) / 10
+
+
 GRAPHS = (
     _graph("cnn14_8k", 129, partial(Cnn14, 129)),
     _graph("cnn14_16k", 257, partial(Cnn14, 257)),
     _graph("cnn14_32k", 513, partial(Cnn14, 513)),
     _graph("clap_cnn14", 513, ClapCnn14),
 )
+# frechet_audio_distance's own arguments; the 16000 Hz differ from the checkpoint's filterbank,
+# which replaces the one made from them.
+SETTINGS = {
+    "pann-8k": ("Cnn14_8k", (8000, 256, 80, BANDS, 50, 4000, 527)),
+    "pann-16k": ("Cnn14_16k", (16000, 512, 160, BANDS, 50, 8000, 527)),
+    "pann-32k": ("Cnn14", (32000, 1024, 320, BANDS, 50, 16000, 527)),
+}
+ORIGINALS = {
+    **{model: partial(original, *settings) for model, settings in SETTINGS.items()},
+    "clap-cnn14": original_clap,
+}
+FEATURES = {
+    **{
+        model: ("log10", partial(original_features, *settings))
+        for model, settings in SETTINGS.items()
+    },
+    "clap-cnn14": ("log10", original_clap_features),
+}
