@@ -25,6 +25,7 @@ import platformdirs
 
 from .disk import Failure, guarded, hold, make_folder, require_room, sync_folder
 from .errors import CacheError, CheckpointError
+from .hashes import FileHashes
 
 logger = logging.getLogger("fad_onnx")
 
@@ -230,12 +231,10 @@ def _newest(path: Path) -> float:
 
 
 def file_sha256(path: Path, failure: Failure = CheckpointError) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal, read in pieces.
+    """SHA-256 of a file's bytes, in hexadecimal, remembered in the cache while it is the same.
 
-    Raises `failure(path, reason)` if the file cannot be read.
+    Raises `failure(path, reason)` if the file cannot be read; a cache that cannot be read or
+    written only costs the time.
     """
-    digest = hashlib.sha256()
-    with guarded(path, failure), open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    with FileHashes(root() / "hashes") as hashes:
+        return hashes.sha256(path, failure)

@@ -1,0 +1,61 @@
+"""Where values lie: an index of millions of keys in little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Late arrivals are sorted in when they are this many, or a quarter of the rest.
+LATE_VALUES = 1 << 16
+
+
+class Places:
+    """Key prefix -> (segment number, offset): sorted arrays, and a dictionary of late arrivals.
+
+    20 bytes a value instead of the 200 of a dictionary: ten million values fit in memory.
+    """
+
+    def __init__(self) -> None:
+        self._keys: NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._segments: NDArray[np.uint32] = np.empty(0, np.uint32)
+        self._offsets: NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._late: dict[int, list[tuple[int, int]]] = {}
+        self._late_count = 0
+
+    def __len__(self) -> int:
+        return len(self._keys) + self._late_count
+
+    def add(self, key: int, segment: int, offset: int) -> None:
+        """One more place for a key."""
+        self._late.setdefault(key, []).append((segment, offset))
+        self._late_count += 1
+        if self._late_count > max(LATE_VALUES, len(self._keys) // 4):
+            late = [(k, s, o) for k, places in self._late.items() for s, o in places]
+            self._late, self._late_count = {}, 0
+            keys, numbers, offsets = zip(*late, strict=True)
+            self.merge(
+                np.array(keys, np.uint64),
+                np.array(numbers, np.uint32),
+                np.array(offsets, np.uint64),
+            )
+
+    def merge(
+        self, keys: NDArray[np.uint64], numbers: NDArray[np.uint32], offsets: NDArray[np.uint64]
+    ) -> None:
+        """Many more places at once."""
+        keys = np.concatenate([self._keys, keys])
+        order = np.argsort(keys, kind="stable")
+        self._keys = keys[order]
+        self._segments = np.concatenate([self._segments, numbers])[order]
+        self._offsets = np.concatenate([self._offsets, offsets])[order]
+
+    def find(self, key: int) -> Iterator[tuple[int, int]]:
+        """Where the value may be, the latest first."""
+        yield from reversed(self._late.get(key, []))
+        wanted = np.uint64(key)
+        first = int(np.searchsorted(self._keys, wanted, "left"))
+        last = int(np.searchsorted(self._keys, wanted, "right"))
+        for at in range(last - 1, first - 1, -1):
+            yield int(self._segments[at]), int(self._offsets[at])
