@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from . import embfile, manifest, sets, statsfile, store, weights
 from .audio import AudioFile
 from .checkpoints.npz import names as npz_names
+from .detail import Detail, Reference, Wanted
 from .embedder import Embedder
 from .errors import IncompatibleStatisticsError, OptionError, StatisticsError
 from .execution import FileSummary, Job, fold
@@ -28,6 +29,7 @@ from .sets import AudioSet
 
 PathLike = str | os.PathLike[str]
 ModelName = str | Sequence[str] | None
+NOTHING = Wanted()
 
 
 class RunOptions(TypedDict, total=False):
@@ -73,6 +75,7 @@ class Score:
     model: str
     reference: AudioSet
     evaluation: AudioSet
+    detail: Detail = field(default_factory=Detail)
     warnings: tuple[str, ...] = ()
 
     def __float__(self) -> float:
@@ -192,8 +195,7 @@ def read_set(path: PathLike, key: str | None = None) -> AudioSet:
     """
     if embfile.METADATA in npz_names(path):
         rows, metadata = embfile.read(path)
-        moments = fold(list(rows.values()), next(iter(rows.values())).shape[1], os.fspath(path))
-        return AudioSet(os.fspath(path), moments, metadata, rows_by_file=tuple(rows.values()))
+        return _embedded(os.fspath(path), rows, metadata)
     stored = statsfile.load(path, key)
     warnings: tuple[str, ...] = ()
     if stored.foreign:
@@ -201,9 +203,22 @@ def read_set(path: PathLike, key: str | None = None) -> AudioSet:
     return AudioSet(os.fspath(path), stored.moments, stored.metadata, warnings=warnings)
 
 
+def _embedded(
+    path: str, rows: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, Any]
+) -> AudioSet:
+    """The set behind an embeddings file."""
+    seconds = metadata.get("file_seconds") or [0.0] * len(rows)
+    files = tuple(
+        FileSummary(AudioFile(name, name), (len(own),), length, 0, False, None)
+        for (name, own), length in zip(rows.items(), seconds, strict=True)
+    )
+    moments = fold(list(rows.values()), next(iter(rows.values())).shape[1], path)
+    return AudioSet(path, moments, metadata, files, rows_by_file=tuple(rows.values()))
+
+
 def score(
     reference: PathLike, evaluation: PathLike, model: str | None = None,
-    **run: Unpack[RunOptions],
+    wanted: Wanted = NOTHING, **run: Unpack[RunOptions],
 ) -> Score:  # fmt: skip
     """The Frechet audio distance of an evaluation set to a reference set.
 
@@ -214,41 +229,41 @@ def score(
     Kilgour et al. 2019, "Frechet Audio Distance: A Reference-Free Metric for Evaluating Music
     Enhancement Algorithms", arXiv:1812.08466.
     """
-    return compare(reference, [evaluation], model, **run)[0]
+    return compare(reference, [evaluation], model, wanted, **run)[0]
 
 
 def compare(
     reference: PathLike, evaluations: Sequence[PathLike], model: ModelName = None,
-    **run: Unpack[RunOptions],
+    wanted: Wanted = NOTHING, **run: Unpack[RunOptions],
 ) -> list[Score]:  # fmt: skip
     """Scores of every evaluation set to one reference, for each model; model by model.
 
-    The reference is embedded and factored once.
+    The reference is embedded and factored once. wanted: what to compute beside the scores.
     """
-    runner = Run(model, run)
+    runner = Run(model, run, keep_rows=bool(wanted))
     archives = {path: read_set(path, run.get("key"))
                 for path in [reference, *evaluations] if is_archive(path)}  # fmt: skip
     for archive in archives.values():
         runner.assume(archive.metadata)
     references = [archives[reference]] if reference in archives else runner.side(reference)
-    gaussians = [_gaussian(one) for one in references]
+    prepared = [Reference(one, _gaussian(one), wanted) for one in references]
     found = []
     for path in evaluations:
         found_sets = [archives[path]] if path in archives else runner.side(path)
         if len(found_sets) != len(references):
             raise OptionError("--model", "several models need audio on both sides")
-        found.append(
-            [_score(*pair) for pair in zip(references, gaussians, found_sets, strict=True)]
-        )
+        found.append([_score(*pair) for pair in zip(prepared, found_sets, strict=True)])
     return list(chain.from_iterable(zip(*found, strict=True)))
 
 
-def _score(reference: AudioSet, gaussian: Gaussian, evaluation: AudioSet) -> Score:
+def _score(prepared: Reference, evaluation: AudioSet) -> Score:
+    reference = prepared.set
     check_comparable(reference, evaluation)
-    value = frechet_distance(gaussian, _gaussian(evaluation))
+    value = frechet_distance(prepared.gaussian, _gaussian(evaluation))
     name = evaluation.metadata.get("model") or reference.metadata.get("model") or "unknown"
-    warnings = tuple(dict.fromkeys(reference.warnings + evaluation.warnings))
-    return Score(value, name, reference, evaluation, warnings)
+    detail = prepared.detail(evaluation)
+    warnings = dict.fromkeys(reference.warnings + evaluation.warnings + detail.warnings)
+    return Score(value, name, reference, evaluation, detail, tuple(warnings))
 
 
 def _gaussian(one: AudioSet) -> Gaussian:
@@ -278,16 +293,20 @@ RECORDED = frozenset({"short_clips", "provider", "onnxruntime", "fad_onnx", "gra
 
 def stats(
     audio: PathLike | Sequence[PathLike], output: PathLike | None = None,
-    model: str | None = None, *, shard: str | None = None, **run: Unpack[RunOptions],
+    model: str | None = None, *, shard: str | None = None, name: str | None = None,
+    licence: str | None = None, **run: Unpack[RunOptions],
 ) -> AudioSet:  # fmt: skip
     """The statistics of a set of audio, written to `output` if it is given.
 
-    shard: "I/N" takes part I of N of the sorted files. Raises FadError.
+    shard: "I/N" takes part I of N of the sorted files. name, licence: what to publish the set
+    as; they travel in the file. Raises FadError.
     """
-    name, files = _listed(audio)
+    listed, files = _listed(audio)
     if shard is not None:
         files = sets.shard(files, shard)
-    (result,) = Run(model, run).embed(name, files)
+    (result,) = Run(model, run).embed(listed, files)
+    published = {"name": name, "licence": licence}
+    result = replace(result, metadata={**result.metadata, **published})
     if output is not None and isinstance(result.moments, Moments):
         statsfile.save(output, result.moments, result.metadata)
     return result
@@ -311,7 +330,8 @@ def embed_to(
 
     def fill(writer: embfile.Writer) -> None:
         made.append(_embed(audio, model, run, writer.add))
-        writer.metadata(made[0].metadata)
+        seconds = [round(file.seconds, 3) for file in made[0].files]
+        writer.metadata({**made[0].metadata, "file_seconds": seconds})
 
     embfile.write(output, fill)
     return made[0]

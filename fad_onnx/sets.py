@@ -34,9 +34,10 @@ class AudioSet:
 
     @property
     def counts(self) -> dict[str, Any]:
-        """files, rows and seconds, as results show them."""
-        keys = ("files", "rows", "seconds")
-        return {"path": self.path, **{key: self.metadata.get(key) for key in keys}}
+        """files, rows and seconds, as results show them; what it was published as, if it was."""
+        published = {k: self.metadata[k] for k in ("name", "licence") if self.metadata.get(k)}
+        counts = {key: self.metadata.get(key) for key in ("files", "rows", "seconds")}
+        return {"path": self.path, **counts, **published}
 
 
 def list_files(paths: Sequence[str | os.PathLike[str]]) -> tuple[AudioFile, ...]:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from . import checkpoints, download, manifest, store
 from .checkpoints import LazyTensor
-from .checkpoints.onnx_file import TensorInfo, initializers
+from .checkpoints.onnx_file import initializers
+from .checkpoints.onnx_tensors import TensorInfo
 from .embedder import Embedder
 from .errors import CheckpointError, ChecksumError, ManifestError
 from .frontends import fourier_kernels

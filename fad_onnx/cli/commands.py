@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .. import api, manifest, rowcache, statsfile, weights
 from ..api import RunOptions
+from ..detail import Wanted
 from ..errors import OptionError, ProviderError
 from ..session import Settings
 from . import show
@@ -21,11 +22,27 @@ def score(options: Namespace) -> None:
     """score: one number, a table, or JSON."""
     if options.dry_run:
         return _dry_run(options, [options.reference, *options.evaluations])
+    report = options.report is not None
+    wanted = Wanted(
+        options.inf or report,
+        0.95 if report and options.ci is None else options.ci,
+        options.kad or report,
+        report or options.per_file is not None,
+        options.seed,
+    )
     with _run_options(options) as run:
         run["key"] = options.key
-        scores = api.compare(options.reference, options.evaluations, options.model or None, **run)
+        scores = api.compare(
+            options.reference, options.evaluations, options.model or None, wanted, **run
+        )
     if options.csv:
         show.append_csv(options.csv, scores)
+    if options.per_file:
+        show.write_per_file(options.per_file, scores)
+    if report:
+        from ..report import write
+
+        write(options.report, scores, seed=options.seed)
     if options.json:
         print(json.dumps(show.as_object(scores), indent=2))
         return None
@@ -39,7 +56,10 @@ def stats(options: Namespace) -> None:
     if options.dry_run:
         return _dry_run(options, options.audio)
     with _run_options(options) as run:
-        made = api.stats(options.audio, options.output, options.model, shard=options.shard, **run)
+        made = api.stats(
+            options.audio, options.output, options.model, shard=options.shard,
+            name=options.name, licence=options.licence, **run,
+        )  # fmt: skip
     show.set_notes(made)
     print(f"{options.output}: {show.counted(made.metadata)}, {made.metadata['model']}")
     return None

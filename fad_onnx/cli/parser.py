@@ -39,12 +39,27 @@ def _score(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--csv", metavar="FILE", help="append a line per result")
     parser.add_argument("--key", help="which statistics of a foreign .npz that holds several")
+    parser.add_argument(
+        "--inf", action="store_true", help="FAD-infinity: the score with sample-size bias removed"
+    )
+    parser.add_argument(
+        "--ci", metavar="LEVEL", type=float, nargs="?", const=0.95,
+        help="a confidence interval over files (default level: 0.95)",
+    )  # fmt: skip
+    parser.add_argument("--kad", action="store_true", help="kernel audio distance as well")
+    parser.add_argument("--per-file", metavar="FILE.csv", help="write a line a clip, worst first")
+    parser.add_argument("--report", metavar="FILE.html", help="write a report with everything")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of everything that is drawn (default: 0)"
+    )
 
 
 def _stats(commands: Commands) -> None:
     parser = _command(commands, "stats", "Statistics of a set, for later scores.")
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help="a folder or an audio file")
     parser.add_argument("-o", "--output", metavar="STATS.npz", required=True)
+    parser.add_argument("--name", help="what the set is called, for a reference to publish")
+    parser.add_argument("--licence", metavar="TEXT", help="a note on the licence of the set")
     parser.add_argument(
         "--shard", metavar="I/N", type=_shard, help="only part I of N of the files (merge later)"
     )

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from tqdm import tqdm
 
 from .. import weights
 from ..api import Score
+from ..detail import Detail
 from ..errors import OutputError, shown
 from ..manifest import Model
 from ..sets import AudioSet
+from ..store import publish_file
 from ..verify import Check
 
 SCHEMA = 1
 CSV_COLUMNS = (
     "timestamp", "model", "reference", "path", "fad", "files", "rows", "seconds",
     "reference_files", "reference_rows", "reference_seconds", "skipped", "fingerprint",
-    "provider", "fad_onnx",
+    "provider", "fad_onnx", "fad_inf", "fad_ci_low", "fad_ci_high", "kad",
 )  # fmt: skip
 
 
@@ -45,25 +49,67 @@ def as_object(scores: Sequence[Score]) -> dict[str, Any]:
         "schema": SCHEMA,
         "models": models,
         "results": [
-            {"model": score.model, **score.evaluation.counts, "fad": score.value}
-            for score in scores
+            {"model": s.model, **s.evaluation.counts, "fad": s.value, **detail_object(s.detail)}
+            for s in scores
         ],
         "skipped": [{"path": shown(path), "reason": reason} for path, reason in skipped],
         "warnings": list(_warnings(scores)),
     }
 
 
+def detail_object(detail: Detail) -> dict[str, Any]:
+    """The fields of what was asked for beside the score; null where it cannot be computed."""
+    found: dict[str, Any] = {}
+    if detail.inf:
+        fit = {key: getattr(detail.inf, key) for key in ("r2", "sizes", "values")}
+        found |= {"fad_inf": detail.inf.value, "fad_inf_fit": fit if detail.inf.sizes else None}
+    if detail.interval:
+        one = detail.interval
+        bounds = None if one.low is None else [one.low, one.high]
+        found |= {"fad_ci": bounds, "fad_ci_level": one.level, "fad_ci_files": list(one.files)}
+    if detail.kad:
+        found |= {"kad": detail.kad.value, "kad_rows": list(detail.kad.rows)}
+    return found
+
+
 def number_or_table(scores: Sequence[Score]) -> str:
     """One number for one result; otherwise a table, best first."""
-    if len(scores) == 1:
+    if len(scores) == 1 and scores[0].detail == Detail():
         return repr(scores[0].value)
-    names = list(dict.fromkeys(score.model for score in scores))
-    table: dict[str, dict[str, float]] = {}
-    for score in scores:
-        table.setdefault(score.path, {})[score.model] = score.value
-    ranked = sorted(table.items(), key=lambda item: item[1][names[0]])
-    rows = [[shown(path), *(f"{values[name]:.6g}" for name in names)] for path, values in ranked]
-    return columns([["set", *names], *rows])
+    models = list(dict.fromkeys(score.model for score in scores))
+    table: dict[str, dict[str, str]] = {}
+    for score in sorted(scores, key=lambda score: score.value):
+        prefix = f"{score.model} " if len(models) > 1 else ""
+        cells = {score.model: f"{score.value:.6g}"}
+        cells |= {f"{prefix}{key}": text for key, text in _detail_cells(score.detail).items()}
+        table.setdefault(score.path, {}).update(cells)
+    order = sorted({score.path for score in scores}, key=lambda path: _first_value(scores, path))
+    heads = list(dict.fromkeys(chain.from_iterable(_heads(scores, models))))
+    rows = [[shown(path), *(table[path].get(head, "") for head in heads)] for path in order]
+    return columns([["set", *heads], *rows])
+
+
+def _first_value(scores: Sequence[Score], path: str) -> float:
+    return next(s.value for s in scores if s.path == path and s.model == scores[0].model)
+
+
+def _heads(scores: Sequence[Score], models: Sequence[str]) -> Iterator[list[str]]:
+    for model in models:
+        detail = next(score.detail for score in scores if score.model == model)
+        prefix = f"{model} " if len(models) > 1 else ""
+        yield [model, *(f"{prefix}{key}" for key in _detail_cells(detail))]
+
+
+def _detail_cells(detail: Detail) -> dict[str, str]:
+    cells = {}
+    if detail.inf:
+        cells["fad_inf"] = "-" if detail.inf.value is None else f"{detail.inf.value:.6g}"
+    if detail.interval:
+        one = detail.interval
+        cells["fad_ci"] = "-" if one.low is None else f"{one.low:.5g}..{one.high:.5g}"
+    if detail.kad:
+        cells["kad"] = f"{detail.kad.value:.6g}"
+    return cells
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
@@ -80,7 +126,11 @@ def _warnings(scores: Iterable[Score]) -> list[str]:
 
 
 def notes(scores: Sequence[Score]) -> None:
-    """Warnings and skipped files, on stderr."""
+    """What a reference was published as, warnings and skipped files, on stderr."""
+    for said in {score.model: score.reference.metadata for score in scores}.values():
+        if said.get("name") or said.get("licence"):
+            mark = str(said.get("fingerprint"))[:16]
+            print(f"reference: {said.get('name')}, {said.get('licence')}, {mark}", file=sys.stderr)
     _notes(dict.fromkeys(pair for s in scores for pair in s.skipped), _warnings(scores))
 
 
@@ -128,7 +178,36 @@ def _csv_row(score: Score, now: str) -> dict[str, Any]:
         "fingerprint": said.get("fingerprint"),
         "provider": score.protocol.get("provider"),
         "fad_onnx": score.protocol.get("fad_onnx"),
+        "fad_inf": score.detail.inf and score.detail.inf.value,
+        "fad_ci_low": score.detail.interval and score.detail.interval.low,
+        "fad_ci_high": score.detail.interval and score.detail.interval.high,
+        "kad": score.detail.kad and score.detail.kad.value,
     }
+
+
+PER_FILE_COLUMNS = ("model", "set", "path", "rows", "seconds", "fad", "mean_distance")
+PER_FILE_HEADER = (
+    "# fad: Frechet distance of the file's rows to the reference; of a single row"
+    " |x - mu|^2 + Tr(S). mean_distance: |mean of the file - mu|. Worst first."
+)
+
+
+def write_per_file(path: str, scores: Sequence[Score]) -> None:
+    """A line a clip, worst first within each model and set; OutputError if it cannot be."""
+
+    def into(out: BinaryIO) -> None:
+        text = io.TextIOWrapper(out, "utf-8", "backslashreplace", newline="")
+        text.write(PER_FILE_HEADER + "\r\n")
+        writer = csv.writer(text)
+        writer.writerow(PER_FILE_COLUMNS)
+        for score in scores:
+            for file in score.detail.files:
+                numbers = (file.rows, f"{file.seconds:.3f}", repr(file.fad), repr(file.mean_distance))
+                writer.writerow((score.model, score.path, file.name, *numbers))
+        text.flush()
+        text.detach()
+
+    publish_file(Path(path), into, OutputError)
 
 
 def models_table(rows: Sequence[Model]) -> str:

@@ -1,0 +1,135 @@
+"""What goes beside a score: its limit, its interval, a second metric, its files one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import StatisticsError
+from .frechet import Gaussian, frechet_distance
+from .infinity import Infinity, fad_infinity
+from .interval import Interval, Side, interval
+from .kad import Kad, KernelReference
+from .moments import Moments
+from .sets import AudioSet
+
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for beside the score; `ci` is a level, as 0.95. All draw from `seed`."""
+
+    inf: bool = False
+    ci: float | None = None
+    kad: bool = False
+    per_file: bool = False
+    seed: int = 0
+
+    def __bool__(self) -> bool:
+        return self.inf or self.kad or self.per_file or self.ci is not None
+
+
+@dataclass(frozen=True)
+class FileScore:
+    """One file against the reference.
+
+    fad: its Frechet distance; of a single row |x - mu|^2 + Tr(S). mean_distance: Euclidean, of
+    its mean to the reference's.
+    """
+
+    name: str
+    path: str
+    rows: int
+    seconds: float
+    fad: float
+    mean_distance: float
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What was asked for, None for what was not."""
+
+    inf: Infinity | None = None
+    interval: Interval | None = None
+    kad: Kad | None = None
+    files: tuple[FileScore, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why something could not be computed, and what was computed from a part of the rows."""
+        found = [one.reason for one in (self.inf, self.interval) if one and one.reason]
+        if self.kad and self.kad.subsampled:
+            used, given = self.kad.rows, self.kad.rows_given
+            found.append(
+                f"KAD is of {used[0]} of {given[0]} reference rows"
+                f" and {used[1]} of {given[1]} evaluation rows, drawn by the seed"
+            )
+        return tuple(found)
+
+
+class Reference:
+    """One reference, prepared once for all the evaluation sets compared with it."""
+
+    def __init__(self, reference: AudioSet, gaussian: Gaussian, wanted: Wanted) -> None:
+        self.set, self.gaussian, self._wanted = reference, gaussian, wanted
+        self._kernel = None
+        if wanted.kad:
+            rows = np.concatenate(rows_of(reference, "--kad"))
+            self._kernel = KernelReference(rows, wanted.seed, reference.path)
+
+    def detail(self, evaluation: AudioSet, progress: Callable[[int], None] | None = None) -> Detail:
+        """The detail of one evaluation set; StatisticsError if it has no rows and they are needed."""
+        wanted = self._wanted
+        if not wanted:
+            return Detail()
+        rows = rows_of(evaluation, "what was asked for")
+        joined = np.concatenate(rows)
+        return Detail(
+            fad_infinity(self.gaussian, joined, wanted.seed, where=evaluation.path)
+            if wanted.inf
+            else None,
+            self._interval(evaluation, rows, wanted.ci, progress) if wanted.ci else None,
+            self._kernel.distance(joined, evaluation.path) if self._kernel else None,
+            self._files(evaluation, rows) if wanted.per_file else (),
+        )
+
+    def _interval(
+        self, evaluation: AudioSet, rows: Sequence[Rows], level: float,
+        progress: Callable[[int], None] | None,
+    ) -> Interval:  # fmt: skip
+        """Over files of both sets; a reference given as statistics stays fixed."""
+        fixed, moments = self.set.moments, evaluation.moments
+        assert isinstance(moments, Moments)
+        held = self.set.rows_by_file
+        reference = Side(held, fixed) if held and isinstance(fixed, Moments) else self.gaussian
+        return interval(Side(rows, moments), reference, level, progress)
+
+    def _files(self, evaluation: AudioSet, rows: Sequence[Rows]) -> tuple[FileScore, ...]:
+        scores = [
+            FileScore(
+                file.file.name, file.file.path, len(own), file.seconds,
+                *self._of_one(own, file.file.path),
+            )
+            for file, own in zip(evaluation.files, rows, strict=True)
+        ]  # fmt: skip
+        return tuple(sorted(scores, key=lambda score: (-score.fad, score.name)))
+
+    def _of_one(self, rows: Rows, path: str) -> tuple[float, float]:
+        moments = Moments.of(rows, path)
+        one = Gaussian.point(moments.mean) if len(rows) == 1 else Gaussian.of(moments, path)
+        distance = float(np.linalg.norm(moments.mean - self.gaussian.mean))
+        return frechet_distance(one, self.gaussian), distance
+
+
+def rows_of(one: AudioSet, what: str) -> Sequence[Rows]:
+    """The rows of every file; StatisticsError for a set that is statistics alone."""
+    if one.rows_by_file is None:
+        raise StatisticsError(
+            one.path, f"holds statistics without rows, and {what} needs rows: give audio or"
+            " a file written by embed",
+        )  # fmt: skip
+    return one.rows_by_file

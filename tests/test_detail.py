@@ -1,0 +1,138 @@
+"""What --inf, --ci, --kad and --per-file print, and what they refuse."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from fad_onnx import api, manifest
+from fad_onnx.detail import Wanted
+from fad_onnx.errors import StatisticsError
+from fad_onnx.frechet import frechet_distance
+from fad_onnx.moments import Moments
+
+from .conftest import write_clip
+from .test_cli import WEIGHTLESS, run  # noqa: F401 - a fixture
+
+EVERYTHING = Wanted(inf=True, ci=0.9, kad=True, per_file=True, seed=3)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sets")
+    for name, first in (("a", 0), ("b", 200)):
+        for index in range(24):
+            write_clip(folder / name / f"{index:02}.wav", first + index, 1 + 9 * (index % 5 != 0))
+    return folder / "a", folder / "b"
+
+
+@pytest.fixture(scope="module")
+def score(sets):
+    return api.score(*sets, WEIGHTLESS, EVERYTHING, cache=False)
+
+
+def test_json_carries_what_was_asked_for(run, sets):  # noqa: F811
+    said = json.loads(
+        run("score", *sets, "--json", "--inf", "--kad", "--ci", "0.9", "--seed", "3").out
+    )
+    (result,) = said["results"]
+    assert isinstance(result["fad_inf"], float) and result["fad_inf"] < result["fad"]
+    assert set(result["fad_inf_fit"]) == {"r2", "sizes", "values"}
+    low, high = result["fad_ci"]
+    assert low < result["fad"] < high
+    assert isinstance(result["kad"], float)
+    plain = json.loads(run("score", *sets, "--json").out)["results"][0]
+    assert not {"fad_inf", "fad_ci", "kad"} & set(plain)
+
+
+def test_a_seed_gives_the_same_numbers_and_another_seed_others(score, sets):
+    again = api.score(*sets, WEIGHTLESS, EVERYTHING, cache=False)
+    assert again.detail.inf == score.detail.inf
+    other = api.score(*sets, WEIGHTLESS, Wanted(inf=True, seed=4), cache=False)
+    assert other.detail.inf.values != score.detail.inf.values
+
+
+def test_files_are_scored_one_by_one_worst_first(score):
+    files = score.detail.files
+    assert len(files) == 24 and sorted({file.rows for file in files}) == [1, 10]
+    assert [file.fad for file in files] == sorted((file.fad for file in files), reverse=True)
+    reference = score.reference.moments
+    by_name = dict(zip((f.file.name for f in score.evaluation.files), score.evaluation.rows_by_file,
+                       strict=True))  # fmt: skip
+    for file in files:
+        rows = by_name[file.name].astype(np.float64)
+        if len(rows) == 1:
+            direct = ((rows[0] - reference.mean) ** 2).sum() + np.trace(reference.covariance())
+        else:
+            direct = frechet_distance(Moments.of(rows), reference)
+        assert file.fad == pytest.approx(direct, rel=1e-9)
+        distance = np.linalg.norm(rows.mean(axis=0) - reference.mean)
+        assert file.mean_distance == pytest.approx(distance, rel=1e-9)
+
+
+def test_the_csv_of_files_says_what_its_numbers_are(run, sets, tmp_path):  # noqa: F811
+    run("score", *sets, "--per-file", tmp_path / "files.csv")
+    header, *lines = (tmp_path / "files.csv").read_text().splitlines()
+    assert "|x - mu|^2 + Tr(S)" in header
+    rows = list(csv.DictReader(lines))
+    assert len(rows) == 24 and rows[0]["path"].endswith(".wav") and rows[0]["set"] == str(sets[1])
+    values = [float(row["fad"]) for row in rows]
+    assert values == sorted(values, reverse=True)
+
+
+def test_too_few_rows_are_null_with_a_warning_and_the_command_goes_on(run, sets):  # noqa: F811
+    found = run("score", sets[0], sets[1] / "01.wav", "--json", "--inf", "--ci")
+    said = json.loads(found.out)
+    (result,) = said["results"]
+    assert result["fad_inf"] is None and result["fad_ci"] is None and result["fad"] > 0
+    assert any("192 rows at 128 dimensions, there are 10" in text for text in said["warnings"])
+    assert any("at least 10 files" in text for text in said["warnings"])
+
+
+def test_statistics_are_refused_where_rows_are_needed(run, sets, tmp_path):  # noqa: F811
+    run("stats", sets[0], "-o", tmp_path / "a.npz")
+    run("embed", sets[1], "-o", tmp_path / "b.npz")
+    for flag in ("--inf", "--ci", "--kad"):
+        error = run("score", sets[1], tmp_path / "a.npz", flag, code=1).err
+        assert "holds statistics without rows" in error
+    assert "--kad needs rows" in run("score", tmp_path / "a.npz", sets[1], "--kad", code=1).err
+    # A reference of statistics stays fixed; only the evaluation set is resampled.
+    found = run("score", tmp_path / "a.npz", sets[1], "--json", "--inf", "--ci")
+    (result,) = json.loads(found.out)["results"]
+    assert result["fad_ci"][0] < result["fad"] and result["fad_ci_files"] == [24, None]
+
+
+def test_rows_from_a_file_are_as_good_as_audio(score, sets, run, tmp_path):  # noqa: F811
+    run("embed", sets[1], "-o", tmp_path / "b.npz")
+    stored = api.score(sets[0], tmp_path / "b.npz", WEIGHTLESS, EVERYTHING, cache=False)
+    assert stored.value == score.value and stored.detail.inf == score.detail.inf
+    assert [f.name for f in stored.detail.files] == [f.name for f in score.detail.files]
+    assert stored.detail.files[0].seconds == pytest.approx(score.detail.files[0].seconds, abs=1e-3)
+    with pytest.raises(StatisticsError):
+        api.score(sets[0], _stats(sets[1], tmp_path), WEIGHTLESS, EVERYTHING, cache=False)
+
+
+def _stats(folder, tmp_path):
+    api.stats(folder, tmp_path / "s.npz", WEIGHTLESS, cache=False)
+    return tmp_path / "s.npz"
+
+
+def test_a_reference_to_publish_says_what_it_is(run, sets, tmp_path):  # noqa: F811
+    run("stats", sets[0], "-o", tmp_path / "a.npz", "--name", "Tones", "--licence", "CC0")
+    found = run("score", tmp_path / "a.npz", sets[1], "--json")
+    said = json.loads(found.out)["models"][WEIGHTLESS]["reference"]
+    assert said["name"] == "Tones" and said["licence"] == "CC0"
+    assert "reference: Tones, CC0, " in run("score", tmp_path / "a.npz", sets[1]).err
+
+
+def test_several_models_have_a_column_each(run, sets, monkeypatch):  # noqa: F811
+    from dataclasses import replace
+
+    row = manifest.model(WEIGHTLESS)
+    rows = {**manifest.models(), "other": replace(row, name="other", protocol=2)}
+    monkeypatch.setattr(manifest, "models", lambda: rows)
+    out = run("score", *sets, sets[0], "-m", WEIGHTLESS, "-m", "other", "--kad").out
+    head, best, _ = (line.split() for line in out.splitlines())
+    assert head == ["set", WEIGHTLESS, WEIGHTLESS, "kad", "other", "other", "kad"]
+    assert best[0] == str(sets[0]) and len(best) == 5
