@@ -14,12 +14,11 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import onnx
-
 from fad_onnx import manifest
 from fad_onnx.errors import FadError
 
 from . import golden, parity, standalone, verify
+from .check import difference
 from .skeleton import Graph, export
 
 TABLE = Path(__file__).parents[1] / "artifacts.json"
@@ -119,39 +118,11 @@ def _check(graphs: Iterable[Graph]) -> int:
     return int(failed > 0)
 
 
-def difference(graph: Graph) -> str | None:
-    """What the committed graph or its hash in the table has that a fresh export has not."""
-    if not graph.path.is_file():
-        return "is not committed"
-    committed, fresh = graph.path.read_bytes(), export(graph)
-    digest = hashlib.sha256(committed).hexdigest()
-    if committed != fresh:
-        return _first_difference(committed, fresh)
-    for row in manifest.models().values():
-        for variant in row.variants:
-            if variant.graph == graph.path.name and variant.sha256 != digest:
-                return f"the row of {row.name} has sha256 {variant.sha256!r}, the file {digest}"
-    return None
-
-
-def _first_difference(committed: bytes, fresh: bytes) -> str:
-    old, new = (onnx.load_from_string(data) for data in (committed, fresh))
-    for field in ("ir_version", "opset_import", "producer_name"):
-        if getattr(old, field) != getattr(new, field):
-            return f"{field}: committed {getattr(old, field)}, fresh {getattr(new, field)}"
-    for field in ("input", "output", "initializer", "node"):
-        pair = [list(getattr(model.graph, field)) for model in (old, new)]
-        for before, after in zip(*pair, strict=False):
-            if before != after:
-                return f"{field} {before.name!r} against {after.name!r} of a fresh export"
-        if len(pair[0]) != len(pair[1]):
-            return f"{len(pair[0])} {field}s, a fresh export has {len(pair[1])}"
-    return "other bytes than a fresh export, same contents"
-
-
 def _models(names: Sequence[str]) -> list[manifest.Model]:
     originals = parity.offered("ORIGINALS")
-    return [manifest.model(name) for name in names or manifest.models() if names or name in originals]
+    return [
+        manifest.model(name) for name in names or manifest.models() if names or name in originals
+    ]
 
 
 def _verify(arguments: Sequence[str]) -> int:
@@ -164,7 +135,9 @@ def _verify(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.weights and len(chosen.models) != 1:
         parser.error("--weights needs one MODEL")
-    sets = tuple(verify.read_set(folder) for folder in chosen.audio) if chosen.audio else None
+    sets = None
+    if chosen.audio:
+        sets = verify.read_set(chosen.audio[0]), verify.read_set(chosen.audio[1])
     findings = []
     for model in _models(chosen.models):
         for finding in verify.verify(model, _given(chosen.weights), chosen.seeds, sets):

@@ -23,8 +23,9 @@ from fad_onnx import synthetic
 from fad_onnx.manifest import Model
 
 from . import parity
+from .skeleton import GRAPHS_FOLDER
 
-FOLDER = Path(parity.GRAPHS_FOLDER).parent / "golden"
+FOLDER = GRAPHS_FOLDER.parent / "golden"
 SEED = 0
 LARGEST_ROWS = 32
 LONGEST_SECONDS, MOST_CLIPS = 3, 4
@@ -34,8 +35,9 @@ def write(model: Model) -> Path:
     """Compute and write the golden file of a model; the same bytes at every call."""
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{model.name}.npz"
-    clips = np.array(list(_clips(model)), np.int64)
-    np.savez(path, seed=np.int64(SEED), clips=clips, **dict(_rows(model, clips)))
+    clips = np.array(_clips(model), np.int64)
+    arrays: dict[str, Any] = dict(_rows(model, clips))
+    np.savez(path, seed=np.int64(SEED), clips=clips, **arrays)
     return path
 
 
@@ -44,13 +46,12 @@ def options_key(when: dict[str, str]) -> str:
     return ",".join(f"{name}={value}" for name, value in sorted(when.items())) or "default"
 
 
-def _clips(model: Model) -> Iterator[tuple[int, int]]:
+def _clips(model: Model) -> list[tuple[int, int]]:
+    """Seed and samples of MOST_CLIPS clips, short ones where there are any."""
     lengths = parity.clip_samples(model)
-    short = [n for n in lengths if n <= LONGEST_SECONDS * model.sample_rate_hz] or lengths[:2]
-    chosen = [short[i] for i in np.linspace(0, len(short) - 1, MOST_CLIPS).round().astype(int)]
-    # Two of a length, so that a row per clip has something to differ from.
-    for seed, samples in enumerate(chosen):
-        yield seed, samples
+    short = [n for n in lengths if n <= LONGEST_SECONDS * model.sample_rate_hz] or lengths[:1]
+    spread = np.linspace(0, len(short) - 1, MOST_CLIPS).round().astype(int)
+    return [(seed, short[index]) for seed, index in enumerate(spread)]
 
 
 def _rows(model: Model, clips: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 import exporters
 from fad_onnx import synthetic
-from fad_onnx.checkpoints import onnx_file
+from fad_onnx.checkpoints.onnx_file import initializers
+from fad_onnx.checkpoints.onnx_tensors import TensorInfo
 from fad_onnx.embedder import Embedder
 from fad_onnx.manifest import Model, Variant
 from fad_onnx.session import Network, Settings
@@ -122,9 +123,9 @@ def offered(name: str) -> dict[str, Any]:
     }
 
 
-def bound(graph: Path) -> dict[str, onnx_file.TensorInfo]:
+def bound(graph: Path) -> dict[str, TensorInfo]:
     """The tensors of a checkpoint that a graph file names."""
-    infos = onnx_file.initializers(graph)
+    infos = initializers(graph)
     return {name: info for name, info in infos.items() if info.external}
 
 

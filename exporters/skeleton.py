@@ -141,7 +141,7 @@ def _restore(model: ir.Model, bound: Sequence[ir.Value]) -> None:
 
 def _external(value: ir.Value, end: int) -> tuple[ir.ExternalTensor, int]:
     """A tensor after byte ``end`` of the weights file, and where it ends in its turn."""
-    if value.dtype is None or value.shape is None or not value.shape.is_static():
+    if value.name is None or value.dtype is None or value.shape is None:
         raise ValueError(f"{value.name}: a tensor of the checkpoint needs a type and a shape")
     length = int(value.dtype.itemsize * math.prod(value.shape.numpy()))
     unit = PAGE_BYTES if length >= PAGE_BYTES else LINE_BYTES

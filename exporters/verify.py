@@ -23,7 +23,7 @@ from fad_onnx.session import Network
 
 from . import parity
 from .golden import options_key
-from .parity import Comparison, Embed, Tensors
+from .parity import Embed, Tensors
 
 Rows = NDArray[np.float32]
 # Two sets of clips for a score; at 44.1 kHz they also show what the resampler does to it.
@@ -208,7 +208,7 @@ def _scores(ours: Embedder, theirs: Embed, sets: Sequence[Sequence[Clip]]) -> Sc
     got = [[ours.embed(clip.samples.T, clip.rate_hz) for clip in clips] for clips in sets]
     expected = [[theirs(_resampled(clip, ours.model).samples) for clip in clips] for clips in sets]
     pair = [np.concatenate(rows) for rows in expected]
-    here = (frechet_distance(*(Moments.of(np.concatenate(rows)) for rows in got)))
+    here = frechet_distance(*(Moments.of(np.concatenate(rows)) for rows in got))
     return Scores(here, original_score(*pair), frechet_distance(*map(Moments.of, pair)))
 
 
@@ -248,7 +248,9 @@ def table(findings: Sequence[Finding]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
         for line in lines
     )
 

@@ -99,6 +99,9 @@ class VggishPca(Vggish):
     The bytes are float32 numbers; ties round to even, as in torch and ONNX.
     """
 
+    pca_eigen_vectors: Tensor
+    pca_means: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("pca_eigen_vectors", torch.randn(128, 128))
@@ -123,8 +126,6 @@ def _graph(name: str, module: type[Vggish]) -> Graph:
         output_names=("embedding", "activation"),
         dynamic=({0: "batch"},),
     )
-
-
 
 
 def original_examples(samples: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,0 +1,41 @@
+"""Whether what is committed is what the exporters write."""
+
+from __future__ import annotations
+
+import hashlib
+
+import onnx
+
+from fad_onnx import manifest
+
+from .skeleton import Graph, export
+
+
+def difference(graph: Graph) -> str | None:
+    """What the committed graph or its hash in the table has that a fresh export has not."""
+    if not graph.path.is_file():
+        return "is not committed"
+    committed, fresh = graph.path.read_bytes(), export(graph)
+    digest = hashlib.sha256(committed).hexdigest()
+    if committed != fresh:
+        return _first_difference(committed, fresh)
+    for row in manifest.models().values():
+        for variant in row.variants:
+            if variant.graph == graph.path.name and variant.sha256 != digest:
+                return f"the row of {row.name} has sha256 {variant.sha256!r}, the file {digest}"
+    return None
+
+
+def _first_difference(committed: bytes, fresh: bytes) -> str:
+    old, new = (onnx.load_from_string(data) for data in (committed, fresh))
+    for field in ("ir_version", "opset_import", "producer_name"):
+        if getattr(old, field) != getattr(new, field):
+            return f"{field}: committed {getattr(old, field)}, fresh {getattr(new, field)}"
+    for field in ("input", "output", "initializer", "node"):
+        pair = [list(getattr(model.graph, field)) for model in (old, new)]
+        for before, after in zip(*pair, strict=False):
+            if before != after:
+                return f"{field} {before.name!r} against {after.name!r} of a fresh export"
+        if len(pair[0]) != len(pair[1]):
+            return f"{len(pair[0])} {field}s, a fresh export has {len(pair[1])}"
+    return "other bytes than a fresh export, same contents"
