@@ -73,7 +73,7 @@ class Moments:
         Raises StatisticsError, naming ``where``, for another shape or type and for NaN,
         infinity or magnitudes above 1e140.
         """
-        checked = _checked_rows(rows, where)
+        checked = check_rows(rows, where)
         blocks = range(0, len(checked), BLOCK_ROWS)
         parts = (_of_block(checked[start : start + BLOCK_ROWS]) for start in blocks)
         return cls.total(parts, checked.shape[1])
@@ -246,7 +246,8 @@ def real_array(value: ArrayLike, ndim: int, what: str, where: Path) -> Array:
     return result
 
 
-def _checked_rows(rows: ArrayLike, where: Path) -> NDArray[Any]:
+def check_rows(rows: ArrayLike, where: Path = "embeddings") -> NDArray[Any]:
+    """Rows (n, dim) as an array, unchanged; StatisticsError as `Moments.of` says."""
     array = np.asarray(rows)
     if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind not in "fiu":
         found = f"{array.dtype} of shape {array.shape}"

@@ -9,7 +9,7 @@ import pytest
 from scipy.linalg import sqrtm
 
 from fad_onnx.errors import StatisticsError, TooFewRowsError
-from fad_onnx.frechet import Gaussian, cholesky_rows, frechet_distance
+from fad_onnx.frechet import Gaussian, cholesky_rows, file_distance, frechet_distance
 from fad_onnx.moments import Moments
 
 
@@ -178,3 +178,19 @@ def test_float32_noise_in_foreign_statistics_counts_as_zero() -> None:
         Gaussian.of_statistics(np.zeros(40), noisy), Gaussian.of_statistics(np.zeros(40), clean)
     )
     assert 0 <= found < 1e-4 * np.trace(clean)
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 40])
+def test_one_file_against_a_reference(count: int) -> None:
+    reference, x = rows(60, 12, 18), rows(count, 12, 19)
+    found = file_distance(Gaussian.of(Moments.of(reference)), Moments.of(x))
+    gap = np.linalg.norm(x.mean(axis=0) - reference.mean(axis=0))
+    expected = by_rows(x, reference) if count > 1 else gap**2 + reference.var(axis=0, ddof=1).sum()
+    assert found.rows == count
+    assert found.fad == pytest.approx(expected, rel=1e-9)
+    assert found.mean_distance == pytest.approx(gap, rel=1e-12)
+
+
+def test_a_file_without_rows_has_no_distance() -> None:
+    with pytest.raises(TooFewRowsError, match="0 rows"):
+        file_distance(Gaussian.of(Moments.of(np.eye(3))), Moments.empty(3))

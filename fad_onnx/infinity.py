@@ -1,0 +1,105 @@
+"""FAD-infinity: the distance that an evaluation set would have with infinitely many rows.
+
+The Frechet distance of n rows exceeds that of their source by about a constant over n. So it
+is computed for subsets of several sizes, and the straight line through the values against 1/n
+is read off at 1/n = 0 (Gui et al. 2024, "Adapting Frechet Audio Distance for Generative Music
+Evaluation", arXiv:2311.01616; after Chong and Forsyth 2020, arXiv:1911.07023). Only the
+evaluation set is extrapolated: use a large reference.
+
+Sizes: 25, evenly spaced from max(N / 2, dim + 1) to N, rounded. Below dim + 1 rows the
+covariance is singular and the curve is no straight line in 1/n; below N / 2 its curvature
+costs more than the wider range gains (simulated: benchmarks/README-statistics.md). Rows are
+drawn without replacement within a subset, afresh for each. Where the rows of a file are alike,
+fewer rows from every file still hold every file: what is left over is the bias of having few
+files, which no subset of rows can show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fad_onnx.errors import Path
+from fad_onnx.frechet import Gaussian, frechet_distance
+from fad_onnx.moments import Array, Moments, check_rows
+
+POINTS = 25
+LEAST_ROWS = 40
+
+
+@dataclass(frozen=True)
+class Infinity:
+    """The extrapolated distance and its fit, or the reason why there is none.
+
+    `value` is the intercept: it may be a little below zero for sets that are alike, as an
+    unbiased estimate of zero must be. `r2` is the fit's coefficient of determination, None
+    where all values are equal; `values` are the distances at `sizes` rows.
+    """
+
+    value: float | None
+    r2: float | None = None
+    sizes: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+    reason: str | None = None
+
+
+def fad_infinity(
+    reference: Moments | Gaussian,
+    rows: ArrayLike,
+    seed: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+    where: Path = "evaluation set",
+) -> Infinity:
+    """FAD-infinity of evaluation rows (n, dim) to a reference.
+
+    The same seed gives the same subsets with every version of NumPy. `progress` is called with
+    (sizes done, sizes in all). With fewer than `least_rows(dim)` rows nothing is computed, and
+    `reason` gives the numbers. Costs 25 distances and covariances: at dim 2048 about a minute.
+    Raises StatisticsError for rows that are none, or of another dimension.
+    """
+    against, checked = Gaussian.of(reference, "reference"), check_rows(rows, where)
+    count, dim = checked.shape
+    if count < least_rows(dim):
+        return Infinity(None, reason=_too_few(where, count, dim))
+    random = np.random.RandomState(seed)
+    sizes = subset_sizes(count, dim)
+    values = []
+    for done, size in enumerate(sizes, 1):
+        # In the order of the set, which is kinder to memory; the sum is of the same rows.
+        chosen = np.sort(random.permutation(count)[:size])
+        values.append(frechet_distance(against, Moments.of(checked[chosen], where)))
+        if progress is not None:
+            progress(done, len(sizes))
+    intercept, r2 = line_at_infinity(np.array(sizes, np.float64), np.array(values))
+    return Infinity(intercept, r2, sizes, tuple(values))
+
+
+def least_rows(dim: int) -> int:
+    """The fewest rows that can be extrapolated: max(40, 3/2 dim), rounded up."""
+    return max(LEAST_ROWS, (3 * dim + 1) // 2)
+
+
+def subset_sizes(count: int, dim: int) -> tuple[int, ...]:
+    """Ascending sizes, the last being ``count``: see the module's text for the formula."""
+    smallest = max(count / 2, dim + 1)
+    return tuple(int(size) for size in np.unique(np.rint(np.linspace(smallest, count, POINTS))))
+
+
+def line_at_infinity(sizes: Array, values: Array) -> tuple[float, float | None]:
+    """Intercept and r2 of the least-squares line through ``values`` against 1 / ``sizes``."""
+    x = 1.0 / sizes
+    dx, dy = x - x.mean(), values - values.mean()
+    slope = (dx @ dy) / (dx @ dx)
+    spread = float(dy @ dy)
+    r2 = 1.0 - float(np.square(dy - slope * dx).sum()) / spread if spread > 0.0 else None
+    return float(values.mean() - slope * x.mean()), r2
+
+
+def _too_few(where: Path, count: int, dim: int) -> str:
+    return (
+        f"{where}: FAD-infinity needs at least {least_rows(dim)} rows at {dim} dimensions,"
+        f" there are {count}"
+    )

@@ -1,0 +1,116 @@
+"""FAD-infinity: nearer the truth than FAD, repeatable, and plain about its floor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fad_onnx.errors import StatisticsError
+from fad_onnx.frechet import Gaussian, frechet_distance
+from fad_onnx.infinity import fad_infinity, least_rows, line_at_infinity, subset_sizes
+from fad_onnx.moments import Moments
+
+
+def source(dim: int) -> Gaussian:
+    """The standard Gaussian itself, as a reference without sampling error."""
+    return Gaussian.of_statistics(np.zeros(dim), np.eye(dim))
+
+
+@pytest.mark.parametrize(("count", "dim"), [(200, 128), (60, 16), (400, 16)])
+@pytest.mark.parametrize("gap", [0.0, 2.0])
+def test_nearer_the_truth_than_fad(count: int, dim: int, gap: float) -> None:
+    truth = gap**2
+    shift = np.zeros(dim)
+    shift[0] = gap
+    errors = []
+    for seed in range(6):
+        x = np.random.RandomState(seed).randn(count, dim) + shift
+        found = fad_infinity(source(dim), x)
+        assert found.value is not None
+        errors.append((found.value - truth, frechet_distance(source(dim), Moments.of(x)) - truth))
+    infinity, plain = np.abs(np.mean(errors, axis=0))
+    assert infinity < 0.6 * plain
+
+
+def test_the_last_point_is_the_whole_set() -> None:
+    x = np.random.RandomState(0).randn(80, 6)
+    found = fad_infinity(source(6), x)
+    assert found.sizes[-1] == 80
+    assert found.values[-1] == pytest.approx(frechet_distance(source(6), Moments.of(x)), rel=1e-12)
+    assert len(found.values) == len(found.sizes)
+
+
+def test_the_fit_is_numpys() -> None:
+    x = np.random.RandomState(1).randn(80, 6)
+    found = fad_infinity(source(6), x, seed=3)
+    inverse = 1 / np.array(found.sizes)
+    _, intercept = np.polyfit(inverse, found.values, 1)
+    assert found.value == pytest.approx(intercept, rel=1e-9)
+    assert found.r2 == pytest.approx(np.corrcoef(inverse, found.values)[0, 1] ** 2, rel=1e-9)
+
+
+def test_a_straight_line_is_found_exactly() -> None:
+    sizes = np.arange(10.0, 20.0)
+    intercept, r2 = line_at_infinity(sizes, 3.0 + 7.0 / sizes)
+    assert intercept == pytest.approx(3.0, rel=1e-12)
+    assert r2 == pytest.approx(1.0, rel=1e-12)
+    assert line_at_infinity(sizes, np.full(10, 2.0)) == (2.0, None)
+
+
+def test_subsets_are_drawn_without_replacement() -> None:
+    # Of rows that are all different, the covariance of n of them has rank n - 1 in dim n.
+    x = np.random.RandomState(2).randn(60, 8)
+    again = np.random.RandomState(5)
+    found = fad_infinity(source(8), x, seed=5)
+    for size, value in zip(found.sizes, found.values, strict=True):
+        subset = x[again.permutation(60)[:size]]
+        assert len(np.unique(subset, axis=0)) == size
+        assert value == pytest.approx(frechet_distance(source(8), Moments.of(subset)), rel=1e-9)
+
+
+def test_seeded() -> None:
+    x = np.random.RandomState(3).randn(60, 8)
+    assert fad_infinity(source(8), x, seed=1) == fad_infinity(source(8), x, seed=1)
+    assert fad_infinity(source(8), x, seed=1) != fad_infinity(source(8), x, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("count", "dim", "first"), [(200, 128, 129), (1000, 128, 500), (192, 128, 129), (40, 2, 20)]
+)
+def test_sizes_follow_the_stated_formula(count: int, dim: int, first: int) -> None:
+    sizes = subset_sizes(count, dim)
+    assert (sizes[0], sizes[-1]) == (first, count)
+    assert list(sizes) == sorted(set(sizes))
+    assert len(sizes) <= 25
+    assert np.ptp(np.diff(sizes)) <= 1
+
+
+@pytest.mark.parametrize(("dim", "least"), [(128, 192), (2, 40), (2048, 3072), (27, 41)])
+def test_below_the_floor_there_is_a_reason_with_the_numbers(dim: int, least: int) -> None:
+    assert least_rows(dim) == least
+    x = np.random.RandomState(4).randn(least - 1, dim)
+    found = fad_infinity(Moments.of(x[:5]), x)
+    assert found.value is None
+    assert found.reason is not None
+    for number in (least, dim, least - 1):
+        assert str(number) in found.reason
+
+
+def test_at_the_floor_it_works() -> None:
+    x = np.random.RandomState(4).randn(41, 27)
+    assert fad_infinity(source(27), x).value is not None
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[int, int]] = []
+    fad_infinity(
+        source(4), np.random.RandomState(6).randn(50, 4), progress=lambda *a: told.append(a)
+    )
+    assert told[-1] == (len(told), len(told))
+
+
+def test_rows_that_are_none() -> None:
+    with pytest.raises(StatisticsError, match="1 of 50 rows"):
+        fad_infinity(source(4), np.r_[np.zeros((49, 4)), np.full((1, 4), np.nan)])
+    with pytest.raises(StatisticsError, match="dimensions"):
+        fad_infinity(source(4), np.random.RandomState(7).randn(50, 5))

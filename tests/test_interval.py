@@ -1,0 +1,206 @@
+"""The interval over files: its derivative against finite differences, and its coverage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fad_onnx import interval as module
+from fad_onnx.errors import OptionError, StatisticsError, TooFewRowsError
+from fad_onnx.frechet import Gaussian, frechet_distance
+from fad_onnx.interval import Interval, Side, distance_and_maps, file_influences, interval
+from fad_onnx.moments import Moments
+
+Files = list[np.ndarray]
+
+
+def clips(
+    random: np.random.RandomState, files: int, rows: int, dim: int, gap: float = 0.0
+) -> Files:
+    """Files whose rows share half their variance, with a falling spectrum."""
+    scale = np.arange(1, dim + 1) ** -0.5
+    return [
+        (np.sqrt(0.5) * random.randn(dim) + np.sqrt(0.5) * random.randn(rows, dim)) * scale + gap
+        for _ in range(files)
+    ]
+
+
+def left_out(files: Files, i: int) -> Moments:
+    return Moments.of(np.concatenate(files[:i] + files[i + 1 :]))
+
+
+def jackknife(evaluation: Files, reference: Files) -> tuple[float, float]:
+    """Variances by leaving out one file at a time: (evaluation's, reference's)."""
+    whole = [Moments.of(np.concatenate(files)) for files in (evaluation, reference)]
+    found = []
+    for side, other in ((evaluation, whole[1]), (reference, whole[0])):
+        against = Gaussian.of(other)
+        values = [frechet_distance(left_out(side, i), against) for i in range(len(side))]
+        found.append((len(side) - 1) * np.var(values))
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize(("files", "rows", "dim"), [(40, 3, 5), (40, 1, 20), (30, 1, 40)])
+def test_is_near_the_jackknife_that_leaves_out_files(files: int, rows: int, dim: int) -> None:
+    random = np.random.RandomState(1)
+    x, y = clips(random, files, rows, dim, 0.7), clips(random, files + 5, rows, dim)
+    found = interval(Side.of(x), Side.of(y))
+    assert found.standard_error is not None
+    assert found.standard_error**2 == pytest.approx(sum(jackknife(x, y)), rel=0.25)
+    fixed = interval(Side.of(x), Side.of(y).moments)
+    assert fixed.standard_error is not None
+    assert fixed.standard_error**2 == pytest.approx(jackknife(x, y)[0], rel=0.25)
+
+
+def test_influences_are_the_derivative() -> None:
+    """Against weights moved by a little: moments of weighted rows, distance by eigenvalues."""
+    random = np.random.RandomState(2)
+    x, y = clips(random, 12, 4, 3, 0.5), clips(random, 20, 4, 3)
+    a, b = Side.of(x), Gaussian.of(Side.of(y).moments)
+    _, (transport, _) = distance_and_maps(Gaussian.of(a.moments), b)
+    influences = file_influences(a, a.moments.mean - b.mean, transport)
+    all_rows, sigma = np.concatenate(x), b.factor.T @ b.factor
+    n = len(all_rows)
+
+    def distance(file: int, step: float) -> float:
+        weights = np.full(n, 1.0 / n)
+        weights[4 * file : 4 * file + 4] += step / n
+        weights /= weights.sum()
+        mean = weights @ all_rows
+        centred = all_rows - mean
+        covariance = centred.T @ (centred * weights[:, None]) * (n / (n - 1))
+        roots = np.sqrt(np.linalg.eigvals(covariance @ sigma).real)
+        gap = mean - b.mean
+        return float(gap @ gap + np.trace(covariance + sigma) - 2 * roots.sum())
+
+    for file in range(12):
+        slope = (distance(file, 1e-4) - distance(file, -1e-4)) / 2e-4
+        assert influences[file] / n == pytest.approx(slope, rel=0.05, abs=2e-3)
+    assert influences.sum() == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "m"), [(30, 40), (4, 40), (40, 4), (4, 5)])
+def test_the_estimate_is_the_distance(n: int, m: int) -> None:
+    random = np.random.RandomState(3)
+    a, b = Moments.of(random.randn(n, 8)), Moments.of(random.randn(m, 8))
+    estimate, maps = distance_and_maps(Gaussian.of(a), Gaussian.of(b))
+    assert estimate == pytest.approx(frechet_distance(a, b), rel=1e-10)
+    # What P maps rows to has the nuclear norm as its variance, on either side.
+    nuclear = (np.trace(a.covariance() + b.covariance()) - estimate) / 2
+    nuclear += np.square(a.mean - b.mean).sum() / 2
+    for moments, transport in zip((a, b), maps, strict=True):
+        mapped = np.trace(transport @ moments.covariance() @ transport.T)
+        assert mapped == pytest.approx(nuclear, rel=1e-9)
+
+
+def test_blocks_and_empty_files_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.RandomState(4)
+    x = [random.randn(n, 3) for n in (1, 4, 2, 9, 1, 1, 3, 2, 2, 5, 1)]
+    whole = interval(Side.of(x), Moments.of(random.randn(50, 3)))
+    random = np.random.RandomState(4)
+    x = [random.randn(n, 3) for n in (1, 4, 2, 9, 1, 1, 3, 2, 2, 5, 1)]
+    monkeypatch.setattr(module, "BLOCK_ROWS", 4)
+    reference = Moments.of(random.randn(50, 3))
+    cut = interval(Side.of([np.zeros((0, 3)), *x, np.zeros((0, 3))]), reference)
+    assert cut.files == whole.files == (11, None)
+    assert cut.low == pytest.approx(whole.low, rel=1e-12)
+    assert cut.high == pytest.approx(whole.high, rel=1e-12)
+
+
+def test_a_higher_level_is_wider() -> None:
+    random = np.random.RandomState(5)
+    x, y = Side.of(clips(random, 30, 2, 4, 2.0)), Side.of(clips(random, 30, 2, 4))
+    widths = []
+    for level in (0.5, 0.9, 0.99):
+        found = interval(x, y, level)
+        assert found.low is not None
+        assert found.high is not None
+        assert 0 < found.low < found.estimate < found.high
+        widths.append(found.high - found.low)
+    assert widths == sorted(widths)
+
+
+def test_many_files_come_near_the_normal_quantile() -> None:
+    random = np.random.RandomState(6)
+    found = interval(Side.of(clips(random, 2000, 1, 2, 3.0)), Gaussian.point(np.zeros(2)))
+    assert found.high is not None
+    assert found.standard_error is not None
+    reach = (found.high - found.estimate) / found.standard_error
+    assert reach == pytest.approx(1.95996, rel=1e-3)
+    # To a point, the distance is the mean of |x|^2 (with ddof 1): its error is known.
+    random = np.random.RandomState(6)
+    squares = [float(np.square(x).sum()) for x in clips(random, 2000, 1, 2, 3.0)]
+    assert found.standard_error == pytest.approx(np.std(squares) / np.sqrt(2000), rel=1e-2)
+
+
+def test_cut_off_at_zero() -> None:
+    random = np.random.RandomState(7)
+    x, y = Side.of(clips(random, 12, 2, 3)), Side.of(clips(random, 12, 2, 3))
+    found = interval(x, y, 0.99999)
+    assert found.low == 0.0
+    assert found.estimate > 0.0
+
+
+def test_too_few_files_are_a_reason_with_the_numbers() -> None:
+    random = np.random.RandomState(8)
+    x, y = Side.of(clips(random, 9, 5, 3)), Side.of(clips(random, 12, 5, 3))
+    found = interval(x, y)
+    assert (found.low, found.high, found.files) == (None, None, (9, 12))
+    assert found.estimate == pytest.approx(frechet_distance(x.moments, y.moments))
+    assert found.reason is not None
+    assert "10 files" in found.reason
+    assert "9 and 12" in found.reason
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95.0, float("nan")])
+def test_levels_that_are_none(level: float) -> None:
+    side = Side.of([np.eye(3)] * 10)
+    with pytest.raises(OptionError, match="between 0 and 1"):
+        interval(side, side, level)
+
+
+def test_what_has_no_distance_has_no_interval() -> None:
+    side = Side.of([np.random.RandomState(9).randn(2, 3)] * 10)
+    with pytest.raises(TooFewRowsError):
+        interval(side, Moments.of(np.ones((1, 3))))
+    with pytest.raises(StatisticsError, match="3 and 4"):
+        interval(side, Moments.of(np.eye(4)))
+
+
+def test_progress_counts_the_rows_of_both_sides() -> None:
+    told: list[int] = []
+    side = Side.of([np.random.RandomState(i).randn(3, 2) for i in range(10)])
+    interval(side, side, progress=told.append)
+    assert sum(told) == 60
+
+
+def coverage(
+    repeats: int, files: int, rows: int, dim: int, gap: float, level: float
+) -> tuple[float, list[Interval]]:
+    found = []
+    for seed in range(repeats):
+        random = np.random.RandomState(1000 + seed)
+        x, y = clips(random, files, rows, dim, gap), clips(random, files, rows, dim)
+        found.append(interval(Side.of(x), Side.of(y), level))
+    expected = np.mean([one.estimate for one in found])
+    inside = [one.low <= expected <= one.high for one in found]  # type: ignore[operator]
+    return float(np.mean(inside)), found
+
+
+def test_covers_the_expected_distance() -> None:
+    for files, rows, dim, gap in ((40, 3, 8, 0.5), (60, 1, 64, 0.3)):
+        inside, _ = coverage(100, files, rows, dim, gap, 0.9)
+        assert 0.83 <= inside <= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [0.9, 0.95])
+@pytest.mark.parametrize(
+    ("files", "rows", "dim"), [(30, 5, 8), (300, 1, 8), (60, 1, 64), (66, 1, 64), (100, 3, 64),
+                               (30, 4, 128), (130, 1, 128)]
+)  # fmt: skip
+@pytest.mark.parametrize("gap", [0.0, 0.3])
+def test_coverage(files: int, rows: int, dim: int, gap: float, level: float) -> None:
+    inside, _ = coverage(200, files, rows, dim, gap, level)
+    # Three standard errors of 200 repeats below the level; without a gap it is conservative.
+    assert inside >= level - 3 * np.sqrt(level * (1 - level) / 200)

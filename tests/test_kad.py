@@ -1,0 +1,117 @@
+"""Kernel distance against loops over pairs, and closed forms for Gaussians."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fad_onnx import kad, selection
+from fad_onnx.errors import StatisticsError, TooFewRowsError
+from fad_onnx.kad import KernelReference, kernel_distance
+
+
+def rows(count: int, seed: int, dim: int = 5) -> np.ndarray:
+    return np.random.RandomState(seed).randn(count, dim)
+
+
+def by_pairs(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """The definition, pair by pair: (distance, bandwidth)."""
+    pairs = [(i, j) for i in range(len(x)) for j in range(i + 1, len(x))]
+    s = float(np.median([np.linalg.norm(x[i] - x[j]) for i, j in pairs]))
+
+    def k(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.exp(-np.square(a - b).sum() / (2 * s * s)))
+
+    xx = np.mean([k(x[i], x[j]) for i in range(len(x)) for j in range(len(x)) if i != j])
+    yy = np.mean([k(y[i], y[j]) for i in range(len(y)) for j in range(len(y)) if i != j])
+    xy = np.mean([k(a, b) for a in x for b in y])
+    return float(100 * (xx + yy - 2 * xy)), s
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (3, 8), (20, 17), (31, 32)])
+@pytest.mark.parametrize("block", [1, 7, 1024])
+def test_equals_the_definition(n: int, m: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kad, "BLOCK_ROWS", block)
+    x, y = rows(n, 1), rows(m, 2) * 1.5 + 0.3
+    value, bandwidth = by_pairs(x, y)
+    found = kernel_distance(x, y)
+    assert found.bandwidth == pytest.approx(bandwidth, rel=1e-12)
+    assert float(found) == pytest.approx(value, rel=1e-10, abs=1e-10)
+    assert (found.rows, found.subsampled) == ((n, m), False)
+
+
+def test_the_bandwidth_is_the_references_alone() -> None:
+    x, y = rows(30, 1), rows(30, 2) * 9
+    assert kernel_distance(x, y).bandwidth == kernel_distance(x, x + 100).bandwidth
+    assert kernel_distance(y, x).bandwidth != kernel_distance(x, y).bandwidth
+
+
+def test_the_median_is_exact_when_pairs_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = rows(60, 3)
+    expected = kad.median_distance(x)
+    monkeypatch.setattr(kad, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(selection, "HELD", 10)
+    assert kad.median_distance(x) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize("gap", [0.0, 2.0])
+def test_two_gaussians_in_closed_form(gap: float) -> None:
+    dim, count = 4, 2000
+    # Each row with its opposite, so that the means are exact.
+    x, y = (np.r_[half, -half] for half in (rows(count // 2, 4, dim), rows(count // 2, 5, dim)))
+    y[:, 0] += gap
+    found = kernel_distance(x, y)
+    # E exp(-|x - y|^2 / (2 s^2)) of unit Gaussians a distance g apart.
+    s2 = found.bandwidth**2
+    equal = (s2 / (s2 + 2)) ** (dim / 2)
+    expected = 200 * equal * (1 - np.exp(-(gap**2) / (2 * (s2 + 2))))
+    assert found.value == pytest.approx(expected, abs=0.5)
+
+
+def test_unbiased() -> None:
+    values = [kernel_distance(rows(12, 2 * i), rows(12, 2 * i + 1)).value for i in range(300)]
+    error = np.std(values) / np.sqrt(len(values))
+    assert abs(np.mean(values)) < 3 * error
+    assert min(values) < 0
+
+
+def test_far_from_the_origin_costs_no_digits() -> None:
+    x, y = (np.round(rows(40, seed) * 1024) / 1024 for seed in (6, 7))
+    near, far = kernel_distance(x, y), kernel_distance(x + 2.0**20, y + 2.0**20)
+    assert far.value == pytest.approx(near.value, rel=1e-9)
+
+
+def test_large_sets_are_subsampled_by_seed_and_say_so() -> None:
+    x, y = rows(50, 8), rows(30, 9)
+
+    def found(seed: int) -> kad.Kad:
+        return KernelReference(x, seed, limit=20).distance(y)
+
+    assert found(1) == found(1)
+    assert found(1) != found(2)
+    assert found(1).subsampled
+    assert (found(1).rows, found(1).rows_given) == ((20, 20), (50, 30))
+    chosen = np.random.RandomState(1)
+    subset = x[np.sort(chosen.permutation(50)[:20])]
+    assert found(1).bandwidth == kad.median_distance(subset - subset.mean(axis=0))
+
+
+def test_a_reference_serves_many() -> None:
+    reference = KernelReference(rows(30, 10))
+    for seed in (11, 12):
+        y = rows(20, seed)
+        assert reference.distance(y) == kernel_distance(rows(30, 10), y)
+
+
+def test_equal_rows_leave_no_bandwidth() -> None:
+    with pytest.raises(StatisticsError, match="no bandwidth"):
+        KernelReference(np.ones((5, 2)))
+
+
+def test_what_cannot_be_compared() -> None:
+    with pytest.raises(TooFewRowsError, match="1 rows"):
+        kernel_distance(rows(1, 1), rows(5, 1))
+    with pytest.raises(TooFewRowsError, match="1 rows"):
+        kernel_distance(rows(5, 1), rows(1, 1))
+    with pytest.raises(StatisticsError, match="3 dimensions"):
+        kernel_distance(rows(5, 1), rows(5, 1, 3))
