@@ -89,7 +89,7 @@ class Machine:
         if length < 0:
             raise self.error("holds a name of more than 512 bytes")
         self.position += length + 1
-        return window[:length].decode("ascii", "backslashreplace")
+        return window[:length].decode("latin-1")
 
     def pop(self) -> object:
         """Take the value pushed last."""

@@ -70,10 +70,10 @@ PARTS = [
 NUMBERS = [0, 1, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2**62, 2**63 - 1, 2**63, 2**64 - 1]
 
 
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """One to four random damages: bits, bytes, cuts, repeats, numbers, hostile parts."""
+def mutated(data: bytes, rng: random.Random, most: int = 4) -> bytes:
+    """One or more random damages: bits, bytes, cuts, repeats, numbers, hostile parts."""
     made = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(rng.randint(1, most)):
         at = rng.randrange(len(made)) if made else 0
         match rng.randrange(8):
             case 0:
@@ -105,6 +105,5 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 def mutated_pickle(rng: random.Random, container: str) -> bytes:
     """A container around a damaged pickle, with an intact directory and all storages."""
     pickler = writers.Pickler(legacy=container == "torch_legacy")
-    damaged = writers.Code(mutated(pickler.dumps(checkpoint())[2:-1], rng))
-    value = {"storages": checkpoint(), "damaged": damaged} if rng.random() < 0.5 else damaged
-    return writers.CONTAINERS[container](value)
+    damaged = writers.Code(mutated(pickler.dumps(checkpoint())[2:-1], rng, most=2))
+    return writers.CONTAINERS[container]({"storages": checkpoint(), "damaged": damaged})
