@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from . import synthetic
 from .checkpoints import npz
-from .checkpoints.onnx_file import initializers
 from .embedder import Embedder
 from .manifest import PACKAGE, Model, Variant
 from .session import Network, Settings
-from .weights import graph_file, write_tensors
+from .weights import publish_synthetic
 
 GOLDEN = PACKAGE / "golden"
 # The error of the rows relative to their spread about the mean row: what equivalence means here.
@@ -61,16 +60,9 @@ def verify(model: Model, settings: Settings | None = None) -> Iterator[Check]:
         by_graph.setdefault(variant.graph, []).append(variant)
     for variants in by_graph.values():
         with tempfile.TemporaryDirectory(prefix="fad-onnx-verify-") as folder:
-            graph = _publish(model, variants[0], int(golden["seed"]), Path(folder))
+            graph = publish_synthetic(model, variants[0], int(golden["seed"]), Path(folder))
             for variant in variants:
                 yield _check(model, variant, graph, golden, settings or Settings("cpu"))
-
-
-def _publish(model: Model, variant: Variant, seed: int, folder: Path) -> Path:
-    graph = graph_file(model, variant)
-    infos = {name: info for name, info in initializers(graph).items() if info.external}
-    write_tensors(graph, infos, synthetic.tensors(infos, seed).__getitem__, folder)
-    return folder / "model.onnx"
 
 
 def _check(

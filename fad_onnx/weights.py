@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import checkpoints, download, manifest, store
+from . import checkpoints, download, manifest, store, synthetic
 from .checkpoints import LazyTensor
 from .checkpoints.onnx_file import initializers
 from .checkpoints.onnx_tensors import TensorInfo
@@ -207,7 +207,7 @@ def _discard(model: Model, sources: Mapping[str, Source]) -> None:
 
 def _bind(model: Model, graph: Path, sources: Mapping[str, Source], folder: Path) -> None:
     """Write model.onnx, weights.bin and meta.json into an empty folder."""
-    wanted = {name: info for name, info in initializers(graph).items() if info.external}
+    wanted = _external(graph)
     with ExitStack() as stack:
         tensors = dict(_open_all(model, sources, stack))
         _check_names(wanted, tensors, sources)
@@ -274,6 +274,18 @@ def _check_names(
             f"{len(missing)} of the {len(wanted)} tensors of the graph are not in it, first"
             f" {missing[0]!r} {wanted[missing[0]].shape}; is it of this architecture?",
         )
+
+
+def publish_synthetic(model: Model, variant: Variant, seed: int, folder: Path) -> Path:
+    """The graph of a variant with weights from a seed, in `folder`; where it can be opened."""
+    graph = graph_file(model, variant)
+    wanted = _external(graph)
+    write_tensors(graph, wanted, synthetic.tensors(wanted, seed).__getitem__, folder)
+    return folder / "model.onnx"
+
+
+def _external(graph: Path) -> dict[str, TensorInfo]:
+    return {name: info for name, info in initializers(graph).items() if info.external}
 
 
 def _fitted(name: str, path: Path, tensor: LazyTensor, info: TensorInfo) -> NDArray[Any]:

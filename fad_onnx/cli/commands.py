@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 from .. import api, manifest, rowcache, statsfile, weights
@@ -122,6 +124,27 @@ def verify(options: Namespace) -> None:
             options.provider, f"{len(failed)} of {len(checks)} known answers are wrong",
             "install another release of ONNX Runtime, or report this",
         )  # fmt: skip
+
+
+def bench(options: Namespace) -> None:
+    """bench: a line for every combination, and each provider against the first."""
+    from .. import bench as timing
+
+    cores = os.cpu_count() or 1
+    combinations = product(
+        [manifest.model(name) for name in options.models or [None]],
+        options.provider or ["cpu"],
+        options.workers or sorted({1, cores}),
+        options.batch or [None],
+    )
+    found = []
+    for model, provider, workers, batch in combinations:
+        load = timing.Load(options.clips, options.seconds, options.rate, workers, batch)
+        found.append(timing.measure(model, Settings(provider), load))
+    if options.json:
+        print(json.dumps({"schema": show.SCHEMA, "timings": [asdict(t) for t in found]}, indent=2))
+    else:
+        print(show.timings(found))
 
 
 def cache(options: Namespace) -> None:

@@ -18,7 +18,7 @@ def build() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_score, _stats, _embed, _merge, _models, _pull, _verify, _cache, _demo):
+    for add in (_score, _stats, _embed, _merge, _models, _pull, _verify, _bench, _cache, _demo):
         add(commands)
     return parser
 
@@ -107,6 +107,31 @@ def _verify(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument("models", metavar="MODEL", nargs="*", help="default: all")
     parser.add_argument("--provider", default="cpu", help="what to test")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _bench(commands: Commands) -> None:
+    parser = _command(
+        commands, "bench",
+        "Audio-seconds per second of models and providers on this machine, and where the time"
+        " goes; on synthetic weights and clips, so nothing is downloaded.",
+    )  # fmt: skip
+    parser.add_argument("models", metavar="MODEL", nargs="*", help="default: the default model")
+    parser.add_argument(
+        "--provider", action="append", default=[],
+        help="may be given several times, to compare (default: cpu)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=_positive, action="append", default=[], metavar="N",
+        help="may be given several times (default: 1 and all cores)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch", type=_positive, action="append", default=[], metavar="N",
+        help="windows a batch; may be given several times (default: the model's own)",
+    )  # fmt: skip
+    parser.add_argument("--clips", type=_positive, default=16, metavar="N", help="default: 16")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="N", help="default: 10")
+    parser.add_argument("--rate", type=_positive, default=44100, metavar="HZ", help="default: 44100")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

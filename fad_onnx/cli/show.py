@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from .. import weights
 from ..api import Score
+from ..bench import Timing
 from ..detail import Detail
 from ..errors import OutputError, shown
 from ..manifest import Model
@@ -243,6 +244,22 @@ def _model_object(row: Model) -> dict[str, Any]:
         },
         "citation": row.citation,
     }
+
+
+def timings(found: Sequence[Timing]) -> str:
+    """Measurements as a table: speeds in seconds of audio per second, stages in ms per clip."""
+    stages = list(found[0].stages)
+    head = ["model", "provider", "workers", "batch", "load s", "cold x", "warm x", "against first"]
+    rows = []
+    for one in found:
+        first = next(t for t in found if t.model == one.model)
+        rows.append([
+            one.model, one.provider.removesuffix("ExecutionProvider"), str(one.workers),
+            str(one.batch), f"{one.load_seconds:.2f}", f"{one.cold_speed:.0f}",
+            f"{one.warm_speed:.0f}", f"{one.warm_speed / first.warm_speed:.2f}",
+            *(f"{one.stages[stage] * 1000:.1f}" for stage in stages),
+        ])  # fmt: skip
+    return columns([[*head, *(f"{stage} ms" for stage in stages)], *rows])
 
 
 def check_line(check: Check) -> str:

@@ -1,0 +1,146 @@
+"""How fast this machine embeds: audio-seconds per second, and where the time goes.
+
+Runs every model on synthetic weights and clips, so it needs no download: speed does not depend
+on the values. The stages are timed one after the other on one thread; the whole is timed as
+`score` works, with everything side by side.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from . import audio, frontends, synthetic
+from .audio import AudioFile
+from .embedder import Embedder, Rows
+from .engine import Engine
+from .execution import fold
+from .loader import Policy
+from .manifest import Model
+from .session import Network, Settings
+from .weights import publish_synthetic
+from .windows import Window
+
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is embedded: so many clips, of so many seconds, at this rate, with these workers.
+
+    batch: windows in one run of the network; None takes the row's own.
+    """
+
+    clips: int = 16
+    seconds: float = 10.0
+    rate_hz: int = 44100
+    workers: int = 1
+    batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One measurement. Stages are seconds per clip on one thread; speeds are seconds of audio
+    per second: cold from nothing loaded to all rows, warm with the network loaded.
+    """
+
+    model: str
+    provider: str
+    workers: int
+    batch: int
+    load_seconds: float
+    cold_speed: float
+    warm_speed: float
+    stages: Mapping[str, float]
+
+
+def measure(model: Model, settings: Settings, load: Load) -> Timing:
+    """Time one model on one provider; ProviderError if it does not load."""
+    with tempfile.TemporaryDirectory(prefix="fad-onnx-bench-") as name:
+        folder = Path(name)
+        variant = model.variant(model.choose())
+        graph = publish_synthetic(model, variant, 0, folder)
+        files = _clips(model, load, folder / "clips")
+        start = time.perf_counter()
+        network = Network(graph, variant.output, settings)
+        embedder = Embedder(_with_batch(model, load.batch), model.choose(), network, {}, "")
+        loaded = time.perf_counter() - start
+        cold = _whole(embedder, files, load.workers)
+        warm = min(_whole(embedder, files, load.workers) for _ in range(2))
+        seconds = load.clips * load.seconds
+        return Timing(
+            model.name, network.provider.name, load.workers, embedder.batch_windows,
+            loaded, seconds / (loaded + cold), seconds / warm, _stages(embedder, files),
+        )  # fmt: skip
+
+
+def _with_batch(model: Model, batch: int | None) -> Model:
+    return model if batch is None else replace(model, batch_windows={"cpu": batch, "gpu": batch})
+
+
+def _clips(model: Model, load: Load, folder: Path) -> list[AudioFile]:
+    folder.mkdir()
+    for index in range(load.clips):
+        clip = synthetic.clip(index, round(load.seconds * load.rate_hz), model.channels)
+        soundfile.write(folder / f"{index:04}.wav", clip.T, load.rate_hz)
+    return list(audio.find(folder))
+
+
+def _whole(embedder: Embedder, files: Sequence[AudioFile], workers: int) -> float:
+    start = time.perf_counter()
+    rows = [result.rows[0] for result in Engine([embedder], Policy(), workers).embed(files)]
+    fold(rows, embedder.model.dimension, "bench")
+    return time.perf_counter() - start
+
+
+def _stages(embedder: Embedder, files: Sequence[AudioFile]) -> dict[str, float]:
+    """Seconds per clip of every stage, each run for all clips before the next."""
+    blocks, decode = _timed(_decode, files)
+    samples, resample = _timed(lambda block: _conform(embedder.model, *block), blocks)
+    cuts = [embedder.cutter("pad").push(clip, last=True) for clip in samples]
+    batches = list(_batches(embedder, [window for cut in cuts for window in cut]))
+    inputs, front = _timed(
+        lambda batch: frontends.apply(
+            embedder.model.frontend, np.stack([window.samples for window in batch])
+        ),
+        batches,
+    )
+    outputs, network = _timed(embedder.network.run, inputs)
+    rows: list[Rows] = [row.reshape(-1, embedder.model.dimension) for row in outputs]
+    start = time.perf_counter()
+    fold(rows, embedder.model.dimension, "bench")
+    spent = (decode, resample, front, network, time.perf_counter() - start)
+    names = ("decode", "resample", "front_end", "network", "statistics")
+    return {name: value / len(files) for name, value in zip(names, spent, strict=True)}
+
+
+def _batches(embedder: Embedder, windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
+    size = embedder.batch_windows
+    for start in range(0, len(windows), size):
+        yield windows[start : start + size]
+
+
+def _decode(file: AudioFile) -> tuple[NDArray[np.float32], int]:
+    with audio.Decoder(file.path) as decoder:
+        return np.concatenate(list(decoder)), decoder.sample_rate_hz
+
+
+def _conform(model: Model, block: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+    conform = audio.Conform(rate, model.sample_rate_hz, block.shape[1], model.channel_rule)
+    return conform.push(block, last=True)
+
+
+def _timed(work: Callable[[In], Out], values: Sequence[In]) -> tuple[list[Out], float]:
+    start = time.perf_counter()
+    results = [work(value) for value in values]
+    return results, time.perf_counter() - start
