@@ -1,0 +1,141 @@
+"""What holds for every graph, whatever its family."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from exporters import parity
+from exporters.__main__ import main
+from exporters.check import difference
+from fad_onnx import manifest, synthetic
+
+pytestmark = pytest.mark.parity
+
+GRAPHS = parity.graphs()
+# Counters of training steps: no arithmetic at inference.
+UNUSED = ("num_batches_tracked",)
+every_graph = pytest.mark.parametrize("name", GRAPHS)
+
+
+def example(name: str, batch: int, grown: int = 0):
+    """Inputs unlike those of the export: other numbers, batch and (longer by `grown`) times."""
+    graph, random, inputs = GRAPHS[name], np.random.RandomState(batch), []
+    for tensor, axes in zip(graph.example(), graph.dynamic, strict=True):
+        shape = list(tensor.shape)
+        for axis, dim in axes.items():
+            shape[axis] = batch if dim == "batch" else shape[axis] + grown
+        values = random.random_sample(shape)
+        if tensor.dtype == torch.bool:
+            inputs.append(np.arange(batch).reshape(shape) % 2 == 0)
+        else:
+            inputs.append((values * 2 - 0.5 if tensor.min() < 0 else values).astype(np.float32))
+    return inputs
+
+
+class Unbound:
+    """A graph whose checkpoint tensors are inputs, so that each run can have others."""
+
+    def __init__(self, name: str):
+        graph = GRAPHS[name]
+        proto = onnx.load(graph.path, load_external_data=False)
+        self.inputs = [value.name for value in proto.graph.input]
+        self.infos = parity.bound(graph.path)
+        constants = [tensor for tensor in proto.graph.initializer if tensor.name not in self.infos]
+        for tensor in proto.graph.initializer:
+            if tensor.name in self.infos:
+                proto.graph.input.append(
+                    onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+                )
+        del proto.graph.initializer[:]
+        proto.graph.initializer.extend(constants)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+        self.tensors = synthetic.tensors(self.infos, seed=11)
+
+    def run(self, inputs, **others):
+        feed = dict(zip(self.inputs, inputs, strict=True)) | self.tensors | others
+        return self.session.run(None, feed)
+
+
+@every_graph
+def test_committed_graph_is_what_the_exporter_writes(name):
+    assert difference(GRAPHS[name]) is None
+
+
+@every_graph
+def test_any_batch_gives_what_the_module_gives(name):
+    graph, unbound = GRAPHS[name], Unbound(name)
+    module = graph.module().eval()
+    state = {key: torch.from_numpy(value) for key, value in unbound.tensors.items()}
+    assert not module.load_state_dict(state, strict=False).unexpected_keys
+    for batch, grown in ((1, 0), (2, 5), (3, 0), (5, 1)):
+        inputs = example(name, batch, grown)
+        with torch.inference_mode():
+            expected = module(*map(torch.from_numpy, inputs))
+        expected = (expected,) if isinstance(expected, torch.Tensor) else expected
+        for got, wanted in zip(unbound.run(inputs), expected, strict=True):
+            wanted = wanted.numpy()
+            assert got.shape == wanted.shape
+            # Rounding to bytes is the one step that may turn a tie into a unit.
+            assert np.abs(got - wanted).max() <= 1e-4 * max(1.0, np.abs(wanted).max())
+
+
+@every_graph
+def test_every_bound_tensor_changes_the_output(name):
+    unbound, random = Unbound(name), np.random.RandomState(3)
+    inputs = example(name, 2)
+    before = unbound.run(inputs)
+    silent = []
+    for key, values in unbound.tensors.items():
+        if values.dtype.kind == "f":
+            # Noise, not a factor: weight norm would cancel that.
+            noise = random.standard_normal(values.shape) * (0.3 * np.abs(values).mean() + 0.03)
+            other = np.abs(values + noise) if (values >= 0).all() else values + noise
+        else:
+            other = values[::-1]
+        after = unbound.run(inputs, **{key: np.ascontiguousarray(other, values.dtype)})
+        if all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)):
+            silent.append(key)
+    assert not silent
+
+
+@every_graph
+def test_names_shapes_and_types_are_the_modules(name):
+    state = GRAPHS[name].module().state_dict()
+    infos = parity.bound(GRAPHS[name].path)
+    assert [key for key in state if not key.endswith(UNUSED)] == list(infos)
+    for key, info in infos.items():
+        assert info.shape == tuple(state[key].shape)
+        assert info.dtype == state[key].numpy().dtype
+
+
+def test_all_graphs_together_are_small():
+    assert sum(graph.path.stat().st_size for graph in GRAPHS.values()) < 6e6
+    assert {graph.path.name for graph in GRAPHS.values()} == {
+        path.name for path in parity.GRAPHS_FOLDER.glob("*.onnx")
+    }
+
+
+def test_every_model_has_an_original_to_answer_to():
+    assert parity.offered("ORIGINALS").keys() == manifest.models().keys()
+
+
+def test_check_says_what_differs_and_fails(tmp_path, monkeypatch, capsys):
+    proto = onnx.load(GRAPHS["logmel"].path)
+    monkeypatch.setattr("exporters.skeleton.GRAPHS_FOLDER", tmp_path)
+    assert main(["logmel", "--check"]) == 1
+    assert "logmel.onnx: is not committed" in capsys.readouterr().out
+    proto.graph.node[0].op_type = "Gemm"
+    (tmp_path / "logmel.onnx").write_bytes(proto.SerializeToString())
+    assert main(["logmel", "--check"]) == 1
+    assert repr(proto.graph.node[0].name) in capsys.readouterr().out
+
+
+def test_unknown_names_are_refused_with_the_known_ones(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["vgish"])
+    assert error.value.code == 2
+    assert "vggish_pca" in capsys.readouterr().err
