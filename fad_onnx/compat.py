@@ -7,7 +7,7 @@ files in silence, this raises.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from . import manifest, weights
 from .api import PathLike, RunOptions, embed
 from .embedder import Embedder, as_frames
-from .errors import OptionError, StatisticsError, TooFewRowsError
+from .errors import (
+    IncompatibleStatisticsError,
+    OptionError,
+    StatisticsError,
+    TooFewRowsError,
+)
 from .frechet import Gaussian, frechet_distance
-from .moments import Moments
+from .moments import Gather, Moments
 from .store import publish_file
 
 
@@ -65,6 +70,8 @@ class FrechetAudioDistance:
         if ckpt_dir is not None:
             self._run["folders"] = [ckpt_dir]
         self._embedder: Embedder | None = None
+        self._sides: dict[bool, Gather] = {}
+        self.reset()
 
     @property
     def embedder(self) -> Embedder:
@@ -127,6 +134,51 @@ class FrechetAudioDistance:
         if stored is not None:
             publish_file(Path(stored), lambda out: np.save(out, rows, allow_pickle=False))
         return rows
+
+
+    def update(
+        self, samples: ArrayLike, sample_rate: int | None = None, *, real: bool
+    ) -> None:
+        """Add one clip to the reference set (real) or to the evaluation set.
+
+        samples: (frames,) or (frames, channels), anything with __array__; sample_rate in Hz,
+        the model's by default. Raises AudioError, and TooShortError below the model's minimum.
+        """
+        rows = self.embedder.embed(samples, sample_rate or self.sample_rate)
+        self._sides[real].add(Moments.of(rows, "samples"))
+
+    def compute(self) -> float:
+        """The FAD of the evaluation set to the reference set so far; TooFewRowsError below two
+        rows on a side.
+        """
+        reference, evaluation = self._sides[True].result(), self._sides[False].result()
+        return frechet_distance(Gaussian.of(reference, "real"), Gaussian.of(evaluation, "not real"))
+
+    def reset(self, *, real: bool | None = None) -> None:
+        """Forget both sets, or only the one named: the reference can stay for every epoch."""
+        for side in (True, False) if real is None else (real,):
+            self._sides[side] = Gather(self.model.dimension)
+
+    def state(self) -> dict[str, Moments]:
+        """What has been added, to be sent to another process; see `merge_state`."""
+        return {"real": self._sides[True].result(), "fake": self._sides[False].result()}
+
+    def merge_state(
+        self, others: Iterable[FrechetAudioDistance | Mapping[str, Moments]]
+    ) -> FrechetAudioDistance:
+        """Add what other metrics of the same model, or their `state`, have gathered."""
+        for other in others:
+            state = other
+            if isinstance(other, FrechetAudioDistance):
+                if other.embedder.fingerprint != self.embedder.fingerprint:
+                    raise IncompatibleStatisticsError(
+                        self.model.name, other.model.name, "made by other models or weights"
+                    )
+                state = other.state()
+            assert isinstance(state, Mapping)
+            self._sides[True].add(state["real"])
+            self._sides[False].add(state["fake"])
+        return self
 
 
 def _at_least(mu: ArrayLike, sigma: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -84,3 +84,47 @@ def test_arguments_choose_rows_and_options():
             assert made.model is row
         with pytest.raises(OptionError, match="channels"):
             fad_onnx.FrechetAudioDistance(model_name=row.name, channels=3)
+
+
+class Tensor:
+    """What knows how to become an array, as tensors of every framework do."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.array, dtype)
+
+
+def test_the_streaming_metric_is_the_score_of_what_it_saw():
+    from fad_onnx import synthetic
+    from fad_onnx.errors import IncompatibleStatisticsError, TooFewRowsError
+
+    real = [synthetic.clip(seed, 40000)[0] for seed in range(6)]
+    fake = [synthetic.clip(seed, 33000, 2).T for seed in range(20, 24)]
+    whole = metric()
+    with pytest.raises(TooFewRowsError):
+        whole.compute()
+    for clip in real:
+        whole.update(Tensor(clip), 16000, real=True)
+    for clip in fake:
+        whole.update(clip, real=False)
+    rows = [metric().get_embeddings(clips, 16000) for clips in (real, fake)]
+    direct = fad_onnx.frechet_distance(*(fad_onnx.Moments.of(one) for one in rows))
+    assert whole.compute() == pytest.approx(direct, rel=1e-10)
+
+    parts = [metric(), metric()]
+    for index, clip in enumerate(real):
+        parts[index % 2].update(clip, 16000, real=True)
+    for index, clip in enumerate(fake):
+        parts[index % 2].update(clip, real=False)
+    assert parts[0].merge_state([parts[1].state()]).compute() == pytest.approx(direct, rel=1e-10)
+    whole.reset(real=False)
+    with pytest.raises(TooFewRowsError):
+        whole.compute()
+    for clip in fake:
+        whole.update(clip, 16000, real=False)
+    assert whole.compute() == pytest.approx(direct, rel=1e-10)
+    other = metric(sample_format="int16")
+    with pytest.raises(IncompatibleStatisticsError):
+        whole.merge_state([other])
