@@ -156,10 +156,14 @@ class Run:
             self.requests,
             tuple(embedder.fingerprint for embedder in self.embedders),
             self.policy,
-            self._kwargs.get("workers") or os.cpu_count() or 1,
+            self._kwargs.get("workers") or self._default_workers(),
             (Path(folder) if folder else cache_folder()) if cached else None,
             self._keep_rows,
         )
+
+    def _default_workers(self) -> int:
+        # Within a worker of an executor one thread a chunk: the executor knows its own cores.
+        return 1 if self._kwargs.get("executor") is not None else os.cpu_count() or 1
 
     def progress(self, name: str, total: int) -> Callable[[int], None] | None:
         """The caller's progress function for one set."""

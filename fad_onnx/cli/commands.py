@@ -7,13 +7,14 @@ import os
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
 from .. import api, manifest, rowcache, statsfile, weights
 from ..api import RunOptions
+from ..cluster import dask_executor
 from ..detail import Wanted
 from ..errors import OptionError, ProviderError
 from ..session import Settings
@@ -199,7 +200,10 @@ def named_paths(given: list[str]) -> dict[str, str]:
 @contextmanager
 def _run_options(options: Namespace) -> Iterator[RunOptions]:
     """What all commands that embed have in common, with progress bars on stderr."""
-    with show.Bars(options.quiet) as bars, show.download_progress(options.quiet) as downloads:
+    with ExitStack() as stack:
+        bars = stack.enter_context(show.Bars(options.quiet))
+        downloads = stack.enter_context(show.download_progress(options.quiet))
+        executor = stack.enter_context(dask_executor(options.dask)) if options.dask else None
         run: RunOptions = {
             "options": dict(options.option),
             "weights": named_paths(options.weights),
@@ -212,6 +216,7 @@ def _run_options(options: Namespace) -> Iterator[RunOptions]:
             "cache": not options.no_cache,
             "cache_dir": options.cache_dir,
             "offline": options.offline,
+            "executor": executor,
             "progress": bars.update,
             "download_progress": downloads,
         }

@@ -188,6 +188,9 @@ def _run(parser: argparse.ArgumentParser, several: bool = False) -> None:
     parser.add_argument(
         "--workers", type=_positive, metavar="N", help="work on N things at once (default: cores)"
     )
+    parser.add_argument(
+        "--dask", metavar="ADDRESS", help="use the workers of a running Dask scheduler"
+    )
     parser.add_argument("--no-cache", action="store_true", help="neither use nor keep embeddings")
     parser.add_argument("--cache-dir", metavar="DIR", help="where to keep embeddings")
     parser.add_argument("--offline", action="store_true", help="never touch the network")

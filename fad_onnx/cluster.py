@@ -1,0 +1,38 @@
+"""A running Dask scheduler as an executor: chunks of files go to its workers.
+
+The workers need fad-onnx, the audio under the same paths, and the weights (a shared
+FAD_ONNX_HOME, or a download each). A worker that dies costs its chunks, which Dask gives to
+another; the bits of the result are those of a run without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+
+from .errors import MissingDependencyError, OptionError
+
+CONNECT_SECONDS = 30
+# How often Dask may lose the worker of one chunk before it blames the chunk.
+RETRIES = 5
+
+
+@contextmanager
+def dask_executor(address: str) -> Iterator[Executor]:
+    """An executor over the workers of the scheduler at this address, as tcp://host:8786.
+
+    Raises MissingDependencyError without Dask and OptionError if nobody answers there.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingDependencyError(
+            "--dask needs Dask's scheduler", "pip install 'fad-onnx[dask]'"
+        ) from error
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise OptionError("--dask", f"no scheduler answers at {address}: {error}") from error
+    with client:
+        yield client.get_executor(pure=False, retries=RETRIES)

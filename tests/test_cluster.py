@@ -1,0 +1,81 @@
+"""A real Dask cluster of two worker processes gives the bits of serial, also if one is killed."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from distributed import LocalCluster
+
+from fad_onnx import api, manifest
+from fad_onnx.cli import main
+from fad_onnx.cluster import dask_executor
+from fad_onnx.errors import OptionError
+
+from .conftest import write_clip
+
+WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
+        host="127.0.0.1", silence_logs=50,
+    ) as running:  # fmt: skip
+        yield running
+
+
+@pytest.fixture
+def many(tmp_path):
+    folder = tmp_path / "many"
+    clips = [write_clip(tmp_path / f"{i}.wav", i, 2 + i) for i in range(4)]
+    folder.mkdir()
+    for index in range(128):
+        (folder / f"{index:03}.wav").symlink_to(clips[index % 4])
+    return folder
+
+
+def stats(folder, **run):
+    return api.stats(folder, model=WEIGHTLESS, cache=False, **run).moments
+
+
+def same(a, b):
+    np.testing.assert_array_equal(a.mean, b.mean)
+    np.testing.assert_array_equal(a.dense_scatter(), b.dense_scatter())
+
+
+def test_two_workers_give_the_bits_of_serial(cluster, many):
+    expected = stats(many, workers=1)
+    with dask_executor(cluster.scheduler_address) as executor:
+        same(stats(many, executor=executor), expected)
+
+
+def test_a_killed_worker_changes_nothing(cluster, many):
+    expected = stats(many, workers=1)
+    pids = []
+
+    def kill(name, count, total):
+        if not pids:
+            pids.append(next(iter(cluster.workers.values())).process.process.pid)
+            os.kill(pids[0], signal.SIGKILL)
+        time.sleep(0.01)
+
+    with dask_executor(cluster.scheduler_address) as executor:
+        same(stats(many, executor=executor, progress=kill), expected)
+    assert pids, "no worker was killed"
+
+
+def test_the_command_line_uses_a_scheduler(cluster, many, capsys):
+    arguments = ["score", str(many), str(many), "-m", WEIGHTLESS, "--no-cache"]
+    assert main([*arguments, "--dask", cluster.scheduler_address]) == 0
+    through = capsys.readouterr().out
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == through
+
+
+def test_nobody_at_the_address_is_an_error(monkeypatch):
+    monkeypatch.setattr("fad_onnx.cluster.CONNECT_SECONDS", 1)
+    with pytest.raises(OptionError, match="no scheduler answers"), dask_executor("tcp://127.0.0.1:9"):
+        pass
