@@ -11,11 +11,11 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from . import store
@@ -23,7 +23,7 @@ from .disk import guarded, make_folder, require_room
 from .errors import CheckpointError, ChecksumError, DownloadError, OptionError
 from .partial import Partial
 from .transfer import Broken, Patience, Refused, Reply, blocks, refusal, request, start
-from .verified import Fetched, Source, check, local_files, verify
+from .verified import Fetched, Source, check, check_size, local_files, verify
 
 logger = logging.getLogger("fad_onnx")
 
@@ -101,13 +101,25 @@ def _silent(name: str, done: int, total: int | None) -> None:
 
 
 def take(source: Source, file: Path, destination: Path) -> Fetched:
-    """Copy a file that the user fetched by hand to `destination`, verified."""
-    found = verify(source, file)
-    require_room(destination, found.bytes)
-    with open(file, "rb") as original:
-        store.publish_file(destination, lambda out: shutil.copyfileobj(original, out, 1 << 20))
-    _record(file.absolute().as_uri(), found, destination)
-    return Fetched(destination, found.sha256, found.bytes, found.checked)
+    """Copy a file that the user fetched by hand to `destination`, verified on the way."""
+    with guarded(file, CheckpointError), open(file, "rb") as original:
+        size = os.fstat(original.fileno()).st_size
+        check_size(source, file, size)
+        require_room(destination, size)
+        found: list[Fetched] = []
+
+        def copy(out: BinaryIO) -> None:
+            digest = hashlib.sha256()
+            while block := original.read(1 << 20):
+                digest.update(block)
+                out.write(block)
+            got = digest.hexdigest()
+            checked = check(source, file, got, "it was not taken, and is left as it is")
+            found.append(Fetched(destination, got, size, checked))
+
+        store.publish_file(destination, copy)
+    _record(file.absolute().as_uri(), found[0], destination)
+    return found[0]
 
 
 def is_offline() -> bool:
@@ -139,7 +151,12 @@ def _kept(source: Source, destination: Path, offline: bool) -> Fetched | None:
     where nothing can replace it, raised)."""
     if not destination.is_file():
         return None
-    digest = store.file_sha256(destination)
+    try:
+        digest = store.file_sha256(destination)
+    except CheckpointError:
+        if destination.exists():
+            raise
+        return None  # another process has converted it and put it away
     recorded = store.read_json(_beside(destination, ".json")).get("sha256", digest)
     done = "it is left there, offline" if offline else "it is fetched again"
     try:
@@ -147,7 +164,7 @@ def _kept(source: Source, destination: Path, offline: bool) -> Fetched | None:
         if recorded != digest:
             raise ChecksumError(destination, recorded, digest, done)
     except (ChecksumError, CheckpointError) as error:
-        if offline:
+        if offline and destination.exists():
             raise
         logger.warning("%s", error)
         with guarded(destination):
@@ -219,6 +236,8 @@ def _transfer(task: _Task, partial: Partial) -> None:
                 raise Refused(f"more than the {limit} bytes it should have are sent")
             partial.append(block)
             task.progress(source.file, partial.size, total)
+            if partial.size == total:
+                return
     if partial.size < (total or 1):
         raise Broken(f"the connection was cut after {partial.size} of {total or '?'} bytes")
 

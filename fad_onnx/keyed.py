@@ -61,6 +61,7 @@ class Keyed:
         self._loaded = self._stopped = False
         self._news: list[tuple[int, NDArray[np.void]]] = []
         self._told: set[int] = set()
+        self._said: set[str] = set()
 
     def get(self, key: bytes) -> bytes | None:
         """The value, or None; a damaged one is None with a warning."""
@@ -170,7 +171,10 @@ class Keyed:
                 logger.debug("%s: %s", writer.segment.path, late)
 
     def _say(self, message: str) -> None:
-        logger.log(self._level, "%s", message)
+        """Log a message, once."""
+        if message not in self._said:
+            self._said.add(message)
+            logger.log(self._level, "%s", message)
 
     def _may_refresh(self) -> bool:
         wait = max(REFRESH_SECONDS, 100 * self._refresh_cost)
@@ -200,8 +204,10 @@ class Keyed:
             self._segments.append(Segment(path))
         try:
             news = self._segments[number].news()
+        except FileNotFoundError:
+            return  # pruned by another process
         except OSError as error:
-            logger.debug("%s: %s", path, error)
+            self._say(f"{path}: {reason(error, path)}; its values are made anew")
             return
         if len(news):
             self._news.append((number, news))

@@ -18,20 +18,23 @@ class Places:
     """
 
     def __init__(self) -> None:
-        self._keys: NDArray[np.uint64] = np.empty(0, np.uint64)
-        self._segments: NDArray[np.uint32] = np.empty(0, np.uint32)
-        self._offsets: NDArray[np.uint64] = np.empty(0, np.uint64)
+        # One tuple, so that an interrupt cannot leave the three at odds.
+        self._sorted: tuple[NDArray[np.uint64], NDArray[np.uint32], NDArray[np.uint64]] = (
+            np.empty(0, np.uint64),
+            np.empty(0, np.uint32),
+            np.empty(0, np.uint64),
+        )
         self._late: dict[int, list[tuple[int, int]]] = {}
         self._late_count = 0
 
     def __len__(self) -> int:
-        return len(self._keys) + self._late_count
+        return len(self._sorted[0]) + self._late_count
 
     def add(self, key: int, segment: int, offset: int) -> None:
         """One more place for a key."""
         self._late.setdefault(key, []).append((segment, offset))
         self._late_count += 1
-        if self._late_count > max(LATE_VALUES, len(self._keys) // 4):
+        if self._late_count > max(LATE_VALUES, len(self._sorted[0]) // 4):
             late = [(k, s, o) for k, places in self._late.items() for s, o in places]
             self._late, self._late_count = {}, 0
             keys, numbers, offsets = zip(*late, strict=True)
@@ -45,17 +48,18 @@ class Places:
         self, keys: NDArray[np.uint64], numbers: NDArray[np.uint32], offsets: NDArray[np.uint64]
     ) -> None:
         """Many more places at once."""
-        keys = np.concatenate([self._keys, keys])
+        keys = np.concatenate([self._sorted[0], keys])
+        numbers = np.concatenate([self._sorted[1], numbers])
+        offsets = np.concatenate([self._sorted[2], offsets])
         order = np.argsort(keys, kind="stable")
-        self._keys = keys[order]
-        self._segments = np.concatenate([self._segments, numbers])[order]
-        self._offsets = np.concatenate([self._offsets, offsets])[order]
+        self._sorted = keys[order], numbers[order], offsets[order]
 
     def find(self, key: int) -> Iterator[tuple[int, int]]:
         """Where the value may be, the latest first."""
         yield from reversed(self._late.get(key, []))
+        keys, numbers, offsets = self._sorted
         wanted = np.uint64(key)
-        first = int(np.searchsorted(self._keys, wanted, "left"))
-        last = int(np.searchsorted(self._keys, wanted, "right"))
+        first = int(np.searchsorted(keys, wanted, "left"))
+        last = int(np.searchsorted(keys, wanted, "right"))
         for at in range(last - 1, first - 1, -1):
-            yield int(self._segments[at]), int(self._offsets[at])
+            yield int(numbers[at]), int(offsets[at])

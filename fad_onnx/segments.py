@@ -187,6 +187,9 @@ class Writer:
     def append(self, key: bytes, payload: bytes) -> int:
         """Add a record; its offset. If the disk does not take it, it is as if never begun."""
         offset = self.size
+        if os.fstat(self._descriptor).st_size != offset:
+            # An interrupt came between the writing of a record and the noting of it.
+            os.ftruncate(self._descriptor, offset)
         head = RECORD.pack(MAGIC, len(payload), key, digest(key, payload))
         try:
             write_all(self._descriptor, head + payload)

@@ -1,7 +1,7 @@
 """The cache folder: where it is, locks, and files that appear whole or not at all.
 
-Everything is written beside its final place under a name that begins with `.tmp-`, flushed to
-the disk, and renamed once. What killed processes leave behind is removed by the next
+Everything is written beside its final place under a name that begins with `.fad-onnx-tmp-`,
+flushed to the disk, and renamed once. What killed processes leave behind is removed by the next
 publication into the same folder, when nobody holds it and it is old enough.
 """
 
@@ -30,7 +30,8 @@ from .hashes import FileHashes
 logger = logging.getLogger("fad_onnx")
 
 HOME_VARIABLE = "FAD_ONNX_HOME"
-_TEMPORARY = ".tmp-"
+# Outputs go to folders of the user, where only what is surely ours may be swept.
+_TEMPORARY = ".fad-onnx-tmp-"
 # A leftover that nobody holds is removed after an hour; where the file system has no locks to
 # ask (some network drives), after a week.
 LEFTOVER_SECONDS = 3600.0

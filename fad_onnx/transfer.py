@@ -12,13 +12,13 @@ import re
 import socket
 import ssl
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any
+from types import TracebackType
+from typing import Any, Self, cast
 from urllib.parse import urljoin, urlsplit
 
 REDIRECTS = 5
@@ -82,7 +82,7 @@ def _is_loopback(host: str) -> bool:
 @contextmanager
 def request(
     url: str, headers: Mapping[str, str], patience: Patience
-) -> Iterator[tuple[Reply, IO[bytes]]]:
+) -> Iterator[tuple[Reply, _Response]]:
     """The reply to a GET after redirects, and its body still unread.
 
     Raises Refused (forbidden address, bad certificate, too many redirects) or Broken (no
@@ -113,10 +113,11 @@ def _joined(url: str, location: str) -> str:
         raise Refused(f"redirects to {location[:200]!r}, which is not a URL") from error
 
 
-def _exchange(url: str, headers: Mapping[str, str], patience: Patience) -> tuple[Reply, IO[bytes]]:
+def _exchange(url: str, headers: Mapping[str, str], patience: Patience) -> tuple[Reply, _Response]:
     asked = urllib.request.Request(url, headers={"User-Agent": "fad-onnx", **headers})
     try:
-        response = _opener(url, patience).open(asked, timeout=patience.connect_seconds)
+        opener = _opener(url, patience)
+        response = cast(_Response, opener.open(asked, timeout=patience.connect_seconds))
     except (OSError, http.client.HTTPException) as error:
         cause = getattr(error, "reason", error)
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -140,41 +141,85 @@ def describe(error: object) -> str:
     return str(getattr(error, "strerror", None) or error).lower()
 
 
-def blocks(body: IO[bytes], patience: Patience) -> Iterator[bytes]:
+def blocks(body: _Response, patience: Patience) -> Iterator[bytes]:
     """The body as it arrives; its end, honest or not, ends the iteration.
 
     Raises Broken when the connection fails, or brings less than the least rate for a while.
     """
-    since, arrived = time.monotonic(), 0
-    while True:
-        try:
-            # read1 returns with what one packet brought; read would wait for a full block.
-            block: bytes = body.read1(BLOCK_BYTES)  # type: ignore[attr-defined]
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            if isinstance(error, TimeoutError):
-                raise Broken(f"no data for {patience.stall_seconds:g} s") from error
-            raise Broken(f"the connection broke ({describe(error)})") from error
-        if not block:
-            return
-        yield block
-        arrived += len(block)
-        passed = time.monotonic() - since
-        if passed >= patience.stall_seconds:
-            if arrived < passed * patience.least_bytes_per_second:
-                raise Broken(f"only {arrived} bytes in {passed:.0f} s")
-            since, arrived = time.monotonic(), 0
+    with _Watch(body.line, patience) as watch:
+        while True:
+            try:
+                # read1 returns with what has come; read would wait for a full block.
+                block = body.read1(BLOCK_BYTES)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                watch.complain()
+                raise Broken(f"the connection broke ({describe(error)})") from error
+            # After a hang-up what still comes may be cut, or not even decrypted.
+            watch.complain()
+            if not block:
+                return
+            watch.arrived += len(block)
+            yield block
+
+
+class _Watch:
+    """Hangs up on a server that sends too slowly, even from within a call that never returns:
+    http.client waits for as many bytes of a chunk's head or trailer as the server likes to send.
+    """
+
+    def __init__(self, line: socket.socket, patience: Patience) -> None:
+        self.arrived = 0
+        self._line, self._patience = line, patience
+        self._problem: str | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fad_onnx-watch", daemon=True)
+
+    def _run(self) -> None:
+        before, seconds = 0, self._patience.stall_seconds
+        while not self._done.wait(seconds):
+            now = self.arrived
+            if now - before < seconds * self._patience.least_bytes_per_second:
+                self._problem = f"only {now - before} bytes in {seconds:g} s"
+                return _hang_up(self._line)
+            before = now
+        return None
+
+    def complain(self) -> None:
+        """Raise Broken if the line was hung up."""
+        if self._problem:
+            raise Broken(self._problem)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+
+class _Response(http.client.HTTPResponse):
+    """A reply that knows its socket, so that it can be hung up on."""
+
+    def __init__(self, sock: socket.socket, *rest: Any, **options: Any) -> None:
+        super().__init__(sock, *rest, **options)
+        self.line = sock
 
 
 class _Timed(http.client.HTTPConnection):
     """A connection whose whole reply head has one deadline: each byte alone has no limit."""
+
+    response_class = _Response
 
     def __init__(self, patience: Patience, host: str, **options: Any) -> None:
         super().__init__(host, **options)
         self._patience = patience
 
     def getresponse(self) -> http.client.HTTPResponse:
-        sock, late = self.sock, threading.Event()
-        timer = threading.Timer(self._patience.reply_seconds, _hang_up, [sock, late])
+        late = threading.Event()
+        timer = threading.Timer(self._patience.reply_seconds, _hang_up, [self.sock, late])
         timer.daemon = True
         timer.start()
         try:
@@ -187,13 +232,12 @@ class _Timed(http.client.HTTPConnection):
         if late.is_set():
             # Even without an exception: http.client takes a line that ends for the head's end.
             raise TimeoutError
-        # The response holds on to the socket although the connection has let go of it.
-        sock.settimeout(self._patience.stall_seconds)
         return response
 
 
-def _hang_up(sock: socket.socket, late: threading.Event) -> None:
-    late.set()
+def _hang_up(sock: socket.socket, late: threading.Event | None = None) -> None:
+    if late:
+        late.set()
     with suppress(OSError):  # closed meanwhile
         sock.shutdown(socket.SHUT_RDWR)
 

@@ -68,10 +68,17 @@ def verify(
     """Compare size and hash with what is published; ChecksumError says what was `done`."""
     with guarded(path, CheckpointError):
         size = path.stat().st_size
-    if source.bytes is not None and size != source.bytes:
-        raise CheckpointError(path, f"{size} bytes, published with {source.bytes}; {done}")
+    check_size(source, path, size, done)
     digest = digest or store.file_sha256(path)
     return Fetched(path, digest, size, check(source, path, digest, done))
+
+
+def check_size(
+    source: Source, path: Path, size: int, done: str = "the file was left as it is"
+) -> None:
+    """CheckpointError if a file of this size is not the published one."""
+    if source.bytes is not None and size != source.bytes:
+        raise CheckpointError(path, f"{size} bytes, published with {source.bytes}; {done}")
 
 
 def check(source: Source, path: Path, digest: str, done: str) -> Checked:

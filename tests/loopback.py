@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -62,18 +64,19 @@ class Connection:
 Behaviour = Callable[[Connection], None]
 
 
-@dataclass
 class Loopback:
     """The server, in a thread, while it is used as a context."""
 
-    body: bytes
-    behaviours: list[Behaviour]
-    requests: list[Connection] = field(default_factory=list)
-    closing: threading.Event = field(default_factory=threading.Event)
-
-    def __init__(self, body: bytes, *behaviours: Behaviour) -> None:
+    def __init__(
+        self, body: bytes, *behaviours: Behaviour, certificate: Path | None = None
+    ) -> None:
+        self.tls = None
+        if certificate is not None:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(certificate)
         self.body, self.behaviours = body, list(behaviours) or [whole]
-        self.requests, self.closing = [], threading.Event()
+        self.requests: list[Connection] = []
+        self.closing = threading.Event()
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -96,7 +99,8 @@ class Loopback:
         return int(self._listener.getsockname()[1])
 
     def url(self, path: str = "/weights/model.pth") -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://127.0.0.1:{self.port}{path}"
 
     def ranges(self) -> list[str | None]:
         """The Range headers that were asked for."""
@@ -112,9 +116,12 @@ class Loopback:
             self._threads.append(thread)
             thread.start()
 
-    def _answer(self, sock: socket.socket) -> None:
+    def _secured(self, sock: socket.socket) -> socket.socket:
+        return self.tls.wrap_socket(sock, server_side=True) if self.tls else sock
+
+    def _answer(self, accepted: socket.socket) -> None:
         # A client that has seen enough hangs up: that is its right.
-        with sock, suppress(OSError):
+        with suppress(OSError), self._secured(accepted) as sock:
             head = b""
             while b"\r\n\r\n" not in head:
                 received = sock.recv(65536)
@@ -246,13 +253,13 @@ def endless(connection: Connection) -> None:
         connection.sock.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
 
 
-def chunked(connection: Connection) -> None:
+def chunked(connection: Connection, last: bytes = b"0\r\n\r\n") -> None:
     """An honest answer of unknown length."""
     connection.head("200 OK", "Transfer-Encoding: chunked", f"ETag: {ETAG}")
     for start in range(0, len(connection.body), 1000):
         block = connection.body[start : start + 1000]
         connection.sock.sendall(f"{len(block):x}\r\n".encode() + block + b"\r\n")
-    connection.sock.sendall(b"0\r\n\r\n")
+    connection.sock.sendall(last)
 
 
 def chunked_cut(connection: Connection) -> None:

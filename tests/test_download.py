@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from fad_onnx import disk, download, transfer
+from fad_onnx import disk, download
 from fad_onnx.errors import (
     CacheError,
     CheckpointError,
@@ -165,8 +166,6 @@ def test_a_later_run_goes_on(target: Path, after: int, row: Row) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_cuts_at_random_points(target: Path, seed: int) -> None:
-    import random
-
     chance = random.Random(seed)
     points = [chance.randrange(0, 60000) for _ in range(30)]
     kinds = [loopback.cut, loopback.cut_ignoring_range]
@@ -351,6 +350,23 @@ def test_a_wrong_hash_is_never_published(target: Path, row: Row) -> None:
     assert names(target.parent) == []
 
 
+def endless_trailer(connection: loopback.Connection) -> None:
+    loopback.chunked(connection, last=b"0\r\n")
+    while not connection.server.closing.wait(0.01):
+        connection.sock.sendall(b"X: y\r\n")
+
+
+def endless_chunk_head(connection: loopback.Connection) -> None:
+    connection.head("200 OK", "Transfer-Encoding: chunked")
+    while not connection.server.closing.wait(0.01):
+        connection.sock.sendall(b"0")
+
+
+def endless_welcome(connection: loopback.Connection) -> None:
+    while not connection.server.closing.wait(0.01):
+        connection.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
 def headless(connection: loopback.Connection) -> None:
     connection.sock.sendall(b"HTTP/1.1 200 OK\r\nServer: x\r\n")
 
@@ -378,12 +394,15 @@ def headless(connection: loopback.Connection) -> None:
         (loopback.status("503 Service Unavailable"), known(), "HTTP 503.*2 attempts"),
         (loopback.status("302 Found"), known(), "redirects"),
         (loopback.redirects("/again"), known(), "redirects"),
+        (endless_trailer, known(bytes=None), r"only \d+ bytes in"),
+        (endless_chunk_head, known(), r"only \d+ bytes in"),
+        (endless_welcome, known(), "did not answer in time"),
         (loopback.silent, known(), "did not answer in time"),
         (headless, known(bytes=None), r"cut after 0 of \? bytes"),
         (loopback.drips_head, known(), "did not answer in time"),
-        (loopback.stalls(0), known(), "no data for 0.1 s"),
-        (loopback.stalls(500), known(), "no data for 0.1 s"),
-        (loopback.drips(0.03), known(), r"only \d+ bytes in 0 s"),
+        (loopback.stalls(0), known(), r"only 0 bytes in 0.1 s"),
+        (loopback.stalls(500), known(), r"only \d+ bytes in 0.1 s"),
+        (loopback.drips(0.03), known(), r"only \d+ bytes in 0.1 s"),
     ],
 )
 def test_bad_servers(target: Path, behaviour: Behaviour, row: Row, said: str) -> None:
@@ -760,7 +779,106 @@ def test_a_proxy_is_asked_for_https(target: Path, monkeypatch: pytest.MonkeyPatc
     assert seen[0] == "example.invalid:443"
 
 
-def test_blocks_end_with_the_body() -> None:
-    import io
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for 127.0.0.1 and its key, in one file."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl command")
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=x"
+    made = [*options.split(), "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(
+        [openssl, *made, "-keyout", str(path), "-out", f"{path}.crt"],
+        check=True,
+        capture_output=True,
+    )
+    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
+    return path
 
-    assert b"".join(transfer.blocks(io.BytesIO(BODY), QUICK)) == BODY
+
+def test_https(target: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", f"{certificate}.crt")
+    behaviours = loopback.cut(5000), loopback.stalls(5000), loopback.whole
+    with Loopback(BODY, *behaviours, certificate=certificate) as server:
+        assert fetch(server, target, known()).sha256 == SHA
+        assert server.ranges()[1] == "bytes=5000-"
+        assert server.url().startswith("https:")
+
+
+def test_an_unknown_certificate_is_refused_at_once(target: Path, certificate: Path) -> None:
+    with Loopback(BODY, certificate=certificate) as server:
+        with pytest.raises(DownloadError, match="certificate is not valid"):
+            fetch(server, target, known())
+        assert server.requests == []
+
+
+def test_no_way_from_https_to_http(
+    target: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", f"{certificate}.crt")
+    with Loopback(BODY) as plain:
+        behaviour = loopback.redirects(plain.url())
+        said = pytest.raises(DownloadError, match="from https to http")
+        with Loopback(BODY, behaviour, certificate=certificate) as server, said:
+            fetch(server, target, known())
+        assert plain.requests == []
+
+
+PHRASES = [
+    b"HTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 206 Partial Content\r\n",
+    b"HTTP/1.0 200\r\n",
+    b"Content-Length: 76800\r\n",
+    b"Content-Length: -5\r\n",
+    b"Content-Length: 99999999999999999999\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Content-Range: bytes 0-9/10\r\n",
+    b"Content-Encoding: gzip\r\n",
+    b"Location: /x\r\n",
+    b'ETag: "\r\n',
+    b"\r\n",
+    b"0\r\n\r\n",
+    b"ffffffffffffffff\r\n",
+    b"-1\r\n",
+    b"\x00\xff" * 40,
+    BODY[:3000],
+    BODY,
+]
+
+
+def nonsense(seed: int) -> Behaviour:
+    """A reply put together at random from pieces of replies."""
+    chance = random.Random(seed)
+    reply = b"".join(chance.choices(PHRASES, k=chance.randrange(1, 9)))
+    if chance.random() < 0.7:
+        reply = chance.choice(PHRASES[:3]) + reply
+
+    def behave(connection: loopback.Connection) -> None:
+        connection.sock.sendall(reply)
+
+    return behave
+
+
+def fuzz(folder: Path, seeds: range) -> None:
+    patience = replace(QUICK, attempts=2, reply_seconds=1.0, stall_seconds=0.5)
+    for seed in seeds:
+        row = random.Random(-seed).choice([known(), known(bytes=None), UNKNOWN])
+        target = folder / str(seed) / "model.pth"
+        with Loopback(BODY, nonsense(seed)) as server:
+            try:
+                found = fetch(server, target, row, patience=patience)
+            except (DownloadError, ChecksumError, CacheError):
+                assert not target.exists()
+            else:
+                assert row is UNKNOWN or found.sha256 == SHA
+                assert found.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
+
+
+def test_nonsense(tmp_path: Path) -> None:
+    fuzz(tmp_path, range(60))
+
+
+@pytest.mark.slow
+def test_much_nonsense(tmp_path: Path) -> None:
+    fuzz(tmp_path, range(60, 3000))

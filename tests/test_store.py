@@ -212,26 +212,49 @@ def old(path: Path) -> Path:
 
 @POSIX
 def test_sweep_takes_what_is_old_and_free(tmp_path: Path) -> None:
-    for name in (".tmp-1-fresh", ".tmp-1-old", ".tmp-1-held", "kept"):
+    for name in (
+        ".fad-onnx-tmp-1-fresh",
+        ".fad-onnx-tmp-1-old",
+        ".fad-onnx-tmp-1-held",
+        "kept",
+        ".tmp-1-other",
+    ):
         (tmp_path / name).write_text("x")
-    folder = tmp_path / ".tmp-1-folder"
+    folder = tmp_path / ".fad-onnx-tmp-1-folder"
     folder.mkdir()
     (folder / "x").write_text("x")
-    busy = tmp_path / ".tmp-1-busy"
+    busy = tmp_path / ".fad-onnx-tmp-1-busy"
     busy.mkdir()
     old(busy)
     (busy / "growing").write_text("x")
-    for name in (".tmp-1-old", ".tmp-1-held", ".tmp-1-folder", "kept"):
+    for name in (
+        ".fad-onnx-tmp-1-old",
+        ".fad-onnx-tmp-1-held",
+        ".fad-onnx-tmp-1-folder",
+        "kept",
+        ".tmp-1-other",
+    ):
         old(tmp_path / name)
-    with open(tmp_path / ".tmp-1-held", "rb+") as held:
+    with open(tmp_path / ".fad-onnx-tmp-1-held", "rb+") as held:
         assert disk.hold(held.fileno()) is True
         store.publish_bytes(tmp_path / "new", b"")
-    assert names(tmp_path) == [".tmp-1-busy", ".tmp-1-fresh", ".tmp-1-held", "kept", "new"]
+    assert names(tmp_path) == [
+        ".fad-onnx-tmp-1-busy",
+        ".fad-onnx-tmp-1-fresh",
+        ".fad-onnx-tmp-1-held",
+        ".tmp-1-other",
+        "kept",
+        "new",
+    ]
 
 
 @POSIX
 def test_sweep_without_locks_waits_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = old(tmp_path / ".tmp-1-x") if (tmp_path / ".tmp-1-x").write_text("x") else tmp_path
+    path = (
+        old(tmp_path / ".fad-onnx-tmp-1-x")
+        if (tmp_path / ".fad-onnx-tmp-1-x").write_text("x")
+        else tmp_path
+    )
     monkeypatch.setattr(store, "hold", lambda _: None)
     assert store.sweep(tmp_path) == []
     assert store.sweep(tmp_path, time.time() + 8 * 86400) == [path]
