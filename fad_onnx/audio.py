@@ -24,6 +24,8 @@ RESAMPLER = "soxr HQ, floor(frames * target / source) samples"
 # Rates outside are broken headers; each step of resampling then costs without bound.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 BLOCK_SAMPLES = 1 << 19
+# Far above what careless scaling makes of 16-bit samples, far below where float32 overflows.
+LARGEST_SAMPLE = 1e6
 # How PCM is scaled to [-1, 1), as frechet_audio_distance/utils.py load_audio_task does.
 FULL_SCALE = {"float32": 1.0, "float64": 1.0, "int16": 2.0**15, "int32": 2.0**31}
 
@@ -132,16 +134,20 @@ class Decoder:
             ) from error
         if self.sample_format != "float32":
             block = (block / FULL_SCALE[self.sample_format]).astype(np.float32)
-        check_finite(self.path, block, self.frames)
+        check_usable(self.path, block, self.frames)
         return block
 
 
-def check_finite(path: str | os.PathLike[str], block: NDArray[Any], offset: int = 0) -> None:
-    """AudioError naming the first frame of (frames, channels) that is not a finite number."""
-    finite = np.isfinite(block)
-    if not finite.all():
-        frame = int(np.flatnonzero(~finite.all(axis=tuple(range(1, block.ndim))))[0])
-        raise AudioError(path, f"frame {offset + frame} is NaN or infinite")
+def check_usable(path: str | os.PathLike[str], block: NDArray[Any], offset: int = 0) -> None:
+    """AudioError naming the first frame of (frames, channels) that is no usable number."""
+    # False for NaN as well.
+    if block.size and not float(np.abs(block).max()) <= LARGEST_SAMPLE:
+        bad = ~(np.abs(block) <= LARGEST_SAMPLE).reshape(len(block), -1).all(axis=1)
+        frame = int(np.flatnonzero(bad)[0])
+        raise AudioError(
+            path,
+            f"frame {offset + frame} is NaN, infinite or above {LARGEST_SAMPLE:g} (full scale is 1)",
+        )
 
 
 class Conform:

@@ -106,5 +106,5 @@ def as_frames(samples: ArrayLike) -> NDArray[np.float32]:
         array = array / audio.FULL_SCALE[array.dtype.name]
     elif array.dtype.kind != "f":
         raise AudioError("samples", f"{array.dtype} samples; use float32, int16 or int32")
-    audio.check_finite("samples", array)
+    audio.check_usable("samples", array)
     return array.astype(np.float32)

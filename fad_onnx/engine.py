@@ -162,12 +162,14 @@ class Engine:
                     for window in windows:
                         self._file_away(pool, clip, model, window)
         except (AudioError, TooShortError, TooLongError) as error:
-            skip = self._policy.skip_errors or (
-                isinstance(error, TooShortError) and self._policy.short == "skip"
-            )
-            if not skip:
-                raise
-            clip.skipped = error.reason
+            self._give_up(clip, error)
+
+    def _give_up(self, clip: _Clip, error: AudioError | TooShortError | TooLongError) -> None:
+        """Skip a clip if that is the policy, else raise."""
+        short = isinstance(error, TooShortError) and self._policy.short == "skip"
+        if not (self._policy.skip_errors or short):
+            raise error
+        clip.skipped = error.reason
 
     def _file_away(self, pool: ThreadPoolExecutor, clip: _Clip, model: int, window: Window) -> None:
         slot = _Slot(clip, model, len(clip.rows[model]), window)
@@ -203,14 +205,18 @@ class Engine:
             self._collect()
         while self._clips and self._clips[0].complete:
             clip = self._clips.popleft()
-            self._remember(clip)
-            yield clip.result()
+            result = clip.result()
+            if not all(np.isfinite(rows).all() for rows in result.rows):
+                self._give_up(clip, AudioError(clip.file.path, "its embedding is not finite"))
+                result = clip.result()
+            self._remember(clip, result)
+            yield result
 
-    def _remember(self, clip: _Clip) -> None:
+    def _remember(self, clip: _Clip, result: FileResult) -> None:
         facts = clip.facts
         if self._cache is None or facts is None or facts.content_sha256 is None:
             return
         if clip.skipped is None and clip.cached is None:
-            for embedder, rows in zip(self._embedders, clip.result().rows, strict=True):
+            for embedder, rows in zip(self._embedders, result.rows, strict=True):
                 key = cache_key(embedder, self._policy)
                 self._cache.put(facts.content_sha256, key, rows, facts)

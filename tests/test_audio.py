@@ -107,7 +107,7 @@ def test_unusable_files_are_typed_errors_with_path_and_reason(tmp_path):
     os.mkfifo(tmp_path / "fifo.wav")
     (tmp_path / "broken.wav").symlink_to(tmp_path / "nowhere")
     reasons = {
-        "nan": "frame 41 is NaN", "inf": "frame 0 is NaN or infinite", "empty": "no samples",
+        "nan": "frame 41 is NaN", "inf": "frame 0 is NaN, infinite", "empty": "no samples",
         "slow": "sample rate 1 Hz", "text": "not readable as audio", "zero": "not readable",
         "folder": "not a regular file", "fifo": "not a regular file", "broken": "No such file",
     }  # fmt: skip

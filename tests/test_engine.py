@@ -162,3 +162,15 @@ def test_samples_of_any_kind(clips):
     ):  # fmt: skip
         with pytest.raises(AudioError, match=reason):
             embedder.Embedder.embed(model, bad, 16000)
+
+
+def test_rows_that_are_not_finite_are_an_error(clips, monkeypatch):
+    original = embedder.Embedder.run
+
+    def run(self, windows):
+        return [rows * (np.nan if i == 3 else 1) for i, rows in enumerate(original(self, windows))]
+
+    monkeypatch.setattr(embedder.Embedder, "run", run)
+    with pytest.raises(AudioError, match=r"\.wav: its embedding is not finite"):
+        rows(clips, load())
+    assert "not finite" in "".join(r for r in rows(clips, load(), skip_errors=True) if isinstance(r, str))
