@@ -1,0 +1,147 @@
+"""The habits of this project, one command each: python tasks.py NAME.
+
+Run without a name for the list. Everything runs with the Python that runs this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+README = ROOT / "README.md"
+PARITY = ROOT / "benchmarks" / "parity.json"
+
+
+def test(*arguments: str) -> int:
+    """the default tests: no torch, no network"""
+    return _python("-m", "pytest", *arguments)
+
+
+def slow(*arguments: str) -> int:
+    """the tests that take minutes: large fuzz runs, kill and soak tests"""
+    return _python("-m", "pytest", "-m", "slow", *arguments)
+
+
+def parity(*arguments: str) -> int:
+    """the comparison with the original torch networks (extra [export])"""
+    return _python("-m", "pytest", "-m", "parity", *arguments)
+
+
+def lint() -> int:
+    """ruff, rules and format"""
+    return _python("-m", "ruff", "check", ".") or _python("-m", "ruff", "format", "--check", ".")
+
+
+def types() -> int:
+    """mypy, strict on the package, and on a file of user code"""
+    return _python("-m", "mypy")
+
+
+def export(*names: str) -> int:
+    """write the ONNX graphs again (extra [export])"""
+    return _python("-m", "exporters", *(names or ("all",)))
+
+
+def bench(*arguments: str) -> int:
+    """speed of the models on this machine"""
+    return _python("-m", "fad_onnx", "bench", *arguments)
+
+
+def docs() -> int:
+    """write the generated parts of README.md again"""
+    README.write_text(generated(README.read_text("utf-8")), "utf-8")
+    return 0
+
+
+TASKS: dict[str, Callable[..., int]] = {
+    task.__name__: task for task in (test, slow, parity, lint, types, export, bench, docs)
+}
+
+
+def generated(text: str) -> str:
+    """The README with its generated parts as they should be."""
+    parts = {"models": _models, "parity": _parity, "commands": _commands}
+    for name, make in parts.items():
+        begin, end = f"<!-- {name}: begin (python tasks.py docs) -->\n", f"<!-- {name}: end -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = before + begin + "".join(f"{line}\n" for line in make()) + end + after
+    return text
+
+
+def _models() -> Iterator[str]:
+    from fad_onnx import manifest
+
+    yield "| model | rate | rows | what | weights | licence of the weights |"
+    yield "|---|---|---|---|---|---|"
+    for row in manifest.models().values():
+        per = f"a {row.samples_per_row} samples" if row.samples_per_row else _per_window(row)
+        sizes = " + ".join(
+            f"{c.bytes / 1e6:.0f} MB" if c.bytes else "size unknown" for c in row.checkpoints.values()
+        )
+        licences = "; ".join(dict.fromkeys(c.licence for c in row.checkpoints.values()))
+        name = f"`{row.name}`" + (" (default)" if row.default else "")
+        yield (
+            f"| {name} | {row.sample_rate_hz} Hz | {row.dimension} {per} | {row.summary}"
+            f" | {sizes or 'none'} | {licences or '-'} |"
+        )
+
+
+def _per_window(row: object) -> str:
+    windows = row.windows  # type: ignore[attr-defined]
+    if windows.cover == "windows":
+        return f"a {windows.hop_samples / row.sample_rate_hz:.2f} s"  # type: ignore[attr-defined]
+    return "a file"
+
+
+def _parity() -> Iterator[str]:
+    if not PARITY.exists():
+        yield "(not measured yet)"
+        return
+    rows = json.loads(PARITY.read_text("utf-8"))
+    heads = list(rows["columns"])
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + "---|" * len(heads)
+    for row in rows["rows"]:
+        yield f"| {' | '.join(str(row[head]) for head in heads)} |"
+
+
+def _commands() -> Iterator[str]:
+    from fad_onnx.cli.parser import build
+
+    os.environ["COLUMNS"], os.environ["NO_COLOR"] = "100", "1"
+    parser = build()
+    (commands,) = (a for a in parser._actions if hasattr(a, "choices") and a.choices)
+    for command in commands.choices:  # type: ignore[union-attr]
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+            build().parse_args([command, "--help"])
+        yield from (f"<details><summary><code>fad-onnx {command}</code></summary>", "", "```text")
+        yield from (line.rstrip() for line in out.getvalue().rstrip().splitlines())
+        yield from ("```", "", "</details>", "")
+
+
+def _python(*arguments: str) -> int:
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False).returncode
+
+
+def main(arguments: list[str]) -> int:
+    """Run one task, or list them."""
+    if not arguments or arguments[0] not in TASKS:
+        print(__doc__)
+        for name, task in TASKS.items():
+            print(f"  {name:8} {task.__doc__}")
+        return 0 if not arguments or arguments[0] in ("help", "-h", "--help") else 2
+    return TASKS[arguments[0]](*arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    raise SystemExit(main(sys.argv[1:]))
