@@ -64,7 +64,8 @@ def _parsed(file: Mapped, text: bytes) -> dict[str, Any]:
         return made
 
     try:
-        header = json.loads(text, object_pairs_hook=unique)
+        # Bytes would make json guess between encodings; the format has one.
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
     except RecursionError as error:
         raise file.error("its header is nested too deeply") from error
     except ValueError as error:

@@ -102,7 +102,7 @@ def test_known_globals_given_nonsense(attack, how):
         assert isinstance(attack(Code(reached(*name, how))), CheckpointError)
 
 
-@pytest.mark.parametrize("before", [b"", b"N", b"(", b"}", b"]", b"K\x01K\x02", b"ctorch\nSize\n)"])
+@pytest.mark.parametrize("before", [b"", b"N(", b"}", b"ctorch\nSize\n)"])
 def test_any_opcode_on_any_stack(attack, before):
     """Every opcode on stacks that it does not expect: described, or a CheckpointError."""
     for code in range(256):
@@ -184,9 +184,9 @@ def test_bytes_as_text(attack):
 def test_deep_nesting(attack, opener):
     closer = {b"]": b"a", b"}": b"s", b")": b"\x85"}[opener]
     key = b"X\x01\0\0\0k" if opener == b"}" else b""
-    deep = (opener + key) * 50_000 + b"N" + closer * 50_000
+    deep = (opener + key) * 20_000 + b"N" + closer * 20_000
     if opener == b")":
-        deep = b"N" + b"\x85" * 50_000
+        deep = b"N" + b"\x85" * 20_000
     error = attack(Code(deep))
     assert "nested more than" in str(error)
 
@@ -221,30 +221,30 @@ BOMBS = {
     "huge long": b"\x8b\xff\xff\xff\x7f",
     "memo far out": b"Nr\xff\xff\xff\xff",
     "recall": b"j\xff\xff\xff\xff",
-    "dictionaries": b"}" * 200_000,
-    "marks": b"(" * 200_000,
-    "memos": b"N" + b"\x94" * 200_000,
-    "long tuple again and again": b"(" + b"N" * 100_000 + b"tq\x00" + b"h\x00" * 100_000,
+    "dictionaries": b"}" * 50_000,
+    "marks": b"(" * 50_000,
+    "memos": b"N" + b"\x94" * 50_000,
+    "long tuple again and again": b"(" + b"N" * 30_000 + b"tq\x00" + b"h\x00" * 30_000,
     "long shape again and again": b"("
-    + b"K\x01" * 100_000
+    + b"K\x01" * 30_000
     + b"tq\x00"
-    + (line("torch", "Size") + b"h\x00\x85R") * 1000,
+    + (line("torch", "Size") + b"h\x00\x85R") * 300,
     "long list made ordered again and again": b"]q\x00("
-    + b"K\x01N\x86" * 30_000
+    + b"K\x01N\x86" * 3_000
     + b"e"
     + (line("collections", "OrderedDict") + b"h\x00\x85R") * 3000,
     "wide text": (b"X\x00\xff\x00\x00" + b"a" * (0xFF00 - 4) + "\U0001f600".encode()) * 200,
     "long text encoded again and again": b"X\x00\xff\x00\x00"
     + b"a" * 0xFF00
     + b"q\x000"
-    + (line("_codecs", "encode") + b"h\x00X\6\0\0\0latin1\x86R") * 20_000,
+    + (line("_codecs", "encode") + b"h\x00X\6\0\0\0latin1\x86R") * 2_000,
 }
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_memory_and_time_stay_bounded(bomb, container, write, monkeypatch):
-    allowance = 8 * 2**20  # the same arithmetic as with all of it, sooner
+    allowance = 2 * 2**20  # the same arithmetic as with all of it, sooner
     monkeypatch.setattr(mapped, "ALLOWANCE_BYTES", allowance)
     path = write(CONTAINERS[container]({"bad": Code(BOMBS[bomb])}))
     started = time.process_time()

@@ -67,6 +67,7 @@ EIGHT = bytes(8)
         (made(b'{"a":' + b"[" * 100_000), "nested too deeply|not JSON"),
         (made(b'{"a":' + b"9" * 5000 + b"}"), "not JSON"),
         (made(b'{"a": "\xff"}'), "not JSON"),
+        (made(b"{\0}\0"), "not JSON"),
         (struct.pack("<Q", 2**33) + b"{}", "has a header of 8589934592 bytes"),
         (struct.pack("<Q", 3) + b"{}", "lie outside the file"),
         (made(b"{}")[:9], "lie outside the file"),

@@ -1,18 +1,21 @@
 """Both containers as torch itself writes them: what torch.load gives, without torch."""
 
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+import fad_onnx
 from fad_onnx import checkpoints
-from fad_onnx.checkpoints import LazyTensor
+from fad_onnx.checkpoints import LazyTensor, onnx_file
 from fad_onnx.errors import CheckpointError
 
 pytestmark = pytest.mark.parity
 
+GRAPHS = Path(fad_onnx.__file__).parent / "graphs"
 KINDS = {"torch_zip": True, "torch_legacy": False}
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
@@ -199,3 +202,26 @@ def test_onnx_models_written_by_onnx(tmp_path):
     for name, array in (expected | {"large": large}).items():
         assert read[name].read().dtype == array.dtype
         np.testing.assert_array_equal(read[name].read(), array)
+
+
+@pytest.mark.parametrize("graph", sorted(GRAPHS.glob("*.onnx")), ids=lambda path: path.stem)
+def test_graphs_of_the_package(graph):
+    """Where the binder puts each tensor is where the package onnx would look for it."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(graph, load_external_data=False)
+    infos, constants = onnx_file.initializers(graph), checkpoints.open(graph).tensors()
+    assert list(infos) == [tensor.name for tensor in model.graph.initializer]
+    for tensor in model.graph.initializer:
+        info = infos[tensor.name]
+        assert info.shape == tuple(tensor.dims)
+        assert info.dtype == onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        assert info.external == (tensor.data_location == onnx.TensorProto.EXTERNAL)
+        if info.external:
+            entries = {entry.key: entry.value for entry in tensor.external_data}
+            assert entries["location"] == info.location
+            assert (int(entries["offset"]), int(entries["length"])) == (info.offset, info.length)
+        else:
+            expected = onnx.numpy_helper.to_array(tensor)
+            np.testing.assert_array_equal(constants[tensor.name].read(), expected)
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    assert onnx_file.facts(graph)[:2] == (model.ir_version, opsets)
