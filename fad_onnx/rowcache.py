@@ -11,6 +11,7 @@ import hashlib
 import os
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -120,6 +121,14 @@ class RowCache:
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path, int]]:
         return type(self), (self.folder, self.max_bytes)
+
+
+@lru_cache(maxsize=4)
+def shared(folder: Path) -> RowCache:
+    """The one RowCache of this process for a folder: the index of a large one takes a second to
+    read, so it must not be read again for every chunk of files.
+    """
+    return RowCache(folder)
 
 
 def _key(content_sha256: str, fingerprint: str) -> bytes:

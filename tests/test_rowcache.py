@@ -24,7 +24,7 @@ import pytest
 from fad_onnx import hashes, keyed, segments
 from fad_onnx.errors import AudioError, CacheError
 from fad_onnx.keyed import Keyed
-from fad_onnx.rowcache import CachedRows, RowCache
+from fad_onnx.rowcache import CachedRows, RowCache, shared
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX only")
 
@@ -617,6 +617,15 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("x")
     with pytest.raises(CacheError, match="is not a folder"):
         RowCache(tmp_path / "x")
+
+
+def test_a_process_shares_one_instance_a_folder(tmp_path: Path) -> None:
+    one = shared(tmp_path / "a")
+    assert shared(tmp_path / "a") is one
+    assert shared(tmp_path / "b") is not one
+    put(one, 1)
+    one.close()
+    assert same(shared(tmp_path / "a").get(sha(1), "f"), 1)
 
 
 def test_an_instance_goes_on_after_close(tmp_path: Path) -> None:
