@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,14 @@ Inputs = tuple[NDArray[np.float32], ...]
 
 @dataclass(frozen=True)
 class Provider:
-    """ONNX Runtime's name of a provider, how to get it, and whether it is a GPU or the like."""
+    """ONNX Runtime's name of a provider, how to get it, whether it is a GPU or the like, and the
+    Python package of its plugin if it can come as one.
+    """
 
     name: str
     remedy: str
     accelerator: bool = True
+    plugin: str | None = None
 
 
 CPU_LINE = "pip install 'fad-onnx[cpu]'"
@@ -38,7 +43,13 @@ PROVIDERS = {
     "tensorrt": Provider("TensorrtExecutionProvider", GPU_LINE + " and TensorRT"),
     "coreml": Provider("CoreMLExecutionProvider", "pip install onnxruntime, on macOS"),
     "directml": Provider("DmlExecutionProvider", "pip install onnxruntime-directml, on Windows"),
-    "openvino": Provider("OpenVINOExecutionProvider", "pip install onnxruntime-openvino"),
+    "openvino": Provider(
+        "OpenVINOExecutionProvider",
+        "pip install onnxruntime-openvino in place of onnxruntime, or, for Intel hardware,"
+        " pip install onnxruntime-ep-openvino beside it",
+        accelerator=False,
+        plugin="onnxruntime_ep_openvino",
+    ),
     "rocm": Provider("ROCMExecutionProvider", "pip install onnxruntime-rocm"),
     "migraphx": Provider("MIGraphXExecutionProvider", "pip install onnxruntime-migraphx"),
     "qnn": Provider("QNNExecutionProvider", "pip install onnxruntime-qnn"),
@@ -62,10 +73,26 @@ class Settings:
     memory_limit_mb: int | None = None
 
     def __post_init__(self) -> None:
-        if self.provider != "auto" and self.provider not in PROVIDERS:
-            raise OptionError("--provider", f"{self.provider!r} is not auto, {', '.join(PROVIDERS)}")
+        if self.provider != "auto":
+            named(self.provider)
         if self.threads < 1:
             raise OptionError("--threads", f"{self.threads} is not a positive number")
+
+
+def named(name: str) -> Provider:
+    """The provider of this name: one that ONNX Runtime is built with, or an installed plugin.
+
+    A plugin is a package onnxruntime_ep_NAME (as onnxruntime-ep-openvino), which has its
+    library and its provider's name to give. OptionError if the name is neither.
+    """
+    if name in PROVIDERS:
+        return PROVIDERS[name]
+    module = f"onnxruntime_ep_{name.replace('-', '_')}"
+    if not name.replace("-", "_").isidentifier() or find_spec(module) is None:
+        known = ", ".join(PROVIDERS)
+        raise OptionError("--provider", f"{name!r} is not auto, {known}, or an installed plugin")
+    return Provider(import_module(module).get_ep_name(), f"pip install {module.replace('_', '-')}",
+                    plugin=module)  # fmt: skip
 
 
 def runtime() -> Any:
@@ -96,27 +123,53 @@ def _provider_options(settings: Settings, provider: Provider) -> dict[str, str]:
 def _open(graph: Path, settings: Settings, provider: Provider) -> Any:
     """A session on this provider alone (ONNX Runtime keeps the CPU for what it cannot run)."""
     ort = runtime()
-    if provider.name not in ort.get_available_providers():
-        raise ProviderError(
-            provider.name,
-            f"not in this build of ONNX Runtime {ort.__version__}"
-            f" ({', '.join(ort.get_available_providers())})",
-            provider.remedy,
-        )
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # a failure raises; its log line would say it twice
+    chosen: list[Any] | None = [(provider.name, _provider_options(settings, provider))]
     try:
-        session = ort.InferenceSession(
-            os.fspath(graph), options, [(provider.name, _provider_options(settings, provider))]
-        )
+        if provider.name not in ort.get_available_providers():
+            options.add_provider_for_devices(_plugin_devices(ort, provider), {})
+            chosen = None
+        session = ort.InferenceSession(os.fspath(graph), options, chosen)
     except _runtime_errors() as error:
+        if isinstance(error, ProviderError):
+            raise
         raise ProviderError(provider.name, _first_line(error), provider.remedy) from error
     if session.get_providers()[0] != provider.name:
         raise ProviderError(provider.name, "it did not load (driver or library)", provider.remedy)
     session.disable_fallback()
     return session
+
+
+def _plugin_devices(ort: Any, provider: Provider) -> list[Any]:
+    """The devices of a provider that comes as a plugin; ProviderError if there is none."""
+    if provider.plugin is None or find_spec(provider.plugin) is None:
+        built = ", ".join(ort.get_available_providers())
+        reason = f"not in this build of ONNX Runtime {ort.__version__} ({built})"
+        raise ProviderError(provider.name, reason, provider.remedy)
+    if not hasattr(ort, "register_execution_provider_library"):
+        raise ProviderError(
+            provider.name, f"ONNX Runtime {ort.__version__} has no plugins", "use 1.23 or newer"
+        )
+    if provider.plugin not in _registered:
+        library = import_module(provider.plugin).get_library_path()
+        ort.register_execution_provider_library(provider.plugin, library)
+        _registered.add(provider.plugin)
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == provider.name]
+    if not devices:
+        found = ", ".join(sorted({f"{d.device.vendor} {d.device.type.name}"
+                                  for d in ort.get_ep_devices()}))  # fmt: skip
+        raise ProviderError(
+            provider.name, f"its plugin supports no device of this machine ({found})",
+            provider.remedy,
+        )  # fmt: skip
+    return devices
+
+
+# Plugin libraries that this process has handed to ONNX Runtime, which takes each once.
+_registered: set[str] = set()
 
 
 def _runtime_errors() -> tuple[type[Exception], ...]:
@@ -142,6 +195,7 @@ class Network:
     output: str
     settings: Settings
     provider: Provider = field(init=False)
+    why_not_cuda: str | None = field(init=False, default=None)
     _session: Any = field(init=False, repr=False, default=None)
     _owner: int = field(init=False, repr=False, default=0)
     _lock: Any = field(init=False, repr=False, default_factory=threading.Lock)
@@ -160,7 +214,7 @@ class Network:
                     self.why_not_cuda = str(error)
             self._adopt(PROVIDERS["cpu"])
         else:
-            self._adopt(PROVIDERS[self.settings.provider])
+            self._adopt(named(self.settings.provider))
 
     def _adopt(self, provider: Provider) -> None:
         self._session = _open(self.graph, self.settings, provider)

@@ -148,6 +148,8 @@ def _warnings(
     padded = sum(summary.padded for summary in used)
     low = sum(summary.source_hz < rate for summary in used)
     found = []
+    if embedder.network.why_not_cuda:
+        found.append(f"computed on the CPU, for CUDA failed: {embedder.network.why_not_cuda}")
     if rows <= dim:
         found.append(f"{name}: {rows} rows for {dim} dimensions: FAD is biased upward, add audio")
     if len(used) > 1 and largest.counts[i] > rows / 2:

@@ -1,0 +1,101 @@
+"""Providers: what is chosen, what is refused, and what the message says. No accelerator needed."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from fad_onnx import manifest, session, weights
+from fad_onnx.errors import MissingDependencyError, OptionError, ProviderError
+
+ROW = next(row for row in manifest.models().values() if not row.checkpoints)
+GRAPH = weights.graph_file(ROW, ROW.variants[0])
+OUTPUT = ROW.variants[0].output
+
+
+def network(**settings):
+    return session.Network(GRAPH, OUTPUT, session.Settings(**settings))
+
+
+def test_auto_is_the_cpu_without_cuda():
+    made = network()
+    assert made.provider is session.PROVIDERS["cpu"] and made.why_not_cuda is None
+    assert made.versions()["provider"] == "CPUExecutionProvider"
+
+
+def test_auto_says_why_a_cuda_that_is_there_did_not_load(monkeypatch):
+    ort = session.runtime()
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: names)
+    made = network()
+    assert made.provider is session.PROVIDERS["cpu"]
+    assert "CUDAExecutionProvider" in made.why_not_cuda
+    with pytest.raises(ProviderError, match=r"CUDA.*fad-onnx\[gpu\]"):
+        network(provider="cuda")
+
+
+@pytest.mark.parametrize("name", sorted(set(session.PROVIDERS) - {"cpu"}))
+def test_a_named_provider_never_falls_back(name):
+    if session.PROVIDERS[name].name in session.runtime().get_available_providers():
+        pytest.skip("this build has it")
+    with pytest.raises(ProviderError, match="not in this build of ONNX Runtime") as caught:
+        network(provider=name)
+    assert session.PROVIDERS[name].remedy in str(caught.value)
+
+
+def test_unknown_providers_and_thread_counts_are_option_errors():
+    with pytest.raises(OptionError, match="abacus.*installed plugin"):
+        network(provider="abacus")
+    with pytest.raises(OptionError, match="--threads"):
+        network(threads=0)
+
+
+def test_no_onnxruntime_names_both_pip_lines(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependencyError, match=r"fad-onnx\[cpu\].*fad-onnx\[gpu\]"):
+        network()
+
+
+def test_cuda_gets_its_limits_and_no_tf32():
+    settings = session.Settings("cuda", device=3, memory_limit_mb=2048)
+    options = session._provider_options(settings, session.PROVIDERS["cuda"])
+    assert options["device_id"] == "3" and options["use_tf32"] == "0"
+    assert options["gpu_mem_limit"] == str(2048 * 2**20)
+
+
+@pytest.fixture
+def plugin(monkeypatch):
+    """A plugin package as those on the package index are made."""
+    made = types.ModuleType("onnxruntime_ep_abacus")
+    made.__spec__ = types.SimpleNamespace(name="onnxruntime_ep_abacus")
+    made.get_ep_name = lambda: "AbacusExecutionProvider"
+    made.get_library_path = lambda: "/opt/abacus.so"
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_abacus", made)
+    monkeypatch.setattr(session, "_registered", set())
+    ort, registered = session.runtime(), []
+    monkeypatch.setattr(
+        ort, "register_execution_provider_library", lambda *a: registered.append(a), raising=False
+    )
+    return registered
+
+
+def test_a_plugin_is_registered_once_and_must_have_a_device(plugin):
+    for _ in range(2):
+        with pytest.raises(ProviderError, match="supports no device of this machine"):
+            network(provider="abacus")
+    assert plugin == [("onnxruntime_ep_abacus", "/opt/abacus.so")]
+
+
+def test_a_plugin_that_cannot_be_loaded_says_so(plugin, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("abacus.so: cannot open shared object file\nmore")
+
+    monkeypatch.setattr(session.runtime(), "register_execution_provider_library", fail)
+    with pytest.raises(ProviderError, match="cannot open shared object file; pip install"):
+        network(provider="abacus")
+
+
+def test_a_failing_run_is_a_provider_error():
+    with pytest.raises(ProviderError, match="a run failed"):
+        network().run((np.zeros((1, 3, 3), np.float32),))
