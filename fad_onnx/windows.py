@@ -1,8 +1,9 @@
 """Samples at the model's rate -> windows of equal shape, by the rules that the row names.
 
-cover "whole": the clip is one window. "windows": one at every hop; the tail that does not
-fill one is dropped, or padded with zeros and its rows trimmed. "crop": one window a clip, cut
-from a longer one (long: center or random) or filled from a shorter one (short: repeat).
+cover "whole": the clip is one window; if the row gives a length, a shorter clip is filled up to
+it (short: repeat). "windows": one at every hop; the tail that does not fill one is dropped, or
+padded with zeros and its rows trimmed. "crop": one window a clip, cut from a longer one (long:
+center or random) or filled from a shorter one (short: repeat).
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ class Cutter:
 
     def _single(self, samples: Samples) -> Window:
         length, have = self._rules.length_samples, samples.shape[1]
-        if self._rules.cover == "whole" or have == length:
+        whole = self._rules.cover == "whole"
+        if have == length or (whole and (length is None or have > length)):
             return Window(samples, have)
         assert length
         if have > length:

@@ -68,6 +68,14 @@ def test_a_crop_repeats_whole_copies_then_zeros(samples):
     np.testing.assert_array_equal(window.samples[0], expected)
 
 
+@pytest.mark.parametrize("samples", [1, 333, 999, 1000, 1001, 2345])
+def test_a_whole_clip_with_a_length_is_filled_up_but_never_cut(samples):
+    clip = synthetic.clip(4, samples)
+    (window,) = cut(clip, 1, replace(CROP, cover="whole", long="all"), SMALL)
+    expected = cut(clip, 1, CROP, SMALL)[0].samples if samples < 1000 else clip
+    np.testing.assert_array_equal(window.samples, expected)
+
+
 def test_a_long_clip_is_cropped_in_the_middle_or_where_the_seed_says():
     clip = synthetic.clip(5, 5001)
     (window,) = cut(clip, 4, CROP, SMALL)
