@@ -19,18 +19,18 @@ class Mapped:
     """The bytes of one regular file, and the memory that parsing it may still use.
 
     `data` is a read-only memoryview of the mapping; arrays made from it keep the mapping
-    alive, so nothing has to be closed. Changes of the file by others while it is mapped are
-    not seen as errors; checkpoints are published by rename, never rewritten in place.
+    alive, so nothing has to be closed.
     """
 
     def __init__(self, path: Path) -> None:
         """Map the file; CheckpointError unless it is a regular file with something in it."""
         self.path = fspath(path)
-        self.data = self._map()
+        self._mapping = self._map()
+        self.data = memoryview(self._mapping)
         self.size = len(self.data)
         self._allowance = self.size + ALLOWANCE_BYTES
 
-    def _map(self) -> memoryview:
+    def _map(self) -> mmap.mmap:
         try:
             # Asked before opening: opening a FIFO would wait for a writer for ever.
             if not stat.S_ISREG(os.stat(self.path).st_mode):
@@ -38,7 +38,7 @@ class Mapped:
             with open(self.path, "rb") as file:
                 if os.fstat(file.fileno()).st_size == 0:
                     raise self.error("is empty; fetch or copy it again")
-                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise self.error(f"cannot be read: {error.strerror or error}") from error
         except ValueError as error:  # a NUL in the name, or the file shrank meanwhile
@@ -70,6 +70,14 @@ class Mapped:
                 f"{what}: bytes {offset} to {offset + length} lie outside the file's"
                 f" {self.size}; the file is cut short or damaged, fetch it again"
             )
+
+    def check_whole(self) -> None:
+        """CheckpointError if someone cut the file short since it was mapped.
+
+        To touch bytes that are gone ends the process: so this is asked before large reads.
+        """
+        if self._mapping.size() < self.size:
+            raise self.error("was cut short while it was being read; fetch it again")
 
     def span(self, offset: int, length: int, what: str) -> memoryview:
         """`length` bytes at `offset`, without copying them."""

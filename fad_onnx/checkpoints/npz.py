@@ -141,6 +141,7 @@ def _header(file: Mapped, opening: bytes, what: str) -> Header:
 
 def _content(file: Mapped, member: Member, what: str) -> bytes | memoryview:
     """The member's bytes, after their checksum was compared."""
+    file.check_whole()
     packed = file.span(member.start, member.packed, what)
     content: bytes | memoryview = packed
     if member.method == DEFLATED:

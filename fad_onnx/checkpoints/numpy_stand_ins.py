@@ -112,6 +112,7 @@ def _no_numbers(file: Mapped) -> Array:
 def _contents(file: Mapped, content: Payload, nbytes: int) -> bytes | bytearray | memoryview:
     if isinstance(content, bytes):
         return content
+    file.check_whole()
     data = file.data[content.offset : content.offset + content.length]
     return _from_latin1_text(file, data, nbytes) if content.kind == "latin1" else data
 

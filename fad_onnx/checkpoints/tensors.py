@@ -157,6 +157,7 @@ def _load_strided(
     reach = 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     start = region.start + offset * stored.itemsize
     file.check(start, reach * stored.itemsize, what)
+    file.check_whole()
     flat = np.frombuffer(file.data, stored, reach, start)
     steps = [step * stored.itemsize for step in strides]
     array = np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)

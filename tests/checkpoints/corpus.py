@@ -70,29 +70,29 @@ PARTS = [
 NUMBERS = [0, 1, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2**62, 2**63 - 1, 2**63, 2**64 - 1]
 
 
-def mutated(data: bytes, rng: random.Random, most: int = 4) -> bytes:
-    """One or more random damages: bits, bytes, cuts, repeats, numbers, hostile parts."""
+def mutated(data: bytes, rng: random.Random, most: int = 4, kinds: int = 8) -> bytes:
+    """One or more random damages: bits, bytes, numbers, cuts, repeats, hostile parts."""
     made = bytearray(data)
     for _ in range(rng.randint(1, most)):
         at = rng.randrange(len(made)) if made else 0
-        match rng.randrange(8):
+        match rng.randrange(kinds):
             case 0:
                 made[at : at + 1] = bytes([(made[at] if made else 0) ^ 1 << rng.randrange(8)])
             case 1:
                 made[at : at + 1] = bytes([rng.randrange(256)])
             case 2:
-                del made[at:]
-            case 3:
-                del made[at : at + rng.randrange(64)]
-            case 4:
-                chunk = made[at : at + rng.randrange(200)]
-                made[at:at] = chunk * rng.randint(1, 20)
-            case 5:
                 width = rng.choice("BHIQ")
                 number = struct.pack(
                     "<" + width, rng.choice(NUMBERS) % 256 ** struct.calcsize(width)
                 )
                 made[at : at + len(number)] = number
+            case 3:
+                del made[at:]
+            case 4:
+                del made[at : at + rng.randrange(64)]
+            case 5:
+                chunk = made[at : at + rng.randrange(200)]
+                made[at:at] = chunk * rng.randint(1, 20)
             case 6:
                 made[at:at] = rng.choice(PARTS)
             case 7:
@@ -105,5 +105,8 @@ def mutated(data: bytes, rng: random.Random, most: int = 4) -> bytes:
 def mutated_pickle(rng: random.Random, container: str) -> bytes:
     """A container around a damaged pickle, with an intact directory and all storages."""
     pickler = writers.Pickler(legacy=container == "torch_legacy")
-    damaged = writers.Code(mutated(pickler.dumps(checkpoint())[2:-1], rng, most=2))
+    # Half of them gently, or few would get past the first hundred opcodes.
+    most, kinds = rng.choice([(2, 8), (1, 3)])
+    body = pickler.dumps(checkpoint())[2:-1]
+    damaged = writers.Code(mutated(body, rng, most, kinds))
     return writers.CONTAINERS[container]({"storages": checkpoint(), "damaged": damaged})

@@ -161,6 +161,14 @@ def test_arrays_are_views_that_keep_the_file_mapped(opened):
     assert array.sum() == 499500
 
 
+def test_a_file_cut_short_meanwhile(opened):
+    checkpoint = opened({"x": tensor(np.arange(9.0)), "state": np.zeros(100_000)})
+    os.truncate(checkpoint.path, 4096)
+    for lazy in checkpoint.tensors().values():
+        with pytest.raises(CheckpointError, match="cut short while it was being read"):
+            lazy.read()
+
+
 def test_a_conjugate_view_is_refused(opened):
     made = tensor(np.ones(2, np.complex64))
     made.rest = (False, ordered(), {"conj": True})
