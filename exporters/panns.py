@@ -146,8 +146,12 @@ def original_network(
 def original(
     name: str, settings: tuple[int, ...], tensors: Mapping[str, NDArray[Any]]
 ) -> Embed:
+    """The original's network on these tensors, from samples to rows."""
+    return embed(original_network(name, settings, tensors))
+
+
+def embed(network: Any) -> Embed:
     """Samples (1, n) to one row (1, 2048), as frechet_audio_distance/fad.py:235 asks for it."""
-    network = original_network(name, settings, tensors)
 
     def rows(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():

@@ -1,0 +1,224 @@
+"""CNN14's graphs against the original networks, on synthetic checkpoints."""
+
+import itertools
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from exporters import laion, panns, parity
+from exporters.verify import _with_output
+from fad_onnx import manifest, synthetic, weights
+from fad_onnx.errors import CheckpointError, TooShortError
+from fad_onnx.frontends import fourier_kernels
+
+pytestmark = pytest.mark.parity
+
+PANNS = ("pann-8k", "pann-16k", "pann-32k")
+ALL = (*PANNS, "clap-cnn14")
+LIMIT = 1e-4
+HOPS = {"pann-8k": 80, "pann-16k": 160, "pann-32k": 320}
+
+
+@cache
+def checkpoint(name: str, seed: int):
+    """Every tensor that the graph binds, none as it was initialised."""
+    return synthetic.tensors(parity.bound(parity.graph_path(row(name).variants[0])), seed)
+
+
+def row(name: str) -> manifest.Model:
+    return manifest.model(name)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A function from model and seed to the run time's embedder and the original network."""
+    folder, kept = tmp_path_factory.mktemp("graph"), {}
+
+    def build(name: str, seed: int):
+        # One at a time: each is 0.3 GB on disk and twice that in memory.
+        if (name, seed) not in kept:
+            kept.clear()
+            model, tensors = row(name), checkpoint(name, seed)
+            chosen = model.choose()
+            kept[name, seed] = (
+                parity.embedder(model, chosen, tensors, folder),
+                parity.original(model, chosen, tensors),
+            )
+        return kept[name, seed]
+
+    yield build
+    kept.clear()
+    checkpoint.cache_clear()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("name", PANNS)
+def test_clips_of_one_to_twenty_seconds(pair, name, seed):
+    ours, theirs = pair(name, seed)
+    seconds = (1.0, 1.37, 2.113, 5.5, 10.0, 20.0) if seed == 1 else (1.003, 3.3, 7.7)
+    lengths = [round(s * ours.model.sample_rate_hz) + i for i, s in enumerate(seconds)]
+    compared = parity.pooled(parity.compare(ours, theirs, lengths, seed))
+    assert compared.got.shape == (len(lengths), 2048)
+    assert compared.spread_error < LIMIT
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_clap_fills_or_crops_every_clip_to_ten_seconds(pair, seed):
+    ours, theirs = pair("clap-cnn14", seed)
+    boundaries = (160_000, 160_001, 239_999, 240_000, 240_001, 479_999, 480_000)
+    longer = (480_001, 500_002, 960_001)
+    lengths = [*boundaries, *longer, 48_017] if seed == 1 else [17, 100_003, 333_333, 480_000]
+    compared = parity.pooled(parity.compare(ours, theirs, lengths, seed))
+    assert compared.got.shape == (len(lengths), 512)
+    assert compared.spread_error < LIMIT
+    np.testing.assert_allclose(np.linalg.norm(compared.got, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PANNS)
+def test_either_side_of_the_shortest_clip(pair, name):
+    ours, theirs = pair(name, 1)
+    minimum = ours.model.minimum_samples
+    assert minimum == 31 * HOPS[name]
+    lengths = [minimum, minimum + 1, minimum + HOPS[name] - 1, minimum + HOPS[name]]
+    assert parity.pooled(parity.compare(ours, theirs, lengths, 1)).spread_error < LIMIT
+    with pytest.raises(TooShortError):
+        ours.embed(synthetic.clip(1, minimum - 1).T, ours.model.sample_rate_hz)
+    with pytest.raises(RuntimeError, match="too small"):  # The original's refusal of 31 frames.
+        theirs(synthetic.clip(1, minimum - 1))
+
+
+def powers(batch: int, frames: int, bins: int):
+    """Spectra over eight decades that differ by clip, by frame and by bin."""
+    random = np.random.RandomState(frames + batch)
+    level = random.uniform(-8, 1, (batch, 1, 1))
+    shape = random.uniform(-2, 2, (batch, frames, 1)) + random.uniform(-2, 2, (batch, 1, bins))
+    return (10 ** (level + shape)).astype(np.float32)
+
+
+BOUNDARIES = (*range(32, 67), 95, 96, 97, 127, 128, 129, 159, 160, 161, 191, 192, 193, 255, 257)
+
+
+@pytest.mark.parametrize(
+    "lengths", [BOUNDARIES, pytest.param(range(32, 201), marks=pytest.mark.slow)], ids=len
+)
+def test_every_number_of_frames_and_batch(pair, lengths):
+    """The export saw 3 clips of 101 frames; a size it took for a constant fails here."""
+    ours, _ = pair("pann-8k", 1)
+    network = panns.original_network(*panns.SETTINGS["pann-8k"], checkpoint("pann-8k", 1))
+    network.spectrogram_extractor = torch.nn.Unflatten(1, (1, -1))  # Takes powers as they are.
+    got, expected = [], []
+    for frames, batch in zip(lengths, itertools.cycle((1, 1, 2, 1, 3, 1, 5))):
+        power = powers(batch, frames, 129)
+        got.append(ours.network.run((power,)))
+        with torch.inference_mode():
+            expected.append(network(torch.from_numpy(power))["embedding"].numpy())
+        assert got[-1].shape == (batch, 2048)
+    error = np.linalg.norm(np.concatenate(got) - np.concatenate(expected), axis=1)
+    spread = np.concatenate(expected).std(axis=0)
+    assert error.max() < LIMIT * np.linalg.norm(spread)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_rows_do_not_depend_on_the_batch(pair, name):
+    """Bit for bit, at one step of the last layer, at a few, and in any place of the batch."""
+    ours, _ = pair(name, 1)
+    for frames in (32, 63, 130, 333):
+        power = powers(5, frames, ours.model.frontend.fft_samples // 2 + 1)
+        alone = np.concatenate([ours.network.run((one[None],)) for one in power])
+        for batch in (2, 3, 5):
+            np.testing.assert_array_equal(ours.network.run((power[:batch],)), alone[:batch])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_log_mel_bands_are_the_originals(pair, name):
+    ours, _ = pair(name, 1)
+    features = parity.offered("FEATURES")[name]
+    clip = synthetic.clip(3, 30_001)
+    expected = features[1](checkpoint(name, 1))(clip)
+    assert expected.shape[1] == panns.BANDS
+    cut = replace(ours, network=_with_output(ours.network, features[0]))
+    got = cut.embed(clip.T, ours.model.sample_rate_hz)
+    assert parity.spread_error(got[0] if got.ndim == 3 else got, expected) < 1e-5
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_batch_norm_melts_into_the_convolutions(pair, name, tmp_path):
+    ours, _ = pair(name, 1)
+    options = onnxruntime.SessionOptions()
+    # The level above rewrites convolutions for one processor.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(ours.network.graph, options, providers=["CPUExecutionProvider"])
+    nodes = onnx.load(tmp_path / "optimised.onnx", load_external_data=False).graph.node
+    kinds = [node.op_type for node in nodes]
+    assert kinds.count("FusedConv") == 12
+    assert kinds.count("BatchNormalization") == 1  # bn0, before the first convolution
+    assert kinds.index("BatchNormalization") < kinds.index("FusedConv")
+    assert "Relu" not in kinds
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_kernels_of_the_original_are_the_rows(name):
+    model = row(name)
+    size, hop = model.frontend.fft_samples, model.frontend.hop_samples
+    settings = (model.sample_rate_hz, size, hop, panns.BANDS, 50, 14000, 527)
+    with parity.stand_ins():
+        from frechet_audio_distance.models import pann
+    stft = pann.Cnn14(*settings).spectrogram_extractor.stft
+    kernels = [stft.conv_real.weight.numpy(), stft.conv_imag.weight.numpy()]
+    for stored, ours in zip(kernels, fourier_kernels(model.frontend), strict=True):
+        np.testing.assert_allclose(stored, ours, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_graph_binds_what_the_original_computes_with(name):
+    """All of the original's tensors but the classifier, the counters and the Fourier kernels."""
+    if name == "clap-cnn14":
+        tensors = laion.module("PANN-14", {}).model.state_dict()
+        tensors = {k: v for k, v in tensors.items() if k.startswith(("audio_b", "audio_p"))}
+    else:
+        tensors = panns.original_network(*panns.SETTINGS[name], {}).state_dict()
+    used = {
+        key: tuple(value.shape)
+        for key, value in tensors.items()
+        if not any(part in key for part in ("fc_audioset", "num_batches_tracked", "stft"))
+    }
+    bound = parity.bound(parity.graph_path(row(name).variants[0]))
+    assert {key: info.shape for key, info in bound.items()} == used
+    assert all(info.dtype == np.float32 for info in bound.values())
+
+
+def as_published(name: str):
+    """What the original saves as torch.save takes it, its network, and how it is saved."""
+    torch.manual_seed(7)
+    if name == "clap-cnn14":
+        clap = laion.module("PANN-14", {})
+        state = {f"module.{key}": value for key, value in clap.model.state_dict().items()}
+        whole = {"epoch": 3, "name": "a", "state_dict": state, "optimizer": {"lr": np.float64(1)}}
+        return whole, state, laion.embed(clap), True
+    network = panns.original_network(*panns.SETTINGS[name], {})
+    state = network.state_dict()
+    sampler = {"indexes": np.arange(1000), "state": np.random.RandomState(1).get_state()}
+    whole = {"iteration": 600_000, "model": state, "sampler": sampler}
+    return whole, state, panns.embed(network), False
+
+
+@pytest.mark.parametrize("name", ["pann-16k", "clap-cnn14"])
+def test_a_checkpoint_as_the_original_saves_it(name, tmp_path):
+    whole, state, theirs, zipped = as_published(name)
+    file = tmp_path / "checkpoint.pt"
+    torch.save(whole, file, _use_new_zipfile_serialization=zipped)
+    request = weights.Request(name, weights=(("main", str(file)),))
+    compared = parity.compare(weights.load(request), theirs, (40_001, 55_555, 70_000), seed=1)
+    assert parity.pooled(compared).spread_error < LIMIT
+
+    kernel = next(value for key, value in state.items() if key.endswith("conv_imag.weight"))
+    kernel[5] *= 1.001
+    torch.save(whole, file, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match="Fourier"):
+        weights.load(request)
