@@ -1,0 +1,46 @@
+"""One self-contained HTML page about scores: numbers, figures, the worst clips, the protocol.
+
+A leaf that nothing imports by itself: it needs the extra `[report]`. The page fetches nothing,
+runs no script, and says so to the browser in its content security policy.
+
+    from fad_onnx import api, detail, report
+    wanted = detail.Wanted(inf=True, ci=0.95, kad=True, per_file=True)
+    report.write("report.html", api.compare("reference/", ["generated/"], wanted=wanted))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import MissingDependencyError, OptionError, OutputError
+from ..store import publish_bytes
+
+if TYPE_CHECKING:
+    from ..api import Score
+
+NEEDED = ("matplotlib", "jinja2")
+PIP_LINE = "pip install 'fad-onnx[report]'"
+
+
+def write(path: str | PathLike[str], scores: Sequence[Score], *, seed: int = 0) -> Path:
+    """Write the report on these scores, whole or not at all; its absolute path.
+
+    scores: as `api.compare` returns them, of any number of evaluation sets and models, made
+    with rows kept. seed: of the rows that are drawn where a figure cannot show them all.
+    A megabyte or two for ten clips. Raises OptionError without scores, StatisticsError for an
+    evaluation set without rows, MissingDependencyError without the extra, and OutputError.
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(f"a report needs {' and '.join(missing)}", PIP_LINE)
+    if not scores:
+        raise OptionError("--report", "there are no scores to report")
+    from . import page
+
+    html = page.render(scores, seed, datetime.now(UTC))
+    return publish_bytes(Path(path), html.encode("utf-8"), OutputError)

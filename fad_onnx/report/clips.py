@@ -1,0 +1,95 @@
+"""The files farthest from the reference, to hear and to see."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..api import Score
+from ..detail import FileScore
+from ..errors import AudioError
+from . import excerpt, plots
+from .text import count, duration, number, plain
+
+CLIPS_OF_A_SET = 10
+# With more than four sets, each shows fewer: a clip weighs about 150 kB.
+CLIPS_OF_A_PAGE = 40
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What one model says of a clip."""
+
+    model: str
+    place: str
+    fad: str
+    mean_distance: str
+    rows: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip; `ogg` in base64 and `picture` as SVG, or the `problem` that left it without."""
+
+    name: str
+    path: str
+    length: str
+    standings: tuple[Standing, ...]
+    ogg: str = ""
+    picture: str = ""
+    problem: str = ""
+
+
+def shown_of_a_set(sets: int) -> int:
+    """How many clips of each set a page of so many sets holds."""
+    return max(1, min(CLIPS_OF_A_SET, CLIPS_OF_A_PAGE // sets))
+
+
+def worst(scores: Sequence[Score], limit: int) -> list[FileScore]:
+    """The files of one evaluation set that lie farthest: by their mean place over the models.
+
+    The distances of different models have no common measure; their places have.
+    """
+    places: dict[str, list[int]] = {}
+    files: dict[str, FileScore] = {}
+    for score in scores:
+        for place, file in enumerate(score.detail.files):
+            places.setdefault(file.path, []).append(place)
+            files.setdefault(file.path, file)
+    ordered = sorted(files, key=lambda path: sum(places[path]) / len(places[path]))
+    return [files[path] for path in ordered[:limit]]
+
+
+def clips(scores: Sequence[Score], limit: int, key: str) -> Iterable[Clip]:
+    """The worst clips of one evaluation set under all models."""
+    for index, file in enumerate(worst(scores, limit)):
+        yield clip(file, tuple(_standings(scores, file.path)), f"{key}-{index}")
+
+
+def clip(file: FileScore, standings: tuple[Standing, ...], key: str) -> Clip:
+    """One clip with its sound and picture, or with the reason why there is none."""
+    name, path = plain(file.name), plain(file.path)
+    try:
+        heard = excerpt.read(file.path)
+    except AudioError as error:
+        return Clip(name, path, duration(file.seconds), standings, problem=plain(error.reason))
+    length = duration(file.seconds)
+    if file.seconds > heard.seconds + 0.1:
+        length = f"the first {heard.seconds:.0f} s of {length}"
+    picture = plots.log_mel(key, excerpt.log_mel(heard), heard.seconds)
+    sound = base64.b64encode(excerpt.ogg(heard)).decode("ascii")
+    return Clip(name, path, length, standings, sound, picture)
+
+
+def _standings(scores: Sequence[Score], path: str) -> Iterable[Standing]:
+    for score in scores:
+        for place, file in enumerate(score.detail.files, 1):
+            if file.path == path:
+                yield Standing(
+                    plain(score.model),
+                    f"{count(place)} of {count(len(score.detail.files))}",
+                    number(file.fad),
+                    number(file.mean_distance),
+                    count(file.rows),
+                )

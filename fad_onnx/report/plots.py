@@ -1,0 +1,194 @@
+"""The figures of the page. No text of the user's stands in them: names are in the captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from ..infinity import Infinity
+from ..moments import Array
+from . import excerpt
+from .projection import Cloud, Projection
+from .svg import EVALUATION, MUTED, PAPER, REFERENCE, TEXT, inline, style
+from .text import count, number, percent
+
+# In points. The page shows a figure at least this wide on a telephone: text stays readable.
+WIDTH, HEIGHT = 330, 250
+MOST_BINS = 30
+
+
+def _figure(height: int = HEIGHT) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Above the drawing, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper left", ncols=len(labels), fontsize=10,
+        handlelength=1.4, columnspacing=1.0, borderaxespad=0.2, markerscale=1.3,
+    )  # fmt: skip
+
+
+def infinity(key: str, fit: Infinity) -> str:
+    """FAD against 1/n, and the line to n = infinity."""
+    assert fit.value is not None
+    x, y = 1.0 / np.array(fit.sizes, np.float64), np.array(fit.values)
+    with style(key):
+        figure, axes = _figure()
+        slope = (y.mean() - fit.value) / x.mean()
+        ends = np.array([0.0, x.max()])
+        axes.plot(ends, fit.value + slope * ends, "--", color=MUTED, label="line")
+        axes.plot(
+            x, y, "o", color=EVALUATION, markerfacecolor=PAPER, markersize=5, label="FAD of n rows"
+        )
+        axes.plot(
+            [0], [fit.value], "D", color=REFERENCE, markersize=8, clip_on=False,
+            label=f"FAD∞ {number(fit.value)}",
+        )  # fmt: skip
+        shown = sorted({fit.sizes[0], fit.sizes[len(fit.sizes) // 3], fit.sizes[-1]})
+        axes.set_xticks([0.0, *(1.0 / n for n in shown)], ["∞", *map(count, shown)])
+        axes.set(xlabel="rows n, spaced as 1/n", ylabel="FAD", xlim=(0.0, None))
+        _legend(figure, axes)
+        r2 = f", r² {fit.r2:.3f}" if fit.r2 is not None else ""
+        label = (
+            f"FAD at {len(fit.sizes)} subset sizes from {fit.sizes[0]} to {fit.sizes[-1]} rows:"
+            f" {number(fit.values[0])} to {number(fit.values[-1])}; the fitted line meets infinitely"
+            f" many rows at {number(fit.value)}{r2}"
+        )
+        return inline(figure, key, label)
+
+
+def projection(key: str, found: Projection) -> str:
+    """Both sets in the plane: rings and a dashed ellipse, crosses and a solid one."""
+    with style(key):
+        figure, axes = _figure(300)
+        _cloud(axes, found.reference, "o", "--", REFERENCE, "reference")
+        _cloud(axes, found.evaluation, "x", "-", EVALUATION, "evaluation")
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set(
+            xlabel=f"first component, {percent(found.shares[0])}",
+            ylabel=f"second component, {percent(found.shares[1])}",
+        )
+        _legend(figure, axes)
+        gap = float(np.hypot(*(found.evaluation.mean - found.reference.mean)))
+        label = (
+            f"Scatter plot of {len(found.reference.points)} reference rows (rings) and"
+            f" {len(found.evaluation.points)} evaluation rows (crosses) on two principal"
+            f" components; the centres are {number(gap)} apart"
+        )
+        return inline(figure, key, label)
+
+
+def _cloud(axes: Axes, cloud: Cloud, marker: str, line: str, colour: str, name: str) -> None:
+    if len(cloud.points):
+        face = "none" if marker == "o" else colour
+        axes.plot(
+            cloud.points[:, 0], cloud.points[:, 1], marker, color=colour, markerfacecolor=face,
+            markersize=4, markeredgewidth=0.9, alpha=0.75, label=name,
+        )  # fmt: skip
+    outline = cloud.outline()
+    label = None if len(cloud.points) else name
+    # A pale line beneath keeps the ellipse visible where it crosses the points.
+    axes.plot(outline[:, 0], outline[:, 1], "-", color=PAPER, linewidth=4, alpha=0.8)
+    axes.plot(outline[:, 0], outline[:, 1], line, color=colour, linewidth=2, label=label)
+
+
+def distribution(key: str, values: Sequence[float], worst: int) -> str:
+    """How many files have which FAD; the bars of the `worst` ones are hatched on top."""
+    ordered = np.sort(np.array(values, np.float64))
+    edges, logarithmic = bin_edges(ordered)
+    middle = float(np.median(ordered))
+    with style(key):
+        figure, axes = _figure()
+        if logarithmic:
+            axes.set_xscale("log")
+        rest, top = ordered[: len(ordered) - worst], ordered[len(ordered) - worst :]
+        axes.hist(
+            [rest, top], list(edges), stacked=True, color=[EVALUATION, PAPER], edgecolor=EVALUATION,
+            label=["other files", f"the {worst} farthest"],
+        )  # fmt: skip
+        _hatch(axes)
+        axes.axvline(middle, color=TEXT, linestyle="--", label=f"median {number(middle)}")
+        scale = ", logarithmic" if logarithmic else ""
+        axes.set(xlabel=f"FAD of one file{scale}", ylabel="files")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_formatter(lambda value, _: number(value, 3))
+        axes.xaxis.set_minor_formatter(lambda value, _: "")
+        _legend(figure, axes)
+        label = (
+            f"Histogram of the FAD of {len(ordered)} files: from {number(ordered[0])} over a"
+            f" median of {number(middle)} to {number(ordered[-1])}"
+        )
+        return inline(figure, key, label)
+
+
+def _hatch(axes: Axes) -> None:
+    """The second of the two stacks."""
+    for patch in axes.containers[-1]:
+        if isinstance(patch, Rectangle):
+            patch.set_hatch("////")
+
+
+def bin_edges(ordered: Array) -> tuple[Array, bool]:
+    """Edges of a histogram of ascending values >= 0, and whether they are logarithmic.
+
+    Logarithmic where the largest is over twenty times the smallest, which is above zero.
+    """
+    low, high = float(ordered[0]), float(ordered[-1])
+    bins = int(np.clip(2.0 * np.sqrt(len(ordered)), 5, MOST_BINS))
+    if low > 0.0 and high > 20.0 * low:
+        return np.geomspace(low, high, bins + 1), True
+    if high - low <= 1e-9 * high:
+        margin = max(0.5 * high, 0.5)
+        return np.linspace(max(0.0, low - margin), high + margin, bins + 1), False
+    return np.linspace(low, high, bins + 1), False
+
+
+def log_mel(key: str, decibels: NDArray[np.float32], seconds: float) -> str:
+    """Time against mel-spaced frequency, brighter for louder, the same scale for every clip."""
+    low, high = (
+        float(excerpt.mel(excerpt.LOWEST_BAND_HZ)),
+        float(excerpt.mel(excerpt.PICTURE_HZ / 2)),
+    )
+    with style(key):
+        # Its margins are known, and laying it out would take longer than drawing it.
+        figure = Figure(figsize=(WIDTH / 72, 150 / 72))
+        axes = figure.add_axes((0.13, 0.25, 0.84, 0.72))
+        axes.imshow(
+            decibels, origin="lower", aspect="auto", cmap="magma", vmin=excerpt.FLOOR_DB, vmax=0.0,
+            extent=(0.0, seconds, low, high), interpolation="none",
+        )  # fmt: skip
+        axes.grid(visible=False)
+        ticks = (200, 1000, 3000, 8000, 16000)
+        axes.set_yticks(
+            [float(excerpt.mel(hz)) for hz in ticks], [f"{hz / 1000:g}" for hz in ticks]
+        )
+        axes.set(xlabel="seconds", ylabel="kHz")
+        return inline(figure, key, picture_label(decibels, seconds))
+
+
+def picture_label(decibels: NDArray[np.float32], seconds: float) -> str:
+    """A log-mel picture in words: how long, how loud, how far up."""
+    level = decibels.mean(axis=1)
+    if float(level.max()) <= excerpt.FLOOR_DB + 1.0:
+        return f"Log-mel picture of {seconds:.1f} seconds of silence"
+    edges = np.linspace(
+        float(excerpt.mel(excerpt.LOWEST_BAND_HZ)),
+        float(excerpt.mel(excerpt.PICTURE_HZ / 2)),
+        excerpt.BANDS + 2,
+    )
+    peaks = excerpt.hertz(edges[1:-1])
+    loud = np.flatnonzero(level > level.max() - 50.0)
+    return (
+        f"Log-mel picture of {seconds:.1f} seconds: loudest around"
+        f" {peaks[int(level.argmax())] / 1000:.2g} kHz, within 50 decibels of that"
+        f" from {peaks[loud[0]] / 1000:.2g} to {peaks[loud[-1]] / 1000:.2g} kHz"
+    )

@@ -1,0 +1,102 @@
+"""Two sets of embeddings in the plane in which they spread most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..detail import rows_of
+from ..frechet import Gaussian
+from ..moments import Array
+from ..sets import AudioSet
+
+# Of each set. More points hide each other, and each weighs a hundred bytes in the page.
+SHOWN_ROWS = 600
+# An ellipse of two standard deviations holds 1 - exp(-2) = 86 % of a Gaussian in two dimensions.
+DEVIATIONS = 2.0
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """One set in the plane: points (n, 2) of `rows` rows in all, and the Gaussian of them all.
+
+    `points` is empty where a set is statistics alone; `rows` is None where that is unknown.
+    """
+
+    points: Array
+    rows: int | None
+    mean: Array
+    covariance: Array
+
+    def outline(self, points: int = 120) -> Array:
+        """The ellipse (points, 2) of DEVIATIONS standard deviations."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        turns = np.linspace(0.0, 2 * np.pi, points)
+        circle = np.stack([np.cos(turns), np.sin(turns)], axis=1)
+        axes = vectors * np.sqrt(np.maximum(values, 0.0))
+        return np.asarray(self.mean + DEVIATIONS * circle @ axes.T, np.float64)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Both sets, and the share of the drawn rows' variance along each axis."""
+
+    reference: Cloud
+    evaluation: Cloud
+    shares: tuple[float, float]
+
+
+def project(reference: AudioSet, evaluation: AudioSet, seed: int = 0) -> Projection:
+    """Principal components of rows drawn from both sets, without replacement.
+
+    The same seed draws the same rows with every version of NumPy. A reference that is
+    statistics alone is drawn as its ellipse, in the plane of the evaluation rows. Raises
+    StatisticsError for an evaluation set without rows.
+    """
+    random = np.random.RandomState(seed)
+    rows_of(evaluation, "a report")
+    drawn = [_draw(one, random) for one in (reference, evaluation)]
+    pooled = np.concatenate(drawn)
+    centre = pooled.mean(axis=0)
+    axes, shares = principal_axes(pooled - centre)
+    clouds = [
+        _cloud(one, rows, centre, axes)
+        for one, rows in zip((reference, evaluation), drawn, strict=True)
+    ]
+    return Projection(clouds[0], clouds[1], shares)
+
+
+def principal_axes(centred: Array) -> tuple[Array, tuple[float, float]]:
+    """Two orthonormal rows (2, dim) of most variance, and their shares of it.
+
+    Each axis points where its largest component is positive, so that a picture does not flip
+    with the library that factors.
+    """
+    _, values, rows = np.linalg.svd(centred, full_matrices=False)
+    axes = np.zeros((2, centred.shape[1]))
+    axes[: min(2, len(rows))] = rows[:2]
+    largest = np.abs(axes).argmax(axis=1)
+    axes *= np.where(axes[[0, 1], largest] < 0.0, -1.0, 1.0)[:, None]
+    power = np.zeros(2)
+    power[: min(2, len(values))] = values[:2] ** 2
+    shares = power / (float(np.square(values).sum()) or 1.0)
+    return axes, (float(shares[0]), float(shares[1]))
+
+
+def _draw(one: AudioSet, random: np.random.RandomState) -> Array:
+    if one.rows_by_file is None:
+        return np.zeros((0, one.moments.dim))
+    rows = np.concatenate(one.rows_by_file)
+    chosen = np.sort(random.permutation(len(rows))[:SHOWN_ROWS])
+    return rows[chosen].astype(np.float64)
+
+
+def _cloud(one: AudioSet, drawn: Array, centre: Array, axes: Array) -> Cloud:
+    moments = one.moments
+    if isinstance(moments, Gaussian):
+        factor, rows = moments.factor @ axes.T, None
+        spread = factor.T @ factor
+    else:
+        spread, rows = axes @ moments.covariance() @ axes.T, moments.count
+    return Cloud((drawn - centre) @ axes.T, rows, axes @ (moments.mean - centre), spread)

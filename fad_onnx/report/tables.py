@@ -1,0 +1,143 @@
+"""What the tables of the page say, from scores: plain values, ready for the template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..api import Score
+from ..sets import AudioSet
+from .text import count, duration, flattened, number, plain
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluation set under one model; `exact` is the distance in full."""
+
+    name: str
+    exact: str
+    fad: str
+    interval: str
+    infinity: str
+    kad: str
+    files: str
+    rows: str
+    audio: str
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """One model's scores, nearest set first; a column that nobody asked for is left out."""
+
+    model: str
+    note: str
+    level: str  # of the intervals; empty if there are none
+    reference_fixed: bool  # in the intervals: it is statistics alone
+    has_infinity: bool
+    has_kad: bool
+    reference: Row
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Key and value of everything on record about how one model's rows were made."""
+
+    model: str
+    rows: tuple[tuple[str, str], ...]
+
+
+def by_model(scores: Iterable[Score]) -> dict[str, list[Score]]:
+    """Scores of each model, in order."""
+    found: dict[str, list[Score]] = {}
+    for score in scores:
+        found.setdefault(score.model, []).append(score)
+    return found
+
+
+def by_set(scores: Iterable[Score]) -> dict[str, list[Score]]:
+    """Scores of each evaluation set, in order: one a model."""
+    found: dict[str, list[Score]] = {}
+    for score in scores:
+        found.setdefault(score.path, []).append(score)
+    return found
+
+
+def score_table(model: str, scores: Sequence[Score]) -> ScoreTable:
+    """The table of one model."""
+    ranked = sorted(scores, key=lambda score: score.value)
+    intervals = [score.detail.interval for score in scores]
+    levels = [one.level for one in intervals if one is not None]
+    said = _said(scores[0])
+    return ScoreTable(
+        plain(model),
+        plain(said.get("note") or ""),
+        f"{100 * levels[0]:g} %" if levels else "",
+        any(one is not None and one.files[1] is None for one in intervals),
+        any(score.detail.inf for score in scores),
+        any(score.detail.kad for score in scores),
+        _counted(scores[0].reference),
+        tuple(_row(score) for score in ranked),
+    )
+
+
+def _row(score: Score) -> Row:
+    detail, counted = score.detail, _counted(score.evaluation)
+    return Row(
+        counted.name,
+        repr(score.value),
+        number(score.value),
+        _interval(score),
+        number(detail.inf.value) if detail.inf else "–",
+        number(detail.kad.value) if detail.kad else "–",
+        counted.files,
+        counted.rows,
+        counted.audio,
+    )
+
+
+def _counted(one: AudioSet) -> Row:
+    counts = one.counts
+    published = counts.get("name")
+    name = f"{plain(one.path)} ({plain(published)})" if published else plain(one.path)
+    return Row(
+        name, "", "", "", "", "", count(counts.get("files")), count(counts.get("rows")),
+        duration(counts.get("seconds")),
+    )  # fmt: skip
+
+
+def _interval(score: Score) -> str:
+    found = score.detail.interval
+    if found is None or found.low is None or found.high is None:
+        return "–"
+    return f"{number(found.low)} to {number(found.high)}"
+
+
+def _said(score: Score) -> Mapping[str, Any]:
+    # Statistics that carry their protocol say more than foreign ones.
+    return (score.evaluation if score.protocol else score.reference).metadata
+
+
+def protocol(model: str, scores: Sequence[Score]) -> Protocol:
+    """The protocol, weights and fingerprint on record for one model."""
+    said = _said(scores[0])
+    parts = {
+        **(said.get("protocol") or {}),
+        "options": said.get("options"),
+        "weights": said.get("weights"),
+        "fingerprint": said.get("fingerprint"),
+        "reference licence": scores[0].reference.metadata.get("licence"),
+    }
+    return Protocol(plain(model), tuple(flattened(parts)))
+
+
+def warnings(scores: Iterable[Score]) -> tuple[str, ...]:
+    """Every warning once."""
+    return tuple(dict.fromkeys(plain(text) for score in scores for text in score.warnings))
+
+
+def skipped(scores: Iterable[Score]) -> tuple[tuple[str, str], ...]:
+    """(path, reason) of every skipped file once."""
+    pairs = dict.fromkeys(pair for score in scores for pair in score.skipped)
+    return tuple((plain(path), plain(reason)) for path, reason in pairs)

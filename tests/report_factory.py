@@ -1,0 +1,69 @@
+"""Scores for reports: real short files, synthetic embeddings, real statistics on them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from fad_onnx import synthetic
+from fad_onnx.api import Score
+from fad_onnx.audio import AudioFile
+from fad_onnx.detail import Reference, Wanted
+from fad_onnx.execution import FileSummary
+from fad_onnx.frechet import Gaussian, frechet_distance
+from fad_onnx.moments import Moments
+from fad_onnx.sets import AudioSet
+
+ALL = Wanted(inf=True, ci=0.95, kad=True, per_file=True)
+PROTOCOL = {
+    "sample_rate_hz": 16000,
+    "windows": {"cover": "windows", "tail": "drop"},
+    "nothing": None,
+}
+
+
+def clip_files(folder: Path, names: Sequence[str], seconds: float = 1.0) -> list[Path]:
+    """Synthetic mono clips as PCM files, each another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, name in enumerate(names):
+        samples = synthetic.clip(seed, round(seconds * 16000))[0]
+        with open(folder / name, "wb") as out:
+            soundfile.write(out, samples, 16000, format="WAV")
+    return [folder / name for name in names]
+
+
+def audio_set(
+    path: str, files: Sequence[Path], model: str = "synthetic", seed: int = 0, shift: float = 0.0,
+    rows_each: int = 10, dim: int = 8, extra: Mapping[str, object] | None = None,
+) -> AudioSet:  # fmt: skip
+    """Gaussian rows for these files, each file a little further out than the one before."""
+    random = np.random.RandomState(seed)
+    rows = tuple(
+        (random.standard_normal((rows_each, dim)) + shift + 0.05 * i).astype(np.float32)
+        for i in range(len(files))
+    )
+    summaries = tuple(
+        FileSummary(AudioFile(str(file), file.name), (rows_each,), 1.0, 16000, False, None)
+        for file in files
+    )
+    metadata = {
+        "model": model, "protocol": PROTOCOL, "fingerprint": "f" * 64, "files": len(files),
+        "rows": len(files) * rows_each, "seconds": float(len(files)), **(extra or {}),
+    }  # fmt: skip
+    moments = Moments.of(np.concatenate(rows))
+    return AudioSet(path, moments, metadata, summaries, rows_by_file=rows)
+
+
+def score(
+    reference: AudioSet, evaluation: AudioSet, wanted: Wanted = ALL,
+    warnings: Sequence[str] = (), model: str | None = None,
+) -> Score:  # fmt: skip
+    """What `api.compare` makes of two sets."""
+    moments = reference.moments
+    gaussian = moments if isinstance(moments, Gaussian) else Gaussian.of(moments)
+    detail = Reference(reference, gaussian, wanted).detail(evaluation)
+    assert isinstance(evaluation.moments, Moments)
+    value = frechet_distance(gaussian, evaluation.moments)
+    name = model or evaluation.metadata["model"]
+    return Score(value, name, reference, evaluation, detail, tuple(warnings))
