@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class Cnn14(nn.Module):
         super().__init__()
         self.logmel_extractor = LogMel(bins)
         self.bn0 = nn.BatchNorm2d(BANDS)
-        for number, (inner, outer) in enumerate(zip(WIDTHS, WIDTHS[1:], strict=False), start=1):
+        for number, (inner, outer) in enumerate(pairwise(WIDTHS), start=1):
             self.add_module(f"conv_block{number}", ConvBlock(inner, outer, outer < EMBEDDING))
         self.fc1 = nn.Linear(EMBEDDING, EMBEDDING)
 
@@ -143,9 +144,7 @@ def original_network(
     return network
 
 
-def original(
-    name: str, settings: tuple[int, ...], tensors: Mapping[str, NDArray[Any]]
-) -> Embed:
+def original(name: str, settings: tuple[int, ...], tensors: Mapping[str, NDArray[Any]]) -> Embed:
     """The original's network on these tensors, from samples to rows."""
     return embed(original_network(name, settings, tensors))
 
