@@ -130,7 +130,8 @@ def _open(graph: Path, settings: Settings, provider: Provider) -> Any:
     chosen: list[Any] | None = [(provider.name, _provider_options(settings, provider))]
     try:
         if provider.name not in ort.get_available_providers():
-            options.add_provider_for_devices(_plugin_devices(ort, provider), {})
+            devices = _plugin_devices(ort, provider)
+            options.add_provider_for_devices(devices, {})
             chosen = None
         session = ort.InferenceSession(os.fspath(graph), options, chosen)
     except _runtime_errors() as error:
