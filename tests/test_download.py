@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -256,6 +257,13 @@ def test_only_what_was_flushed_is_trusted(target: Path) -> None:
         partial(target, server, BODY[:4000] + b"\0" * 999, 4000)
         assert fetch(server, target, UNKNOWN).sha256 == SHA
         assert server.ranges() == ["bytes=4000-"]
+
+
+def test_what_was_not_flushed_does_not_stay_behind_the_end(target: Path) -> None:
+    with Loopback(BODY) as server:
+        partial(target, server, BODY[:4000] + b"\0" * 200_000, 4000)
+        assert fetch(server, target, known()).sha256 == SHA
+    assert target.read_bytes() == BODY
 
 
 @pytest.mark.parametrize(
@@ -706,17 +714,25 @@ def slowly(connection: loopback.Connection) -> None:
     loopback.whole(connection)
 
 
-def test_two_processes_and_two_threads_download_once(target: Path) -> None:
+def test_threads_that_ask_at_once_download_once(target: Path) -> None:
+    both = threading.Barrier(2)
+
+    def ask() -> str:
+        both.wait()
+        return _fetch_once(server.url(), str(target))
+
+    with Loopback(BODY, slowly) as server, ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(ask) for _ in range(2)]
+        assert [each.result() for each in waiting] == [SHA, SHA]
+        assert len(server.requests) == 1
+
+
+def test_two_processes_download_once(target: Path) -> None:
     with Loopback(BODY, slowly) as server:
         spawn = multiprocessing.get_context("spawn")
         with spawn.Pool(2) as pool:
             waiting = pool.starmap_async(_fetch_once, [(server.url(), str(target))] * 2)
-            threads = [threading.Thread(target=_fetch_once, args=[server.url(), str(target)])] * 1
-            for thread in threads:
-                thread.start()
-            assert waiting.get(30) == [SHA, SHA]
-            for thread in threads:
-                thread.join()
+            assert waiting.get(60) == [SHA, SHA]
         assert len(server.requests) == 1
 
 
