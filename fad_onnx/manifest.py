@@ -19,7 +19,7 @@ SCHEMA = 1
 PACKAGE = Path(__file__).resolve().parent
 
 VOCABULARY = {
-    ("Frontend", "kind"): ("samples", "stft", "fusion"),
+    ("Frontend", "kind"): ("samples", "stft"),
     ("Frontend", "padding"): ("none", "reflect"),
     ("Frontend", "spectrum"): ("magnitude", "power"),
     ("Frontend", "precision"): ("float32", "float64"),

@@ -92,20 +92,25 @@ class Cutter:
 
     def _single(self, samples: Samples) -> Window:
         length, have = self._rules.length_samples, samples.shape[1]
-        whole = self._rules.cover == "whole"
-        if have == length or (whole and (length is None or have > length)):
-            return Window(samples, have)
-        assert length
-        if have > length:
+        if length and have < length:
+            return Window(_filled(samples, length), length)
+        if length and have > length and self._rules.cover == "crop":
             start = (have - length) // 2
             if self._rules.long == "random":
                 start = _draw(samples, self._seed, have - length + 1)
             return Window(samples[:, start : start + length], length)
-        # laion_clap/training/data.py get_audio_features, data_filling "repeatpad".
-        window = np.zeros((samples.shape[0], length), np.float32)
-        copies = max(1, length // have)
-        window[:, : copies * have] = np.tile(samples, copies)
-        return Window(window, length)
+        return Window(samples, have)
+
+
+def _filled(samples: Samples, length: int) -> Samples:
+    """As many whole copies as fit, then zeros.
+
+    laion_clap/training/data.py get_audio_features, data_filling "repeatpad".
+    """
+    filled = np.zeros((samples.shape[0], length), np.float32)
+    copies = length // samples.shape[1]
+    filled[:, : copies * samples.shape[1]] = np.tile(samples, copies)
+    return filled
 
 
 def _draw(samples: Samples, seed: int, choices: int) -> int:

@@ -66,6 +66,14 @@ def test_a_crop_repeats_whole_copies_then_zeros(samples):
     copies = 1000 // samples
     expected = np.concatenate([np.tile(clip[0], copies), np.zeros(1000 - copies * samples)])
     np.testing.assert_array_equal(window.samples[0], expected)
+    (whole,) = cut(clip, 1, replace(CROP, cover="whole"), SMALL)
+    np.testing.assert_array_equal(whole.samples[0], expected)
+
+
+def test_a_whole_clip_above_the_length_stays_whole():
+    clip = synthetic.clip(4, 1500)
+    (window,) = cut(clip, 3, replace(CROP, cover="whole"), SMALL)
+    np.testing.assert_array_equal(window.samples, clip)
 
 
 @pytest.mark.parametrize("samples", [1, 333, 999, 1000, 1001, 2345])
