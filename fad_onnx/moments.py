@@ -205,7 +205,12 @@ class Gather:
 
 
 def gram(rows: Array) -> Array:
-    """rows.T @ rows (dim, dim), exactly symmetric."""
+    """rows.T @ rows (dim, dim), exactly symmetric.
+
+    NumPy hands a matrix and its own transpose to BLAS's rank-k update; the bits of OpenBLAS's
+    do not depend on the number of threads (a test watches this), as those of a general product
+    may.
+    """
     return rows.T @ rows
 
 

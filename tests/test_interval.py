@@ -52,6 +52,16 @@ def test_is_near_the_jackknife_that_leaves_out_files(files: int, rows: int, dim:
     assert fixed.standard_error**2 == pytest.approx(jackknife(x, y)[0], rel=0.25)
 
 
+def test_is_near_the_jackknife_for_skewed_sets() -> None:
+    # Skewed, so that errors of the mean and of the covariance do not cancel.
+    random = np.random.RandomState(10)
+    x = [2.0 - random.exponential(1.0, (2, 3)) for _ in range(60)]
+    y = [random.exponential(1.5, (2, 3)) for _ in range(60)]
+    found = interval(Side.of(x), Side.of(y))
+    assert found.standard_error is not None
+    assert found.standard_error**2 == pytest.approx(sum(jackknife(x, y)), rel=0.25)
+
+
 def test_influences_are_the_derivative() -> None:
     """Against weights moved by a little: moments of weighted rows, distance by eigenvalues."""
     random = np.random.RandomState(2)
@@ -127,10 +137,15 @@ def test_many_files_come_near_the_normal_quantile() -> None:
     assert found.standard_error is not None
     reach = (found.high - found.estimate) / found.standard_error
     assert reach == pytest.approx(1.95996, rel=1e-3)
-    # To a point, the distance is the mean of |x|^2 (with ddof 1): its error is known.
-    random = np.random.RandomState(6)
-    squares = [float(np.square(x).sum()) for x in clips(random, 2000, 1, 2, 3.0)]
-    assert found.standard_error == pytest.approx(np.std(squares) / np.sqrt(2000), rel=1e-2)
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_the_distance_to_a_point_has_the_error_of_a_mean(rows: int) -> None:
+    # It is the mean of |x|^2, up to ddof.
+    x = clips(np.random.RandomState(6), 12, rows, 2, 3.0)
+    found = interval(Side.of(x), Gaussian.point(np.zeros(2)))
+    means = [float(np.square(file).sum(axis=1).mean()) for file in x]
+    assert found.standard_error == pytest.approx(np.std(means, ddof=1) / np.sqrt(12), rel=1e-9)
 
 
 def test_cut_off_at_zero() -> None:

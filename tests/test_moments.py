@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -73,6 +76,14 @@ def test_addition_is_a_commutative_monoid() -> None:
     for both in (a + Moments.empty(DIM), Moments.empty(DIM) + a):
         assert np.array_equal(both.mean, a.mean)
         assert np.array_equal(both.dense_scatter(), a.dense_scatter())
+        assert both.factor is not None
+        assert len(both.factor) == a.count - 1
+
+
+def test_a_sum_keeps_a_factor_while_it_is_smaller() -> None:
+    x = rows(DIM + 2)
+    assert Moments.total(Moments.of(row[None]) for row in x[:-1]).factor is not None
+    assert Moments.total(Moments.of(row[None]) for row in x).factor is None
 
 
 def test_total_repeats_to_the_bit() -> None:
@@ -222,3 +233,30 @@ def test_the_sum_of_nothing() -> None:
     assert Moments.total([], 3).count == 0
     with pytest.raises(StatisticsError, match="no dimension"):
         Moments.total([])
+
+
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+PRINT_BITS = """
+import hashlib, numpy as np
+from fad_onnx.moments import Moments
+x = np.random.RandomState(0).randn(1500, 520).astype(np.float32)
+whole = Moments.of(x)
+parts = Moments.total(Moments.of(x[i : i + 7]) for i in range(0, 1500, 7))
+for m in (whole, parts):
+    print(hashlib.sha256(m.mean.tobytes() + m.dense_scatter().tobytes()).hexdigest())
+"""
+
+
+def test_bits_do_not_depend_on_the_number_of_blas_threads() -> None:
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", PRINT_BITS],
+            env={**os.environ, **{name: threads for name in THREAD_VARIABLES}},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(found) == 1
+    assert len(set(found.pop().split())) == 2
