@@ -272,9 +272,13 @@ def test_the_same_scores_give_the_same_drawings(scores):
 def test_drawings_take_the_page_s_colours_whatever_the_user_s_settings():
     import matplotlib
 
-    with matplotlib.rc_context({"text.color": "red", "svg.fonttype": "path", "axes.grid": False}):
-        values = [1.0, 2.0, 2.5, 3.0, 9.0]
-        drawn = plots.distribution("key", values, 2)
+    values = [1.0, 2.0, 2.5, 3.0, 9.0]
+    drawn = plots.distribution("key", values, 2)
+    own = {"text.color": "red", "svg.fonttype": "path", "axes.grid": False, "lines.linewidth": 9.0}
+    with matplotlib.rc_context(own):
+        before = dict(matplotlib.rcParams)
+        assert plots.distribution("key", values, 2) == drawn
+        assert dict(matplotlib.rcParams) == before
     colours = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", drawn))
     assert {"var(--text)", "var(--evaluation)", "var(--muted)", "var(--line)"} <= colours
     assert not {c for c in colours if c.startswith("#")} - {"#000000"}
