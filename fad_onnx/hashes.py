@@ -40,8 +40,8 @@ class FileHashes:
             known = self._known.get(key)
             if known is not None and len(known) == 32:
                 return known.hex()
-            digest, settled = _hash(path)
-        if settled == key:
+            digest, key_after = _hash(path)
+        if key_after == key:
             self._known.put(key, digest)
         return digest.hex()
 
@@ -73,15 +73,12 @@ def _key(path: str | os.PathLike[str], found: os.stat_result) -> bytes:
 
 
 def _hash(path: str | os.PathLike[str]) -> tuple[bytes, bytes | None]:
-    """The hash of what was read, and the key to keep it under, if the file held still."""
+    """The hash of what was read, and the file's key afterwards, or None if it may yet change."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        before = os.fstat(file.fileno())
         now = time.time()
         while block := file.read(1 << 20):
             digest.update(block)
         after = os.fstat(file.fileno())
-    key = _key(path, after)
-    changed = max(after.st_mtime, after.st_ctime)
-    held_still = key == _key(path, before) and changed < now - SETTLED_SECONDS
-    return digest.digest(), key if held_still else None
+    settled = max(after.st_mtime, after.st_ctime) < now - SETTLED_SECONDS
+    return digest.digest(), _key(path, after) if settled else None
