@@ -31,8 +31,8 @@ def dask_executor(address: str) -> Iterator[Executor]:
             "--dask needs Dask's scheduler", "pip install 'fad-onnx[dask]'"
         ) from error
     try:
-        client = Client(address, timeout=CONNECT_SECONDS)
+        client = Client(address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TimeoutError) as error:
         raise OptionError("--dask", f"no scheduler answers at {address}: {error}") from error
     with client:
-        yield client.get_executor(pure=False, retries=RETRIES)
+        yield client.get_executor(pure=False, retries=RETRIES)  # type: ignore[no-untyped-call]
