@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import onnx
 
 from fad_onnx import weights
-from fad_onnx.checkpoints import onnx_file
+from fad_onnx.checkpoints.onnx_file import initializers
 from fad_onnx.manifest import Model
+
+from .skeleton import WEIGHTS_FILE
 
 # A protobuf message ends at 2 GiB; what is not weights stays far below the margin.
 LARGEST_BYTES = 2**31 - 2**26
@@ -32,8 +35,8 @@ def write(
     own code and stay converted in its cache; CheckpointError if one does not fit.
     """
     ready = weights.prepare(model, model.variant(model.choose(options)), given)
-    infos = onnx_file.initializers(ready.graph)
-    proto = onnx.load(ready.graph)
+    size = sum(info.length for info in initializers(ready.graph).values())
+    proto = onnx.load(ready.graph, load_external_data=size <= largest_bytes)
     proto.graph.name = out.stem
     facts = {
         "model": model.name,
@@ -45,13 +48,21 @@ def write(
         "citation": model.citation,
     }
     onnx.helper.set_model_props(proto, {key: _text(value) for key, value in facts.items()})
-    if sum(info.length for info in infos.values()) <= largest_bytes:
-        onnx.save_model(proto, out)
-        return (out,)
-    beside = out.with_name(out.name + ".data")
-    beside.unlink(missing_ok=True)  # onnx appends to it
-    onnx.save_model(proto, out, save_as_external_data=True, location=beside.name, size_threshold=0)
-    return out, beside
+    files = [out]
+    if size > largest_bytes:
+        # Constants stay inside: ONNX Runtime wants to see the shapes among them at once.
+        files.append(out.with_name(out.name + ".data"))
+        shutil.copyfile(ready.graph.with_name(WEIGHTS_FILE), files[1])
+        _relocate(proto, files[1].name)
+    onnx.save_model(proto, out)
+    return tuple(files)
+
+
+def _relocate(proto: onnx.ModelProto, location: str) -> None:
+    for tensor in proto.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
 
 
 def _text(value: object) -> str:

@@ -25,7 +25,10 @@ class Tempting(nn.Module):
         self.register_buffer("unused", torch.tensor(1))
         self.register_buffer("constant", torch.arange(3.0), persistent=False)
         self.norm = nn.BatchNorm1d(3)
-        self.weight_v, self.weight_g = nn.Parameter(torch.ones(3, 3)), nn.Parameter(torch.ones(3, 1))
+        self.weight_v, self.weight_g = (
+            nn.Parameter(torch.ones(3, 3)),
+            nn.Parameter(torch.ones(3, 1)),
+        )
 
     def forward(self, x):
         weight = self.weight_g * self.weight_v / self.weight_v.norm(dim=1, keepdim=True)
