@@ -176,9 +176,7 @@ ORIGINALS = {
     **dict.fromkeys(FUSED, original_fusion),
 }
 FEATURES = {
-    **{
-        model: ("log10", partial(original_features, name)) for model, name in ARCHITECTURES.items()
-    },
+    **{model: ("log10", partial(original_features, name)) for model, name in ARCHITECTURES.items()},
     **dict.fromkeys(FUSED, ("log10", original_fusion_features)),
 }
 CLIP_SAMPLES = {

@@ -73,9 +73,7 @@ class Picture(nn.Module):
     def forward(self, bands: Tensor) -> Tensor:
         # Axes: stretch, window across, patch across, point across, window up, patch up, point up.
         across, up = SIDE // (WINDOW * PATCH), BANDS // (WINDOW * PATCH)
-        points = self.stretched(bands).view(
-            -1, STRETCHES, across, WINDOW, PATCH, up, WINDOW, PATCH
-        )
+        points = self.stretched(bands).view(-1, STRETCHES, across, WINDOW, PATCH, up, WINDOW, PATCH)
         patches = points.permute(0, 1, 5, 2, 6, 3, 7, 4).contiguous()
         return patches.view(-1, (SIDE // PATCH) ** 2, PATCH**2)
 
