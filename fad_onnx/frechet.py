@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import lapack
 
-from fad_onnx.errors import Path, StatisticsError, TooFewRowsError
-from fad_onnx.moments import Array, Moments, check_gaussian
+from .checks import Array, check_gaussian
+from .errors import Path, StatisticsError, TooFewRowsError
+from .moments import Moments
 
 
 @dataclass(frozen=True, eq=False)

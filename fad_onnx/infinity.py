@@ -8,23 +8,27 @@ evaluation set is extrapolated: use a large reference.
 
 Sizes: 25, evenly spaced from max(N / 2, dim + 1) to N, rounded. Below dim + 1 rows the
 covariance is singular and the curve is no straight line in 1/n; below N / 2 its curvature
-costs more than the wider range gains (simulated: benchmarks/README-statistics.md). Rows are
-drawn without replacement within a subset, afresh for each. Where the rows of a file are alike,
-fewer rows from every file still hold every file: what is left over is the bias of having few
-files, which no subset of rows can show.
+costs more than the wider range gains (simulated: benchmarks/README-statistics.md).
+
+Rows are drawn without replacement within a subset, afresh for each. The paper draws single rows.
+Where the rows of a file are alike, that leaves up to most of the bias in place: fewer rows from
+every file still hold every file. Told which rows belong together, whole files are drawn until
+there are rows enough, and the bias that comes from having few files goes too; with one row a
+file the two are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from fad_onnx.errors import Path
-from fad_onnx.frechet import Gaussian, frechet_distance
-from fad_onnx.moments import Array, Moments, check_rows
+from .checks import Array, check_rows
+from .errors import Path, StatisticsError
+from .frechet import Gaussian, frechet_distance
+from .moments import Moments
 
 POINTS = 25
 LEAST_ROWS = 40
@@ -50,26 +54,28 @@ def fad_infinity(
     reference: Moments | Gaussian,
     rows: ArrayLike,
     seed: int = 0,
+    rows_per_file: Sequence[int] | None = None,
     progress: Callable[[int, int], object] | None = None,
     where: Path = "evaluation set",
 ) -> Infinity:
     """FAD-infinity of evaluation rows (n, dim) to a reference.
 
-    The same seed gives the same subsets with every version of NumPy. `progress` is called with
-    (sizes done, sizes in all). With fewer than `least_rows(dim)` rows nothing is computed, and
-    `reason` gives the numbers. Costs 25 distances and covariances: at dim 2048 about a minute.
-    Raises StatisticsError for rows that are none, or of another dimension.
+    `rows_per_file`, in the order of the rows, makes subsets of whole files (the last one drawn
+    may be cut). The same seed gives the same subsets with every version of NumPy. `progress` is
+    called with (sizes done, sizes in all). With fewer than `least_rows(dim)` rows nothing is
+    computed, and `reason` gives the numbers. Costs 25 distances and covariances: at dim 2048
+    about a minute. Raises StatisticsError for rows that are none, of another dimension, or of other files.
     """
     against, checked = Gaussian.of(reference, "reference"), check_rows(rows, where)
     count, dim = checked.shape
     if count < least_rows(dim):
         return Infinity(None, reason=_too_few(where, count, dim))
-    random = np.random.RandomState(seed)
+    random, lengths = np.random.RandomState(seed), _lengths(rows_per_file, count, where)
     sizes = subset_sizes(count, dim)
     values = []
     for done, size in enumerate(sizes, 1):
         # In the order of the set, which is kinder to memory; the sum is of the same rows.
-        chosen = np.sort(random.permutation(count)[:size])
+        chosen = np.sort(_shuffled(random, lengths)[:size])
         values.append(frechet_distance(against, Moments.of(checked[chosen], where)))
         if progress is not None:
             progress(done, len(sizes))
@@ -86,6 +92,22 @@ def subset_sizes(count: int, dim: int) -> tuple[int, ...]:
     """Ascending sizes, the last being ``count``: see the module's text for the formula."""
     smallest = max(count / 2, dim + 1)
     return tuple(int(size) for size in np.unique(np.rint(np.linspace(smallest, count, POINTS))))
+
+
+def _lengths(rows_per_file: Sequence[int] | None, count: int, where: Path) -> NDArray[np.intp]:
+    lengths = np.ones(count, np.intp) if rows_per_file is None else np.asarray(rows_per_file)
+    if lengths.sum() != count or (lengths < 0).any():
+        raise StatisticsError(where, f"{count} rows are not those of {lengths.sum()} in files")
+    return lengths
+
+
+def _shuffled(random: np.random.RandomState, lengths: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Indices of all rows, file by file, the files in random order."""
+    order = random.permutation(len(lengths))
+    moved = np.cumsum(lengths[order]) - lengths[order]
+    starts = (np.cumsum(lengths) - lengths)[order]
+    indices: NDArray[np.intp] = np.arange(lengths.sum()) + np.repeat(starts - moved, lengths[order])
+    return indices
 
 
 def line_at_infinity(sizes: Array, values: Array) -> tuple[float, float | None]:

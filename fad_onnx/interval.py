@@ -32,15 +32,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from fad_onnx.errors import OptionError, Path, StatisticsError
-from fad_onnx.frechet import Gaussian
-from fad_onnx.moments import Array, Moments
+from .checks import BLOCK_ROWS, Array
+from .errors import OptionError, Path, StatisticsError
+from .frechet import Gaussian
+from .moments import Moments
 
 Rows = NDArray[Any]
 Progress = Callable[[int], object]
 
 LEAST_FILES = 10
-BLOCK_ROWS = 4096
 # Relative to the largest: directions whose singular values are rounding noise. Each adds its own
 # singular value to the sum of |P x|^2, so that what is left out is as small.
 NOISE = 1e-13

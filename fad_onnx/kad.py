@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fad_onnx.errors import Path, StatisticsError, TooFewRowsError
-from fad_onnx.moments import Array, check_rows
-from fad_onnx.selection import median
+from .checks import Array, check_rows
+from .errors import Path, StatisticsError, TooFewRowsError
+from .selection import median
 
 SCALE = 100.0
 LARGEST_ROWS = 10_000

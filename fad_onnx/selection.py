@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fad_onnx.moments import Array
+from .checks import Array
 
 Source = Callable[[], Iterator[Array]]
 

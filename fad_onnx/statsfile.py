@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from . import store
 from .checkpoints import npz
+from .checks import real_array
 from .errors import CheckpointError, OutputError, StatisticsError, TooFewRowsError
 from .frechet import Gaussian
-from .moments import Moments, gram, real_array
+from .moments import Moments, gram
 
 PathLike = str | os.PathLike[str]
 Arrays = Mapping[str, NDArray[Any]]

@@ -68,6 +68,38 @@ def test_subsets_are_drawn_without_replacement() -> None:
         assert value == pytest.approx(frechet_distance(source(8), Moments.of(subset)), rel=1e-9)
 
 
+def test_whole_files_are_drawn_and_the_last_is_cut() -> None:
+    lengths = [3, 0, 1, 10, 2, 7, 4, 6, 5, 9, 3, 8, 2]
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    x = np.random.RandomState(8).randn(60, 8)
+    again = np.random.RandomState(5)
+    found = fad_infinity(source(8), x, seed=5, rows_per_file=lengths)
+    for size, value in zip(found.sizes, found.values, strict=True):
+        order = again.permutation(len(lengths))
+        subset = np.concatenate([x[owner == file] for file in order])[:size]
+        assert value == pytest.approx(frechet_distance(source(8), Moments.of(subset)), rel=1e-9)
+
+
+def test_one_row_a_file_is_the_same_as_rows() -> None:
+    x = np.random.RandomState(9).randn(60, 8)
+    assert fad_infinity(source(8), x, rows_per_file=[1] * 60) == fad_infinity(source(8), x)
+
+
+def test_files_take_away_the_bias_that_rows_leave() -> None:
+    by_rows, by_files = [], []
+    for seed in range(6):
+        random = np.random.RandomState(seed)
+        x = (random.randn(60, 1, 8) + random.randn(60, 5, 8)).reshape(300, 8) / np.sqrt(2)
+        by_rows.append(fad_infinity(source(8), x).value)
+        by_files.append(fad_infinity(source(8), x, rows_per_file=[5] * 60).value)
+    assert abs(np.mean(by_files)) < 0.3 * np.mean(by_rows)
+
+
+def test_files_that_do_not_add_up() -> None:
+    with pytest.raises(StatisticsError, match="60 rows are not those of 59"):
+        fad_infinity(source(8), np.random.RandomState(9).randn(60, 8), rows_per_file=[59])
+
+
 def test_seeded() -> None:
     x = np.random.RandomState(3).randn(60, 8)
     assert fad_infinity(source(8), x, seed=1) == fad_infinity(source(8), x, seed=1)

@@ -11,8 +11,9 @@ import sys
 import numpy as np
 import pytest
 
+from fad_onnx.checks import BLOCK_ROWS
 from fad_onnx.errors import StatisticsError, TooFewRowsError
-from fad_onnx.moments import BLOCK_ROWS, Gather, Moments
+from fad_onnx.moments import Gather, Moments
 
 DIM = 6
 # Either side of every boundary: nothing, one row, factor full, dense, more than a block.
