@@ -114,7 +114,6 @@ def _ordered_dict(file: Mapped, arguments: Arguments) -> object:
     pairs = arguments[0]
     if type(pairs) is not list or len(arguments) > 1:
         raise file.error("an OrderedDict is made of something that is not a list of pairs")
-    file.spend(120 * len(pairs))
     for pair in pairs:
         if type(pair) not in (list, tuple) or len(pair) != 2:
             raise file.error("an OrderedDict is made of something that is not a list of pairs")

@@ -14,7 +14,7 @@ from fad_onnx import checkpoints
 from fad_onnx.checkpoints import mapped
 from fad_onnx.errors import CheckpointError
 
-from .writers import CONTAINERS, Call, Code, Pickler, line, tensor
+from .writers import CONTAINERS, Call, Code, Pickler, line, tensor, zipped
 
 
 @pytest.fixture(params=CONTAINERS)
@@ -224,6 +224,10 @@ BOMBS = {
     "dictionaries": b"}" * 50_000,
     "marks": b"(" * 50_000,
     "memos": b"N" + b"\x94" * 50_000,
+    "many keys": b"}("
+    + b"".join(b"J" + n.to_bytes(4, "little") + b"N" for n in range(30_000))
+    + b"u",
+    "duplicates": b"N" + b"2" * 500_000,
     "long tuple again and again": b"(" + b"N" * 30_000 + b"tq\x00" + b"h\x00" * 30_000,
     "long shape again and again": b"("
     + b"K\x01" * 30_000
@@ -261,3 +265,16 @@ def test_memory_and_time_stay_bounded(bomb, container, write, monkeypatch):
 
 def test_pickle_of_the_future(attack):
     assert "protocol 9" in str(attack(Code(b"\x80\x09N")))
+
+
+def test_a_number_beyond_any_use(attack):
+    assert attack(Code(b"\x8b" + struct.pack("<I", 10_000) + b"\x7f" * 10_000)).what == "integer"
+    assert attack(Code(b"\x8a\xff" + b"\x7f" * 255)) > 2**2000
+
+
+def test_a_string_does_not_run_into_the_next_member(write):
+    """The zip holds enough bytes, the pickle does not."""
+    pickle_end = b"\x80\x02X\x20\0\0\0abc"
+    path = write(zipped([("a/data.pkl", pickle_end), ("a/data/0", bytes(64))]))
+    with pytest.raises(CheckpointError, match="announces 32 bytes where 3 are left"):
+        checkpoints.open(path)

@@ -257,18 +257,28 @@ def test_compressed_members_are_refused(write):
 # The legacy container alone
 
 
-def test_legacy_views_of_a_storage(write):
-    root = np.arange(10, dtype=np.float32)
+def legacy_view(write, offset, count):
+    """Elements 1 and 2 of a view of a storage of ten, as torch 0.3 wrote them."""
     kind = Code(writers.line("torch", "FloatStorage"))
-    identity = ("storage", kind, "0", "cpu", 10, ("7", 4, 3))
+    identity = ("storage", kind, "0", "cpu", 10, ("7", offset, count))
     body = writers.Pickler().body(identity) + b"Q"
     rest = b"".join(writers.Pickler().body(part) for part in (1, (2,), (1,)))
     view = Code(writers.line("torch._utils", "_rebuild_tensor") + b"(" + body + rest + b"tR")
     head = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {"x": view}, ["0"])
     data = b"".join(writers.Pickler().dumps(part) for part in head)
-    data += (10).to_bytes(8, "little") + root.tobytes()
-    read = checkpoints.open(write(data)).tensors()["x"].read()
-    np.testing.assert_array_equal(read, root[5:7])
+    data += (10).to_bytes(8, "little") + np.arange(10, dtype=np.float32).tobytes()
+    return checkpoints.open(write(data)).tensors()["x"].read()
+
+
+def test_legacy_views_of_a_storage(write):
+    assert legacy_view(write, 4, 3).tolist() == [5, 6]
+    assert legacy_view(write, 7, 3).tolist() == [8, 9]
+
+
+@pytest.mark.parametrize(("offset", "count"), [(8, 3), (0, 11), (4, 2), (-1, 3), (2**61, 3)])
+def test_legacy_views_out_of_their_storage(write, offset, count):
+    with pytest.raises(CheckpointError, match="past the end|reach byte|not in 0"):
+        legacy_view(write, offset, count)
 
 
 @pytest.mark.parametrize(
