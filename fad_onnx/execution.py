@@ -21,7 +21,7 @@ from .engine import Engine, FileResult
 from .errors import IncompatibleStatisticsError
 from .loader import Policy
 from .moments import Moments
-from .rowcache import RowCache
+from .rowcache import RowCache, shared
 from .weights import Request, load
 
 CHUNK_FILES = 16
@@ -71,7 +71,8 @@ def chunks(
 ) -> Iterator[Chunk]:
     """The chunks of these files, in order; `progress` is told the number of files just done."""
     if executor is None:
-        yield from _here(job, embedders, files, progress or (lambda count: None))
+        with RowCache(job.cache) if job.cache else nullcontext() as cache:
+            yield from _here(job, embedders, files, cache, progress or (lambda count: None))
         return
     waiting: deque[Future[Chunk]] = deque()
     try:
@@ -104,7 +105,8 @@ def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
             raise IncompatibleStatisticsError(
                 "this worker", "the caller", f"weights or version of {embedder.model.name} differ"
             )
-    (chunk,) = _here(job, _loaded[1], files, lambda count: None)
+    cache = shared(job.cache) if job.cache else None
+    (chunk,) = _here(job, _loaded[1], files, cache, lambda count: None)
     return chunk
 
 
@@ -116,19 +118,19 @@ def _here(
     job: Job,
     embedders: Sequence[Embedder],
     files: Sequence[AudioFile],
+    cache: RowCache | None,
     progress: Callable[[int], None],
 ) -> Iterator[Chunk]:
     dims = [embedder.model.dimension for embedder in embedders]
     held: list[FileResult] = []
     done = 0
-    with RowCache(job.cache) if job.cache else nullcontext() as cache:
-        for result in Engine(embedders, job.policy, job.workers, cache).embed(files):
-            held.append(result)
-            done += 1
-            progress(1)
-            if len(held) == CHUNK_FILES or done == len(files):
-                yield _fold(held, dims, job.keep_rows)
-                held = []
+    for result in Engine(embedders, job.policy, job.workers, cache).embed(files):
+        held.append(result)
+        done += 1
+        progress(1)
+        if len(held) == CHUNK_FILES or done == len(files):
+            yield _fold(held, dims, job.keep_rows)
+            held = []
 
 
 def fold(rows_by_file: Sequence[Rows], dim: int, where: str) -> Moments:

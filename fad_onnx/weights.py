@@ -114,28 +114,39 @@ def prepare(
     graph = graph_file(model, variant)
     if not variant.checkpoints:
         return Ready(graph, hashlib.sha256(b"").hexdigest(), {})
-    known = {
+    ready = _published_already(model, variant, given)
+    if ready is not None:
+        return ready
+    # One process fetches and converts; others that wait find the work done.
+    with store.locked(model.name):
+        ready = _published_already(model, variant, given)
+        if ready is not None:
+            return ready
+        sources = {
+            name: _locate(model, name, given.get(name), folders, offline, progress)
+            for name in variant.checkpoints
+        }
+        home = _home(model, variant, {name: source.sha256 for name, source in sources.items()})
+        size = max(info.offset + info.length for info in _external(graph).values())
+        store.publish_folder(
+            home, lambda folder: _bind(model, graph, sources, folder), needed_bytes=size
+        )
+        if not keep:
+            _discard(model, variant, sources)
+        ready = _published(home)
+    assert ready is not None
+    return ready
+
+
+def _published_already(
+    model: Model, variant: Variant, given: Mapping[str, Path]
+) -> Ready | None:
+    hashes = {
         name: _known_sha256(model.checkpoints[name], given.get(name))
         for name in variant.checkpoints
     }
-    if all(known.values()):
-        ready = _published(_home(model, variant, {k: v for k, v in known.items() if v}))
-        if ready:
-            return ready
-    sources = {
-        name: _locate(model, name, given.get(name), folders, offline, progress)
-        for name in variant.checkpoints
-    }
-    home = _home(model, variant, {name: source.sha256 for name, source in sources.items()})
-    with store.locked(home.name):
-        ready = _published(home)
-        if ready is None:
-            store.publish_folder(home, lambda folder: _bind(model, graph, sources, folder))
-            ready = _published(home)
-    assert ready is not None
-    if not keep:
-        _discard(model, sources)
-    return ready
+    known = {name: value for name, value in hashes.items() if value}
+    return _published(_home(model, variant, known)) if len(known) == len(hashes) else None
 
 
 def _home(model: Model, variant: Variant, hashes: Mapping[str, str]) -> Path:
@@ -152,9 +163,8 @@ def _downloads() -> Path:
 
 
 def _published(home: Path) -> Ready | None:
-    try:
-        meta = json.loads((home / "meta.json").read_text("utf-8"))
-    except FileNotFoundError:
+    meta = store.read_json(home / "meta.json")
+    if not meta:
         return None
     return Ready(home / "model.onnx", meta["tensors_sha256"], meta["weights"])
 
@@ -165,8 +175,7 @@ def _known_sha256(row: Checkpoint, given: Path | None) -> str | None:
         return store.file_sha256(_existing(given))
     if row.sha256:
         return row.sha256
-    record = _downloads() / f"{row.file}.json"
-    return json.loads(record.read_text("utf-8"))["sha256"] if record.is_file() else None
+    return store.read_json(_downloads() / f"{row.file}.json").get("sha256")
 
 
 def _existing(path: Path) -> Path:
@@ -189,19 +198,23 @@ def _locate(
         return Source(_existing(given), store.file_sha256(given), "given by the user")
     known = _known_sha256(row, None)
     for meta_file in sorted(_models().glob("*/meta.json")):
-        kept = json.loads(meta_file.read_text("utf-8"))["weights"].get(name)
+        kept = store.read_json(meta_file).get("weights", {}).get(name)
         if known and kept and kept["sha256"] == known:
             return Source(meta_file.parent / "model.onnx", known, kept["checked"])
     fetched = download.obtain(row, _downloads(), folders, offline=offline, progress=progress)
     return Source(fetched.path, fetched.sha256, fetched.checked, fetched.path.parent == _downloads())
 
 
-def _discard(model: Model, sources: Mapping[str, Source]) -> None:
-    """Remove converted downloads that no other graph of the row needs."""
+def _discard(model: Model, variant: Variant, sources: Mapping[str, Source]) -> None:
+    """Remove converted downloads, unless another graph of the row takes more of them."""
+    kept = _external(graph_file(model, variant)).keys()
     for name, source in sources.items():
-        if source.ours and len({v.graph for v in model.variants if name in v.checkpoints}) <= len(
-            list(_models().glob(f"{model.name}-*"))
-        ):
+        if not source.ours:
+            continue
+        with ExitStack() as stack:
+            held = {key for key, _ in _open_all(model, {name: source}, stack)}
+        others = (graph_file(model, other) for other in model.variants if name in other.checkpoints)
+        if all(_external(graph).keys() & held <= kept for graph in others):
             source.path.unlink(missing_ok=True)
 
 
@@ -361,8 +374,4 @@ def state(model: Model, given: bool = False) -> str:
     variant = model.variant(model.choose())
     if not variant.checkpoints:
         return "none needed"
-    hashes = {n: _known_sha256(model.checkpoints[n], None) for n in variant.checkpoints}
-    known = {name: value for name, value in hashes.items() if value}
-    if given or (len(known) == len(hashes) and _published(_home(model, variant, known))):
-        return "ready"
-    return "to download"
+    return "ready" if given or _published_already(model, variant, {}) else "to download"
