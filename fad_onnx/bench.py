@@ -29,7 +29,6 @@ from .session import Network, Settings
 from .weights import publish_synthetic
 from .windows import Window
 
-
 In = TypeVar("In")
 Out = TypeVar("Out")
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import manifest, weights
+from . import manifest
 from .api import PathLike, RunOptions, embed
-from .embedder import Embedder, as_frames
+from .embedder import Embedder
 from .errors import (
     IncompatibleStatisticsError,
     OptionError,

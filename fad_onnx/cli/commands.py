@@ -12,7 +12,7 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
-from .. import api, manifest, rowcache, statsfile, weights
+from .. import api, manifest, rowcache, weights
 from ..api import RunOptions
 from ..cluster import dask_executor
 from ..detail import Wanted
