@@ -42,6 +42,8 @@ class Graph:
     ``example`` gives inputs with at least two of everything that varies (torch.export takes a
     size of one for a constant). ``dynamic`` has one mapping per input from axis to name, or to a
     ``torch.export.Dim`` where a bound is needed; equal names are equal sizes.
+    ``write``, where there is one, writes the nodes itself, given the checkpoint's tensors by name
+    and the opset; the module then only says which tensors there are.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Graph:
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
     dynamic: tuple[Mapping[int, Any], ...]
+    write: Callable[[Mapping[str, ir.Value], int], ir.Model] | None = None
 
     @property
     def path(self) -> Path:
@@ -60,12 +63,31 @@ class Graph:
 def export(graph: Graph) -> bytes:
     """The graph as serialised ONNX, without weights; the same bytes at every call."""
     module = graph.module().eval()
-    names = list(module.state_dict())
-    model = _translate(module, graph)
-    bound = _withdraw(model, names)
-    _simplify(model)
+    if graph.write is not None:
+        model, bound = _written(graph.write, module)
+    else:
+        model = _translate(module, graph)
+        bound = _withdraw(model, list(module.state_dict()))
+        _simplify(model)
     _restore(model, bound)
     return _serialise(model, graph)
+
+
+def _written(
+    write: Callable[[Mapping[str, ir.Value], int], ir.Model], module: torch.nn.Module
+) -> tuple[ir.Model, list[ir.Value]]:
+    """A graph written node by node, with the checkpoint's tensors among its inputs."""
+    bound = [
+        ir.Value(
+            name=name,
+            type=ir.TensorType(ir.tensor(tensor.detach().numpy()).dtype),
+            shape=ir.Shape(tensor.shape),
+        )
+        for name, tensor in module.state_dict().items()
+    ]
+    model = write({str(value.name): value for value in bound}, OPSET)
+    model.graph.inputs.extend(bound)
+    return model, bound
 
 
 def _translate(module: torch.nn.Module, graph: Graph) -> ir.Model:
