@@ -64,7 +64,8 @@ def fad_infinity(
     may be cut). The same seed gives the same subsets with every version of NumPy. `progress` is
     called with (sizes done, sizes in all). With fewer than `least_rows(dim)` rows nothing is
     computed, and `reason` gives the numbers. Costs 25 distances and covariances: at dim 2048
-    about a minute. Raises StatisticsError for rows that are none, of another dimension, or of other files.
+    about a minute. Raises StatisticsError for rows that are none, of another dimension, or that
+    are not so many as the files'.
     """
     against, checked = Gaussian.of(reference, "reference"), check_rows(rows, where)
     count, dim = checked.shape
