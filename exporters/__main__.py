@@ -17,7 +17,7 @@ from pathlib import Path
 from fad_onnx import manifest
 from fad_onnx.errors import FadError
 
-from . import golden, parity, standalone, verify
+from . import golden, parity, scores, standalone, verify
 from .check import difference
 from .skeleton import Graph, export
 
@@ -137,13 +137,16 @@ def _verify(arguments: Sequence[str]) -> int:
         parser.error("--weights needs one MODEL")
     sets = None
     if chosen.audio:
-        sets = verify.read_set(chosen.audio[0]), verify.read_set(chosen.audio[1])
+        sets = scores.read_set(chosen.audio[0]), scores.read_set(chosen.audio[1])
     findings = []
     for model in _models(chosen.models):
         for finding in verify.verify(model, _given(chosen.weights), chosen.seeds, sets):
             findings.append(finding)
             print(verify.table([finding]).splitlines()[-1], file=sys.stderr)
-    print(json.dumps(verify.as_json(findings), indent=2) if chosen.json else verify.table(findings))
+    if chosen.json:
+        print(json.dumps(verify.as_json(findings), indent=2))
+    else:
+        print(verify.table(verify.worst(findings)))
     return 0
 
 

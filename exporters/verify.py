@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,31 +10,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-import soundfile
-from numpy.typing import NDArray
 
-from fad_onnx import audio, checkpoints, synthetic, weights
+from fad_onnx import checkpoints, synthetic, weights
 from fad_onnx.embedder import Embedder
-from fad_onnx.frechet import frechet_distance
 from fad_onnx.manifest import Model, Variant
-from fad_onnx.moments import Moments
 from fad_onnx.session import Network
 
 from . import parity
 from .golden import options_key
 from .parity import Embed, Tensors
-
-Rows = NDArray[np.float32]
-# Two sets of clips for a score; at 44.1 kHz they also show what the resampler does to it.
-SET_CLIPS, SET_SECONDS, FOREIGN_HZ = 10, 3.1, 44_100
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Samples float32 (channels, n) at a rate."""
-
-    samples: NDArray[np.float32]
-    rate_hz: int
+from .scores import Clip, resampled, scores, synthetic_sets
 
 
 @dataclass(frozen=True)
@@ -80,7 +64,9 @@ def verify(
             with tempfile.TemporaryDirectory() as folder:
                 source, tensors, ours = _loaded(model, variant, given, seed, Path(folder))
                 theirs = parity.original(model, ours.chosen, tensors)
-                yield _finding(source, variant, ours, theirs, tensors, sets or _synthetic(model))
+                yield _finding(
+                    source, variant, ours, theirs, tensors, sets or synthetic_sets(model)
+                )
 
 
 def _loaded(
@@ -110,8 +96,8 @@ def _finding(
     model = ours.model
     compared = parity.compare(ours, theirs, parity.clip_samples(model), seed=7)
     rows = parity.pooled(compared)
-    at_rate = _scores(ours, theirs, [[_resampled(clip, model) for clip in clips] for clips in sets])
-    resampled = _scores(ours, theirs, sets)
+    at_rate = scores(ours, theirs, [[resampled(clip, model) for clip in clips] for clips in sets])
+    foreign = scores(ours, theirs, sets)
     return Finding(
         model=model.name,
         options=options_key(dict(variant.when)),
@@ -124,7 +110,7 @@ def _finding(
         score=at_rate.score,
         original=at_rate.original,
         score_difference=at_rate.difference,
-        resampled_difference=resampled.difference,
+        resampled_difference=foreign.difference,
     )
 
 
@@ -152,79 +138,26 @@ def _with_output(network: Network, value: str) -> Network:
     return Network(path, value, network.settings)
 
 
-def _synthetic(model: Model) -> tuple[list[Clip], list[Clip]]:
-    """Two sets that differ in level and noise."""
-    frames, random = round(SET_SECONDS * FOREIGN_HZ), np.random.RandomState(5)
-    reference = [synthetic.clip(100 + i, frames, model.channels) for i in range(SET_CLIPS)]
-    evaluation = [synthetic.clip(200 + i, frames, model.channels) for i in range(SET_CLIPS)]
-    noisy = [0.5 * clip + 0.02 * random.standard_normal(clip.shape) for clip in evaluation]
-    return (
-        [Clip(clip, FOREIGN_HZ) for clip in reference],
-        [Clip(clip.astype(np.float32), FOREIGN_HZ) for clip in noisy],
+def worst(findings: Sequence[Finding]) -> list[Finding]:
+    """One finding per model and options: the largest of each error over all checkpoints."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.model, finding.options), []).append(finding)
+    return [_worst(group) for group in groups.values()]
+
+
+def _worst(group: Sequence[Finding]) -> Finding:
+    if len(group) == 1:
+        return group[0]
+    errors = ("rows_error", "largest_difference", "score_difference", "resampled_difference")
+    worst = {name: max(getattr(finding, name) for finding in group) for name in errors}
+    features = [f.features_error for f in group if f.features_error is not None]
+    return replace(
+        group[0],
+        weights=f"{len(group)} synthetic",
+        features_error=max(features, default=None),
+        **worst,
     )
-
-
-def read_set(folder: Path) -> list[Clip]:
-    """The audio files of a folder as clips."""
-    clips = []
-    for file in audio.find(folder):
-        samples, rate = soundfile.read(file.path, dtype="float32", always_2d=True)
-        clips.append(Clip(np.ascontiguousarray(samples.T), rate))
-    return clips
-
-
-def _resampled(clip: Clip, model: Model) -> Clip:
-    """The clip as the original hears it: its channel rule, then resampy.
-
-    frechet_audio_distance/utils.py load_audio_task; of stereo files it would resample the wrong
-    axis, which is not imitated.
-    """
-    import resampy
-
-    samples = clip.samples
-    if model.channel_rule == "mean" or len(samples) != model.channels:
-        samples = np.repeat(samples.mean(axis=0, keepdims=True), model.channels, axis=0)
-    if clip.rate_hz != model.sample_rate_hz:
-        samples = resampy.resample(samples, clip.rate_hz, model.sample_rate_hz, axis=-1)
-    return Clip(samples.astype(np.float32), model.sample_rate_hz)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One distance three ways: this package, the original (or None), the original's rows here."""
-
-    score: float
-    original: float | None
-    of_original_rows: float
-
-    @property
-    def difference(self) -> float:
-        """Relative, to the original's score where there is one."""
-        theirs = self.of_original_rows if self.original is None else self.original
-        return abs(self.score / theirs - 1)
-
-
-def _scores(ours: Embedder, theirs: Embed, sets: Sequence[Sequence[Clip]]) -> Scores:
-    got = [[ours.embed(clip.samples.T, clip.rate_hz) for clip in clips] for clips in sets]
-    expected = [[theirs(_resampled(clip, ours.model).samples) for clip in clips] for clips in sets]
-    pair = [np.concatenate(rows) for rows in expected]
-    here = frechet_distance(*(Moments.of(np.concatenate(rows)) for rows in got))
-    return Scores(here, original_score(*pair), frechet_distance(*map(Moments.of, pair)))
-
-
-def original_score(reference: Rows, evaluation: Rows) -> float | None:
-    """The distance as the original's own methods compute it from rows (n, dim), if they can."""
-    with parity.stand_ins():
-        from frechet_audio_distance.fad import FrechetAudioDistance as Original
-    # Neither method looks at its object, whose constructor downloads.
-    statistics = Original.calculate_embd_statistics
-    moments = (*statistics(None, reference), *statistics(None, evaluation))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return float(Original.calculate_frechet_distance(None, *moments))
-        except ValueError:  # "Imaginary component": the method's own refusal
-            return None
 
 
 Column = tuple[str, Callable[[Finding], str]]
@@ -232,29 +165,35 @@ COLUMNS: tuple[Column, ...] = (
     ("model", lambda f: f.model if f.options == "default" else f"{f.model} {f.options}"),
     ("weights", lambda f: f.weights),
     ("rows", lambda f: str(f.rows)),
-    ("features", lambda f: "-" if f.features_error is None else f"{f.features_error:.1e}"),
+    ("front end", lambda f: "-" if f.features_error is None else f"{f.features_error:.1e}"),
     ("rows' error", lambda f: f"{f.rows_error:.1e}"),
     ("largest", lambda f: f"{f.largest_difference:.1e}"),
     ("score", lambda f: f"{f.score:.6g}"),
-    ("original", lambda f: "fails" if f.original is None else f"{f.original:.6g}"),
+    ("original's", lambda f: "fails" if f.original is None else f"{f.original:.6g}"),
     ("difference", lambda f: f"{f.score_difference:.1e}"),
-    ("soxr for resampy", lambda f: f"{f.resampled_difference:.1e}"),
+    ("with soxr for resampy", lambda f: f"{f.resampled_difference:.1e}"),
 )
+
+
+def cells(finding: Finding) -> dict[str, str]:
+    """A finding as the table shows it, by column."""
+    return {name: show(finding) for name, show in COLUMNS}
 
 
 def table(findings: Sequence[Finding]) -> str:
     """The findings as a Markdown table."""
-    lines = [[name for name, _ in COLUMNS], *([show(f) for _, show in COLUMNS] for f in findings)]
+    lines = [[name for name, _ in COLUMNS], *(list(cells(f).values()) for f in findings)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in lines
-    )
+    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+              for line in lines)  # fmt: skip
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
 
-def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """The findings as plain values."""
-    return [asdict(finding) for finding in findings]
+def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The table of the worst over all checkpoints, and every finding in full."""
+    return {
+        "columns": [name for name, _ in COLUMNS],
+        "rows": [cells(finding) for finding in worst(findings)],
+        "findings": [asdict(finding) for finding in findings],
+    }

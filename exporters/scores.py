@@ -1,0 +1,113 @@
+"""Scores of two sets of clips, by this package and by the original."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from fad_onnx import audio, synthetic
+from fad_onnx.embedder import Embedder
+from fad_onnx.frechet import frechet_distance
+from fad_onnx.manifest import Model
+from fad_onnx.moments import Moments
+
+from . import parity
+from .parity import Embed
+
+Rows = NDArray[np.float32]
+# Two sets of clips for a score; at 44.1 kHz they also show what the resampler does to it.
+SET_CLIPS, SET_SECONDS, FOREIGN_HZ = 10, 3.1, 44_100
+FILLED_CLIPS = 3  # where each has to fill a window of ten seconds
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Samples float32 (channels, n) at a rate."""
+
+    samples: NDArray[np.float32]
+    rate_hz: int
+
+
+def synthetic_sets(model: Model) -> tuple[list[Clip], list[Clip]]:
+    """Two sets that differ in level and noise."""
+    count, seconds, random = SET_CLIPS, SET_SECONDS, np.random.RandomState(5)
+    if model.windows.tail == "pad" and model.windows.length_samples:
+        count, seconds = FILLED_CLIPS, model.windows.length_samples / model.sample_rate_hz
+    frames = round(seconds * FOREIGN_HZ)
+    reference = [synthetic.clip(100 + i, frames, model.channels) for i in range(count)]
+    evaluation = [synthetic.clip(200 + i, frames, model.channels) for i in range(count)]
+    noisy = [0.5 * clip + 0.02 * random.standard_normal(clip.shape) for clip in evaluation]
+    return (
+        [Clip(clip, FOREIGN_HZ) for clip in reference],
+        [Clip(clip.astype(np.float32), FOREIGN_HZ) for clip in noisy],
+    )
+
+
+def read_set(folder: Path) -> list[Clip]:
+    """The audio files of a folder as clips."""
+    clips = []
+    for file in audio.find(folder):
+        samples, rate = soundfile.read(file.path, dtype="float32", always_2d=True)
+        clips.append(Clip(np.ascontiguousarray(samples.T), rate))
+    return clips
+
+
+def resampled(clip: Clip, model: Model) -> Clip:
+    """The clip as the original hears it: its channel rule, then resampy.
+
+    frechet_audio_distance/utils.py load_audio_task; of stereo files it would resample the wrong
+    axis, which is not imitated.
+    """
+    import resampy
+
+    samples = clip.samples
+    if model.channel_rule == "mean" or len(samples) != model.channels:
+        samples = np.repeat(samples.mean(axis=0, keepdims=True), model.channels, axis=0)
+    if clip.rate_hz != model.sample_rate_hz:
+        samples = resampy.resample(samples, clip.rate_hz, model.sample_rate_hz, axis=-1)
+    return Clip(samples.astype(np.float32), model.sample_rate_hz)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One distance three ways: this package, the original (or None), the original's rows here."""
+
+    score: float
+    original: float | None
+    of_original_rows: float
+
+    @property
+    def difference(self) -> float:
+        """Relative, to the original's score where there is one."""
+        theirs = self.of_original_rows if self.original is None else self.original
+        return abs(self.score / theirs - 1)
+
+
+def scores(ours: Embedder, theirs: Embed, sets: Sequence[Sequence[Clip]]) -> Scores:
+    """The distance between a reference and an evaluation set of clips at any rate."""
+    got = [[ours.embed(clip.samples.T, clip.rate_hz) for clip in clips] for clips in sets]
+    expected = [[theirs(resampled(clip, ours.model).samples) for clip in clips] for clips in sets]
+    pair = [np.concatenate(rows) for rows in expected]
+    here = frechet_distance(*(Moments.of(np.concatenate(rows)) for rows in got))
+    return Scores(here, original_score(*pair), frechet_distance(*map(Moments.of, pair)))
+
+
+def original_score(reference: Rows, evaluation: Rows) -> float | None:
+    """The distance as the original's own methods compute it from rows (n, dim), if they can."""
+    with parity.stand_ins():
+        from frechet_audio_distance.fad import FrechetAudioDistance as Original
+    # Neither method looks at its object, whose constructor downloads.
+    statistics = Original.calculate_embd_statistics
+    moments = (*statistics(None, reference), *statistics(None, evaluation))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return float(Original.calculate_frechet_distance(None, *moments))
+        except ValueError:  # "Imaginary component": the method's own refusal
+            return None
