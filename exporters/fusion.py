@@ -4,7 +4,7 @@ Y. Wu et al., "Large-Scale Contrastive Language-Audio Pretraining with Feature F
 Keyword-to-Caption Augmentation", ICASSP 2023, arXiv:2211.06687. Of a clip over ten seconds the
 network sees the whole, shrunk to 1001 frames, and three stretches of 1001 frames at its own pace,
 one from each third of the places where they may start (laion_clap 1.1.7, training/data.py:363 and
-413; clap_module/htsat.py: PatchEmbed 108; clap_module/feature_fusion.py: AFF 131).
+419; clap_module/htsat.py: PatchEmbed 108; clap_module/feature_fusion.py: AFF 133).
 
 The run time hands over STFT powers (batch, frames >= 1001, 513 bins) of clips of equal length.
 1001 frames are a clip of ten seconds, or one filled up to them: it has no stretches of its own.
@@ -50,7 +50,7 @@ def middles(frames: Tensor) -> Tensor:
     """Where the three stretches start in so many frames: int64 (3,).
 
     numpy.array_split cuts the possible starts into thirds; an empty third means 0
-    (training/data.py:428).
+    (training/data.py:433).
     """
     starts = frames - (FRAMES - 1)
     number = torch.arange(STRETCHES)

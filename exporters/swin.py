@@ -38,7 +38,7 @@ def merged_order(side: int) -> np.ndarray:
     """The places of side x side tokens, four at a time, for the next stage's window order.
 
     Four neighbours become one token; the upper left comes first, then the one below it, the one
-    to its right, the one across (htsat.py:513).
+    to its right, the one across (htsat.py:515).
     """
     quads = np.arange(side**2).reshape(side // 2, 2, side // 2, 2).transpose(0, 2, 3, 1)
     return quads.reshape(-1, 4)[window_order(side // 2)].reshape(-1)
