@@ -25,7 +25,7 @@ import platformdirs
 
 from .disk import Failure, guarded, hold, make_folder, require_room, sync_folder
 from .errors import CacheError, CheckpointError
-from .hashes import FileHashes
+from .rowcache.hashes import FileHashes
 
 logger = logging.getLogger("fad_onnx")
 

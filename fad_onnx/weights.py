@@ -23,12 +23,12 @@ from . import checkpoints, download, manifest, store, synthetic
 from .checkpoints import LazyTensor
 from .checkpoints.onnx_file import initializers
 from .checkpoints.onnx_tensors import TensorInfo
+from .download.verified import verify
 from .embedder import Embedder
 from .errors import CheckpointError, ChecksumError, ManifestError
 from .frontends import fourier_kernels
 from .manifest import Checkpoint, Model, Variant
 from .session import Network, Settings
-from .verified import verify
 
 GRAPHS = Path(__file__).resolve().parent / "graphs"
 WEIGHTS_FILE = "weights.bin"

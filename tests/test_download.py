@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 
 from fad_onnx import disk, download
+from fad_onnx.download.transfer import Patience, Reply, Start, refusal, start
+from fad_onnx.download.verified import find_local, torch_hub_folder, verify
 from fad_onnx.errors import (
     CacheError,
     CheckpointError,
@@ -28,8 +30,6 @@ from fad_onnx.errors import (
     FadError,
     OptionError,
 )
-from fad_onnx.transfer import Patience, Reply, Start, refusal, start
-from fad_onnx.verified import find_local, torch_hub_folder, verify
 
 from . import loopback
 from .loopback import ETAG, Behaviour, Loopback
@@ -684,7 +684,7 @@ def test_a_disk_that_fills_up_is_no_network_error(
     def full(descriptor: int, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("fad_onnx.partial.write_all", full)
+    monkeypatch.setattr("fad_onnx.download.partial.write_all", full)
     with Loopback(BODY) as server:
         with pytest.raises(CacheError, match="full"):
             fetch(server, target, known())
@@ -739,7 +739,8 @@ def test_two_processes_download_once(target: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from fad_onnx import download, partial
+from fad_onnx import download
+    from fad_onnx.download import partial
 from tests.test_download import Row
 partial.SYNC_BYTES = 1000
 download.fetch(Row(sys.argv[1]), Path(sys.argv[2]), progress=lambda *step: print(step, flush=True))

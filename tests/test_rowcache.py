@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fad_onnx import hashes, keyed, segments
 from fad_onnx.errors import AudioError, CacheError
-from fad_onnx.keyed import Keyed
-from fad_onnx.rowcache import CachedRows, RowCache, shared
+from fad_onnx.rowcache import CachedRows, RowCache, hashes, keyed, segments, shared
+from fad_onnx.rowcache.keyed import Keyed
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX only")
 
@@ -237,7 +236,7 @@ def test_many_values_and_few_open_files(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_late_values_are_sorted_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fad_onnx.places.LATE_VALUES", 10)
+    monkeypatch.setattr("fad_onnx.rowcache.places.LATE_VALUES", 10)
     cache = RowCache(tmp_path)
     for n in range(100):
         put(cache, n)

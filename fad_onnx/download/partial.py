@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from . import store
-from .disk import guarded, sync_folder, write_all
+from .. import store
+from ..disk import guarded, sync_folder, write_all
 from .transfer import Reply
 
 # Flushed to the disk this often; a crash of the machine loses no more.

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal, Protocol
 from urllib.parse import quote
 
-from . import store
-from .disk import guarded
-from .errors import CheckpointError, ChecksumError
+from .. import store
+from ..disk import guarded
+from ..errors import CheckpointError, ChecksumError
 
 Checked = Literal["sha256", "prefix", "none"]
 

@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .disk import hold, write_all
+from ..disk import hold, write_all
 
 logger = logging.getLogger("fad_onnx")
 

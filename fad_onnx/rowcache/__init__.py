@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import AudioError, CacheError
+from ..errors import AudioError, CacheError
 from .hashes import FileHashes
 from .keyed import Keyed
 from .upkeep import Freed, Info

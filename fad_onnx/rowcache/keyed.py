@@ -19,7 +19,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .disk import reason
+from ..disk import reason
 from .places import Places
 from .segments import Damaged, Segment, Writer, prefix, read_record, segments
 from .upkeep import Freed, Info, info, prune

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .disk import Failure, guarded
+from ..disk import Failure, guarded
 from .keyed import Keyed
 from .upkeep import Freed, Info
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from . import store
-from .disk import guarded, make_folder, require_room
-from .errors import CheckpointError, ChecksumError, DownloadError, OptionError
+from .. import store
+from ..disk import guarded, make_folder, require_room
+from ..errors import CheckpointError, ChecksumError, DownloadError, OptionError
 from .partial import Partial
 from .transfer import Broken, Patience, Refused, Reply, blocks, refusal, request, start
 from .verified import Fetched, Source, check, check_size, local_files, verify

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .disk import guarded, hold
+from ..disk import guarded, hold
 from .segments import Segment, segments
 
 
