@@ -740,7 +740,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from fad_onnx import download
-    from fad_onnx.download import partial
+from fad_onnx.download import partial
 from tests.test_download import Row
 partial.SYNC_BYTES = 1000
 download.fetch(Row(sys.argv[1]), Path(sys.argv[2]), progress=lambda *step: print(step, flush=True))
@@ -754,8 +754,8 @@ def test_sigkill_keeps_what_was_flushed(target: Path) -> None:
             [sys.executable, "-c", KILLED, server.url(), str(target)], stdout=subprocess.PIPE
         ) as process:
             assert process.stdout is not None
-            while b"30000" not in process.stdout.readline():
-                pass
+            while b"30000" not in (line := process.stdout.readline()):
+                assert line, "the child ended before it was killed"
             process.send_signal(signal.SIGKILL)
         assert names(target.parent) == ["model.pth.part", "model.pth.part.json"]
         assert fetch(server, target, known()).sha256 == SHA
