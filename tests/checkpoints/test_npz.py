@@ -142,6 +142,8 @@ def test_a_zip_bomb_that_announces_itself(write):
     header = npy(shape=f"({size // 8},)", data=b"")
     path = write(announcing(size + len(header), header + bytes(2**20)))
     assert peak_bytes(path, "zip bomb") < 2**20
+    with pytest.raises(CheckpointError, match="zip bomb"):
+        checkpoints.open(path).tensors()["x"].read()
 
 
 def test_a_zip_bomb_that_does_not(write):
@@ -177,3 +179,11 @@ def test_other_members(write):
         npz.read(write(zipped([("x.npy", npy()), ("readme.txt", b"hello")])))
     with pytest.raises(CheckpointError, match="method 12"):
         npz.read(write(zipped([("x.npy", npy())], zipfile.ZIP_BZIP2)))
+
+
+def test_a_file_cut_short_meanwhile(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros(10_000))
+    lazy = checkpoints.open(tmp_path / "a.npz").tensors()["x"]
+    os.truncate(tmp_path / "a.npz", 4096)
+    with pytest.raises(CheckpointError, match="cut short while it was being read"):
+        lazy.read()

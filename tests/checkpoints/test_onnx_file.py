@@ -2,6 +2,7 @@
 
 import os
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -168,3 +169,21 @@ def test_fixed_width_fields_are_stepped_over(write):
     data = onnx_model(initializer("w", MATRIX))
     odd = varint(15 << 3 | 1) + struct.pack("<d", 1.0) + varint(16 << 3 | 5) + bytes(4)
     assert list(onnx_file.initializers(write(data + odd))) == ["w"]
+
+
+def test_a_number_without_end_is_given_up_after_ten_bytes(write):
+    path = write(message((1, 8)) + b"\xff" * 1000)
+    with pytest.raises(CheckpointError, match="at byte 12;"):
+        onnx_file.initializers(path)
+
+
+def test_fields_without_number_cost_no_memory(write):
+    """An entry of 50,000 unknown fields, where two are of use."""
+    entry = message((1, b"key"), (2, b"value"), *((number, 0) for number in range(3, 50_000)))
+    path = write(message((1, 8), (7, b""), (14, entry)))
+    tracemalloc.start()
+    try:
+        assert onnx_file.facts(path).metadata == {"key": "value"}
+        assert tracemalloc.get_traced_memory()[1] < 2**17
+    finally:
+        tracemalloc.stop()
