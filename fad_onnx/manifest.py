@@ -95,6 +95,21 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Published:
+    """What others published of the official weights: mean and deviation of all numbers of the
+    rows of a sine, within a relative tolerance.
+    """
+
+    source: str
+    when: Mapping[str, str]
+    sine_hz: float
+    seconds: float
+    mean: float
+    deviation: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
 class Model:
     """One row of the table."""
 
@@ -117,6 +132,7 @@ class Model:
     options: Mapping[str, Option]
     variants: tuple[Variant, ...]
     checkpoints: Mapping[str, Checkpoint]
+    published: tuple[Published, ...]
     citation: str
 
     def choose(self, options: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -188,7 +204,7 @@ def _row(cls: type[T], data: object, where: str, **extra: Any) -> T:
 
 def _value(hint: Any, value: object, where: str) -> Any:
     """One JSON value against one annotation."""
-    if isinstance(hint, type) and hint in (Frontend, Windows, Option, Variant, Checkpoint):
+    if isinstance(hint, type) and hint in (Frontend, Windows, Option, Variant, Checkpoint, Published):
         return _row(hint, value, where)
     origin, arguments = getattr(hint, "__origin__", None), get_args(hint)
     if origin is tuple and isinstance(value, list):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import synthetic
+from . import synthetic, weights
 from .checkpoints import npz
 from .embedder import Embedder
 from .manifest import PACKAGE, Model, Variant
@@ -36,8 +36,8 @@ class Check:
     model: str
     what: str
     source: str
-    error: float
-    passed: bool
+    error: float | None
+    passed: bool | None  # None: not checked, `what` says why
 
 
 def spread_error(got: NDArray[Any], expected: NDArray[Any]) -> float:
@@ -65,6 +65,33 @@ def verify(model: Model, settings: Settings | None = None) -> Iterator[Check]:
                 yield _check(model, variant, graph, golden, settings or Settings("cpu"))
 
 
+def published(model: Model, settings: Settings | None = None) -> Iterator[Check]:
+    """The published truths of the official weights, where these are in the cache; else, or where
+    there is none, a Check that says so.
+    """
+    if not model.published:
+        yield Check(model.name, "no truth is published for its weights", "-", None, None)
+    for truth in model.published:
+        variant = model.variant(model.choose(truth.when))
+        if weights.ready(model, variant) is None:
+            what = f"published figures not checked: `fad-onnx pull {model.name}` first"
+            yield Check(model.name, what, truth.source, None, None)
+            continue
+        request = weights.Request(
+            model.name, tuple(truth.when.items()), settings=settings or Settings("cpu")
+        )
+        rate = model.sample_rate_hz
+        turns = np.arange(round(truth.seconds * rate)) / rate * truth.sine_hz
+        rows = weights.load(request).embed(np.sin(2 * np.pi * turns), rate)
+        error = max(abs(rows.mean() / truth.mean - 1), abs(rows.std() / truth.deviation - 1))
+        what = f"mean and deviation of the rows of a {truth.sine_hz:g} Hz sine, {_key(truth.when)}"
+        yield Check(model.name, what, truth.source, float(error), bool(error <= truth.tolerance))
+
+
+def _key(when: Mapping[str, str]) -> str:
+    return ",".join(f"{name}={value}" for name, value in sorted(when.items())) or "default"
+
+
 def _check(
     model: Model,
     variant: Variant,
@@ -74,7 +101,7 @@ def _check(
 ) -> Check:
     chosen = model.choose(variant.when)
     embedder = Embedder(model, chosen, Network(graph, variant.output, settings), {}, "")
-    key = ",".join(f"{name}={value}" for name, value in sorted(variant.when.items())) or "default"
+    key = _key(variant.when)
     got, expected = [], []
     for index, (seed, samples) in enumerate(golden["clips"]):
         want = golden[f"{key}/{index}"]

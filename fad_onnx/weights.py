@@ -374,4 +374,9 @@ def state(model: Model, given: bool = False) -> str:
     variant = model.variant(model.choose())
     if not variant.checkpoints:
         return "none needed"
-    return "ready" if given or _published_already(model, variant, {}) else "to download"
+    return "ready" if given or ready(model, variant) else "to download"
+
+
+def ready(model: Model, variant: Variant) -> Ready | None:
+    """The variant with its official weights, if they are converted; never fetches."""
+    return _published_already(model, variant, {})

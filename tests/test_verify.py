@@ -31,7 +31,7 @@ def test_a_wrong_answer_fails_the_command(monkeypatch, capsys):
     monkeypatch.setattr(verify.npz, "read", disturbed)
     assert main(["verify", name, "--json"]) == 1
     captured = capsys.readouterr()
-    assert "1 of 1 known answers are wrong" in captured.err
+    assert "1 of 2 known answers are wrong" in captured.err
     assert not json.loads(captured.out)["checks"][0]["passed"]
 
 
@@ -41,3 +41,28 @@ def test_spread_error_is_relative_to_the_spread():
     assert verify.spread_error(rows + [[1, 0], [0, 0]], rows) == pytest.approx(1 / np.sqrt(2))
     assert verify.spread_error(rows[:1], rows) == float("inf")
     assert verify.spread_error(rows[:1], rows[:1]) == float("inf")
+
+
+def test_a_published_truth_is_held_against_the_official_weights(monkeypatch):
+    """With synthetic weights in their place: they must fail it, and pass what they really give."""
+    from dataclasses import replace
+
+    from fad_onnx import weights
+
+    row = next(row for row in manifest.models().values() if row.published)
+    assert [check.passed for check in verify.published(row)] == [None] * len(row.published)
+    name = next(row.name for row in manifest.models().values() if not row.checkpoints)
+    weightless = manifest.model(name)
+    truth = replace(row.published[0], when={})
+    model = replace(weightless, published=(truth,))
+    monkeypatch.setattr(manifest, "models", lambda: {name: model})
+    (check,) = verify.published(model)
+    assert check.passed is False and check.error > truth.tolerance
+    rows = weights.load(weights.Request(name)).embed(
+        np.sin(2 * np.pi * truth.sine_hz * np.arange(3 * 16000) / 16000), 16000
+    )
+    right = replace(truth, mean=float(rows.mean()), deviation=float(rows.std()))
+    (check,) = verify.published(replace(model, published=(right,)))
+    assert check.passed and check.error < 1e-5
+    (check,) = verify.published(weightless)
+    assert check.passed is None and "no truth is published" in check.what

@@ -264,8 +264,9 @@ def timings(found: Sequence[Timing]) -> str:
 
 def check_line(check: Check) -> str:
     """One known answer as a line of a table."""
-    verdict = "pass" if check.passed else "FAIL"
-    return f"{verdict}  {check.model:28}  {check.error:8.1e}  {check.what}; {check.source}"
+    verdict = {True: "pass", False: "FAIL", None: "-   "}[check.passed]
+    error = "-" if check.error is None else f"{check.error:.1e}"
+    return f"{verdict}  {check.model:28}  {error:>8}  {check.what}; {check.source}"
 
 
 class Bars:
