@@ -112,8 +112,6 @@ def prepare(
     ChecksumError, DownloadError, CacheError.
     """
     graph = graph_file(model, variant)
-    if not variant.checkpoints:
-        return Ready(graph, hashlib.sha256(b"").hexdigest(), {})
     ready = _published_already(model, variant, given)
     if ready is not None:
         return ready
@@ -141,6 +139,8 @@ def prepare(
 def _published_already(
     model: Model, variant: Variant, given: Mapping[str, Path]
 ) -> Ready | None:
+    if not variant.checkpoints:
+        return Ready(graph_file(model, variant), hashlib.sha256(b"").hexdigest(), {})
     hashes = {
         name: _known_sha256(model.checkpoints[name], given.get(name))
         for name in variant.checkpoints
