@@ -84,7 +84,8 @@ def _models() -> Iterator[str]:
     for row in manifest.models().values():
         per = f"a {row.samples_per_row} samples" if row.samples_per_row else _per_window(row)
         sizes = " + ".join(
-            f"{c.bytes / 1e6:.0f} MB" if c.bytes else "size unknown" for c in row.checkpoints.values()
+            f"{c.bytes / 1e6:.0f} MB" if c.bytes else "size unknown"
+            for c in row.checkpoints.values()
         )
         licences = "; ".join(dict.fromkeys(c.licence for c in row.checkpoints.values()))
         name = f"`{row.name}`" + (" (default)" if row.default else "")

@@ -17,8 +17,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from exporters import parity  # noqa: E402
-from fad_onnx import manifest  # noqa: E402
+from exporters import parity
+from fad_onnx import manifest
 
 LOADERS = 8  # audio_load_worker's default
 
@@ -43,9 +43,7 @@ def main(name: str, weights: str, reference: str, evaluation: str) -> float:
         ]
         return metric.calculate_embd_statistics(np.concatenate(rows))
 
-    return float(
-        metric.calculate_frechet_distance(*statistics(reference), *statistics(evaluation))
-    )
+    return float(metric.calculate_frechet_distance(*statistics(reference), *statistics(evaluation)))
 
 
 if __name__ == "__main__":

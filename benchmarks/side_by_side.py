@@ -27,9 +27,9 @@ import soundfile
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from fad_onnx import manifest, synthetic  # noqa: E402
-from fad_onnx.checkpoints.onnx_file import initializers  # noqa: E402
-from fad_onnx.weights import graph_file  # noqa: E402
+from fad_onnx import manifest, synthetic
+from fad_onnx.checkpoints.onnx_file import initializers
+from fad_onnx.weights import graph_file
 
 CLIPS, SECONDS = 23, 10
 
@@ -100,8 +100,16 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     chosen = parser.parse_args()
     results = [compare(name, chosen.rate, chosen.runs) for name in chosen.models]
-    machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": sys.version.split()[0]}
-    print(json.dumps({"clips": 2 * CLIPS, "seconds": SECONDS, **machine, "results": results}, indent=2))
+    machine = {
+        "cpus": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": sys.version.split()[0],
+    }
+    print(
+        json.dumps(
+            {"clips": 2 * CLIPS, "seconds": SECONDS, **machine, "results": results}, indent=2
+        )
+    )
 
 
 if __name__ == "__main__":

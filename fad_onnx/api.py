@@ -171,7 +171,10 @@ class Run:
         return (lambda done: tell(name, done, total)) if tell else None
 
     def embed(
-        self, name: str, files: Sequence[AudioFile], keep: Callable[[FileSummary], object] | None = None
+        self,
+        name: str,
+        files: Sequence[AudioFile],
+        keep: Callable[[FileSummary], object] | None = None,
     ) -> list[AudioSet]:
         """The set of these files for each model; `keep` is handed every file, with its rows."""
         executor, progress = self._kwargs.get("executor"), self.progress(name, len(files))

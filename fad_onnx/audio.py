@@ -146,7 +146,7 @@ def check_usable(path: str | os.PathLike[str], block: NDArray[Any], offset: int 
         frame = int(np.flatnonzero(bad)[0])
         raise AudioError(
             path,
-            f"frame {offset + frame} is NaN, infinite or above {LARGEST_SAMPLE:g} (full scale is 1)",
+            f"frame {offset + frame} is NaN, infinite or above {LARGEST_SAMPLE:g} (of full scale)",
         )
 
 

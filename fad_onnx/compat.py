@@ -61,7 +61,9 @@ class FrechetAudioDistance:
             enable_fusion=enable_fusion,
         )
         if channels is not None and (channels not in (1, 2) or channels < self.model.channels):
-            raise OptionError("channels", f"{channels}; {self.model.name} needs {self.model.channels}")
+            raise OptionError(
+                "channels", f"{channels}; {self.model.name} needs {self.model.channels}"
+            )
         options = {"use_pca": use_pca, "use_activation": use_activation}
         options = {key: value for key, value in options.items() if value}
         self.sample_rate, self.verbose = self.model.sample_rate_hz, verbose
@@ -101,7 +103,9 @@ class FrechetAudioDistance:
         square root is taken, so nothing has to be added to a diagonal.
         """
         first = Gaussian.of_statistics(*_at_least(mu1, sigma1), "the first set")
-        return frechet_distance(first, Gaussian.of_statistics(*_at_least(mu2, sigma2), "the second"))
+        return frechet_distance(
+            first, Gaussian.of_statistics(*_at_least(mu2, sigma2), "the second")
+        )
 
     def score(
         self,
@@ -122,9 +126,7 @@ class FrechetAudioDistance:
             Moments.of(background, background_dir), Moments.of(evaluation, eval_dir)
         )
 
-    def _rows(
-        self, folder: PathLike, stored: PathLike | None, dtype: str
-    ) -> NDArray[Any]:
+    def _rows(self, folder: PathLike, stored: PathLike | None, dtype: str) -> NDArray[Any]:
         if stored is not None and Path(stored).exists():
             return _read_rows(Path(stored), self.model.dimension)
         run: RunOptions = {**self._run, "sample_format": dtype}
@@ -135,10 +137,7 @@ class FrechetAudioDistance:
             publish_file(Path(stored), lambda out: np.save(out, rows, allow_pickle=False))
         return rows
 
-
-    def update(
-        self, samples: ArrayLike, sample_rate: int | None = None, *, real: bool
-    ) -> None:
+    def update(self, samples: ArrayLike, sample_rate: int | None = None, *, real: bool) -> None:
         """Add one clip to the reference set (real) or to the evaluation set.
 
         samples: (frames,) or (frames, channels), anything with __array__; sample_rate in Hz,

@@ -82,7 +82,7 @@ class Reference:
             self._kernel = KernelReference(rows, wanted.seed, reference.path)
 
     def detail(self, evaluation: AudioSet, progress: Callable[[int], None] | None = None) -> Detail:
-        """The detail of one evaluation set; StatisticsError if it has no rows and they are needed."""
+        """The detail of one evaluation set; StatisticsError if it has no rows to compute from."""
         wanted = self._wanted
         if not wanted:
             return Detail()

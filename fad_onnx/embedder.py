@@ -97,7 +97,9 @@ def as_frames(samples: ArrayLike) -> NDArray[np.float32]:
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or not array.size:
-        raise AudioError("samples", f"shape {array.shape}; needed is (frames,) or (frames, channels)")
+        raise AudioError(
+            "samples", f"shape {array.shape}; needed is (frames,) or (frames, channels)"
+        )
     if array.shape[1] > array.shape[0] and array.shape[1] > 1024:
         raise AudioError("samples", f"shape {array.shape} has more channels than frames; transpose")
     if array.dtype.kind in "iu":

@@ -107,7 +107,12 @@ def interval(
         )
     variances = [
         _variance(side, mean_gap, transport, progress)
-        for side, mean_gap, transport in zip(sides, (a.mean - b.mean, b.mean - a.mean), maps)
+        for side, mean_gap, transport in zip(
+            sides,
+            (a.mean - b.mean, b.mean - a.mean),
+            maps,
+            strict=False,  # one side may be fixed
+        )
     ]
     return _around(estimate, variances, counts, level, files)
 

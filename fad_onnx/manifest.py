@@ -204,7 +204,14 @@ def _row(cls: type[T], data: object, where: str, **extra: Any) -> T:
 
 def _value(hint: Any, value: object, where: str) -> Any:
     """One JSON value against one annotation."""
-    if isinstance(hint, type) and hint in (Frontend, Windows, Option, Variant, Checkpoint, Published):
+    if isinstance(hint, type) and hint in (
+        Frontend,
+        Windows,
+        Option,
+        Variant,
+        Checkpoint,
+        Published,
+    ):
         return _row(hint, value, where)
     origin, arguments = getattr(hint, "__origin__", None), get_args(hint)
     if origin is tuple and isinstance(value, list):

@@ -21,7 +21,9 @@ OVERHEAD = 1.1
 BASE_BYTES = 150 << 20
 
 
-def estimate(paths: Sequence[PathLike], name: str | None, **run: Unpack[RunOptions]) -> dict[str, Any]:
+def estimate(
+    paths: Sequence[PathLike], name: str | None, **run: Unpack[RunOptions]
+) -> dict[str, Any]:
     """Files, seconds, rows, unreadable files, memory and, if the weights are here, time.
 
     The time comes from running the network once on one batch of synthetic windows.
@@ -33,7 +35,9 @@ def estimate(paths: Sequence[PathLike], name: str | None, **run: Unpack[RunOptio
         for file in [] if is_archive(path) else sets.list_files([path]):
             try:
                 with Decoder(file.path) as decoder:
-                    samples = decoder.frames_promised * model.sample_rate_hz // decoder.sample_rate_hz
+                    samples = (
+                        decoder.frames_promised * model.sample_rate_hz // decoder.sample_rate_hz
+                    )
                     seconds += decoder.frames_promised / decoder.sample_rate_hz
             except AudioError as error:
                 bad.append({"path": file.path, "reason": error.reason})

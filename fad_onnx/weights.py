@@ -136,9 +136,7 @@ def prepare(
     return ready
 
 
-def _published_already(
-    model: Model, variant: Variant, given: Mapping[str, Path]
-) -> Ready | None:
+def _published_already(model: Model, variant: Variant, given: Mapping[str, Path]) -> Ready | None:
     if not variant.checkpoints:
         return Ready(graph_file(model, variant), hashlib.sha256(b"").hexdigest(), {})
     hashes = {
@@ -202,7 +200,9 @@ def _locate(
         if known and kept and kept["sha256"] == known:
             return Source(meta_file.parent / "model.onnx", known, kept["checked"])
     fetched = download.obtain(row, _downloads(), folders, offline=offline, progress=progress)
-    return Source(fetched.path, fetched.sha256, fetched.checked, fetched.path.parent == _downloads())
+    return Source(
+        fetched.path, fetched.sha256, fetched.checked, fetched.path.parent == _downloads()
+    )
 
 
 def _discard(model: Model, variant: Variant, sources: Mapping[str, Source]) -> None:

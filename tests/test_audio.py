@@ -24,7 +24,12 @@ def test_find_is_recursive_sorted_and_leaves_hidden_files_out(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert [file.name for file in audio.find(tmp_path)] == ["a/b/c.OGG", "a/z.flac", "a.wav", "b.wav"]
+    assert [file.name for file in audio.find(tmp_path)] == [
+        "a/b/c.OGG",
+        "a/z.flac",
+        "a.wav",
+        "b.wav",
+    ]
 
 
 def test_find_follows_links_to_files_but_not_to_folders(tmp_path):
@@ -58,7 +63,9 @@ def test_every_format_is_read(tmp_path, suffix, channels):
 
 @pytest.mark.parametrize("source", [8000, 11025, 22050, 44100, 48000, 96000])
 @pytest.mark.parametrize("frames", [1, 2, 999, 44100, 44101])
-def test_blocks_give_the_bits_of_one_call_and_floor_the_length(source, frames, tmp_path, monkeypatch):
+def test_blocks_give_the_bits_of_one_call_and_floor_the_length(
+    source, frames, tmp_path, monkeypatch
+):
     clip = synthetic.clip(4, frames)[0]
     path = tmp_path / "x.wav"
     soundfile.write(path, clip, source, subtype="FLOAT")

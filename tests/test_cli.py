@@ -143,7 +143,14 @@ def test_csv_appends_a_line_per_result(run, clips, others, tmp_path):
 def test_any_file_name_comes_back_from_embeddings(run, tmp_path):
     from fad_onnx import embfile
 
-    names = [b"a b.wav", b"100%.wav", b"new\nline.wav", b"stray\xff.wav", "ünï.wav".encode(), b"@x.wav"]
+    names = [
+        b"a b.wav",
+        b"100%.wav",
+        b"new\nline.wav",
+        b"stray\xff.wav",
+        "ünï.wav".encode(),
+        b"@x.wav",
+    ]
     for index, name in enumerate(names):
         made = write_clip(tmp_path / "clip.wav", index, 1)
         folder = os.fsencode(tmp_path) + b"/set"
@@ -247,7 +254,9 @@ def test_imports_are_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "['fad_onnx']\n"
-    code = "import sys; from fad_onnx.cli.parser import build; build(); print('numpy' in sys.modules)"
+    code = (
+        "import sys; from fad_onnx.cli.parser import build; build(); print('numpy' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

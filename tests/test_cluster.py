@@ -77,5 +77,8 @@ def test_the_command_line_uses_a_scheduler(cluster, many, capsys):
 
 def test_nobody_at_the_address_is_an_error(monkeypatch):
     monkeypatch.setattr("fad_onnx.cluster.CONNECT_SECONDS", 1)
-    with pytest.raises(OptionError, match="no scheduler answers"), dask_executor("tcp://127.0.0.1:9"):
+    with (
+        pytest.raises(OptionError, match="no scheduler answers"),
+        dask_executor("tcp://127.0.0.1:9"),
+    ):
         pass

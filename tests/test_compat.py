@@ -46,7 +46,9 @@ def test_statistics_and_distance_are_numpys_and_scipys(clips):
     np.testing.assert_allclose(sigma, np.cov(first, rowvar=False), rtol=1e-12, atol=1e-15)
     other = frechet.calculate_embd_statistics(second)
     distance = frechet.calculate_frechet_distance(mu, sigma, *other)
-    direct = ((mu - other[0]) ** 2).sum() + np.trace(sigma + other[1] - 2 * sqrtm(sigma @ other[1]).real)
+    direct = ((mu - other[0]) ** 2).sum() + np.trace(
+        sigma + other[1] - 2 * sqrtm(sigma @ other[1]).real
+    )
     assert distance == pytest.approx(direct, rel=1e-10)
 
 

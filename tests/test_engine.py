@@ -131,7 +131,17 @@ def test_executors_give_the_bits_of_serial(many):
 
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_a_score_does_not_depend_on_the_threads_of_blas(many, clips, threads, request):
-    command = [sys.executable, "-m", "fad_onnx", "score", many, clips, "-m", WEIGHTLESS, "--no-cache"]
+    command = [
+        sys.executable,
+        "-m",
+        "fad_onnx",
+        "score",
+        many,
+        clips,
+        "-m",
+        WEIGHTLESS,
+        "--no-cache",
+    ]
     found = subprocess.run(
         [*command, "--workers", threads], capture_output=True, text=True, check=True,
         env={**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads},
@@ -173,4 +183,6 @@ def test_rows_that_are_not_finite_are_an_error(clips, monkeypatch):
     monkeypatch.setattr(embedder.Embedder, "run", run)
     with pytest.raises(AudioError, match=r"\.wav: its embedding is not finite"):
         rows(clips, load())
-    assert "not finite" in "".join(r for r in rows(clips, load(), skip_errors=True) if isinstance(r, str))
+    assert "not finite" in "".join(
+        r for r in rows(clips, load(), skip_errors=True) if isinstance(r, str)
+    )

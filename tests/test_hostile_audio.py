@@ -40,7 +40,9 @@ def corpus():
     for kind, (container, subtype) in KINDS.items():
         rate = 48000 if kind == "opus" else 44100
         out = io.BytesIO()
-        soundfile.write(out, synthetic.clip(1, int(1.2 * rate), 2).T, rate, subtype, format=container)
+        soundfile.write(
+            out, synthetic.clip(1, int(1.2 * rate), 2).T, rate, subtype, format=container
+        )
         made[kind] = out.getvalue()
     return made
 
@@ -112,7 +114,9 @@ def wav(channels=1, rate=16000, frames=20000, claimed=None, bits=16):
     data = np.zeros((frames, max(channels, 1) % 64), np.int16).tobytes()
     width = channels * bits // 8
     size = len(data) if claimed is None else claimed
-    head = struct.pack("<HHIIHH", 1, channels & 0xFFFF, rate, rate * width & 0xFFFFFFFF, width & 0xFFFF, bits)
+    head = struct.pack(
+        "<HHIIHH", 1, channels & 0xFFFF, rate, rate * width & 0xFFFFFFFF, width & 0xFFFF, bits
+    )
     body = b"WAVEfmt " + struct.pack("<I", 16) + head + b"data" + struct.pack("<I", size) + data
     return b"RIFF" + struct.pack("<I", len(body)) + body
 

@@ -80,8 +80,8 @@ def test_a_run_leaves_no_threads_handlers_or_warnings(clips):
 
 
 def command(folder, out, cache):
-    return [sys.executable, "-m", "fad_onnx", "stats", str(folder), "-o", str(out), "-m", WEIGHTLESS,
-            "--cache-dir", str(cache), "--workers", "2"]  # fmt: skip
+    program = [sys.executable, "-m", "fad_onnx", "stats", str(folder), "-o", str(out)]
+    return [*program, "-m", WEIGHTLESS, "--cache-dir", str(cache), "--workers", "2"]
 
 
 def kill_and_resume(folder, tmp_path, moments, expected):

@@ -252,7 +252,7 @@ def test_bits_do_not_depend_on_the_number_of_blas_threads() -> None:
     found = {
         subprocess.run(
             [sys.executable, "-c", PRINT_BITS],
-            env={**os.environ, **{name: threads for name in THREAD_VARIABLES}},
+            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, threads)},
             check=True,
             capture_output=True,
             text=True,

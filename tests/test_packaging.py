@@ -51,7 +51,8 @@ def test_the_wheel_built_from_the_sdist_is_the_same(wheel, tmp_path):
         archive.extractall(tmp_path, filter="data")
     again = build("wheel", tmp_path / sdist.name.removesuffix(".tar.gz"), tmp_path / "again")
     assert zipfile.ZipFile(again).namelist() == zipfile.ZipFile(wheel).namelist()
-    names = tarfile.open(sdist).getnames()
+    with tarfile.open(sdist) as archive:
+        names = archive.getnames()
     assert any(name.endswith("tests/test_packaging.py") for name in names)
 
 

@@ -48,7 +48,7 @@ def commands():
 
 
 def test_every_command_runs_but_for_its_weights(place):
-    """With the weightless model in place of the default; what needs weights says how to get them."""
+    """With the weightless model for the default; what needs weights says how to get them."""
     for line in commands():
         program, command, *arguments = shlex.split(line, comments=True)
         if program != "fad-onnx":

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from .report_factory import audio_set, clip_files, score
 pytest.importorskip("matplotlib", reason="needs the extra [report]")
 pytest.importorskip("jinja2", reason="needs the extra [report]")
 
-from fad_onnx.report import clips, excerpt, plots, projection, svg, tables, text  # noqa: E402
+from fad_onnx.report import clips, excerpt, plots, projection, svg, tables, text
 
 HOSTILE = [
     "<script>alert(1)<img src=x onerror=alert(1)>.wav",
@@ -150,7 +151,7 @@ def test_hostile_names_are_text_and_nothing_else(html, page):
 def test_the_page_can_be_read_without_seeing_it(page):
     assert page.all("html")[0]["lang"] == "en" and len(page.all("h1")) == 1
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
-    assert levels[0] == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert levels[0] == 1 and all(b - a <= 1 for a, b in pairwise(levels))
     pictures = page.all("svg")
     assert len(pictures) == 4 * 3 + 2 * 10
     assert all(one["role"] == "img" and len(one["aria-label"]) > 20 for one in pictures)
@@ -199,7 +200,7 @@ def test_a_clip_is_heard_as_it_is(tmp_path):
     assert np.corrcoef(samples, original)[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("rate, played", [(4000, 8000), (11025, 11025), (96000, 48000)])
+@pytest.mark.parametrize(("rate", "played"), [(4000, 8000), (11025, 11025), (96000, 48000)])
 def test_rates_that_browsers_do_not_play_are_converted(tmp_path, rate, played):
     path = tmp_path / "tone.wav"
     tone = 0.5 * np.sin(2 * np.pi * 500 / rate * np.arange(12 * rate))

@@ -77,7 +77,7 @@ def plugin(monkeypatch):
     monkeypatch.setattr(
         ort, "register_execution_provider_library", lambda *a: registered.append(a), raising=False
     )
-    monkeypatch.setattr(ort, "get_ep_devices", lambda: [], raising=False)
+    monkeypatch.setattr(ort, "get_ep_devices", list, raising=False)
     return registered
 
 

@@ -38,7 +38,9 @@ def test_a_wrong_answer_fails_the_command(monkeypatch, capsys):
 def test_spread_error_is_relative_to_the_spread():
     rows = np.array([[10.0, 0], [12, 0]])
     assert verify.spread_error(rows, rows) == 0
-    assert verify.spread_error(rows + [[1, 0], [0, 0]], rows) == pytest.approx(1 / np.sqrt(2))
+    assert verify.spread_error(rows + np.array([[1, 0], [0, 0]]), rows) == pytest.approx(
+        1 / np.sqrt(2)
+    )
     assert verify.spread_error(rows[:1], rows) == float("inf")
     assert verify.spread_error(rows[:1], rows[:1]) == float("inf")
 

@@ -131,7 +131,9 @@ def _bench(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument("--clips", type=_positive, default=16, metavar="N", help="default: 16")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="N", help="default: 10")
-    parser.add_argument("--rate", type=_positive, default=44100, metavar="HZ", help="default: 44100")
+    parser.add_argument(
+        "--rate", type=_positive, default=44100, metavar="HZ", help="default: 44100"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

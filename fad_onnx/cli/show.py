@@ -203,7 +203,12 @@ def write_per_file(path: str, scores: Sequence[Score]) -> None:
         writer.writerow(PER_FILE_COLUMNS)
         for score in scores:
             for file in score.detail.files:
-                numbers = (file.rows, f"{file.seconds:.3f}", repr(file.fad), repr(file.mean_distance))
+                numbers = (
+                    file.rows,
+                    f"{file.seconds:.3f}",
+                    repr(file.fad),
+                    repr(file.mean_distance),
+                )
                 writer.writerow((score.model, score.path, file.name, *numbers))
         text.flush()
         text.detach()

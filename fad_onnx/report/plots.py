@@ -60,8 +60,8 @@ def infinity(key: str, fit: Infinity) -> str:
         r2 = f", r² {fit.r2:.3f}" if fit.r2 is not None else ""
         label = (
             f"FAD at {len(fit.sizes)} subset sizes from {fit.sizes[0]} to {fit.sizes[-1]} rows:"
-            f" {number(fit.values[0])} to {number(fit.values[-1])}; the fitted line meets infinitely"
-            f" many rows at {number(fit.value)}{r2}"
+            f" {number(fit.values[0])} to {number(fit.values[-1])}; the fitted line meets"
+            f" infinitely many rows at {number(fit.value)}{r2}"
         )
         return inline(figure, key, label)
 
