@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import StatisticsError
-from .frechet import Gaussian, frechet_distance
+from .frechet import Gaussian, file_distance
 from .infinity import Infinity, fad_infinity
 from .interval import Interval, Side, interval
 from .kad import Kad, KernelReference
@@ -109,20 +109,16 @@ class Reference:
         return interval(Side(rows, moments), reference, level, progress)
 
     def _files(self, evaluation: AudioSet, rows: Sequence[Rows]) -> tuple[FileScore, ...]:
-        scores = [
-            FileScore(
-                file.file.name, file.file.path, len(own), file.seconds,
-                *self._of_one(own, file.file.path),
-            )
-            for file, own in zip(evaluation.files, rows, strict=True)
-        ]  # fmt: skip
+        scores = []
+        for file, own in zip(evaluation.files, rows, strict=True):
+            found = file_distance(self.gaussian, Moments.of(own, file.file.path))
+            scores.append(
+                FileScore(
+                    file.file.name, file.file.path, found.rows, file.seconds, found.fad,
+                    found.mean_distance,
+                )
+            )  # fmt: skip
         return tuple(sorted(scores, key=lambda score: (-score.fad, score.name)))
-
-    def _of_one(self, rows: Rows, path: str) -> tuple[float, float]:
-        moments = Moments.of(rows, path)
-        one = Gaussian.point(moments.mean) if len(rows) == 1 else Gaussian.of(moments, path)
-        distance = float(np.linalg.norm(moments.mean - self.gaussian.mean))
-        return frechet_distance(one, self.gaussian), distance
 
 
 def rows_of(one: AudioSet, what: str) -> Sequence[Rows]:
