@@ -81,7 +81,7 @@ def _memory(model: Model, rules: Windows, longest: int, embedder: Embedder | Non
     if embedder is not None:
         folder = embedder.network.graph.parent
         weight_bytes = sum(file.stat().st_size for file in folder.glob("weights.bin"))
-    samples = rules.length_samples or longest
+    samples = max(rules.length_samples or 0, longest if rules.cover == "whole" else 0)
     working = samples * (model.peak_bytes_per_sample or 64 * 4)
     # The file is mapped and ONNX Runtime keeps a packed copy of it; statistics are float64.
     return BASE_BYTES + 2 * weight_bytes + working + 4 * 8 * model.dimension**2

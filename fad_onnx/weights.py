@@ -194,6 +194,10 @@ def _locate(
     row = model.checkpoints[name]
     if given is not None:
         return Source(_existing(given), store.file_sha256(given), "given by the user")
+    if not row.url:
+        raise CheckpointError(
+            row.file, f"nobody publishes weights for {model.name}; give your own with --weights"
+        )
     known = _known_sha256(row, None)
     for meta_file in sorted(_models().glob("*/meta.json")):
         kept = store.read_json(meta_file).get("weights", {}).get(name)

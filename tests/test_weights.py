@@ -253,3 +253,12 @@ def test_kernels_of_another_transform_are_refused():
     bad = {name: (Path("x"), Tensor(value * 1.01)) for name, value in bound_kernels.items()}
     with pytest.raises(CheckpointError, match="not the Fourier transform"):
         weights._check_kernels(rows[0], bad)
+
+
+def test_a_model_without_published_weights_asks_for_the_users_own():
+    rows = [row for row in manifest.models().values() if row.checkpoints]
+    unpublished = [row for row in rows if not row.checkpoints["main"].url]
+    assert unpublished
+    for row in unpublished:
+        with pytest.raises(CheckpointError, match="give your own with --weights"):
+            weights.load(weights.Request(row.name))
