@@ -8,8 +8,15 @@ differ in nothing but the spectrogram) and, for CLAP's PANN-14 configuration, of
 
 The run time hands over STFT powers (batch, frames, bins) in float32. The filterbank is a tensor
 of the checkpoint (`logmel_extractor.melW`), so mel bands, logarithm and network are in the
-graph. Each of five poolings halves the frames and drops an odd one, so a graph needs 32 frames
-and looks at 126 frames on either side of the 32 that a step of its last layer stands for.
+graph. Each of five poolings halves the frames and drops an odd one, so a graph needs 32 frames.
+
+A long clip can be computed in windows, exactly. A step of the last layer stands for 32 frames
+and looks at 126 more on either side: two convolutions of width 3 at each of the strides 1, 2, 4,
+8, 16 and 32 see 2 (1 + 2 + 4 + 8 + 16 + 32) frames. In windows that start at a multiple of 32
+frames every step but the CONTEXT_STEPS next to a cut is therefore the whole clip's, even with
+the two frames at the cut that the front end completes by reflection. `steps` gives them; those
+of all windows together go through the head graph, which pools them over time as the whole graph
+does.
 """
 
 from __future__ import annotations
@@ -36,6 +43,7 @@ EMBEDDING = WIDTHS[-1]
 # From 32 to 63 frames the last layer has one step, and torch.export keeps a size of one apart for
 # the sake of strides, which ONNX does not have: tests/parity runs the graph at each such length.
 TRACED_FRAMES = 64
+CONTEXT_STEPS = 4
 SHORTEST = 1e-12  # eps of torch.nn.functional.normalize.
 JOINT = 512  # The space that CLAP shares between sound and text.
 
@@ -74,7 +82,28 @@ class ConvBlock(nn.Module):
         return functional.avg_pool2d(maps, 2) if self.halve else maps
 
 
-class Cnn14(nn.Module):
+class Head(nn.Module):
+    """Steps of the last layer (batch, steps, 2048) to rows (batch, 2048)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(EMBEDDING, EMBEDDING)
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """Maximum plus mean over time, and what follows: (batch, 2048, steps) to rows."""
+        # The mean as a pooling, which is ONNX's operator alone: for a mean ONNX Runtime may choose
+        # the axis, and with it the order of the additions, and then a clip in windows would differ
+        # from the whole clip in the last bits.
+        mean = torch.onnx.ops.symbolic(
+            "GlobalAveragePool", (maps,), dtype=maps.dtype, shape=(*maps.shape[:2], 1)
+        )
+        return torch.relu(self.fc1(maps.amax(dim=2) + mean.squeeze(2)))
+
+    def forward(self, steps: Tensor) -> Tensor:
+        return self.pooled(steps.transpose(1, 2))
+
+
+class Cnn14(Head):
     """STFT powers (batch, frames, bins) to rows (batch, 2048)."""
 
     def __init__(self, bins: int) -> None:
@@ -83,9 +112,8 @@ class Cnn14(nn.Module):
         self.bn0 = nn.BatchNorm2d(BANDS)
         for number, (inner, outer) in enumerate(pairwise(WIDTHS), start=1):
             self.add_module(f"conv_block{number}", ConvBlock(inner, outer, outer < EMBEDDING))
-        self.fc1 = nn.Linear(EMBEDDING, EMBEDDING)
 
-    def steps(self, power: Tensor) -> Tensor:
+    def maps(self, power: Tensor) -> Tensor:
         """The last layer's maps averaged over mel: (batch, 2048, frames // 32)."""
         maps = self.logmel_extractor(power).unsqueeze(1)
         # bn0 has one scale and shift a band: it wants the bands where the channels are.
@@ -95,8 +123,15 @@ class Cnn14(nn.Module):
         return maps.mean(dim=3)
 
     def forward(self, power: Tensor) -> Tensor:
-        steps = self.steps(power)
-        return torch.relu(self.fc1(steps.amax(dim=2) + steps.mean(dim=2)))
+        return self.pooled(self.maps(power))
+
+
+class Cnn14InWindows(Cnn14):
+    """The same, and the steps (batch, frames // 32, 2048) that the rows were pooled from."""
+
+    def forward(self, power: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        maps = self.maps(power)
+        return self.pooled(maps), maps.transpose(1, 2)
 
 
 class ClapCnn14(nn.Module):
@@ -115,15 +150,27 @@ class ClapCnn14(nn.Module):
         return rows / torch.clamp(length, min=SHORTEST)
 
 
-def _graph(name: str, bins: int, module: Callable[[], nn.Module]) -> Graph:
+def _graph(
+    name: str, bins: int, module: Callable[[], nn.Module], outputs: tuple[str, ...]
+) -> Graph:
     return Graph(
         name=name,
         module=module,
         example=lambda: (torch.rand(3, 101, bins),),
         input_names=("power",),
-        output_names=("embedding",),
+        output_names=outputs,
         dynamic=({0: "batch", 1: torch.export.Dim("frames", min=TRACED_FRAMES)},),
     )
+
+
+HEAD = Graph(
+    name="cnn14_head",
+    module=Head,
+    example=lambda: (torch.rand(3, 7, EMBEDDING),),
+    input_names=("steps",),
+    output_names=("embedding",),
+    dynamic=({0: "batch", 1: "steps"},),
+)
 
 
 def original_network(
@@ -185,10 +232,12 @@ def original_clap_features(tensors: Mapping[str, NDArray[Any]]) -> Embed:
 
 
 GRAPHS = (
-    _graph("cnn14_8k", 129, partial(Cnn14, 129)),
-    _graph("cnn14_16k", 257, partial(Cnn14, 257)),
-    _graph("cnn14_32k", 513, partial(Cnn14, 513)),
-    _graph("clap_cnn14", 513, ClapCnn14),
+    *(
+        _graph(f"cnn14_{rate}", bins, partial(Cnn14InWindows, bins), ("embedding", "steps"))
+        for rate, bins in (("8k", 129), ("16k", 257), ("32k", 513))
+    ),
+    _graph("clap_cnn14", 513, ClapCnn14, ("embedding",)),
+    HEAD,
 )
 # frechet_audio_distance's own arguments; the 16000 Hz differ from the checkpoint's filterbank,
 # which replaces the one made from them.

@@ -1,6 +1,7 @@
 """CNN14's graphs against the original networks, on synthetic checkpoints."""
 
 import itertools
+import shutil
 from dataclasses import replace
 from functools import cache
 
@@ -12,9 +13,9 @@ import torch
 
 from exporters import laion, panns, parity
 from exporters.verify import _with_output
-from fad_onnx import manifest, synthetic, weights
+from fad_onnx import frontends, manifest, synthetic, weights
 from fad_onnx.errors import CheckpointError, TooShortError
-from fad_onnx.frontends import fourier_kernels
+from fad_onnx.session import Network
 
 pytestmark = pytest.mark.parity
 
@@ -171,7 +172,7 @@ def test_the_kernels_of_the_original_are_the_rows(name):
         from frechet_audio_distance.models import pann
     stft = pann.Cnn14(*settings).spectrogram_extractor.stft
     kernels = [stft.conv_real.weight.numpy(), stft.conv_imag.weight.numpy()]
-    for stored, ours in zip(kernels, fourier_kernels(model.frontend), strict=True):
+    for stored, ours in zip(kernels, frontends.fourier_kernels(model.frontend), strict=True):
         np.testing.assert_allclose(stored, ours, atol=1e-6)
 
 
@@ -191,6 +192,46 @@ def test_the_graph_binds_what_the_original_computes_with(name):
     bound = parity.bound(parity.graph_path(row(name).variants[0]))
     assert {key: info.shape for key, info in bound.items()} == used
     assert all(info.dtype == np.float32 for info in bound.values())
+
+
+def in_windows(network, model, clip, steps: int, context: int):
+    """The last layer's steps of a clip (1, n), computed in windows of so many steps."""
+    step = 32 * model.frontend.hop_samples
+    total = (1 + clip.shape[1] // model.frontend.hop_samples) // 32
+    parts = []
+    for start in range(0, total, steps):
+        first, stop = max(start - context, 0), start + steps
+        # A sample less than the next window's first step, lest there be a frame too many.
+        end = clip.shape[1] if stop + context >= total else (stop + context) * step - 1
+        inputs = frontends.apply(model.frontend, clip[None, :, first * step : end])
+        parts.append(network.run(inputs)[0, start - first :][:steps])
+    return np.concatenate(parts)
+
+
+@pytest.mark.parametrize("name", PANNS)
+def test_a_long_clip_in_windows_is_the_whole_clip_bit_for_bit(pair, name):
+    ours, _ = pair(name, 1)
+    graph, settings = ours.network.graph, ours.network.settings
+    steps, head = (Network(graph, "steps", settings), graph.with_name(panns.HEAD.path.name))
+    shutil.copy(panns.HEAD.path, head)
+    for seconds in (22.7, 15.017):
+        clip = synthetic.clip(round(seconds), round(seconds * ours.model.sample_rate_hz))
+        inputs = frontends.apply(ours.model.frontend, clip[None])
+        whole, row = steps.run(inputs)[0], ours.network.run(inputs)
+        exact = in_windows(steps, ours.model, clip, 31, panns.CONTEXT_STEPS)
+        np.testing.assert_array_equal(exact, whole)
+        np.testing.assert_array_equal(Network(head, "embedding", settings).run((exact[None],)), row)
+        short = in_windows(steps, ours.model, clip, 31, panns.CONTEXT_STEPS - 1)
+        assert (short != whole).any()
+
+
+@pytest.mark.parametrize("name", PANNS)
+def test_the_head_reads_the_weights_of_the_whole_graph(name):
+    """Same place in the same file, so that a copy of the head beside it is ready to run."""
+    whole = parity.bound(parity.graph_path(row(name).variants[0]))
+    head = parity.bound(panns.HEAD.path)
+    assert head.keys() == {"fc1.weight", "fc1.bias"}
+    assert all(whole[tensor] == info for tensor, info in head.items())
 
 
 def as_published(name: str):
