@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from .session import Network
 from .windows import Cutter, Window
 
 Rows = NDArray[np.float32]
+HEAD_FILE = "head.onnx"  # beside model.onnx, for the models that have one
 
 
 @dataclass(frozen=True)
@@ -59,18 +61,34 @@ class Embedder:
         return Cutter(self.model, self.rules, short, self.seed, path)
 
     def run(self, windows: Sequence[Window]) -> list[Rows]:
-        """The rows (n, dim) of each of these windows of equal shape."""
+        """The rows (n, dim) of each of these windows of equal shape; of tiles, their steps."""
         stack = np.stack([window.samples for window in windows])
-        output = self.network.run(frontends.apply(self.model.frontend, stack))
+        tiles = self.model.tiles if windows[0].steps is not None else None
+        inputs = frontends.apply(self.model.frontend, stack)
+        output = self.network.run(inputs, tiles.output if tiles else None)
         return [
             self._trim(np.atleast_2d(rows), window)
             for rows, window in zip(output, windows, strict=True)
         ]
 
     def _trim(self, rows: Rows, window: Window) -> Rows:
-        if self.model.samples_per_row is not None:
+        if window.steps is not None:
+            rows = rows[window.steps]
+        elif self.model.samples_per_row is not None:
             rows = rows[: -(-window.valid_samples // self.model.samples_per_row)]
         return rows.copy()
+
+    def join(self, parts: Sequence[Rows], tiled: bool) -> Rows:
+        """The rows of a clip from those of its windows, or from the steps of its tiles."""
+        joined = np.concatenate(parts)
+        return self.head.run((joined[None],)) if tiled else joined
+
+    @cached_property
+    def head(self) -> Network:
+        """What makes rows of the steps of all tiles of a clip."""
+        assert self.model.tiles
+        graph = self.network.graph.with_name(HEAD_FILE)
+        return Network(graph, self.model.tiles.head_output, self.network.settings)
 
     def embed(self, samples: ArrayLike, sample_rate: int, *, short: str = "error") -> Rows:
         """Rows float32 (n, dim) of one clip.
@@ -87,8 +105,12 @@ class Embedder:
         )
         windows = self.cutter(short).push(conform.push(block, last=True), last=True)
         size = self.batch_windows
-        batches = (windows[start : start + size] for start in range(0, len(windows), size))
-        return np.concatenate([rows for batch in batches for rows in self.run(batch)])
+        parts: list[Rows] = []
+        for _, alike in groupby(windows, lambda window: window.samples.shape):
+            same = list(alike)
+            for start in range(0, len(same), size):
+                parts += self.run(same[start : start + size])
+        return self.join(parts, windows[0].steps is not None)
 
 
 def as_frames(samples: ArrayLike) -> NDArray[np.float32]:

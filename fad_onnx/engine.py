@@ -45,17 +45,21 @@ class _Clip:
     skipped: str | None = None
     missing: int = 0
     cached: tuple[Rows, ...] | None = None
+    tiled: set[int] = field(default_factory=set)  # models that see this clip in tiles
 
     @property
     def complete(self) -> bool:
         return self.skipped is not None or (self.facts is not None and not self.missing)
 
-    def result(self) -> FileResult:
+    def result(self, embedders: Sequence[Embedder]) -> FileResult:
         if self.skipped is not None:
             return FileResult(self.file, (), None, self.skipped)
         if self.cached is not None:
             return FileResult(self.file, self.cached, self.facts)
-        rows = tuple(np.concatenate([r for r in model if r is not None]) for model in self.rows)
+        rows = tuple(
+            embedder.join([r for r in parts if r is not None], index in self.tiled)
+            for index, (embedder, parts) in enumerate(zip(embedders, self.rows, strict=True))
+        )
         return FileResult(self.file, rows, self.facts)
 
 
@@ -74,14 +78,15 @@ class _Batches:
     """Windows of one model waiting, by shape, for a full batch."""
 
     embedder: Embedder
-    waiting: dict[int, list[_Slot]] = field(default_factory=dict)
+    waiting: dict[tuple[int, bool], list[_Slot]] = field(default_factory=dict)
 
     def add(self, slot: _Slot) -> list[_Slot] | None:
         """The batch that this window completes, if it does."""
         samples = slot.window.samples.shape[1]
-        bucket = self.waiting.setdefault(samples, [])
+        key = samples, slot.window.steps is not None
+        bucket = self.waiting.setdefault(key, [])
         bucket.append(slot)
-        return self.waiting.pop(samples) if len(bucket) >= self._full(samples) else None
+        return self.waiting.pop(key) if len(bucket) >= self._full(samples) else None
 
     def _full(self, samples: int) -> int:
         ten_seconds = 10 * self.embedder.model.sample_rate_hz
@@ -175,6 +180,8 @@ class Engine:
         slot = _Slot(clip, model, len(clip.rows[model]), window)
         clip.rows[model].append(None)
         clip.missing += 1
+        if window.steps is not None:
+            clip.tiled.add(model)
         self._waiting_bytes += window.samples.nbytes
         batch = self._batches[model].add(slot)
         if batch:
@@ -205,10 +212,10 @@ class Engine:
             self._collect()
         while self._clips and self._clips[0].complete:
             clip = self._clips.popleft()
-            result = clip.result()
+            result = clip.result(self._embedders)
             if not all(np.isfinite(rows).all() for rows in result.rows):
                 self._give_up(clip, AudioError(clip.file.path, "its embedding is not finite"))
-                result = clip.result()
+                result = clip.result(self._embedders)
             self._remember(clip, result)
             yield result
 

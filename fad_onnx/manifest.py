@@ -60,6 +60,24 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """How a long whole clip is computed in pieces, to the bits of one pass.
+
+    A step of the network's last layer stands for step_samples, and is the whole clip's where
+    context_steps on either side are in the tile. `output` gives the steps (batch, steps, width);
+    those of all tiles together go through the head graph, which reads the same weights file.
+    """
+
+    step_samples: int
+    steps: int
+    context_steps: int
+    output: str
+    head: str
+    head_sha256: str
+    head_output: str
+
+
+@dataclass(frozen=True)
 class Option:
     """A choice of the user's: selects a variant or, with `sets`, replaces a window rule."""
 
@@ -127,6 +145,7 @@ class Model:
     samples_per_row: int | None
     frontend: Frontend
     windows: Windows
+    tiles: Tiles | None
     batch_windows: Mapping[str, int]
     peak_bytes_per_sample: int | None
     options: Mapping[str, Option]
@@ -182,6 +201,7 @@ class Model:
 
 
 T = TypeVar("T")
+ROWS = (Frontend, Windows, Tiles, Option, Variant, Checkpoint, Published)
 
 
 def _row(cls: type[T], data: object, where: str, **extra: Any) -> T:
@@ -204,14 +224,9 @@ def _row(cls: type[T], data: object, where: str, **extra: Any) -> T:
 
 def _value(hint: Any, value: object, where: str) -> Any:
     """One JSON value against one annotation."""
-    if isinstance(hint, type) and hint in (
-        Frontend,
-        Windows,
-        Option,
-        Variant,
-        Checkpoint,
-        Published,
-    ):
+    if value is not None and Tiles in get_args(hint):
+        hint = Tiles
+    if isinstance(hint, type) and hint in ROWS:
         return _row(hint, value, where)
     origin, arguments = getattr(hint, "__origin__", None), get_args(hint)
     if origin is tuple and isinstance(value, list):

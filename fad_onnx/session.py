@@ -222,8 +222,8 @@ class Network:
         self.provider, self._owner = provider, os.getpid()
         self._input_names = [value.name for value in self._session.get_inputs()]
 
-    def run(self, inputs: Inputs) -> NDArray[np.float32]:
-        """The output for one batch: (batch, dim) or (batch, frames, dim)."""
+    def run(self, inputs: Inputs, output: str | None = None) -> NDArray[np.float32]:
+        """The output for one batch: (batch, dim) or (batch, frames, dim); or another by name."""
         if self._owner != os.getpid():
             # A forked child has the session's memory but not its threads.
             with self._lock:
@@ -231,7 +231,7 @@ class Network:
                     self._load()
         try:
             feed = dict(zip(self._input_names, inputs, strict=True))
-            rows: NDArray[np.float32] = self._session.run([self.output], feed)[0]
+            rows: NDArray[np.float32] = self._session.run([output or self.output], feed)[0]
         except _runtime_errors() as error:
             raise ProviderError(
                 self.provider.name, f"a run failed: {_first_line(error)}", "try --provider cpu"

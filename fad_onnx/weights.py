@@ -24,10 +24,10 @@ from .checkpoints import LazyTensor
 from .checkpoints.onnx_file import initializers
 from .checkpoints.onnx_tensors import TensorInfo
 from .download.verified import verify
-from .embedder import Embedder
+from .embedder import HEAD_FILE, Embedder
 from .errors import CheckpointError, ChecksumError, ManifestError
 from .frontends import fourier_kernels
-from .manifest import Checkpoint, Model, Variant
+from .manifest import Checkpoint, Model, Tiles, Variant
 from .session import Network, Settings
 
 GRAPHS = Path(__file__).resolve().parent / "graphs"
@@ -89,9 +89,13 @@ def graph_file(model: Model, variant: Variant) -> Path:
     path = GRAPHS / variant.graph
     if not path.is_file():
         raise ManifestError(f"models.{model.name}", f"graph {variant.graph} is not in the package")
+    return _checked(path, variant.sha256)
+
+
+def _checked(path: Path, sha256: str) -> Path:
     got = hashlib.sha256(path.read_bytes()).hexdigest()
-    if got != variant.sha256:
-        raise ChecksumError(path, variant.sha256, got, "reinstall fad-onnx")
+    if got != sha256:
+        raise ChecksumError(path, sha256, got, "reinstall fad-onnx")
     return path
 
 
@@ -148,7 +152,8 @@ def _published_already(model: Model, variant: Variant, given: Mapping[str, Path]
 
 
 def _home(model: Model, variant: Variant, hashes: Mapping[str, str]) -> Path:
-    key = json.dumps([variant.sha256, sorted(hashes.items())])
+    head = model.tiles.head_sha256 if model.tiles else ""
+    key = json.dumps([variant.sha256, head, sorted(hashes.items())])
     return _models() / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
@@ -230,7 +235,11 @@ def _bind(model: Model, graph: Path, sources: Mapping[str, Source], folder: Path
         _check_names(wanted, tensors, sources)
         _check_kernels(model, tensors)
         hashes = write_tensors(
-            graph, wanted, lambda name: _fitted(name, *tensors[name], wanted[name]), folder
+            graph,
+            wanted,
+            lambda name: _fitted(name, *tensors[name], wanted[name]),
+            folder,
+            model.tiles,
         )
     meta = {
         "model": model.name,
@@ -249,8 +258,10 @@ def write_tensors(
     wanted: Mapping[str, TensorInfo],
     read: Callable[[str], NDArray[Any]],
     folder: Path,
+    tiles: Tiles | None = None,
 ) -> dict[str, tuple[str, tuple[int, ...], str]]:
-    """Make `folder` a runnable model: the graph, and each tensor at its place beside it.
+    """Make `folder` a runnable model: the graph, each tensor at its place beside it, and the
+    head graph of a model that has one.
 
     Returns type, shape and SHA-256 of every tensor.
     """
@@ -263,6 +274,8 @@ def write_tensors(
             digest = hashlib.sha256(array.data).hexdigest()
             hashes[name] = (str(array.dtype), array.shape, digest)
     shutil.copyfile(graph, folder / "model.onnx")
+    if tiles is not None:
+        shutil.copyfile(_checked(GRAPHS / tiles.head, tiles.head_sha256), folder / HEAD_FILE)
     return hashes
 
 
@@ -297,7 +310,7 @@ def publish_synthetic(model: Model, variant: Variant, seed: int, folder: Path) -
     """The graph of a variant with weights from a seed, in `folder`; where it can be opened."""
     graph = graph_file(model, variant)
     wanted = _external(graph)
-    write_tensors(graph, wanted, synthetic.tensors(wanted, seed).__getitem__, folder)
+    write_tensors(graph, wanted, synthetic.tensors(wanted, seed).__getitem__, folder, model.tiles)
     return folder / "model.onnx"
 
 

@@ -3,7 +3,8 @@
 cover "whole": the clip is one window; if the row gives a length, a shorter clip is filled up to
 it (short: repeat). "windows": one at every hop; the tail that does not fill one is dropped, or
 padded with zeros and its rows trimmed. "crop": one window a clip, cut from a longer one (long:
-center or random) or filled from a shorter one (short: repeat).
+center or random) or filled from a shorter one (short: repeat). A long whole clip may be cut into
+tiles, where the row says how these give the bits of one pass.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import TooShortError
-from .manifest import Model, Windows
+from .manifest import Model, Tiles, Windows
 
 SHORT_CHOICES = ("error", "skip", "pad")
 Samples = NDArray[np.float32]
@@ -23,10 +24,14 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Window:
-    """One item of a batch: float32 (channels, samples), and how many samples are the clip's."""
+    """One item of a batch: float32 (channels, samples), and how many samples are the clip's.
+
+    steps: of a tile, which steps of the last layer are its own; None for all other windows.
+    """
 
     samples: Samples
     valid_samples: int
+    steps: slice | None = None
 
 
 class Cutter:
@@ -42,7 +47,8 @@ class Cutter:
         self._model, self._rules, self._short = model, rules, short
         self._seed, self._path = seed, path
         self._held: list[Samples] = []
-        self._held_samples = self._seen = 0
+        self._held_samples = self._seen = self._dropped = 0
+        self._next_step = 0  # of a clip that is cut into tiles
         self.padded = False
 
     def push(self, samples: Samples, last: bool = False) -> list[Window]:
@@ -58,7 +64,39 @@ class Cutter:
             if not last and self._held_samples < length:
                 return []
             return self._cut(length, hop, last)
+        if self._model.tiles and (
+            self._next_step or self._seen > self._one_pass(self._model.tiles)
+        ):
+            return self._tile(self._model.tiles, last)
         return [self._single(self._joined())] if last else []
+
+    @staticmethod
+    def _one_pass(tiles: Tiles) -> int:
+        """Samples up to which a clip is computed in one pass: two tiles."""
+        return 2 * tiles.steps * tiles.step_samples
+
+    def _tile(self, tiles: Tiles, last: bool) -> list[Window]:
+        """The tiles that are complete; at the end of the clip, all that remain.
+
+        A tile ends one sample before the step after its context, lest there be a frame too many.
+        """
+        samples, size, found = self._joined(), tiles.step_samples, []
+        # The frames of a clip reach half a frame beyond it, so its last step may be short.
+        hop = self._model.frontend.hop_samples or 1
+        total = (1 + self._seen // hop) * hop // size if last else self._seen // size
+        while self._next_step < total:
+            first = max(0, self._next_step - tiles.context_steps)
+            beyond = self._next_step + tiles.steps + tiles.context_steps
+            if not last and beyond >= total:
+                break
+            end = self._seen if beyond >= total else beyond * size - 1
+            own = slice(self._next_step - first, self._next_step - first + tiles.steps)
+            cut = samples[:, first * size - self._dropped : end - self._dropped]
+            found.append(Window(cut, cut.shape[1], own))
+            self._next_step += tiles.steps
+        drop = max(0, self._next_step - tiles.context_steps) * size - self._dropped
+        self._held, self._dropped = [samples[:, drop:].copy()], self._dropped + drop
+        return found
 
     def _check_minimum(self) -> None:
         minimum, rate = self._model.minimum_samples, self._model.sample_rate_hz
