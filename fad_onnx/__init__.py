@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import Score, compare, embed, load_model, score, stats
     from .compat import FrechetAudioDistance
+    from .detail import Wanted
     from .embedder import Embedder
     from .errors import FadError
     from .frechet import frechet_distance
@@ -25,6 +26,7 @@ __all__ = [
     "FrechetAudioDistance",
     "Moments",
     "Score",
+    "Wanted",
     "compare",
     "embed",
     "frechet_distance",
@@ -38,6 +40,7 @@ _HOMES = {
     "FadError": "errors",
     "FrechetAudioDistance": "compat",
     "Moments": "moments",
+    "Wanted": "detail",
     "frechet_distance": "frechet",
 }
 
