@@ -20,6 +20,8 @@ EPSILON = 1e-5  # nn.GroupNorm's default, which the original keeps.
 HIDDEN, EMBEDDING = 512, 128
 FAR = 1 << 40  # A slice that ends here ends with its axis.
 LAYER = "encoder.model.{}.conv.conv"
+# One channel, or one column at a time: there is no window to copy.
+FLAT_LAYERS = {"0"} | {f"{n}.{part}" for n in range(1, 13, 3) for part in ("block.3", "shortcut")}
 LSTM = "encoder.model.13.lstm.{}_l{}"
 
 
@@ -61,12 +63,30 @@ def _columns(ops: Ops, x: ir.Value, source: ir.Value | Sequence[int]) -> ir.Valu
     return ops.Where(ops.Less(source, columns), ops.Gather(x, inside, axis=2), 0.0)
 
 
+def is_image(layer: str) -> bool:
+    """Whether `convolution` gives (batch, channels, 1, columns) for this layer."""
+    return layer not in FLAT_LAYERS
+
+
 def convolution(
     ops: Ops, x: ir.Value, tensors: Mapping[str, ir.Value], layer: str, stride: int = 1
 ) -> ir.Value:
-    """A convolution of a signal that has its padding."""
-    name = LAYER.format(layer)
-    return ops.Conv(x, tensors[f"{name}.weight"], tensors[f"{name}.bias"], strides=[stride])
+    """A convolution of a signal that has its padding: (batch, channels, columns), or an image.
+
+    Where windows overlap it is written as one over images of height 1, for ONNX Runtime has a
+    kernel for those that copies no window. Its weights and biases get here, in the loop's own
+    graph, the shape that they need: only constants of the same graph are laid out for it.
+    """
+    weight, bias = (tensors[f"{LAYER.format(layer)}.{which}"] for which in ("weight", "bias"))
+    if not is_image(layer):
+        return ops.Conv(x, weight, bias, strides=[stride])
+    weight, bias = ops.Unsqueeze(weight, [2]), ops.Reshape(bias, [-1])
+    return ops.Conv(ops.Unsqueeze(x, [2]), weight, bias, strides=[1, stride])
+
+
+def flat(ops: Ops, x: ir.Value, layer: str) -> ir.Value:
+    """What `convolution` gives for this layer as (batch, channels, columns)."""
+    return ops.Squeeze(x, [2]) if is_image(layer) else x
 
 
 def with_kernels(ops: Ops, tensors: Mapping[str, ir.Value]) -> dict[str, ir.Value]:

@@ -23,13 +23,15 @@ from .encodec_nodes import (
     before,
     convolution,
     elu,
+    flat,
+    is_image,
     length,
     lstm,
     lstm_weights,
 )  # fmt: skip
 from .operators import FLOAT, Ops, variable
 
-TILE_SAMPLES = 12_800
+TILE_SAMPLES = 9_600  # 1.2 MB of the widest layer.
 TILED_LEVELS = 3
 
 Tensors = Mapping[str, ir.Value]
@@ -144,6 +146,7 @@ def _step(
     ops: Ops, tensors: Tensors, signals: Sequence[Signal], step: Step, activate: bool = True
 ) -> list[Signal]:
     """One step for all pieces of a clip: the new signals, with the norms of their layers."""
+    layers = [step.layer, step.shortcut] if step.shortcut else [step.layer]
     if len(signals) == 2:
         # The two shifts as one, on the last signal.
         both = ops.Add(signals[0].shift, signals[1].shift)
@@ -158,21 +161,24 @@ def _step(
         outputs = [convolution(ops, padded, tensors, step.layer, step.stride)]
         if step.shortcut:
             outputs.append(convolution(ops, x, tensors, step.shortcut))
-        sums = [ops.ReduceSum(y, [2], keepdims=0) for y in outputs]
-        squares = [ops.ReduceSumSquare(y, [2], keepdims=0) for y in outputs]
+        axes = [[2, 3] if is_image(layer) else [2] for layer in layers]
+        pairs = list(zip(outputs, axes, strict=True))
+        sums = [ops.ReduceSum(y, axis, keepdims=0) for y, axis in pairs]
+        # Its own ReduceSumSquare is not vectorised.
+        squares = [ops.ReduceSum(ops.Mul(y, y), axis, keepdims=0) for y, axis in pairs]
         return [*outputs, *sums, *squares]
 
     rest = _rest(ops, signals, step, activated, finish)
     tiled = signals[0].tiles is not None
     tiles = _tiles(ops, signals, step, activated, finish) if tiled else [None] * len(rest)
-    layers = [step.layer, step.shortcut] if step.shortcut else [step.layer]
     count = len(layers)
     found = []
     for index, layer in enumerate(layers):
-        pieces = tiles[index], rest[index]
+        # Out here a change of shape copies nothing, as the result of a tile's graph it would.
+        piece = ops.Squeeze(tiles[index], [3]) if tiled and is_image(layer) else tiles[index]
+        pieces = piece, flat(ops, rest[index], layer)
         sums, squares = ((tiles[at], rest[at]) for at in (index + count, index + 2 * count))
-        norm = _norm(ops, tensors, str(layer), pieces, sums, squares)
-        found.append(Signal(*pieces, *norm))
+        found.append(Signal(*pieces, *_norm(ops, tensors, layer, pieces, sums, squares)))
     return found
 
 

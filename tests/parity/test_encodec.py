@@ -21,8 +21,8 @@ BOUNDARIES = (
 )  # fmt: skip
 # Either side of where a clip becomes one more tile, by 1 sample and by 1 row.
 TILES = {
-    "encodec-24k": [15_359, 15_360, 15_361, 15_681, 30_720, 30_721],
-    "encodec-48k": [25_599, 25_600, 25_601, 38_399, 38_400, 38_401, 51_200],
+    "encodec-24k": [10_239, 10_240, 10_241, 10_560, 10_561, 20_480, 20_481],
+    "encodec-48k": [19_199, 19_200, 19_201, 28_799, 28_800, 28_801, 38_400],
 }
 
 
