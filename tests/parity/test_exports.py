@@ -23,6 +23,8 @@ FIRST_USES = {
     for model in reversed(manifest.models().values())
     for variant in model.variants
 }
+# One graph of those whose tensors have the same names: they differ in sizes alone.
+ARCHITECTURES = {tuple(parity.bound(graph.path)): name for name, graph in reversed(GRAPHS.items())}
 every_graph = pytest.mark.parametrize("name", GRAPHS)
 
 
@@ -100,10 +102,10 @@ def test_any_batch_gives_what_the_original_gives_one_by_one(model, variant, tmp_
         )
 
 
-@every_graph
+@pytest.mark.parametrize("name", ARCHITECTURES.values())
 def test_every_bound_tensor_changes_the_output(name):
     unbound, random = Unbound(name), np.random.RandomState(3)
-    inputs = example(name, 2)
+    inputs = example(name, 1)
     before = unbound.run(inputs)
     silent = []
     for key, values in unbound.tensors.items():
