@@ -140,6 +140,8 @@ def test_the_log_mel_bands_are_the_originals(pair, name):
     ours, _ = pair(name, 1)
     features = parity.offered("FEATURES")[name]
     clip = synthetic.clip(3, 30_001)
+    clip[:, 10_000:20_000] = 0  # Silence, and what is too quiet for half of the bands.
+    clip[:, 20_000:] *= 1e-5
     expected = features[1](checkpoint(name, 1))(clip)
     assert expected.shape[1] == panns.BANDS
     cut = replace(ours, network=_with_output(ours.network, features[0]))
