@@ -33,6 +33,11 @@ class AudioSet:
     rows_by_file: tuple[Rows, ...] | None = field(default=None, repr=False)
 
     @property
+    def embedded(self) -> bool:
+        """Whether the set was made from audio just now, not read from a file."""
+        return any(file.source_hz for file in self.files)
+
+    @property
     def counts(self) -> dict[str, Any]:
         """files, rows and seconds, as results show them; what it was published as, if it was."""
         published = {k: self.metadata[k] for k in ("name", "licence") if self.metadata.get(k)}

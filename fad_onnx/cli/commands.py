@@ -50,6 +50,8 @@ def score(options: Namespace) -> None:
         print(json.dumps(show.as_object(scores), indent=2))
         return None
     show.notes(scores)
+    if options.provider == "auto" and not options.quiet:
+        show.providers(scores)
     print(show.number_or_table(scores))
     return None
 

@@ -135,6 +135,13 @@ def notes(scores: Sequence[Score]) -> None:
     _notes(dict.fromkeys(pair for s in scores for pair in s.skipped), _warnings(scores))
 
 
+def providers(scores: Sequence[Score]) -> None:
+    """What "auto" came to, where audio was embedded just now, on stderr."""
+    used = [one for score in scores for one in (score.reference, score.evaluation) if one.embedded]
+    for name in dict.fromkeys(str(one.metadata["protocol"]["provider"]) for one in used):
+        print(f"provider: {name}", file=sys.stderr)
+
+
 def set_notes(made: AudioSet) -> None:
     """The same for one set."""
     _notes(made.skipped, made.warnings)
