@@ -22,7 +22,7 @@ BOUNDARIES = (
 # Either side of where a clip becomes one more tile, by 1 sample and by 1 row.
 TILES = {
     "encodec-24k": [10_239, 10_240, 10_241, 10_560, 10_561, 20_480, 20_481],
-    "encodec-48k": [19_199, 19_200, 19_201, 28_799, 28_800, 28_801, 38_400],
+    "encodec-48k": [9_599, 9_600, 9_601, 14_399, 14_400, 14_401, 19_200],
 }
 
 
