@@ -210,7 +210,7 @@ def _tiles(
     if step.left:
         inputs += [_edges(ops, signal, step) for signal in signals]
     body = ops.body()
-    pieces = [variable(f"piece{i}", FLOAT, [None] * 3) for i in range(len(inputs))]
+    pieces = [variable(f"{step.layer}.piece_{i}", FLOAT, [None] * 3) for i in range(len(inputs))]
     x, y = activated(body, pieces[: len(signals)])
     if step.left:
         _, edges = activated(body, pieces[len(signals) :])

@@ -49,7 +49,7 @@ class Ops:
         array = array.astype(_KINDS[array.dtype.kind])
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            tensor = ir.tensor(array, name=f"c{len(self._constants)}")
+            tensor = ir.tensor(array, name=f"k{len(self._constants)}")
             value = variable(str(tensor.name), tensor.dtype, tensor.shape.numpy())
             value.const_value = tensor
             self._constants[key] = value

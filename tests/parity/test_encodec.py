@@ -1,8 +1,10 @@
 """Encodec's graphs against encodec 0.1.1, on synthetic checkpoints and inputs export never saw."""
 
+from collections import Counter
 from functools import cache
 
 import numpy as np
+import onnx
 import pytest
 
 from exporters import parity
@@ -160,3 +162,17 @@ def test_a_longer_clip_is_split_and_its_padding_trimmed(pair, name):
     got = ours.embed(sound.T, ours.model.sample_rate_hz)
     assert got.shape == (window // FRAME + 4, 128)
     assert parity.spread_error(got[: window // FRAME], theirs(sound[:, :window])) < LIMIT
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_no_name_in_a_loop_hides_one_outside(name):
+    """A body may use the values around it, so an equal name in it would change what it says."""
+    path = parity.graph_path(manifest.model(name).variants[0])
+    graphs = [onnx.load(path, load_external_data=False).graph]
+    names = []
+    while graphs:
+        graph = graphs.pop()
+        names += [value.name for value in (*graph.input, *graph.initializer)]
+        names += [output for node in graph.node for output in node.output]
+        graphs += [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
+    assert [name for name, times in Counter(names).items() if times > 1] == []
