@@ -100,7 +100,7 @@ def _finding(
     foreign = scores(ours, theirs, sets)
     return Finding(
         model=model.name,
-        options=options_key(dict(variant.when)),
+        options=options_key(variant.when),
         weights=source,
         clips=len(compared),
         rows=len(rows.got),

@@ -77,7 +77,7 @@ def test_committed_graph_is_what_the_exporter_writes(name):
 @pytest.mark.parametrize(
     ("model", "variant"),
     [
-        pytest.param(model, variant, id=f"{model.name}-{options_key(dict(variant.when))}")
+        pytest.param(model, variant, id=f"{model.name}-{options_key(variant.when)}")
         for model, variant in FIRST_USES.values()
     ],
 )
@@ -96,10 +96,13 @@ def test_any_batch_gives_what_the_original_gives_one_by_one(model, variant, tmp_
     expected = np.stack([theirs(clip)[: len(ours.run(windows[:1])[0])] for clip in clips])
     varies = "batch" in GRAPHS[variant.graph.removesuffix(".onnx")].dynamic[0].values()
     for batch in (1, 2, 3, 5) if varies else (1,):
-        got = np.stack(ours.run(windows[:batch]))
-        assert np.linalg.norm(got - expected[:batch]) <= 1e-4 * np.linalg.norm(
-            expected - expected.mean(axis=(0, 1))
-        )
+        off = np.stack(ours.run(windows[:batch])) - expected[:batch]
+        if (expected == np.rint(expected)).all():
+            # Whole numbers: a tie may fall on either side, seldom.
+            assert np.abs(off).max() <= 1 and np.abs(off).mean() < 2e-3
+        else:
+            spread = np.linalg.norm(expected - expected.mean(axis=(0, 1)))
+            assert np.linalg.norm(off) <= 1e-4 * spread
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES.values())
