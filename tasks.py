@@ -31,7 +31,7 @@ def slow(*arguments: str) -> int:
 
 def parity(*arguments: str) -> int:
     """the comparison with the original torch networks (extra [export])"""
-    return _python("-m", "pytest", "-m", "parity", *arguments)
+    return _python("-m", "pytest", "-m", "parity and not slow", *arguments)
 
 
 def lint() -> int:
