@@ -1,5 +1,7 @@
 """What holds for every graph, whatever its family."""
 
+import json
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -161,3 +163,22 @@ def test_unknown_names_are_refused_with_the_known_ones(capsys):
         main(["vgish"])
     assert error.value.code == 2
     assert "vggish_pca" in capsys.readouterr().err
+
+
+def test_a_standalone_model_needs_weights_and_a_place(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["vggish", "--weights", "weights.pth"])
+    missing = str(tmp_path / "missing.pth")
+    assert main(["vggish", "--weights", missing, "-o", str(tmp_path / "out.onnx")]) == 1
+    assert f"{missing}: no such file" in capsys.readouterr().err
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_verify_prints_what_the_readme_shows(capsys):
+    assert main(["verify", "logmel", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    (row,), (finding,) = printed["rows"], printed["findings"]
+    assert list(row) == printed["columns"] and row["model"] == "logmel"
+    assert finding["rows_error"] < 1e-5 and finding["score_difference"] < 1e-5
+    # The resamplers differ, a little.
+    assert 1e-5 < finding["resampled_difference"] < 1e-2
