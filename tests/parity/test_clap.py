@@ -1,4 +1,4 @@
-"""HTS-AT's graphs against laion_clap 1.1.7, on synthetic checkpoints and inputs export never saw."""
+"""HTS-AT's graphs against laion_clap 1.1.7: synthetic checkpoints, inputs export never saw."""
 
 from functools import cache
 
