@@ -124,6 +124,17 @@ def test_rows_do_not_depend_on_the_batch(pair, name):
     np.testing.assert_array_equal(graph_rows(ours, *clips), alone)
 
 
+@pytest.mark.parametrize("kind", ["silence", "faint", "offset", "loud"])
+@pytest.mark.parametrize("name", WHOLE)
+def test_sound_that_strains_the_sums(pair, name, kind):
+    ours, theirs = pair(name, 1)
+    sound = clip(ours.model, 30_001)
+    sound = {"silence": 0 * sound, "faint": 1e-4 * sound, "offset": 0.01 * sound + 0.9,
+             "loud": np.sign(sound)}[kind].astype(np.float32)  # fmt: skip
+    got = ours.embed(sound.T, ours.model.sample_rate_hz)
+    assert error(got, theirs(sound), scale(ours, theirs)) < LIMIT
+
+
 @pytest.mark.parametrize("name", [*WHOLE, *FIXED])
 def test_the_graph_binds_every_tensor_of_the_encoder(name):
     """The original takes the same names, no fewer and no more, or it raises."""
