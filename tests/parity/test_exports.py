@@ -107,6 +107,7 @@ def test_any_batch_gives_what_the_original_gives_one_by_one(model, variant, tmp_
             assert np.linalg.norm(off) <= 1e-4 * spread
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES.values())
 def test_every_bound_tensor_changes_the_output(name):
     unbound, random = Unbound(name), np.random.RandomState(3)
