@@ -62,7 +62,9 @@ class Embedder:
 
     def run(self, windows: Sequence[Window]) -> list[Rows]:
         """The rows (n, dim) of each of these windows of equal shape; of tiles, their steps."""
-        stack = np.stack([window.samples for window in windows])
+        # A view of a single window, which may be an hour long.
+        single = len(windows) == 1
+        stack = windows[0].samples[None] if single else np.stack([w.samples for w in windows])
         tiles = self.model.tiles if windows[0].steps is not None else None
         inputs = frontends.apply(self.model.frontend, stack)
         output = self.network.run(inputs, tiles.output if tiles else None)
