@@ -3,7 +3,7 @@
 import itertools
 import shutil
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import onnx
@@ -25,7 +25,7 @@ LIMIT = 1e-4
 HOPS = {"pann-8k": 80, "pann-16k": 160, "pann-32k": 320}
 
 
-@cache
+@lru_cache(maxsize=1)  # Each is 0.3 GB.
 def checkpoint(name: str, seed: int):
     """Every tensor that the graph binds, none as it was initialised."""
     return synthetic.tensors(parity.bound(parity.graph_path(row(name).variants[0])), seed)
