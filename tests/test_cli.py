@@ -282,5 +282,4 @@ def test_an_interrupt_ends_at_once_with_130(clips, tmp_path):
     if process.returncode == 0:
         pytest.fail("finished before the interrupt: make the set larger")
     assert process.returncode == 130 and "in the cache" in error
-    # A second on an idle machine; one that runs tests is not idle.
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 1
