@@ -283,3 +283,15 @@ def test_an_interrupt_ends_at_once_with_130(clips, tmp_path):
         pytest.fail("finished before the interrupt: make the set larger")
     assert process.returncode == 130 and "in the cache" in error
     assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize("seconds", [0.12, 0.2, 0.28, 0.36, 0.44])
+def test_an_interrupt_while_modules_load_is_one_too(clips, seconds):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fad_onnx", "score", str(clips), str(clips), "-m", WEIGHTLESS],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(seconds)
+    process.send_signal(2)
+    _, error = process.communicate(timeout=10)
+    assert process.returncode == 130 and "interrupted" in error and "Traceback" not in error

@@ -7,18 +7,23 @@ The only package here that prints. Exit codes: 0 done, 1 an error of the data or
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from ..errors import FadError
 from .parser import build
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+def main(
+    arguments: Sequence[str] | None = None, loaded: Callable[[], object] = lambda: None
+) -> int:
+    """Run one command and return its exit code; `loaded` is called when its modules are."""
     options = build().parse_args(arguments)
     from . import commands
 
+    loaded()
     try:
         getattr(commands, options.command.replace("-", "_"))(options)
         sys.stdout.flush()
@@ -33,16 +38,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """The console script: as `main`, but an interrupt ends at once."""
+    """The console script: as `main`, but an interrupt ends at once, whenever it comes."""
+    # KeyboardInterrupt inside the start of a C extension crashes it, or looks like a failed
+    # import; while modules are loaded, and after the work, there is nothing to unwind anyhow.
+    signal.signal(signal.SIGINT, _leave)
     try:
-        code = main()
+        code = main(loaded=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     except KeyboardInterrupt:
-        print(
-            "\nfad-onnx: interrupted; embeddings finished so far are in the cache"
-            " (unless --no-cache) and the next run goes on from there",
-            file=sys.stderr,
-        )
-        sys.stderr.flush()
-        # Threads inside a network run cannot be stopped; waiting for them could take minutes.
-        os._exit(130)
+        _leave()
+    signal.signal(signal.SIGINT, _leave)
     sys.exit(code)
+
+
+def _leave(*_: object) -> NoReturn:
+    print(
+        "\nfad-onnx: interrupted; embeddings finished so far are in the cache"
+        " (unless --no-cache) and the next run goes on from there",
+        file=sys.stderr,
+        flush=True,
+    )
+    # Threads inside a network run cannot be stopped; waiting for them could take minutes.
+    os._exit(130)
