@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -165,11 +164,6 @@ class Run:
         # Within a worker of an executor one thread a chunk: the executor knows its own cores.
         return 1 if self._kwargs.get("executor") is not None else os.cpu_count() or 1
 
-    def progress(self, name: str, total: int) -> Callable[[int], None] | None:
-        """The caller's progress function for one set."""
-        tell = self._kwargs.get("progress")
-        return (lambda done: tell(name, done, total)) if tell else None
-
     def embed(
         self,
         name: str,
@@ -177,12 +171,19 @@ class Run:
         keep: Callable[[FileSummary], object] | None = None,
     ) -> list[AudioSet]:
         """The set of these files for each model; `keep` is handed every file, with its rows."""
-        executor, progress = self._kwargs.get("executor"), self.progress(name, len(files))
-        return sets.embed_set(name, files, self.job, self.embedders, executor, progress, keep)
+        return self._sets([(name, files)], keep)[0]
 
-    def side(self, path: PathLike) -> list[AudioSet]:
-        """One side of a comparison, for each model."""
-        return self.embed(os.fspath(path), sets.list_files([path]))
+    def sides(self, paths: Sequence[PathLike]) -> list[list[AudioSet]]:
+        """The set of each path for each model; all paths are listed before any is embedded."""
+        return self._sets([(os.fspath(path), sets.list_files([path])) for path in paths])
+
+    def _sets(
+        self,
+        sides: Sequence[tuple[str, Sequence[AudioFile]]],
+        keep: Callable[[FileSummary], object] | None = None,
+    ) -> list[list[AudioSet]]:
+        executor, progress = self._kwargs.get("executor"), self._kwargs.get("progress")
+        return sets.embed_sets(sides, self.job, self.embedders, executor, progress, keep)
 
 
 def cache_folder() -> Path:
@@ -252,15 +253,17 @@ def compare(
                 for path in [reference, *evaluations] if is_archive(path)}  # fmt: skip
     for archive in archives.values():
         runner.assume(archive.metadata)
-    references = [archives[reference]] if reference in archives else runner.side(reference)
-    prepared = [Reference(one, _gaussian(one), wanted) for one in references]
-    found = []
-    for path in evaluations:
-        found_sets = [archives[path]] if path in archives else runner.side(path)
-        if len(found_sets) != len(references):
-            raise OptionError("--model", "several models need audio on both sides")
-        found.append([_score(*pair) for pair in zip(prepared, found_sets, strict=True)])
-    return list(chain.from_iterable(zip(*found, strict=True)))
+    audio = [path for path in dict.fromkeys([reference, *evaluations]) if path not in archives]
+    found = {path: [archive] for path, archive in archives.items()}
+    found |= zip(audio, runner.sides(audio) if audio else (), strict=True)
+    if len({len(made) for made in found.values()}) > 1:
+        raise OptionError("--model", "several models need audio on both sides")
+    prepared = [Reference(one, _gaussian(one), wanted) for one in found[reference]]
+    return [
+        _score(one, found[path][model])
+        for model, one in enumerate(prepared)
+        for path in evaluations
+    ]
 
 
 def _score(prepared: Reference, evaluation: AudioSet) -> Score:

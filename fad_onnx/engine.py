@@ -129,7 +129,7 @@ class Engine:
                 if len(self._clips) >= WAITING_FILES or self._waiting_bytes > WAITING_BYTES:
                     self._flush(pool)
                 yield from self._finished()
-            self._flush(pool)
+            self._flush(pool, self._workers)
             while self._running:
                 self._collect()
             yield from self._finished()
@@ -195,10 +195,13 @@ class Engine:
         self._waiting_bytes -= sum(window.samples.nbytes for window in windows)
         self._running.append((pool.submit(embedder.run, windows), batch))
 
-    def _flush(self, pool: ThreadPoolExecutor) -> None:
+    def _flush(self, pool: ThreadPoolExecutor, shares: int = 1) -> None:
+        """Run what waits, each batch in so many shares: at the end no thread waits for another."""
         for batches in self._batches:
             for batch in batches.rest():
-                self._start(pool, batch)
+                size = -(-len(batch) // shares)
+                for start in range(0, len(batch), size):
+                    self._start(pool, batch[start : start + size])
 
     def _collect(self) -> None:
         """Wait for the oldest batch and give its rows to their clips."""

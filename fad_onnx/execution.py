@@ -7,11 +7,13 @@ threads, processes and a cluster give the same bits. Any concurrent.futures.Exec
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from .moments import Moments
 from .rowcache import RowCache, shared
 from .weights import Request, load
 
+Item = TypeVar("Item")
 CHUNK_FILES = 16
 # Chunks handed to an executor ahead of the one that is folded: bounds what waits in memory.
 CHUNKS_AHEAD = 256
@@ -62,24 +65,32 @@ class Chunk:
     moments: tuple[Moments, ...]
 
 
+def cut(files: Sequence[Item]) -> list[Sequence[Item]]:
+    """The files of a set, or what was made of each, in the parts that are folded one by one."""
+    return [files[start : start + CHUNK_FILES] for start in range(0, len(files), CHUNK_FILES)]
+
+
 def chunks(
     job: Job,
     embedders: Sequence[Embedder],
-    files: Sequence[AudioFile],
+    parts: Sequence[Sequence[AudioFile]],
     executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Iterator[Chunk]:
-    """The chunks of these files, in order; `progress` is told the number of files just done."""
+) -> Generator[Chunk, None, None]:
+    """A chunk for each of these parts, in order; `progress` is told the number of files just done.
+
+    The parts are computed in one go: work on the next fills the cores while one comes to its end.
+    """
     if executor is None:
         with RowCache(job.cache) if job.cache else nullcontext() as cache:
-            yield from _here(job, embedders, files, cache, progress or (lambda count: None))
+            yield from _here(job, embedders, parts, cache, progress or (lambda count: None))
         return
     waiting: deque[Future[Chunk]] = deque()
     try:
-        for start in range(0, len(files), CHUNK_FILES):
+        for files in parts:
             if len(waiting) >= CHUNKS_AHEAD:
                 yield _next(waiting, progress)
-            waiting.append(executor.submit(run_chunk, job, files[start : start + CHUNK_FILES]))
+            waiting.append(executor.submit(run_chunk, job, files))
         while waiting:
             yield _next(waiting, progress)
     finally:
@@ -106,7 +117,7 @@ def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
                 "this worker", "the caller", f"weights or version of {embedder.model.name} differ"
             )
     cache = shared(job.cache) if job.cache else None
-    (chunk,) = _here(job, _loaded[1], files, cache, lambda count: None)
+    (chunk,) = _here(job, _loaded[1], [files], cache, lambda count: None)
     return chunk
 
 
@@ -117,27 +128,25 @@ _loaded: tuple[tuple[Request, ...], list[Embedder]] = ((), [])
 def _here(
     job: Job,
     embedders: Sequence[Embedder],
-    files: Sequence[AudioFile],
+    parts: Sequence[Sequence[AudioFile]],
     cache: RowCache | None,
     progress: Callable[[int], None],
 ) -> Iterator[Chunk]:
     dims = [embedder.model.dimension for embedder in embedders]
-    held: list[FileResult] = []
-    done = 0
-    for result in Engine(embedders, job.policy, job.workers, cache).embed(files):
-        held.append(result)
-        done += 1
-        progress(1)
-        if len(held) == CHUNK_FILES or done == len(files):
-            yield _fold(held, dims, job.keep_rows)
-            held = []
+    engine = Engine(embedders, job.policy, job.workers, cache)
+    results = engine.embed([file for files in parts for file in files])
+    for files in parts:
+        held: list[FileResult] = []
+        for result in islice(results, len(files)):
+            held.append(result)
+            progress(1)
+        yield _fold(held, dims, job.keep_rows)
 
 
 def fold(rows_by_file: Sequence[Rows], dim: int, where: str) -> Moments:
     """The moments of all rows, by chunks of files: the same bits from audio and from rows kept."""
-    starts = range(0, len(rows_by_file), CHUNK_FILES)
-    chunks = (np.concatenate(rows_by_file[i : i + CHUNK_FILES]) for i in starts)
-    return Moments.total((Moments.of(rows, where) for rows in chunks), dim)
+    parts = (np.concatenate(part) for part in cut(rows_by_file))
+    return Moments.total((Moments.of(rows, where) for rows in parts), dim)
 
 
 def _fold(results: Sequence[FileResult], dims: Sequence[int], keep_rows: bool) -> Chunk:

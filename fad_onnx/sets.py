@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from .audio import RESAMPLER, AudioFile, find
 from .embedder import Embedder, Rows
 from .errors import NoAudioError, OptionError
-from .execution import FileSummary, Job, chunks
+from .execution import Chunk, FileSummary, Job, chunks, cut
 from .frechet import Gaussian
 from .moments import Gather, Moments
 
@@ -78,25 +80,48 @@ def protocol(embedder: Embedder, short: str) -> dict[str, Any]:
     }
 
 
-def embed_set(
-    name: str,
-    files: Sequence[AudioFile],
+def embed_sets(
+    sides: Sequence[tuple[str, Sequence[AudioFile]]],
     job: Job,
     embedders: Sequence[Embedder],
     executor: Executor | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
     keep: Callable[[FileSummary], object] | None = None,
-) -> list[AudioSet]:
-    """The set for each model, in one pass over the files.
+) -> list[list[AudioSet]]:
+    """The sets of each model for each named list of files, in one pass over all of them.
 
-    With `keep`, rows go there file by file, in order, and are not held here.
+    progress: told the name of the set, the files just done and the files in all. With `keep`,
+    rows go there file by file, in order, and are not held here.
 
-    Raises NoAudioError if every file was skipped, and whatever the first unusable file raises
-    unless the policy is to skip it.
+    Raises NoAudioError if every file of a set was skipped, and whatever the first unusable file
+    raises unless the policy is to skip it.
     """
+    parts = [cut(files) for _, files in sides]
+    done = ((name, 1, len(files)) for name, files in sides for _ in files)
+
+    def tell(count: int) -> None:
+        for step in islice(done, count):
+            if progress:
+                progress(*step)
+
+    every = [part for own in parts for part in own]
+    with closing(chunks(job, embedders, every, executor, tell)) as made:
+        return [
+            _gather(name, islice(made, len(own)), job, embedders, keep)
+            for (name, _), own in zip(sides, parts, strict=True)
+        ]
+
+
+def _gather(
+    name: str,
+    made: Iterable[Chunk],
+    job: Job,
+    embedders: Sequence[Embedder],
+    keep: Callable[[FileSummary], object] | None,
+) -> list[AudioSet]:
     totals = [Gather(embedder.model.dimension) for embedder in embedders]
     summaries: list[FileSummary] = []
-    for chunk in chunks(job, embedders, files, executor, progress):
+    for chunk in made:
         for total, moments in zip(totals, chunk.moments, strict=True):
             total.add(moments)
         for summary in chunk.files:
@@ -108,7 +133,7 @@ def embed_set(
     skipped = tuple((s.file.path, s.skipped) for s in summaries if s.skipped is not None)
     if not used:
         reason = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
-        raise NoAudioError(name, f"none of {len(files)} files could be used{reason}")
+        raise NoAudioError(name, f"none of {len(summaries)} files could be used{reason}")
     return [
         AudioSet(
             name,

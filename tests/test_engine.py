@@ -112,7 +112,7 @@ def moments(folder, executor=None, workers=1):
     request = weights.Request(WEIGHTLESS, settings=Settings("cpu"))
     model = weights.load(request)
     job = Job((request,), (model.fingerprint,), Policy(), workers)
-    (made,) = sets.embed_set("x", audio.find(folder), job, [model], executor)
+    ((made,),) = sets.embed_sets([("x", audio.find(folder))], job, [model], executor)
     return made.moments
 
 
@@ -155,7 +155,7 @@ def test_a_set_without_rows_is_an_error(tmp_path):
     model = weights.load(request)
     job = Job((request,), (model.fingerprint,), Policy(skip_errors=True))
     with pytest.raises(NoAudioError, match="none of 1 files could be used.*x.wav"):
-        sets.embed_set("x", audio.find(tmp_path), job, [model])
+        sets.embed_sets([("x", audio.find(tmp_path))], job, [model])
 
 
 def test_samples_of_any_kind(clips):
