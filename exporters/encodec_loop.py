@@ -1,14 +1,14 @@
 """The causal Encodec, tile by tile: any length in the memory of one tile, which fits a cache.
 
-A tile is FRAMES rows and the samples of two rows before it. The convolutions look back 478
-samples, so two rows of every tile but the first are wrong and dropped; from there on the tile
-says what the whole clip would. The LSTM's state and the last convolution's six columns of
-context go from tile to tile. So the result is exact for any length, an hour included.
+Whatever looks back hands on what it looks back to from tile to tile: every convolution the last
+columns of its input, the LSTM its state. So no tile does any work twice, and the result is exact
+for any length, an hour included.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -23,15 +23,18 @@ from .encodec_nodes import (
     convolution,
     elu,
     flat,
+    length,
     lstm,
     lstm_weights,
     with_kernels,
 )  # fmt: skip
 from .operators import BOOLEAN, FLOAT, INTEGER, Ops, variable
 
-FRAMES = 32  # Of a tile: 1.4 MB of the widest layer, and 6 % more work for the overlap.
-OVERLAP_FRAMES = 2
-CONTEXT = 6  # Of the last convolution, whose kernel is 7.
+FRAMES = 16  # Of a tile: 0.7 MB of the widest layer.
+# What each convolution looks back to: its kernel's width less its stride.
+BLOCKS = tuple(zip(range(1, 13, 3), STRIDES, strict=True))
+LOOKS_BACK = {"0": 6, **{f"{n}.block.1": 2 for n, _ in BLOCKS},
+              **{str(n + 2): stride for n, stride in BLOCKS}, "15": 6}  # fmt: skip
 
 Tensors = Mapping[str, ir.Value]
 
@@ -44,10 +47,11 @@ def write(tensors: Tensors, opset: int) -> ir.Model:
     frames = _ceil_divide(ops, ops.Shape(samples, start=2, end=3), FRAME_SAMPLES)
     tiles = ops.Squeeze(_ceil_divide(ops, frames, FRAMES))
     quiet = ops.Expand(0.0, ops.Concat([1], batch, [HIDDEN], axis=0))
-    context = ops.Expand(0.0, ops.Concat(batch, [HIDDEN, CONTEXT], axis=0))
     weights = [lstm_weights(ops, tensors, number) for number in (0, 1)]
     body = _body(ops.body(), samples, with_kernels(ops, tensors), weights)
-    rows = ops.many("Loop", 6, tiles, True, *[quiet] * 4, context, body=body)[-1]
+    # The first tile looks back to its own mirror image; what stands here only has to fit it.
+    state = [quiet] * 4 + [ops.constant([[[0.0]]])] * len(LOOKS_BACK)
+    rows = ops.many("Loop", len(state) + 1, tiles, True, *state, body=body)[-1]
     # (tiles, frames of a tile, batch, 128): in a row, without what fills the last tile.
     rows = ops.Reshape(rows, ops.Concat([-1], batch, [EMBEDDING], axis=0))
     rows = ops.Transpose(ops.Slice(rows, [0], frames, [0]), perm=[1, 0, 2])
@@ -63,45 +67,60 @@ def _body(ops: Ops, samples: ir.Value, tensors: Tensors, weights: list[list[ir.V
     """One tile: its number and the state before it to the state after it and its rows."""
     number, go = variable("tile", INTEGER, []), variable("go", BOOLEAN, [])
     state = [variable(name, FLOAT, [1, None, HIDDEN]) for name in ("h0", "c0", "h1", "c1")]
-    context = variable("context", FLOAT, [None, HIDDEN, CONTEXT])
-    first = ops.Equal(number, 0)
-    x = _convolutions(ops, _tile(ops, samples, number), tensors)
-    x = ops.Slice(x, ops.Where(first, [0], [OVERLAP_FRAMES]), [FAR], [2])
+    contexts = {name: variable(f"context_{name}", FLOAT, [None] * 3) for name in LOOKS_BACK}
+    layers = _Layers(ops, ops.Equal(number, 0), tensors, dict(contexts))
+    start = ops.Mul(ops.Reshape(number, [1]), [FRAMES * FRAME_SAMPLES])
+    x = ops.Slice(samples, start, ops.Add(start, [FRAMES * FRAME_SAMPLES]), [2])
+    x = layers.apply(x, "0")
+    for position, stride in BLOCKS:
+        hidden = layers.apply(elu(ops, x), f"{position}.block.1")
+        raised = layers.apply(elu(ops, hidden), f"{position}.block.3")
+        x = ops.Add(layers.apply(x, f"{position}.shortcut"), raised)
+        x = layers.apply(elu(ops, x), str(position + 2), stride)
     x = ops.Transpose(x, perm=[2, 0, 1])
     y, h0, c0 = lstm(ops, x, weights[0], state[:2])
     y, h1, c1 = lstm(ops, y, weights[1], state[2:])
     y = elu(ops, ops.Transpose(ops.Add(y, x), perm=[1, 2, 0]))
-    y = ops.Concat(ops.Where(first, before(ops, y, CONTEXT), context), y, axis=2)
-    rows = ops.Transpose(flat(ops, convolution(ops, y, tensors, "15"), "15"), perm=[2, 0, 1])
+    rows = ops.Transpose(layers.apply(y, "15"), perm=[2, 0, 1])
     missing = ops.Sub([FRAMES], ops.Shape(rows, start=0, end=1))
     rows = ops.Pad(rows, ops.Concat([0, 0, 0], missing, [0, 0], axis=0), 0.0)
-    context_after = ops.Slice(y, [-CONTEXT], [FAR], [2])
-    return ops.graph([number, go, *state, context], [go, h0, c0, h1, c1, context_after, rows])
+    after_it = [layers.contexts[name] for name in LOOKS_BACK]
+    return ops.graph(
+        [number, go, *state, *contexts.values()], [go, h0, c0, h1, c1, *after_it, rows]
+    )
 
 
-def _tile(ops: Ops, samples: ir.Value, number: ir.Value) -> ir.Value:
-    """The samples of a tile and of the two rows before it, if there are any."""
-    tile, overlap = FRAMES * FRAME_SAMPLES, OVERLAP_FRAMES * FRAME_SAMPLES
-    start = ops.Mul(ops.Reshape(number, [1]), [tile])
-    overlapping = ops.Max(ops.Sub(start, [overlap]), [0])
-    return ops.Slice(samples, overlapping, ops.Add(start, [tile]), [2])
+@dataclass
+class _Layers:
+    """The convolutions of one tile, and what each looks back to, before it and then after it."""
 
+    ops: Ops
+    first: ir.Value
+    tensors: Tensors
+    contexts: dict[str, ir.Value]
 
-def _convolutions(ops: Ops, x: ir.Value, tensors: Tensors) -> ir.Value:
-    """Samples (batch, 1, n) to (batch, 512, ceil(n / 320)), padded as if they were a clip."""
+    def apply(self, x: ir.Value, name: str, stride: int = 1) -> ir.Value:
+        """(batch, channels, n) to (batch, channels, ceil(n / stride))."""
+        left = LOOKS_BACK.get(name, 0)
+        if left:
+            x = self._padded(x, name, left, stride)
+        return flat(self.ops, convolution(self.ops, x, self.tensors, name, stride), name)
 
-    def layer(x: ir.Value, name: str, kernel: int, stride: int = 1) -> ir.Value:
-        left = kernel - stride
-        pieces = [before(ops, x, left), x] if left else [x]
-        if stride > 1:
-            pieces.append(after(ops, x, left, 0, stride))
-        x = ops.Concat(*pieces, axis=2) if left else x
-        return flat(ops, convolution(ops, x, tensors, name, stride), name)
-
-    x = layer(x, "0", 7)
-    for position, stride in zip(range(1, 13, 3), STRIDES, strict=True):
-        hidden = layer(elu(ops, x), f"{position}.block.1", 3)
-        raised = layer(elu(ops, hidden), f"{position}.block.3", 1)
-        x = ops.Add(layer(x, f"{position}.shortcut", 1), raised)
-        x = layer(elu(ops, x), str(position + 2), 2 * stride, stride)
-    return x
+    def _padded(self, x: ir.Value, name: str, left: int, stride: int) -> ir.Value:
+        """What lies before, x, and what fills the last window: in the first tile a mirror image
+        as if the tile were a clip, for it may be.
+        """
+        ops = self.ops
+        context = ops.Where(self.first, before(ops, x, left), self.contexts[name])
+        # A tile with fewer columns is the last, and nothing looks back to it.
+        self.contexts[name] = ops.Slice(x, [-left], [FAR], [2])
+        if stride == 1:
+            return ops.Concat(context, x, axis=2)
+        # The end of x that a mirror image can show, of a length that ends a window where x does.
+        windows = ops.Div(ops.Sub(length(ops, x), [1]), [stride])
+        skipped = ops.Max(ops.Mul(ops.Sub(windows, [1]), [stride]), [0])
+        end = ops.Concat(context, ops.Slice(x, skipped, [FAR], [2]), axis=2)
+        filling = ops.Where(
+            self.first, after(ops, x, left, 0, stride), after(ops, end, left, 0, stride)
+        )
+        return ops.Concat(context, x, filling, axis=2)

@@ -18,6 +18,7 @@ from .audio import AudioFile
 from .embedder import Embedder, Rows
 from .errors import AudioError, TooLongError, TooShortError
 from .loader import Facts, Piece, Policy, cache_key, load
+from .memory import is_large
 from .rowcache import RowCache
 from .windows import Window
 
@@ -74,6 +75,15 @@ class _Slot:
 
 
 @dataclass
+class _Running:
+    """A batch in the hands of a thread."""
+
+    slots: list[_Slot]
+    rows: Future[list[Rows]]
+    large: bool
+
+
+@dataclass
 class _Batches:
     """Windows of one model waiting, by shape, for a full batch."""
 
@@ -112,7 +122,7 @@ class Engine:
         self._embedders, self._policy, self._cache = list(embedders), policy, cache
         self._workers = workers
         self._batches = [_Batches(embedder) for embedder in embedders]
-        self._running: deque[tuple[Future[list[Rows]], list[_Slot]]] = deque()
+        self._running: deque[_Running] = deque()
         self._clips: deque[_Clip] = deque()
         self._waiting_bytes = 0
 
@@ -188,12 +198,14 @@ class Engine:
             self._start(pool, batch)
 
     def _start(self, pool: ThreadPoolExecutor, batch: list[_Slot]) -> None:
-        while len(self._running) > self._workers:
-            self._collect()
         embedder = self._embedders[batch[0].model]
         windows = [slot.window for slot in batch]
+        large = is_large(embedder.model, sum(window.samples.shape[1] for window in windows))
+        # Two clips that fit one at a time may not fit together.
+        while len(self._running) > self._workers or (large and any(b.large for b in self._running)):
+            self._collect()
         self._waiting_bytes -= sum(window.samples.nbytes for window in windows)
-        self._running.append((pool.submit(embedder.run, windows), batch))
+        self._running.append(_Running(batch, pool.submit(embedder.run, windows), large))
 
     def _flush(self, pool: ThreadPoolExecutor, shares: int = 1) -> None:
         """Run what waits, each batch in so many shares: at the end no thread waits for another."""
@@ -205,13 +217,13 @@ class Engine:
 
     def _collect(self) -> None:
         """Wait for the oldest batch and give its rows to their clips."""
-        future, batch = self._running.popleft()
-        for slot, rows in zip(batch, future.result(), strict=True):
+        batch = self._running.popleft()
+        for slot, rows in zip(batch.slots, batch.rows.result(), strict=True):
             slot.clip.rows[slot.model][slot.index] = rows
             slot.clip.missing -= 1
 
     def _finished(self) -> Iterator[FileResult]:
-        while self._running and self._running[0][0].done():
+        while self._running and self._running[0].rows.done():
             self._collect()
         while self._clips and self._clips[0].complete:
             clip = self._clips.popleft()

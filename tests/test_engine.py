@@ -3,15 +3,16 @@
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fad_onnx import audio, embedder, manifest, score, sets, weights
+from fad_onnx import audio, embedder, manifest, memory, score, sets, weights
 from fad_onnx.engine import Engine
-from fad_onnx.errors import AudioError, NoAudioError, TooShortError
+from fad_onnx.errors import AudioError, NoAudioError, TooLongError, TooShortError
 from fad_onnx.execution import CHUNK_FILES, Job
 from fad_onnx.loader import Policy
 from fad_onnx.session import Settings
@@ -40,6 +41,42 @@ def test_order_and_bits_do_not_depend_on_workers_or_batches(clips):
         model = replace(load().model, batch_windows={"cpu": batch, "gpu": 1})
         for got, want in zip(rows(clips, replace(load(), model=model), 2), expected, strict=True):
             np.testing.assert_array_equal(got, want)
+
+
+def test_work_that_needs_much_memory_is_done_one_at_a_time(clips, monkeypatch):
+    counts = {}
+    for need in (None, 1 << 20):  # bytes a sample: a clip of a second needs 16 GB
+        model = replace(load().model, peak_bytes_per_sample=need, batch_windows={"cpu": 1})
+        running, most = [], []
+        original = embedder.Embedder.run
+
+        def counting(self, windows, running=running, most=most, original=original):
+            running.append(1)
+            most.append(len(running))
+            try:
+                time.sleep(0.02)
+                return original(self, windows)
+            finally:
+                running.pop()
+
+        monkeypatch.setattr(memory, "available_bytes", lambda: 1 << 60)
+        with monkeypatch.context() as patch:
+            patch.setattr(embedder.Embedder, "run", counting)
+            got = rows(clips, replace(load(), model=model), 3)
+        counts[need] = max(most)
+        for one, want in zip(got, rows(clips, load()), strict=True):
+            np.testing.assert_array_equal(one, want)
+    assert counts[None] > 1 and counts[1 << 20] == 1
+
+
+def test_a_clip_beyond_the_memory_is_refused_before_it_is_read(clips, monkeypatch):
+    model = replace(load().model, peak_bytes_per_sample=1 << 20)
+    longest = audio.find(clips)[-1]
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10**9)
+    monkeypatch.setattr(audio.Conform, "push", lambda *args: pytest.fail("was read"))
+    with pytest.raises(TooLongError, match=r"GB.* 1\.0 GB") as caught:
+        list(Engine([replace(load(), model=model)], Policy()).embed([longest]))
+    assert longest.path in str(caught.value)
 
 
 def test_a_clip_alone_has_the_rows_it_has_in_a_set(clips):
