@@ -34,6 +34,35 @@ class Window:
     steps: slice | None = None
 
 
+class _Held:
+    """The samples of a clip that are not yet in a window, in one piece that grows in place.
+
+    Blocks kept until the end and then joined would hold an hour of audio twice.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self._frames = np.empty((0, channels), np.float32)
+        self.count = 0
+
+    @property
+    def samples(self) -> Samples:
+        """A view, (channels, samples)."""
+        return self._frames[: self.count].T
+
+    def append(self, samples: Samples) -> None:
+        end, room = self.count + samples.shape[1], len(self._frames)
+        if end > room:
+            # No view is left of what has to move: whoever hands one out drops all of it.
+            self._frames.resize((max(end, room * 5 // 4), len(samples)), refcheck=False)
+        self._frames[self.count : end] = samples.T
+        self.count = end
+
+    def drop(self, count: int) -> None:
+        """Forget the first samples; what views there are keep the old memory to themselves."""
+        self._frames = self._frames[count : self.count].copy()
+        self.count = len(self._frames)
+
+
 class Cutter:
     """The windows of one clip, as its samples arrive.
 
@@ -46,29 +75,28 @@ class Cutter:
     ) -> None:
         self._model, self._rules, self._short = model, rules, short
         self._seed, self._path = seed, path
-        self._held: list[Samples] = []
-        self._held_samples = self._seen = self._dropped = 0
+        self._held = _Held(model.channels)
+        self._seen = self._dropped = 0
         self._next_step = 0  # of a clip that is cut into tiles
         self.padded = False
 
     def push(self, samples: Samples, last: bool = False) -> list[Window]:
         """Windows that are complete now; with `last`, all that remain."""
         self._held.append(samples)
-        self._held_samples += samples.shape[1]
         self._seen += samples.shape[1]
         if last:
             self._check_minimum()
         length, hop = self._rules.length_samples, self._rules.hop_samples
         if self._rules.cover == "windows":
             assert length and hop
-            if not last and self._held_samples < length:
+            if not last and self._held.count < length:
                 return []
             return self._cut(length, hop, last)
         if self._model.tiles and (
             self._next_step or self._seen > self._one_pass(self._model.tiles)
         ):
             return self._tile(self._model.tiles, last)
-        return [self._single(self._joined())] if last else []
+        return [self._single(self._held.samples)] if last else []
 
     @staticmethod
     def _one_pass(tiles: Tiles) -> int:
@@ -80,7 +108,7 @@ class Cutter:
 
         A tile ends one sample before the step after its context, lest there be a frame too many.
         """
-        samples, size, found = self._joined(), tiles.step_samples, []
+        samples, size, found = self._held.samples, tiles.step_samples, []
         # The frames of a clip reach half a frame beyond it, so its last step may be short.
         hop = self._model.frontend.hop_samples or 1
         total = (1 + self._seen // hop) * hop // size if last else self._seen // size
@@ -95,7 +123,8 @@ class Cutter:
             found.append(Window(cut, cut.shape[1], own))
             self._next_step += tiles.steps
         drop = max(0, self._next_step - tiles.context_steps) * size - self._dropped
-        self._held, self._dropped = [samples[:, drop:].copy()], self._dropped + drop
+        self._held.drop(drop)
+        self._dropped += drop
         return found
 
     def _check_minimum(self) -> None:
@@ -107,16 +136,10 @@ class Cutter:
             raise TooShortError(self._path, self._seen / rate, minimum / rate)
         self.padded = True
         self._held.append(np.zeros((self._model.channels, missing), np.float32))
-        self._held_samples += missing
         self._seen += missing
 
-    def _joined(self) -> Samples:
-        joined = self._held[0] if len(self._held) == 1 else np.concatenate(self._held, axis=1)
-        self._held = [joined]
-        return joined
-
     def _cut(self, length: int, hop: int, last: bool) -> list[Window]:
-        samples = self._joined()
+        samples = self._held.samples
         count = max(0, 1 + (samples.shape[1] - length) // hop)
         windows = [Window(samples[:, i * hop : i * hop + length], length) for i in range(count)]
         rest = samples[:, count * hop :]
@@ -124,8 +147,7 @@ class Cutter:
             window = np.zeros((samples.shape[0], length), np.float32)
             window[:, : rest.shape[1]] = rest
             windows.append(Window(window, rest.shape[1]))
-        # A copy, so that the block it was cut from can be freed.
-        self._held, self._held_samples = [rest.copy()], rest.shape[1]
+        self._held.drop(count * hop)
         return windows
 
     def _single(self, samples: Samples) -> Window:
@@ -136,7 +158,8 @@ class Cutter:
             start = (have - length) // 2
             if self._rules.long == "random":
                 start = _draw(samples, self._seed, have - length + 1)
-            return Window(samples[:, start : start + length], length)
+            # A copy: as a view it would keep the whole clip while it waits for its batch.
+            return Window(samples[:, start : start + length].copy(), length)
         return Window(samples, have)
 
 
@@ -153,5 +176,6 @@ def _filled(samples: Samples, length: int) -> Samples:
 
 def _draw(samples: Samples, seed: int, choices: int) -> int:
     """A start that depends on the seed and the clip alone, not on its place in a set."""
-    digest = hashlib.sha256(seed.to_bytes(16, "little") + samples.tobytes()).digest()
-    return int.from_bytes(digest[:8], "little") % choices
+    digest = hashlib.sha256(seed.to_bytes(16, "little"))
+    digest.update(np.ascontiguousarray(samples).data)
+    return int.from_bytes(digest.digest()[:8], "little") % choices

@@ -88,6 +88,7 @@ def test_a_long_clip_is_cropped_in_the_middle_or_where_the_seed_says():
     clip = synthetic.clip(5, 5001)
     (window,) = cut(clip, 4, CROP, SMALL)
     np.testing.assert_array_equal(window.samples, clip[:, 2000:3000])
+    assert window.samples.base is None  # nothing of the clip is kept beside the crop
     random = replace(CROP, long="random")
     starts = set()
     for seed in range(8):
