@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from fad_onnx import checkpoints, synthetic, weights
 from fad_onnx.embedder import Embedder
@@ -80,9 +81,32 @@ def _loaded(
         tensors = {name: np.array(bound[name].read()) for name in infos}
         source = " + ".join(path.name for path in given.values())
     else:
-        tensors = synthetic.tensors(infos, seed)
+        tensors = _with_filterbanks(synthetic.tensors(infos, seed), model.sample_rate_hz)
         source = f"synthetic, seed {seed}" if tensors else "none"
     return source, tensors, parity.embedder(model, model.choose(variant.when), tensors, folder)
+
+
+def _with_filterbanks(tensors: Tensors, rate_hz: int) -> Tensors:
+    """The tensors with the mel filterbanks that every published checkpoint has.
+
+    They are not learnt: torchlibrosa's LogmelFilterBank, 64 bands from 50 Hz to 14 kHz or half
+    the rate (PANNs, pytorch/main.py; laion_clap's model_configs). Random ones would listen where
+    resamplers differ most.
+    """
+    import librosa
+
+    def filterbank(shape: tuple[int, ...]) -> NDArray[np.float32]:
+        bins, bands = shape
+        highest = min(14_000, rate_hz // 2)
+        made: NDArray[np.float32] = librosa.filters.mel(
+            sr=rate_hz, n_fft=2 * (bins - 1), n_mels=bands, fmin=50, fmax=highest
+        )
+        return np.ascontiguousarray(made.T)
+
+    return {
+        name: filterbank(tensor.shape) if name.endswith("logmel_extractor.melW") else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def _finding(

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from . import audio, frontends, synthetic
 from .audio import AudioFile
+from .binding import publish_synthetic
 from .embedder import Embedder, Rows
 from .engine import Engine
 from .execution import fold
 from .loader import Policy
 from .manifest import Model
 from .session import Network, Settings
-from .weights import publish_synthetic
 from .windows import Window
 
 In = TypeVar("In")

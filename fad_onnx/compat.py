@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import manifest
-from .api import PathLike, RunOptions, embed
+from .api import embed
 from .embedder import Embedder
 from .errors import (
     IncompatibleStatisticsError,
@@ -25,6 +25,7 @@ from .errors import (
 )
 from .frechet import Gaussian, frechet_distance
 from .moments import Gather, Moments
+from .run import PathLike, RunOptions
 from .store import publish_file
 
 
@@ -35,7 +36,7 @@ class FrechetAudioDistance:
     model_name, submodel_name, sample_rate, channels, enable_fusion choose a row of the model
     table; model_name may also be a row's own name. use_pca, use_activation: VGGish's options.
     audio_load_worker: threads. verbose: accepted; progress goes to logging instead.
-    run: further keywords of fad_onnx.api.RunOptions, such as weights or provider.
+    run: further keywords of fad_onnx.run.RunOptions, such as weights or provider.
 
     Raises OptionError or UnknownModelError for a combination that no model has.
     """

@@ -43,7 +43,7 @@ class Frontend:
     spectrum: str | None
     precision: str | None
     # Checkpoint tensors that hold the Fourier kernels (real, imaginary). The front end does
-    # not use them, so weights.py proves that they say what the front end does.
+    # not use them, so binding.py proves that they say what the front end does.
     kernels: tuple[str, ...]
 
 

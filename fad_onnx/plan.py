@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 from . import manifest, sets, synthetic, weights
-from .api import PathLike, Run, RunOptions, is_archive
+from .api import is_archive
 from .audio import Decoder
 from .embedder import Embedder
 from .errors import AudioError
 from .manifest import Model, Windows
+from .memory import is_large
+from .run import PathLike, Run, RunOptions
 from .windows import Window
 
 # Decoding, resampling and front end, as a share of the network's time (measured: under 0.1).
@@ -51,8 +53,10 @@ def estimate(
     return {
         **result,
         "unreadable": bad,
-        "memory_mb": _memory(model, rules, longest, embedder) >> 20,
-        "estimated_seconds": _time(embedder, rules, longest, windows, runner) if embedder else None,
+        "memory_mb": _memory(model, rules, longest, embedder, _workers(run)) >> 20,
+        "estimated_seconds": _time(embedder, rules, longest, windows, _workers(run))
+        if embedder
+        else None,
     }
 
 
@@ -76,18 +80,26 @@ def count_rows(model: Model, windows: int, samples: int) -> int:
     return -(-samples // model.samples_per_row)
 
 
-def _memory(model: Model, rules: Windows, longest: int, embedder: Embedder | None) -> int:
+def _workers(run: RunOptions) -> int:
+    return run.get("workers") or os.cpu_count() or 1
+
+
+def _memory(
+    model: Model, rules: Windows, longest: int, embedder: Embedder | None, workers: int
+) -> int:
     weight_bytes = sum(checkpoint.bytes or 0 for checkpoint in model.checkpoints.values())
     if embedder is not None:
         folder = embedder.network.graph.parent
         weight_bytes = sum(file.stat().st_size for file in folder.glob("weights.bin"))
     samples = max(rules.length_samples or 0, longest if rules.cover == "whole" else 0)
     working = samples * (model.peak_bytes_per_sample or 64 * 4)
+    if not is_large(model, samples):  # those are computed one at a time
+        working *= workers
     # The file is mapped and ONNX Runtime keeps a packed copy of it; statistics are float64.
     return BASE_BYTES + 2 * weight_bytes + working + 4 * 8 * model.dimension**2
 
 
-def _time(embedder: Embedder, rules: Windows, longest: int, windows: int, runner: Run) -> float:
+def _time(embedder: Embedder, rules: Windows, longest: int, windows: int, workers: int) -> float:
     length = rules.length_samples or min(longest, 10 * embedder.model.sample_rate_hz)
     length = max(length, embedder.model.minimum_samples)
     clip = synthetic.clip(0, length, embedder.model.channels)
@@ -96,5 +108,4 @@ def _time(embedder: Embedder, rules: Windows, longest: int, windows: int, runner
     start = time.perf_counter()
     embedder.run(batch)
     each = (time.perf_counter() - start) / len(batch)
-    workers = runner.job.workers if os.cpu_count() else 1
     return round(OVERHEAD * each * windows / min(workers, os.cpu_count() or 1), 1)

@@ -109,7 +109,7 @@ def publish_file(
                 out.flush()
                 os.fsync(descriptor)
             os.replace(temporary, final)
-        except BaseException:
+        except BaseException:  # an interrupt too must not leave half a file
             with suppress(FileNotFoundError):
                 temporary.unlink()
             raise

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import synthetic, weights
+from .binding import publish_synthetic
 from .checkpoints import npz
 from .embedder import Embedder
 from .manifest import PACKAGE, Model, Variant
 from .session import Network, Settings
-from .weights import publish_synthetic
 
 GOLDEN = PACKAGE / "golden"
 # The error of the rows relative to their spread about the mean row: what equivalence means here.

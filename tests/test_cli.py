@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from fad_onnx import manifest
+from fad_onnx import manifest, report
 from fad_onnx.cli import main
 
 from .conftest import write_clip
@@ -295,3 +295,9 @@ def test_an_interrupt_while_modules_load_is_one_too(clips, seconds):
     process.send_signal(2)
     _, error = process.communicate(timeout=10)
     assert process.returncode == 130 and "interrupted" in error and "Traceback" not in error
+
+
+def test_a_report_that_cannot_be_made_is_said_before_the_work(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "find_spec", lambda name: None)
+    said = run("score", tmp_path, tmp_path, "--report", tmp_path / "r.html", code=1)
+    assert "pip install 'fad-onnx[report]'" in said.err

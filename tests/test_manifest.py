@@ -26,7 +26,7 @@ def test_the_table_is_valid_and_has_one_default():
 
 
 def test_every_graph_is_in_the_package_with_its_hash():
-    from fad_onnx.weights import graph_file
+    from fad_onnx.binding import graph_file
 
     for row in manifest.models().values():
         for variant in row.variants:

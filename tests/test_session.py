@@ -6,11 +6,11 @@ import types
 import numpy as np
 import pytest
 
-from fad_onnx import manifest, session, weights
+from fad_onnx import binding, manifest, session
 from fad_onnx.errors import MissingDependencyError, OptionError, ProviderError
 
 ROW = next(row for row in manifest.models().values() if not row.checkpoints)
-GRAPH = weights.graph_file(ROW, ROW.variants[0])
+GRAPH = binding.graph_file(ROW, ROW.variants[0])
 OUTPUT = ROW.variants[0].output
 
 

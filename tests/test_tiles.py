@@ -7,11 +7,11 @@ import pytest
 import soundfile
 
 from fad_onnx import audio, manifest, synthetic
+from fad_onnx.binding import publish_synthetic
 from fad_onnx.embedder import Embedder
 from fad_onnx.engine import Engine
 from fad_onnx.loader import Policy
 from fad_onnx.session import Network, Settings
-from fad_onnx.weights import publish_synthetic
 
 ROW = min(
     (row for row in manifest.models().values() if row.tiles), key=lambda row: row.sample_rate_hz

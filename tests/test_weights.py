@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fad_onnx import manifest, synthetic, weights
+from fad_onnx import binding, manifest, synthetic, weights
 from fad_onnx.checkpoints.onnx_file import initializers
 from fad_onnx.cli import main
 from fad_onnx.errors import CheckpointError, ChecksumError, DownloadError
@@ -17,7 +17,7 @@ from .loopback import Loopback
 
 
 def bound(row):
-    infos = initializers(weights.graph_file(row, row.variants[0]))
+    infos = initializers(binding.graph_file(row, row.variants[0]))
     return {name: info for name, info in infos.items() if info.external}
 
 
@@ -94,7 +94,7 @@ def test_every_container_gives_the_same_rows_and_fingerprint(kind, tensors, expe
 def test_a_ready_model_is_used_without_parsing_the_checkpoint_again(tensors, tmp_path, monkeypatch):
     path = write(tmp_path / "w.npz", "npz", tensors)
     first = load(path)
-    monkeypatch.setattr(weights.checkpoints, "open", None)
+    monkeypatch.setattr(binding.checkpoints, "open", None)
     second = load(path)
     assert second.network.graph == first.network.graph
     assert second.fingerprint == first.fingerprint
@@ -249,10 +249,10 @@ def test_kernels_of_another_transform_are_refused():
             return self.array
 
     good = {name: (Path("x"), Tensor(value)) for name, value in bound_kernels.items()}
-    weights._check_kernels(rows[0], good)
+    binding._check_kernels(rows[0], good)
     bad = {name: (Path("x"), Tensor(value * 1.01)) for name, value in bound_kernels.items()}
     with pytest.raises(CheckpointError, match="not the Fourier transform"):
-        weights._check_kernels(rows[0], bad)
+        binding._check_kernels(rows[0], bad)
 
 
 def test_a_model_without_published_weights_asks_for_the_users_own():

@@ -13,12 +13,14 @@ from itertools import chain, product
 from pathlib import Path
 
 from .. import api, manifest, rowcache, weights
-from ..api import RunOptions
+from .. import report as reports
 from ..cluster import dask_executor
 from ..detail import Wanted
 from ..errors import OptionError, ProviderError
+from ..run import RunOptions, cache_folder
 from ..session import Settings
 from . import show
+from .progress import Bars, download_progress
 
 
 def score(options: Namespace) -> None:
@@ -26,6 +28,8 @@ def score(options: Namespace) -> None:
     if options.dry_run:
         return _dry_run(options, [options.reference, *options.evaluations])
     report = options.report is not None
+    if report:
+        reports.require()
     wanted = Wanted(
         options.inf or report,
         0.95 if report and options.ci is None else options.ci,
@@ -43,9 +47,7 @@ def score(options: Namespace) -> None:
     if options.per_file:
         show.write_per_file(options.per_file, scores)
     if report:
-        from ..report import write
-
-        write(options.report, scores, seed=options.seed)
+        reports.write(options.report, scores, seed=options.seed)
     if options.json:
         print(json.dumps(show.as_object(scores), indent=2))
         return None
@@ -100,7 +102,7 @@ def pull(options: Namespace) -> None:
         raise OptionError("--from", "goes with one model")
     for name in options.models:
         model = manifest.model(name)
-        with show.download_progress(options.quiet) as progress:
+        with download_progress(options.quiet) as progress:
             for line in weights.pull(
                 model, dict(options.option), sources,
                 offline=options.offline, keep=options.keep, progress=progress,
@@ -153,7 +155,7 @@ def bench(options: Namespace) -> None:
 
 def cache(options: Namespace) -> None:
     """cache: what it holds, after clearing or pruning it if that was asked."""
-    folder = Path(options.cache_dir) if options.cache_dir else api.cache_folder()
+    folder = Path(options.cache_dir) if options.cache_dir else cache_folder()
     with rowcache.RowCache(folder) as rows:
         if options.action == "clear":
             rows.clear()
@@ -204,8 +206,8 @@ def named_paths(given: list[str]) -> dict[str, str]:
 def _run_options(options: Namespace) -> Iterator[RunOptions]:
     """What all commands that embed have in common, with progress bars on stderr."""
     with ExitStack() as stack:
-        bars = stack.enter_context(show.Bars(options.quiet))
-        downloads = stack.enter_context(show.download_progress(options.quiet))
+        bars = stack.enter_context(Bars(options.quiet))
+        downloads = stack.enter_context(download_progress(options.quiet))
         executor = stack.enter_context(dask_executor(options.dask)) if options.dask else None
         run: RunOptions = {
             "options": dict(options.option),

@@ -1,4 +1,4 @@
-"""Results as a person or a program reads them: numbers, tables, JSON, CSV, progress bars."""
+"""Results as a person or a program reads them: numbers, tables, JSON, CSV."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Self
-
-from tqdm import tqdm
+from typing import Any, BinaryIO
 
 from .. import weights
 from ..api import Score
@@ -279,50 +276,3 @@ def check_line(check: Check) -> str:
     verdict = {True: "pass", False: "FAIL", None: "-   "}[check.passed]
     error = "-" if check.error is None else f"{check.error:.1e}"
     return f"{verdict}  {check.model:28}  {error:>8}  {check.what}; {check.source}"
-
-
-class Bars:
-    """A progress bar on stderr for each set; none when quiet or when nobody watches."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._disable = True if quiet else None
-        self._bar: Any = None
-        self._name = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def update(self, name: str, done: int, total: int) -> None:
-        """So many more files of this set are done."""
-        if name != self._name or self._bar is None:
-            self.__exit__()
-            self._bar = tqdm(
-                total=total, desc=shown(name)[-40:], unit="file", disable=self._disable,
-                file=sys.stderr,
-            )  # fmt: skip
-            self._name = name
-        self._bar.update(done)
-
-
-@contextmanager
-def download_progress(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
-    """A function (name, bytes so far, bytes in all or None) that draws a bar on stderr."""
-    bars: dict[str, Any] = {}
-
-    def update(name: str, done: int, total: int | None) -> None:
-        if name not in bars:
-            bars[name] = tqdm(
-                total=total, desc=name, unit="B", unit_scale=True, file=sys.stderr,
-                disable=True if quiet else None,
-            )  # fmt: skip
-        bars[name].update(done - bars[name].n)
-
-    try:
-        yield update
-    finally:
-        for bar in bars.values():
-            bar.close()

@@ -27,6 +27,13 @@ NEEDED = ("matplotlib", "jinja2")
 PIP_LINE = "pip install 'fad-onnx[report]'"
 
 
+def require() -> None:
+    """MissingDependencyError without the extra: to be asked before hours of work for a report."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(f"a report needs {' and '.join(missing)}", PIP_LINE)
+
+
 def write(path: str | PathLike[str], scores: Sequence[Score], *, seed: int = 0) -> Path:
     """Write the report on these scores, whole or not at all; its absolute path.
 
@@ -35,9 +42,7 @@ def write(path: str | PathLike[str], scores: Sequence[Score], *, seed: int = 0) 
     A megabyte or two for ten clips. Raises OptionError without scores, StatisticsError for an
     evaluation set without rows, MissingDependencyError without the extra, and OutputError.
     """
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise MissingDependencyError(f"a report needs {' and '.join(missing)}", PIP_LINE)
+    require()
     if not scores:
         raise OptionError("--report", "there are no scores to report")
     from . import page

@@ -1,0 +1,151 @@
+"""Models and settings of one call: what to load, how to run it, and the sets that come of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypedDict
+
+from . import manifest, sets, store, weights
+from .audio import AudioFile
+from .embedder import Embedder
+from .execution import FileSummary, Job
+from .loader import Policy
+from .session import Settings
+from .sets import AudioSet
+
+PathLike = str | os.PathLike[str]
+ModelName = str | Sequence[str] | None
+
+
+class RunOptions(TypedDict, total=False):
+    """Keyword arguments that score, stats and embed share; all are optional.
+
+    options: of the model, as in {"use_pca": True}. weights: a checkpoint in place of the
+    official one, a path or {name: path}; folders: where official files may lie.
+    provider, threads, device, memory_limit_mb: see fad_onnx.session.Settings.
+    workers: threads that decode, resample and run networks side by side; default all cores.
+    short: "error", "skip" or "pad"; skip_errors: go on after an unusable file and list it.
+    sample_format: how PCM is read, "float32" or as the original's dtype.
+    cache: False keeps no embeddings; cache_dir: where to keep them. offline: no network.
+    executor: any concurrent.futures.Executor, in place of the workers.
+    progress: called with (set, files done just now, files in all).
+    key: which statistics of a foreign file with several.
+    """
+
+    options: Mapping[str, Any]
+    weights: PathLike | Mapping[str, PathLike]
+    folders: Sequence[PathLike]
+    provider: str
+    threads: int
+    device: int
+    memory_limit_mb: int | None
+    workers: int | None
+    short: str
+    skip_errors: bool
+    sample_format: str
+    cache: bool
+    cache_dir: PathLike | None
+    offline: bool
+    executor: Executor | None
+    progress: Callable[[str, int, int], None] | None
+    download_progress: weights.Progress | None
+    key: str | None
+
+
+class Run:
+    """Models and settings, loaded when first needed and used for every set."""
+
+    def __init__(self, model: ModelName, kwargs: RunOptions, keep_rows: bool = False) -> None:
+        self._names: list[str | None] = [model] if isinstance(model, str | None) else list(model)
+        self._kwargs, self._keep_rows = kwargs, keep_rows
+        self.policy = Policy(
+            kwargs.get("short", "error"),
+            kwargs.get("skip_errors", False),
+            kwargs.get("sample_format", "float32"),
+        )
+        self.options = {k: str(v).lower() for k, v in kwargs.get("options", {}).items()}
+
+    def assume(self, metadata: Mapping[str, Any]) -> None:
+        """Where the user named no model, the one that a statistics file was made with."""
+        if self._names == [None] and metadata.get("model") in manifest.models():
+            self._names = [metadata["model"]]
+            self.options = {**metadata.get("options", {}), **self.options}
+
+    @cached_property
+    def requests(self) -> tuple[weights.Request, ...]:
+        """What is asked of each model."""
+        kwargs, given = self._kwargs, self._kwargs.get("weights", {})
+        if not isinstance(given, Mapping):
+            given = {"main": given}
+        settings = Settings(
+            kwargs.get("provider", "auto"),
+            kwargs.get("threads", 1),
+            kwargs.get("device", 0),
+            kwargs.get("memory_limit_mb"),
+        )
+        return tuple(
+            weights.Request(
+                manifest.model(name).name,
+                tuple(sorted(self.options.items())),
+                tuple(sorted((key, os.fspath(path)) for key, path in given.items())),
+                tuple(os.fspath(folder) for folder in kwargs.get("folders", ())),
+                settings,
+                self.policy.sample_format,
+                kwargs.get("offline", False),
+            )
+            for name in self._names
+        )
+
+    @cached_property
+    def embedders(self) -> list[Embedder]:
+        """The loaded models."""
+        progress = self._kwargs.get("download_progress")
+        return [weights.load(request, progress) for request in self.requests]
+
+    @cached_property
+    def job(self) -> Job:
+        """What workers must know."""
+        cached = self._kwargs.get("cache", True)
+        folder = self._kwargs.get("cache_dir")
+        return Job(
+            self.requests,
+            tuple(embedder.fingerprint for embedder in self.embedders),
+            self.policy,
+            self._kwargs.get("workers") or self._default_workers(),
+            (Path(folder) if folder else cache_folder()) if cached else None,
+            self._keep_rows,
+        )
+
+    def _default_workers(self) -> int:
+        # Within a worker of an executor one thread a chunk: the executor knows its own cores.
+        return 1 if self._kwargs.get("executor") is not None else os.cpu_count() or 1
+
+    def embed(
+        self,
+        name: str,
+        files: Sequence[AudioFile],
+        keep: Callable[[FileSummary], object] | None = None,
+    ) -> list[AudioSet]:
+        """The set of these files for each model; `keep` is handed every file, with its rows."""
+        return self._sets([(name, files)], keep)[0]
+
+    def sides(self, paths: Sequence[PathLike]) -> list[list[AudioSet]]:
+        """The set of each path for each model; all paths are listed before any is embedded."""
+        return self._sets([(os.fspath(path), sets.list_files([path])) for path in paths])
+
+    def _sets(
+        self,
+        sides: Sequence[tuple[str, Sequence[AudioFile]]],
+        keep: Callable[[FileSummary], object] | None = None,
+    ) -> list[list[AudioSet]]:
+        executor, progress = self._kwargs.get("executor"), self._kwargs.get("progress")
+        return sets.embed_sets(sides, self.job, self.embedders, executor, progress, keep)
+
+
+def cache_folder() -> Path:
+    """Where embeddings are kept unless the caller says otherwise."""
+    return store.root() / "embeddings"
