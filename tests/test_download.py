@@ -571,7 +571,9 @@ def test_offline_says_what_to_fetch_and_where_to_put_it(
         assert server.url() in str(caught.value)
         assert str(target) in str(caught.value)
         assert "--from" in str(caught.value)
-        fetch(server, target, known(), offline=False)
+        monkeypatch.delenv("FAD_ONNX_OFFLINE")
+        assert fetch(server, target, known()).sha256 == SHA
+        monkeypatch.setenv("FAD_ONNX_OFFLINE", value)
         assert fetch(server, target, known()).sha256 == SHA
         assert len(server.requests) == 1
 

@@ -38,7 +38,6 @@ def place(clips, tmp_path, monkeypatch):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).symlink_to(clips)
     monkeypatch.chdir(place)
-    monkeypatch.setenv("FAD_ONNX_OFFLINE", "1")
     return place
 
 

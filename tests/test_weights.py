@@ -211,6 +211,18 @@ def test_a_wrong_download_is_never_published(official, monkeypatch):
     assert not list(weights._models().glob("*"))
 
 
+def test_the_environment_keeps_every_command_offline(official, clips, monkeypatch, capsys):
+    """FAD_ONNX_OFFLINE is set for all tests."""
+    with Loopback(official.read_bytes()) as server:
+        monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
+        for command in (["pull", ROW.name], ["score", str(clips), str(clips), "-m", ROW.name]):
+            assert main(command) == 1
+            assert "(offline)" in capsys.readouterr().err
+        with pytest.raises(DownloadError, match="offline"):
+            weights.load(weights.Request(ROW.name))
+        assert not server.requests
+
+
 def test_offline_says_which_file_from_where(official):
     with pytest.raises(DownloadError) as caught:
         weights.load(weights.Request(ROW.name, offline=True))

@@ -51,7 +51,7 @@ def obtain(
     folder: Path,
     folders: Iterable[Path] = (),
     *,
-    offline: bool | None = None,
+    offline: bool = False,
     progress: Progress | None = None,
 ) -> Fetched:
     """The file: from `folder`, from `folders` or torch.hub's cache where a copy that verifies
@@ -71,18 +71,18 @@ def fetch(
     source: Source,
     destination: Path,
     *,
-    offline: bool | None = None,
+    offline: bool = False,
     mirror: str | None = None,
     progress: Progress | None = None,
     patience: Patience | None = None,
 ) -> Fetched:
     """The file at `destination`, downloaded now if it is not there yet.
 
-    offline, mirror: None means FAD_ONNX_OFFLINE and FAD_ONNX_MIRROR. progress(name, bytes so
-    far, bytes in all or None). Raises DownloadError, ChecksumError, CheckpointError,
+    offline: use no network, as when FAD_ONNX_OFFLINE is set. mirror: None means FAD_ONNX_MIRROR.
+    progress(name, bytes so far, bytes in all or None). Raises DownloadError, ChecksumError, CheckpointError,
     CacheError; a file whose hash is wrong is removed and never has its final name.
     """
-    offline = is_offline() if offline is None else offline
+    offline = offline or is_offline()
     found = _kept(source, destination, offline)
     if found:
         return found
