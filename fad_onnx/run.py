@@ -30,7 +30,8 @@ class RunOptions(TypedDict, total=False):
     workers: threads that decode, resample and run networks side by side; default all cores.
     short: "error", "skip" or "pad"; skip_errors: go on after an unusable file and list it.
     sample_format: how PCM is read, "float32" or as the original's dtype.
-    cache: False keeps no embeddings; cache_dir: where to keep them. offline: no network, as with FAD_ONNX_OFFLINE.
+    cache: False keeps no embeddings; cache_dir: where to keep them.
+    offline: no network, as with FAD_ONNX_OFFLINE.
     executor: any concurrent.futures.Executor, in place of the workers.
     progress: called with (set, files done just now, files in all).
     key: which statistics of a foreign file with several.

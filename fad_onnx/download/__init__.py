@@ -79,8 +79,8 @@ def fetch(
     """The file at `destination`, downloaded now if it is not there yet.
 
     offline: use no network, as when FAD_ONNX_OFFLINE is set. mirror: None means FAD_ONNX_MIRROR.
-    progress(name, bytes so far, bytes in all or None). Raises DownloadError, ChecksumError, CheckpointError,
-    CacheError; a file whose hash is wrong is removed and never has its final name.
+    progress(name, bytes so far, bytes in all or None). Raises DownloadError, ChecksumError,
+    CheckpointError, CacheError; a file whose hash is wrong is removed and never has its final name.
     """
     offline = offline or is_offline()
     found = _kept(source, destination, offline)
