@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from exporters import parity
+from exporters import encodec_loop, encodec_scan, parity
 from fad_onnx import manifest, synthetic
 
 pytestmark = pytest.mark.parity
@@ -21,11 +21,16 @@ BOUNDARIES = (
     *range(1, 13), 15, 16, 17, 40, 41, 63, 64, 65, 80, 81, 120, 121, 319, 320, 321, 639, 640, 641,
     960, 961, 1279, 1280, 1281, 1600, 1601, 1919, 1920, 1921, 2239, 2240, 2241, 2300,
 )  # fmt: skip
-# Either side of where a clip becomes one more tile, by 1 sample and by 1 row.
-TILES = {
-    "encodec-24k": [10_239, 10_240, 10_241, 10_560, 10_561, 20_480, 20_481],
-    "encodec-48k": [9_599, 9_600, 9_601, 14_399, 14_400, 14_401, 19_200],
+TILE_SAMPLES = {
+    "encodec-24k": encodec_loop.FRAMES * FRAME,
+    "encodec-48k": 2 * encodec_scan.TILE_SAMPLES,  # below which nothing is cut
 }
+# Either side of where a clip becomes one more tile, by few samples and by 1 row.
+TILES = {
+    name: [*range(tile - 1, tile + 10), tile + 40, tile + 320, tile + 321, 3 * tile // 2 - 1,
+           3 * tile // 2, 3 * tile // 2 + 1, 2 * tile - 1, 2 * tile, 2 * tile + 1, 4 * tile + 1]
+    for name, tile in TILE_SAMPLES.items()
+}  # fmt: skip
 
 
 @cache
@@ -91,8 +96,11 @@ def test_lengths_either_side_of_every_boundary(pair, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WHOLE)
 def test_every_short_length(pair, name):
-    """From one sample to well past the last length at which a padding outgrows its signal."""
-    assert worst(*pair(name, 2), range(1, 2301)) < (LIMIT, 0)
+    """From one sample to well past the last length at which a padding outgrows its signal; and
+    every short end after a tile.
+    """
+    tile = TILE_SAMPLES[name]
+    assert worst(*pair(name, 2), (*range(1, 2301), *range(tile, tile + 641))) < (LIMIT, 0)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
