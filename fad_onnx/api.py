@@ -245,5 +245,9 @@ def _listed(audio: PathLike | Sequence[PathLike]) -> tuple[str, tuple[AudioFile,
 
 
 def load_model(name: str | None = None, **run: Unpack[RunOptions]) -> Embedder:
-    """A model ready to embed samples: `load_model().embed(samples, sample_rate)`."""
-    return Run(name, run).embedders[0]
+    """A model ready to embed samples: `load_model().embed(samples, sample_rate)`.
+
+    Of the keywords, those that say how to decode, cache or skip files have no effect on samples.
+    """
+    one = Run(name, run)
+    return replace(one.embedders[0], short=one.policy.short)

@@ -17,6 +17,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from . import cutshort
 from .errors import AudioError, NoAudioError, OptionError
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
@@ -83,8 +84,11 @@ class Decoder:
             raise OptionError("dtype", f"{sample_format!r} is not one of {', '.join(FULL_SCALE)}")
         self.path, self.sample_format, self.frames = os.fspath(path), sample_format, 0
         try:
-            if not stat.S_ISREG(os.stat(self.path).st_mode):
+            status = os.stat(self.path)
+            if not stat.S_ISREG(status.st_mode):
                 raise AudioError(path, "not a regular file")
+            if not status.st_size:
+                raise AudioError(path, "empty, 0 bytes")
             # libsndfile takes bytes, which any POSIX file name is; Windows needs text.
             name = self.path if os.name == "nt" else os.fsencode(self.path)
             self._file = soundfile.SoundFile(name)
@@ -97,13 +101,17 @@ class Decoder:
             raise AudioError(path, f"cannot be opened: {reason}") from error
         self.sample_rate_hz, self.channels = self._file.samplerate, self._file.channels
         self.frames_promised: int = self._file.frames
+        reason = None
         if not LOWEST_RATE_HZ <= self.sample_rate_hz <= HIGHEST_RATE_HZ:
-            self._file.close()
-            raise AudioError(
-                path,
+            reason = (
                 f"sample rate {self.sample_rate_hz} Hz, usable are"
-                f" {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz",
+                f" {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
             )
+        elif missing := cutshort.at_opening(self._file):
+            reason = f"cut short: {missing}"
+        if reason:
+            self._file.close()
+            raise AudioError(path, reason)
 
     def __enter__(self) -> Self:
         return self
@@ -116,14 +124,10 @@ class Decoder:
         while len(block := self._read(size)):
             self.frames += len(block)
             yield block
-        # libsndfile clamps the count of an uncompressed file to what is there; a compressed
-        # file that ends before its own count is damaged. MP3 headers only estimate.
         if not self.frames:
             raise AudioError(self.path, "no samples in it")
-        if self.frames < self.frames_promised and self._file.format != "MP3":
-            raise AudioError(
-                self.path, f"cut short: {self.frames} of {self.frames_promised} frames are there"
-            )
+        if missing := cutshort.at_end(self._file, self.path, self.frames):
+            raise AudioError(self.path, f"cut short: {missing}")
 
     def _read(self, size: int) -> NDArray[np.float32]:
         try:

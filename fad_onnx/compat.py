@@ -19,13 +19,14 @@ from .api import embed
 from .embedder import Embedder
 from .errors import (
     IncompatibleStatisticsError,
+    NoAudioError,
     OptionError,
     StatisticsError,
     TooFewRowsError,
 )
 from .frechet import Gaussian, frechet_distance
 from .moments import Gather, Moments
-from .run import PathLike, RunOptions
+from .run import PathLike, RunOptions, check_keywords
 from .store import publish_file
 
 
@@ -38,7 +39,8 @@ class FrechetAudioDistance:
     audio_load_worker: threads. verbose: accepted; progress goes to logging instead.
     run: further keywords of fad_onnx.run.RunOptions, such as weights or provider.
 
-    Raises OptionError or UnknownModelError for a combination that no model has.
+    Raises OptionError or UnknownModelError for a combination that no model has, and KeywordError
+    for an argument that does not exist.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class FrechetAudioDistance:
         enable_fusion: bool = False,
         **run: Any,
     ) -> None:
+        check_keywords(run)
         self.model = manifest.resolve(
             model_name,
             sample_rate=sample_rate,
@@ -86,7 +89,12 @@ class FrechetAudioDistance:
         return self._embedder
 
     def get_embeddings(self, x: Sequence[ArrayLike], sr: int) -> NDArray[np.float32]:
-        """Rows (n, dim) of all clips, in order; x holds float arrays (frames,) or (frames, 2)."""
+        """Rows (n, dim) of all clips, in order; x holds float arrays (frames,) or (frames, 2).
+
+        Raises NoAudioError without a clip, AudioError and TooShortError as `update` does.
+        """
+        if not len(x):
+            raise NoAudioError("x", "a sequence of clips is needed, it is empty")
         return np.concatenate([self.embedder.embed(samples, sr) for samples in x])
 
     def calculate_embd_statistics(

@@ -35,6 +35,7 @@ class Embedder:
     weights: Mapping[str, Mapping[str, Any]]  # checkpoint name -> file, sha256, what was checked
     tensors_sha256: str
     sample_format: str = "float32"
+    short: str = "error"  # what `embed` does with a short clip
 
     @cached_property
     def rules(self) -> Windows:
@@ -92,12 +93,13 @@ class Embedder:
         graph = self.network.graph.with_name(HEAD_FILE)
         return Network(graph, self.model.tiles.head_output, self.network.settings)
 
-    def embed(self, samples: ArrayLike, sample_rate: int, *, short: str = "error") -> Rows:
+    def embed(self, samples: ArrayLike, sample_rate: int, *, short: str | None = None) -> Rows:
         """Rows float32 (n, dim) of one clip.
 
         samples: (frames,) or (frames, channels), float in [-1, 1] or int16 / int32.
-        sample_rate: in Hz. short: "error" or "pad". Raises AudioError for unusable samples
-        and TooShortError for a clip below the model's minimum.
+        sample_rate: in Hz. short: "error" or "pad"; by default what the model was loaded with.
+        Raises AudioError for unusable samples and TooShortError for a clip below the model's
+        minimum.
         """
         block = as_frames(samples)
         if not audio.LOWEST_RATE_HZ <= sample_rate <= audio.HIGHEST_RATE_HZ:
@@ -105,7 +107,7 @@ class Embedder:
         conform = audio.Conform(
             sample_rate, self.model.sample_rate_hz, block.shape[1], self.model.channel_rule
         )
-        windows = self.cutter(short).push(conform.push(block, last=True), last=True)
+        windows = self.cutter(short or self.short).push(conform.push(block, last=True), last=True)
         size = self.batch_windows
         parts: list[Rows] = []
         for _, alike in groupby(windows, lambda window: window.samples.shape):

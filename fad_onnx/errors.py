@@ -66,6 +66,16 @@ class OptionError(FadError, ValueError):
         super().__init__(f"{option}: {problem}")
 
 
+class KeywordError(FadError, TypeError):
+    """A keyword argument that no function of the package takes."""
+
+    def __init__(self, given: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = get_close_matches(given, known, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        super().__init__(f"unknown keyword argument {given!r}: {hint}")
+
+
 class AudioError(FadError, OSError):
     """A file that cannot be read as audio, or whose samples are unusable."""
 
@@ -91,7 +101,7 @@ class TooShortError(FadError, ValueError):
         self.reason = f"{had_seconds:.4g} s is shorter than the model's {needed_seconds:.4g} s"
         super().__init__(
             f"{shown(path)}: {self.reason}; leave such clips out with --short skip"
-            " or fill them with silence with --short pad"
+            ' or fill them with silence with --short pad (in Python: short="pad")'
         )
 
 

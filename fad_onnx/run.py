@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from . import manifest, sets, store, weights
 from .audio import AudioFile
 from .embedder import Embedder
+from .errors import KeywordError
 from .execution import FileSummary, Job
 from .loader import Policy
 from .session import Settings
@@ -61,6 +62,7 @@ class Run:
     """Models and settings, loaded when first needed and used for every set."""
 
     def __init__(self, model: ModelName, kwargs: RunOptions, keep_rows: bool = False) -> None:
+        check_keywords(kwargs)
         self._names: list[str | None] = [model] if isinstance(model, str | None) else list(model)
         self._kwargs, self._keep_rows = kwargs, keep_rows
         self.policy = Policy(
@@ -145,6 +147,12 @@ class Run:
     ) -> list[list[AudioSet]]:
         executor, progress = self._kwargs.get("executor"), self._kwargs.get("progress")
         return sets.embed_sets(sides, self.job, self.embedders, executor, progress, keep)
+
+
+def check_keywords(kwargs: Mapping[str, Any]) -> None:
+    """KeywordError for a keyword that is no RunOptions: a misspelt one must not be ignored."""
+    for name in kwargs.keys() - RunOptions.__annotations__.keys():
+        raise KeywordError(name, RunOptions.__annotations__)
 
 
 def cache_folder() -> Path:

@@ -210,6 +210,17 @@ def test_unusable_audio_stops_or_is_listed(run, clips):
     assert "none of 11 files" in run("score", clips, clips, "--skip-errors", code=1).err
 
 
+def test_a_name_that_stdout_cannot_encode_is_escaped(clips, others, tmp_path):
+    named = tmp_path / "\u97f3\u697d"
+    others.rename(named)
+    done = subprocess.run(
+        [sys.executable, "-m", "fad_onnx", "score", clips, named, clips, "-m", WEIGHTLESS, "-q"],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert rb"\u97f3\u697d" in done.stdout
+
+
 def test_dry_run_counts_and_changes_nothing(run, clips, home, tmp_path):
     said = json.loads(run("stats", clips, "-o", tmp_path / "x.npz", "--dry-run").out)
     assert said["files"] == 10 and not (tmp_path / "x.npz").exists()
@@ -286,9 +297,13 @@ def test_an_interrupt_ends_at_once_with_130(clips, tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [0.12, 0.2, 0.28, 0.36, 0.44])
-def test_an_interrupt_while_modules_load_is_one_too(clips, seconds):
+def test_an_interrupt_while_modules_load_is_one_too(clips, tmp_path, seconds):
+    many = tmp_path / "many"
+    many.mkdir()
+    for index in range(1000):  # more than is done before the signal comes
+        (many / f"{index}.wav").symlink_to(clips / "00.wav")
     process = subprocess.Popen(
-        [sys.executable, "-m", "fad_onnx", "score", str(clips), str(clips), "-m", WEIGHTLESS],
+        [sys.executable, "-m", "fad_onnx", "score", many, many, "-m", WEIGHTLESS, "--no-cache"],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     time.sleep(seconds)

@@ -5,7 +5,13 @@ import pytest
 
 import fad_onnx
 from fad_onnx import manifest
-from fad_onnx.errors import FadError, NoAudioError, OptionError, StatisticsError
+from fad_onnx.errors import (
+    FadError,
+    NoAudioError,
+    OptionError,
+    StatisticsError,
+    TooShortError,
+)
 
 WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
 
@@ -130,3 +136,38 @@ def test_the_streaming_metric_is_the_score_of_what_it_saw():
     other = metric(sample_format="int16")
     with pytest.raises(IncompatibleStatisticsError):
         whole.merge_state([other])
+
+
+def test_a_misspelt_keyword_is_an_error_everywhere(clips, tmp_path):
+    calls = [
+        lambda: metric(wieghts="x.pth"),
+        lambda: fad_onnx.score(clips, clips, WEIGHTLESS, wieghts="x.pth"),
+        lambda: fad_onnx.embed(clips, WEIGHTLESS, wieghts="x.pth"),
+        lambda: fad_onnx.stats(clips, tmp_path / "s.npz", WEIGHTLESS, wieghts="x.pth"),
+        lambda: fad_onnx.load_model(WEIGHTLESS, wieghts="x.pth"),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="'wieghts': did you mean 'weights'") as caught:
+            call()
+        assert isinstance(caught.value, FadError)
+    with pytest.raises(FadError, match="'nonsense': known: cache, "):
+        metric(nonsense=1)
+
+
+def test_short_is_heeded_for_arrays_too():
+    clip = np.full(1000, 0.1, np.float32)
+    with pytest.raises(TooShortError, match='in Python: short="pad"'):
+        metric().get_embeddings([clip], 16000)
+    (padded,) = metric(short="pad").get_embeddings([clip], 16000)
+    model = fad_onnx.load_model(WEIGHTLESS, short="pad")
+    np.testing.assert_array_equal(model.embed(clip, 16000), [padded])
+    streamed = metric(short="pad")
+    streamed.update(clip, 16000, real=True)
+    assert streamed.state()["real"].count == 1
+    with pytest.raises(TooShortError):
+        model.embed(clip, 16000, short="error")
+
+
+def test_no_clips_are_an_error():
+    with pytest.raises(NoAudioError, match="sequence of clips"):
+        metric().get_embeddings([], 16000)

@@ -6,13 +6,15 @@ The only package here that prints. Exit codes: 0 done, 1 an error of the data or
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from ..errors import FadError
+from ..errors import AudioError, FadError
 from .parser import build
 
 
@@ -28,9 +30,14 @@ def main(
         getattr(commands, options.command.replace("-", "_"))(options)
         sys.stdout.flush()
     except FadError as error:
-        print(f"fad-onnx: {error}", file=sys.stderr)
+        skip = isinstance(error, AudioError) and not getattr(options, "skip_errors", True)
+        hint = "; --skip-errors goes on without such files and lists them" if skip else ""
+        print(f"fad-onnx: {error}{hint}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
+    except OSError as error:
+        # Windows says EINVAL.
+        if error.errno not in (errno.EPIPE, errno.EINVAL):
+            raise
         # The reader of our output is gone; nothing more can be said, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -42,6 +49,9 @@ def entry() -> None:
     # KeyboardInterrupt inside the start of a C extension crashes it, or looks like a failed
     # import; while modules are loaded, and after the work, there is nothing to unwind anyhow.
     signal.signal(signal.SIGINT, _leave)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path that the terminal's encoding cannot show is escaped, as stderr does by default.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = main(loaded=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     except KeyboardInterrupt:

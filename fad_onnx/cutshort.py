@@ -1,0 +1,57 @@
+"""Whether a file holds all the audio that its header counts, where libsndfile reads what is left.
+
+A file cut in the middle, as by a broken copy, would otherwise pass for a shorter clip.
+"""
+
+from __future__ import annotations
+
+import re
+
+import soundfile
+
+# libsndfile compares the header with the file as it opens it, and tells only its log.
+_SIZE = re.compile(r"^ ?(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_RF64 = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
+_OGG = "Last page lacks an end-of-stream bit"
+# Who writes into a pipe cannot go back to the header: sizes from here on mean "until the end"
+# (sox writes 2^31 less a little, ffmpeg 2^32 - 1).
+UNKNOWN_BYTES = 0x7FFF0000
+# Encoders and decoders differ by the padding of the last frame of 1152 samples.
+MP3_SLACK_FRAMES = 2 * 1152
+
+
+def at_opening(file: soundfile.SoundFile) -> str | None:
+    """What is missing of this file according to its header, or None."""
+    log = file.extra_info
+    if found := _SIZE.search(log):
+        promised, there = int(found[1]), int(found[2])
+        if there < promised < UNKNOWN_BYTES and promised - there >= 8 * file.channels:
+            return f"{there} of {promised} bytes of samples are there"
+    if found := _RF64.search(log):
+        there, promised = int(found[1]), int(found[2])
+        if there < promised:
+            return f"{there} of {promised} frames are there"
+    return "its last page is missing" if _OGG in log else None
+
+
+def at_end(file: soundfile.SoundFile, path: str, frames: int) -> str | None:
+    """What is missing now that all `frames` there are have been decoded, or None."""
+    promised = file.frames
+    # Without a count in the first frame, the number of frames of an MP3 is an estimate.
+    slack = MP3_SLACK_FRAMES if file.format == "MP3" else 0
+    if frames + slack >= promised or (slack and not _counted(path)):
+        return None
+    return f"{frames} of {promised} frames are there"
+
+
+def _counted(path: str) -> bool:
+    """Whether the first frame of an MP3 is the Xing or Info tag that counts the frames."""
+    with open(path, "rb") as file:
+        start = file.read(10)
+        # ID3v2, section 3.1: the length of the tag in four bytes of seven bits.
+        size = 0
+        for byte in start[6:]:
+            size = size << 7 | byte & 0x7F
+        file.seek(10 + size if start.startswith(b"ID3") else 0)
+        frame = file.read(256)
+    return b"Xing" in frame or b"Info" in frame
