@@ -127,8 +127,8 @@ def test_unusable_files_are_typed_errors_with_path_and_reason(tmp_path):
 CUT = {
     "wav": ("WAV", "PCM_16"), "float.wav": ("WAV", "FLOAT"), "wavex.wav": ("WAVEX", "PCM_24"),
     "adpcm.wav": ("WAV", "MS_ADPCM"), "rf64.wav": ("RF64", "PCM_16"),
-    "aiff.wav": ("AIFF", "PCM_16"), "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS"),
-    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "aiff.wav": ("AIFF", "PCM_16"), "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS"),
+    "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III"),
 }  # fmt: skip
 
 
