@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,11 @@ def is_archive(path: PathLike) -> bool:
     return os.fspath(path).endswith(".npz") and not os.path.isdir(path)
 
 
+def holds_rows(path: PathLike) -> bool:
+    """Whether a path means audio or embeddings rather than statistics alone."""
+    return not is_archive(path) or embfile.METADATA in npz_names(path)
+
+
 def read_set(path: PathLike, key: str | None = None) -> AudioSet:
     """A set from a file that `stats` or `embed` wrote, or from foreign statistics.
 
@@ -116,12 +122,12 @@ def compare(
     archives = {path: read_set(path, run.get("key"))
                 for path in [reference, *evaluations] if is_archive(path)}  # fmt: skip
     for archive in archives.values():
-        runner.assume(archive.metadata)
+        runner.assume(archive)
+    if archives and len(runner.requests) > 1:
+        raise OptionError("--model", "several models need audio on both sides")
     audio = [path for path in dict.fromkeys([reference, *evaluations]) if path not in archives]
     found = {path: [archive] for path, archive in archives.items()}
     found |= zip(audio, runner.sides(audio) if audio else (), strict=True)
-    if len({len(made) for made in found.values()}) > 1:
-        raise OptionError("--model", "several models need audio on both sides")
     prepared = [Reference(one, _gaussian(one), wanted) for one in found[reference]]
     return [
         _score(one, found[path][model])
@@ -153,12 +159,26 @@ def check_comparable(first: AudioSet, second: AudioSet) -> None:
             first.path, second.path, f"{first.moments.dim} and {second.moments.dim} dimensions"
         )
     if a.get("fingerprint") and b.get("fingerprint") and a["fingerprint"] != b["fingerprint"]:
-        differing = [f"{key} {a.get('protocol', {}).get(key)} and {b.get('protocol', {}).get(key)}"
-                     for key in a.get("protocol", {}) if key not in RECORDED
-                     and a["protocol"][key] != b.get("protocol", {}).get(key)]  # fmt: skip
+        ours, theirs = _flat(a.get("protocol") or {}), _flat(b.get("protocol") or {})
+        differing = [
+            f"{key} {value} and {theirs.get(key)}"
+            for key, value in ours.items()
+            if key not in RECORDED and value != theirs.get(key)
+        ]
         raise IncompatibleStatisticsError(
             first.path, second.path, "; ".join(differing) or "their weights differ"
         )
+
+
+def _flat(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """{"windows": {"tail": "pad"}} -> {"windows.tail": "pad"}, with values as JSON gives them."""
+    found: dict[str, Any] = {}
+    for key, value in json.loads(json.dumps(protocol)).items():
+        if isinstance(value, dict):
+            found |= {f"{key}.{name}": inner for name, inner in value.items()}
+        else:
+            found[key] = value
+    return found
 
 
 # Parts of a protocol that are recorded but do not define a row.
@@ -176,10 +196,11 @@ def stats(
     as; they travel in the file. Raises FadError.
     """
     listed, files = _listed(audio)
+    published: dict[str, Any] = {"name": name, "licence": licence}
     if shard is not None:
+        published["shard"] = sets.part_of(files, shard)
         files = sets.shard(files, shard)
     (result,) = Run(model, run).embed(listed, files)
-    published = {"name": name, "licence": licence}
     result = replace(result, metadata={**result.metadata, **published})
     if output is not None and isinstance(result.moments, Moments):
         statsfile.save(output, result.moments, result.metadata)
@@ -223,8 +244,13 @@ def _embed(
 
 
 def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
-    """Statistics files of parts, in order, into those of the whole. Raises FadError."""
+    """Statistics files of parts, in order, into those of the whole.
+
+    Equal to those made in one go but for rounding (1e-12). Raises FadError, also for a shard
+    that is missing or given twice.
+    """
     read = [read_set(part) for part in parts]
+    sets.check_parts(read)
     held = []
     for part in read:
         check_comparable(read[0], part)
@@ -232,6 +258,7 @@ def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
             raise StatisticsError(part.path, "foreign, without a count of rows: cannot be merged")
         held.append(part.moments)
     metadata = dict(read[0].metadata)
+    metadata.pop("shard", None)
     for key in ("files", "rows", "seconds"):
         metadata[key] = sum(part.metadata.get(key) or 0 for part in read)
     moments = Moments.total(held)

@@ -5,6 +5,7 @@ Everything flows in blocks, so that memory does not grow with the length of a fi
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,9 @@ import soxr
 from numpy.typing import NDArray
 
 from . import cutshort
-from .errors import AudioError, NoAudioError, OptionError
+from .errors import AudioError, NoAudioError, OptionError, shown
+
+logger = logging.getLogger("fad_onnx")
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
 RESAMPLER = "soxr HQ, floor(frames * target / source) samples"
@@ -42,8 +45,9 @@ class AudioFile:
 def find(where: str | os.PathLike[str]) -> tuple[AudioFile, ...]:
     """The audio files of a folder (recursive, sorted, nothing hidden) or the one file named.
 
-    Links to files are followed, links to folders are not, so that no loop can form. What
-    carries an audio suffix without being a regular file is listed: reading it says why not.
+    Links to files are followed, links to folders are not, so that no loop can form; the log
+    says so. What carries an audio suffix without being a regular file is listed: reading it says
+    why not.
 
     Raises NoAudioError for a missing path or a folder without audio.
     """
@@ -52,15 +56,22 @@ def find(where: str | os.PathLike[str]) -> tuple[AudioFile, ...]:
         raise NoAudioError(top, "no such file or folder")
     if not os.path.isdir(top):
         return (AudioFile(top, os.path.basename(top)),)
-    found, others = [], 0
+    found, others, linked = [], 0, []
     for folder, folders, files in os.walk(top, onerror=_unlistable):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (os.path.join(folder, name) for name in folders)
+        linked += [path for path in paths if os.path.islink(path)]
         for name in files:
             if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
                 others += not name.startswith(".")
                 continue
             path = os.path.join(folder, name)
             found.append(AudioFile(path, Path(os.path.relpath(path, top)).as_posix()))
+    if linked:
+        logger.warning(
+            "%d links to folders are not followed, as %s; name their targets to include them",
+            len(linked), shown(min(linked)),
+        )  # fmt: skip
     if not found:
         kinds = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise NoAudioError(top, f"no audio file in it ({kinds}; {others} other files)")

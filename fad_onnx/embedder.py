@@ -37,6 +37,10 @@ class Embedder:
     sample_format: str = "float32"
     short: str = "error"  # what `embed` does with a short clip
 
+    def __repr__(self) -> str:
+        chosen = "".join(f" {key}={value}" for key, value in self.chosen.items())
+        return f"<Embedder {self.model.name}{chosen}, weights {self.tensors_sha256[:12]}>"
+
     @cached_property
     def rules(self) -> Windows:
         """The row's window rules with the user's options."""

@@ -17,6 +17,8 @@ Path = str | PathLike[str]
 def shown(path: Path) -> str:
     """The path as one printable line: control characters and stray bytes are escaped."""
     text = fspath(path)
+    if not text:
+        return "''"
     if text.isprintable():
         return text
     return text.encode("utf-8", "backslashreplace").decode().encode("unicode_escape").decode()
@@ -157,6 +159,7 @@ class DownloadError(FadError, OSError):
     """A file that could not be fetched."""
 
     def __init__(self, url: str, reason: str, remedy: str) -> None:
+        self.url, self.reason = url, reason
         super().__init__(f"{url}: {reason}; {remedy}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 from . import manifest, sets, synthetic, weights
-from .api import is_archive
+from .api import is_archive, read_set
 from .audio import Decoder
 from .embedder import Embedder
 from .errors import AudioError
@@ -28,9 +28,13 @@ def estimate(
 ) -> dict[str, Any]:
     """Files, seconds, rows, unreadable files, memory and, if the weights are here, time.
 
-    The time comes from running the network once on one batch of synthetic windows.
+    The model is the named one, or that of a statistics file among the paths. The time comes from
+    running the network once on one batch of synthetic windows.
     """
-    runner, model = Run(name, run), manifest.model(name)
+    runner = Run(name, run)
+    for path in filter(is_archive, paths):
+        runner.assume(read_set(path, run.get("key")))
+    model = manifest.model(runner.requests[0].name)
     rules = model.window_rules(model.choose(runner.options))
     files, seconds, rows, windows, longest, bad = 0, 0.0, 0, 0, 0, []
     for path in paths:
@@ -48,10 +52,11 @@ def estimate(
             count = count_windows(model, rules, samples)
             windows, rows = windows + count, rows + count_rows(model, count, samples)
     result = {"model": model.name, "files": files, "seconds": round(seconds, 3), "rows": rows}
-    here = weights.state(model, given=bool(run.get("weights"))) != "to download"
-    embedder = runner.embedders[0] if here else None
+    state = weights.state(model, given=bool(run.get("weights")))
+    embedder = None if state == "to download" else runner.embedders[0]
     return {
         **result,
+        "weights": state,
         "unreadable": bad,
         "memory_mb": _memory(model, rules, longest, embedder, _workers(run)) >> 20,
         "estimated_seconds": _time(embedder, rules, longest, windows, _workers(run))

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from . import manifest, sets, store, weights
 from .audio import AudioFile
 from .embedder import Embedder
-from .errors import KeywordError
+from .errors import IncompatibleStatisticsError, KeywordError
 from .execution import FileSummary, Job
 from .loader import Policy
 from .session import Settings
@@ -64,6 +64,7 @@ class Run:
     def __init__(self, model: ModelName, kwargs: RunOptions, keep_rows: bool = False) -> None:
         check_keywords(kwargs)
         self._names: list[str | None] = [model] if isinstance(model, str | None) else list(model)
+        self._named = [name for name in self._names if name]
         self._kwargs, self._keep_rows = kwargs, keep_rows
         self.policy = Policy(
             kwargs.get("short", "error"),
@@ -72,8 +73,17 @@ class Run:
         )
         self.options = {k: str(v).lower() for k, v in kwargs.get("options", {}).items()}
 
-    def assume(self, metadata: Mapping[str, Any]) -> None:
-        """Where the user named no model, the one that a statistics file was made with."""
+    def assume(self, archive: AudioSet) -> None:
+        """Where the user named no model, the one that a statistics file was made with.
+
+        Raises IncompatibleStatisticsError if only others were named: before they are loaded.
+        """
+        metadata = archive.metadata
+        made, named = metadata.get("model"), self._named
+        if made and named and made not in named:
+            raise IncompatibleStatisticsError(
+                archive.path, f"-m {' -m '.join(named)}", f"it was made with {made}"
+            )
         if self._names == [None] and metadata.get("model") in manifest.models():
             self._names = [metadata["model"]]
             self.options = {**metadata.get("options", {}), **self.options}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -12,7 +13,7 @@ from typing import Any
 
 from .audio import RESAMPLER, AudioFile, find
 from .embedder import Embedder, Rows
-from .errors import NoAudioError, OptionError
+from .errors import NoAudioError, OptionError, StatisticsError
 from .execution import Chunk, FileSummary, Job, chunks, cut
 from .frechet import Gaussian
 from .moments import Gather, Moments
@@ -56,12 +57,47 @@ def list_files(paths: Sequence[str | os.PathLike[str]]) -> tuple[AudioFile, ...]
 
 
 def shard(files: Sequence[AudioFile], part: str) -> tuple[AudioFile, ...]:
-    """Part I of N, written "I/N", I from 1: a contiguous run, so that parts merge in order."""
+    """Part I of N, written "I/N", I from 1: a contiguous run, so that parts merge in order.
+
+    Raises OptionError, for more parts than files as well: some would be empty.
+    """
     index, _, count = part.partition("/")
     if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise OptionError("--shard", f"{part!r} is not I/N with I from 1 to N")
     i, n = int(index), int(count)
+    if n > len(files):
+        raise OptionError("--shard", f"{n} parts of {len(files)} files: some would be empty")
     return tuple(files[(i - 1) * len(files) // n : i * len(files) // n])
+
+
+def part_of(files: Sequence[AudioFile], part: str) -> dict[str, Any]:
+    """What the statistics of a part say of themselves: which of how many, and of which files."""
+    index, _, count = part.partition("/")
+    digest = hashlib.sha256("\0".join(file.name for file in files).encode(errors="surrogateescape"))
+    return {"part": int(index), "of": int(count), "list_sha256": digest.hexdigest()}
+
+
+def check_parts(parts: Sequence[AudioSet]) -> None:
+    """StatisticsError unless every list of which there is a part is there whole, each part once."""
+    held: dict[tuple[str, int], dict[int, AudioSet]] = {}
+    for one in parts:
+        said = one.metadata.get("shard")
+        if not said:
+            continue
+        own = held.setdefault((said["list_sha256"], said["of"]), {})
+        if said["part"] in own:
+            where = f"part {said['part']} of {said['of']}, as is {own[said['part']].path}"
+            raise StatisticsError(one.path, f"{where}; merge every part once")
+        own[said["part"]] = one
+    for (_, count), own in held.items():
+        missing = [str(part) for part in range(1, count + 1) if part not in own]
+        if missing:
+            some = " ".join(missing[:20]) + (" ..." if len(missing) > 20 else "")
+            first = next(iter(own.values()))
+            raise StatisticsError(
+                first.path, f"{len(own)} parts of its {count} are given, missing: {some}; merge all"
+                " in one call (all must have been made of the same list of files)",
+            )  # fmt: skip
 
 
 def protocol(embedder: Embedder, short: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from . import download, manifest, store
 from .binding import Source, bind, external, graph_file, open_all
 from .download.verified import verify
 from .embedder import Embedder
-from .errors import CheckpointError
+from .errors import CheckpointError, DownloadError
 from .manifest import Checkpoint, Model, Variant
 from .session import Network, Settings
 
@@ -89,10 +89,7 @@ def prepare(
         ready = _published_already(model, variant, given)
         if ready is not None:
             return ready
-        sources = {
-            name: _locate(model, name, given.get(name), folders, offline, progress)
-            for name in variant.checkpoints
-        }
+        sources = _locate_all(model, variant, given, folders, offline, progress)
         home = _home(model, variant, {name: source.sha256 for name, source in sources.items()})
         size = max(info.offset + info.length for info in external(graph).values())
         store.publish_folder(
@@ -148,8 +145,50 @@ def _known_sha256(row: Checkpoint, given: Path | None) -> str | None:
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise CheckpointError(path, "no such file")
+        raise CheckpointError(path, "a folder, not a file" if path.is_dir() else "no such file")
     return path
+
+
+def _locate_all(
+    model: Model,
+    variant: Variant,
+    given: Mapping[str, Path],
+    folders: Sequence[Path],
+    offline: bool,
+    progress: Progress | None,
+) -> dict[str, Source]:
+    """Every checkpoint of the variant; offline, one error for all that have to be fetched."""
+    found, missing = {}, {}
+    for name in variant.checkpoints:
+        try:
+            found[name] = _locate(model, name, given.get(name), folders, offline, progress)
+        except DownloadError as error:
+            if not (offline or download.is_offline()):
+                raise
+            missing[name] = error
+    if not missing:
+        return found
+    sources = " ".join(f"--from {name}=FILE" for name in missing)
+    options = "".join(
+        f" --option {name}={value}"
+        for name, value in variant.when.items()
+        if value != model.options[name].default
+    )
+    raise DownloadError(
+        " and ".join(_described(model.checkpoints[name], missing[name].url) for name in missing),
+        next(iter(missing.values())).reason,
+        f"fetch elsewhere, then `fad-onnx pull {model.name}{options} {sources}`,"
+        f" or put into {_downloads()} under that name",
+    )
+
+
+def _described(row: Checkpoint, url: str) -> str:
+    """Where a file is, and by what it is known to be the right one."""
+    facts = f"{row.bytes} bytes" if row.bytes else ""
+    digest = row.sha256 or row.sha256_prefix
+    if digest:
+        facts += f"{', ' if facts else ''}sha256 {digest}{'' if row.sha256 else '...'}"
+    return f"{url} ({facts})" if facts else url
 
 
 def _locate(
@@ -213,7 +252,9 @@ def pull(
     for name, path in given.items():
         if name not in variant.checkpoints:
             raise CheckpointError(path, f"{model.name} uses no checkpoint {name!r} here")
-        verify(model.checkpoints[name], _existing(Path(path)))
+        row = model.checkpoints[name]
+        done = f"it is not the official file ({row.url}): your own go with --weights, not pull"
+        verify(row, _existing(Path(path)), done)
     ready = prepare(
         model, variant, {name: Path(path) for name, path in given.items()},
         offline=offline, keep=keep, progress=progress,

@@ -183,3 +183,12 @@ def test_odd_names_are_read_and_shown_as_one_line(tmp_path):
         assert "\n" not in str(error)
         str(error).encode()
         assert isinstance(error, FadError)
+
+
+def test_links_to_folders_are_said(tmp_path, caplog):
+    write_clip(tmp_path / "set" / "a.wav", 1, 1)
+    write_clip(tmp_path / "other" / "b.wav", 1, 1)
+    assert [file.name for file in audio.find(tmp_path / "set")] == ["a.wav"] and not caplog.text
+    (tmp_path / "set" / "linked").symlink_to(tmp_path / "other")
+    assert [file.name for file in audio.find(tmp_path / "set")] == ["a.wav"]
+    assert f"1 links to folders are not followed, as {tmp_path}/set/linked" in caplog.text

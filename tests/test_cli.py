@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fad_onnx import manifest, report
+import fad_onnx
+from fad_onnx import api, manifest, report
 from fad_onnx.cli import main
 
 from .conftest import write_clip
@@ -129,6 +131,51 @@ def test_shards_merge_into_the_whole(run, clips, tmp_path):
         assert json.loads(str(merged["metadata"]))["files"] == 10
 
 
+def test_a_merge_must_have_every_part_once(run, clips, tmp_path):
+    parts = [tmp_path / f"{part}.npz" for part in (1, 2, 3)]
+    for part, path in enumerate(parts, 1):
+        run("stats", clips, "-o", path, "--shard", f"{part}/3")
+    whole = tmp_path / "whole.npz"
+    error = run("merge", parts[0], parts[2], "-o", whole, code=1).err
+    assert "2 parts of its 3 are given, missing: 2;" in error and not whole.exists()
+    error = run("merge", *parts, parts[1], "-o", whole, code=1).err
+    assert f"part 2 of 3, as is {parts[1]}; merge every part once" in error
+    # The list of files has changed between two jobs.
+    write_clip(clips / "late.wav", 77, 2)
+    run("stats", clips, "-o", parts[1], "--shard", "2/3")
+    assert "missing: 2;" in run("merge", *parts, "-o", whole, code=1).err
+    # What is whole may be merged with other wholes, and again.
+    run("stats", clips, "-o", parts[0])
+    run("merge", parts[0], parts[0], "-o", whole)
+    run("merge", whole, parts[0], "-o", whole)
+    assert json.loads(str(np.load(whole)["metadata"]))["files"] == 33
+    assert "12 parts of 11 files" in run(
+        "stats", clips, "-o", whole, "--shard", "1/12", code=1
+    ).err  # fmt: skip
+
+
+def test_a_named_model_that_a_file_is_not_of_is_never_loaded(run, clips, tmp_path):
+    run("stats", clips, "-o", tmp_path / "a.npz")
+    other = next(row.name for row in manifest.models().values() if row.checkpoints)
+    for evaluation in (clips, tmp_path / "a.npz"):
+        error = run("score", tmp_path / "a.npz", evaluation, "-m", other, code=1).err
+        assert f"-m {other} do not mix: it was made with {WEIGHTLESS}" in error
+    error = run("score", tmp_path / "a.npz", clips, "-m", WEIGHTLESS, "-m", other, code=1).err
+    assert "several models need audio on both sides" in error
+
+
+def test_only_what_differs_is_named(clips, tmp_path):
+    """Metadata from a file holds lists where those of this process hold tuples."""
+    fad_onnx.stats(clips, tmp_path / "a.npz", WEIGHTLESS, cache=False)
+    first, second = api.read_set(tmp_path / "a.npz"), fad_onnx.stats(clips, None, WEIGHTLESS)
+    protocol = {**second.metadata["protocol"], "resampler": "none"}
+    changed = {**second.metadata, "fingerprint": "0" * 64, "protocol": protocol}
+    with pytest.raises(fad_onnx.FadError) as caught:
+        api.check_comparable(first, replace(second, metadata=changed))
+    assert "do not mix: resampler soxr HQ" in str(caught.value) and ";" in str(caught.value)
+    assert "frontend" not in str(caught.value) and "windows" not in str(caught.value)
+
+
 def test_csv_appends_a_line_per_result(run, clips, others, tmp_path):
     table = tmp_path / "scores.csv"
     run("score", clips, others, "--csv", table)
@@ -182,6 +229,9 @@ def test_two_files_of_one_name_are_an_error_and_leave_no_output(run, clips, tmp_
         (["score", "CLIPS", "CLIPS", "--workers", "0"], 2, "positive"),
         (["stats", "CLIPS", "-o", "x.npz", "--shard", "3/2"], 2, "I/N"),
         (["stats", "CLIPS", "-o", "/dev/null/x.npz"], 1, "/dev/null: cannot be written"),
+        (["stats", "CLIPS", "-o", "x"], 2, "'x' does not end in .npz"),
+        (["score", "--ci", "CLIPS", "CLIPS"], 2, "is no level; before a path write --ci=0.95"),
+        (["score", "", "CLIPS"], 1, "'': no such file or folder"),
         (["frobnicate"], 2, "frobnicate"),
     ],
 )
@@ -227,6 +277,16 @@ def test_dry_run_counts_and_changes_nothing(run, clips, home, tmp_path):
     whole = run("stats", clips, "-o", tmp_path / "x.npz").out
     assert f"{said['rows']} rows" in whole
     assert said["memory_mb"] > 100 and said["estimated_seconds"] is not None
+
+
+def test_dry_run_takes_the_model_of_a_statistics_file(clips, tmp_path, capsys):
+    fad_onnx.stats(clips, tmp_path / "a.npz", WEIGHTLESS)
+    assert main(["score", str(tmp_path / "a.npz"), str(clips), "--dry-run"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["model"] == WEIGHTLESS and said["weights"] == "none needed" and said["files"] == 10
+    assert main(["score", str(clips), str(clips), "--dry-run"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["weights"] == "to download" and said["estimated_seconds"] is None
 
 
 def test_models_and_demo(run):

@@ -103,6 +103,14 @@ def test_statistics_are_refused_where_rows_are_needed(run, sets, tmp_path):  # n
     assert result["fad_ci"][0] < result["fad"] and result["fad_ci_files"] == [24, None]
 
 
+def test_a_report_on_statistics_leaves_out_what_needs_their_rows(run, sets, tmp_path):  # noqa: F811
+    pytest.importorskip("matplotlib")
+    run("stats", sets[0], "-o", tmp_path / "a.npz")
+    run("score", tmp_path / "a.npz", sets[1], "--report", tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert 'data-label="FAD"' in page and 'data-label="KAD"' not in page
+
+
 def test_rows_from_a_file_are_as_good_as_audio(score, sets, run, tmp_path):  # noqa: F811
     run("embed", sets[1], "-o", tmp_path / "b.npz")
     stored = api.score(sets[0], tmp_path / "b.npz", WEIGHTLESS, EVERYTHING, cache=False)

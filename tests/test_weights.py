@@ -226,8 +226,33 @@ def test_the_environment_keeps_every_command_offline(official, clips, monkeypatc
 def test_offline_says_which_file_from_where(official):
     with pytest.raises(DownloadError) as caught:
         weights.load(weights.Request(ROW.name, offline=True))
-    checkpoint = ROW.checkpoints["main"]
-    assert checkpoint.url in str(caught.value) and "--from" in str(caught.value)
+    checkpoint, said = manifest.model(ROW.name).checkpoints["main"], str(caught.value)
+    assert checkpoint.url in said and f"`fad-onnx pull {ROW.name} --from main=FILE`" in said
+    assert f"{checkpoint.bytes} bytes" in said and f"sha256 {checkpoint.sha256}" in said
+
+
+def test_offline_says_all_files_at_once():
+    row, options = next(
+        (row, tuple(variant.when.items()))
+        for row in manifest.models().values()
+        for variant in row.variants
+        if len(variant.checkpoints) > 1
+    )
+    with pytest.raises(DownloadError) as caught:
+        weights.load(weights.Request(row.name, options, offline=True))
+    said = str(caught.value)
+    assert all(checkpoint.url in said for checkpoint in row.checkpoints.values())
+    changed = [f"--option {k}={v}" for k, v in options if row.options[k].default != v]
+    assert f"pull {row.name} {' '.join(changed)} --from main=FILE --from " in said
+
+
+def test_pull_says_what_another_file_is_for(tmp_path, capsys):
+    (tmp_path / "mine.pth").write_bytes(b"mine")
+    assert main(["pull", ROW.name, "--from", str(tmp_path / "mine.pth")]) == 1
+    said = capsys.readouterr().err
+    assert "not the official file" in said and "--weights" in said
+    assert main(["pull", ROW.name, "--from", str(tmp_path)]) == 1
+    assert "a folder, not a file" in capsys.readouterr().err
 
 
 def test_folders_and_the_cache_of_torch_hub_are_searched(official, monkeypatch, tmp_path, expected):

@@ -33,7 +33,7 @@ def score(options: Namespace) -> None:
     wanted = Wanted(
         options.inf or report,
         0.95 if report and options.ci is None else options.ci,
-        options.kad or report,
+        options.kad or (report and api.holds_rows(options.reference)),
         report or options.per_file is not None,
         options.seed,
     )

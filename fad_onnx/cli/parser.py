@@ -43,8 +43,8 @@ def _score(commands: Commands) -> None:
         "--inf", action="store_true", help="FAD-infinity: the score with sample-size bias removed"
     )
     parser.add_argument(
-        "--ci", metavar="LEVEL", type=float, nargs="?", const=0.95,
-        help="a confidence interval over files (default level: 0.95)",
+        "--ci", metavar="LEVEL", type=_level, nargs="?", const=0.95,
+        help="a confidence interval over files (default 0.95; before a path write --ci=0.95)",
     )  # fmt: skip
     parser.add_argument("--kad", action="store_true", help="kernel audio distance as well")
     parser.add_argument("--per-file", metavar="FILE.csv", help="write a line a clip, worst first")
@@ -57,7 +57,7 @@ def _score(commands: Commands) -> None:
 def _stats(commands: Commands) -> None:
     parser = _command(commands, "stats", "Statistics of a set, for later scores.")
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help="a folder or an audio file")
-    parser.add_argument("-o", "--output", metavar="STATS.npz", required=True)
+    parser.add_argument("-o", "--output", metavar="STATS.npz", type=_npz, required=True)
     parser.add_argument("--name", help="what the set is called, for a reference to publish")
     parser.add_argument("--licence", metavar="TEXT", help="a note on the licence of the set")
     parser.add_argument(
@@ -69,14 +69,14 @@ def _stats(commands: Commands) -> None:
 def _embed(commands: Commands) -> None:
     parser = _command(commands, "embed", "Embeddings of every file.")
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help="a folder or an audio file")
-    parser.add_argument("-o", "--output", metavar="EMB.npz", required=True)
+    parser.add_argument("-o", "--output", metavar="EMB.npz", type=_npz, required=True)
     _run(parser)
 
 
 def _merge(commands: Commands) -> None:
     parser = _command(commands, "merge", "Statistics of parts into those of the whole.")
     parser.add_argument("parts", metavar="PART", nargs="+", help="files written by stats")
-    parser.add_argument("-o", "--output", metavar="ALL.npz", required=True)
+    parser.add_argument("-o", "--output", metavar="ALL.npz", type=_npz, required=True)
 
 
 def _models(commands: Commands) -> None:
@@ -207,6 +207,23 @@ def _pair(text: str) -> tuple[str, str]:
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
     return key, value
+
+
+def _npz(text: str) -> str:
+    if not text.endswith(".npz"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} does not end in .npz, by which it is known later"
+        )
+    return text
+
+
+def _level(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no level; before a path write --ci=0.95"
+        ) from None
 
 
 def _positive(text: str) -> int:

@@ -211,7 +211,7 @@ def _complete(task: _Task, partial: Partial) -> bool:
             if failures >= task.patience.attempts:
                 problem = f"{error} ({failures} attempts)"
                 raise DownloadError(task.url, problem, _again(partial)) from error
-            logger.info("%s: %s, trying again", task.url, error)
+            logger.warning("%s: %s, trying again", task.url, error)
             time.sleep(min(task.patience.pause_seconds * 2**failures, 30.0))
 
 
@@ -286,8 +286,7 @@ def _short(text: str) -> str:
 
 def _by_hand(destination: Path) -> str:
     return (
-        "fetch it elsewhere and give it with `fad-onnx pull MODEL --from FILE`,"
-        f" or put it at {destination}"
+        f"fetch it elsewhere and give it to `fad-onnx pull` with --from, or put it at {destination}"
     )
 
 
