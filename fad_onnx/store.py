@@ -155,6 +155,8 @@ def publish_folder(
         temporary.mkdir()
         descriptor = _open_folder(temporary)
         try:
+            if descriptor is not None:
+                hold(descriptor)
             writer(temporary)
             _sync_tree(temporary)
             _rename_folder(temporary, final)
@@ -180,12 +182,8 @@ def _temporary(final: Path) -> Path:
 
 
 def _open_folder(folder: Path) -> int | None:
-    """Hold the folder against `sweep` while it is being filled, where folders can be opened."""
-    if os.name == "nt":
-        return None
-    descriptor = os.open(folder, os.O_RDONLY)
-    hold(descriptor)
-    return descriptor
+    """Something to hold against `sweep` while it is being filled, where folders can be opened."""
+    return None if os.name == "nt" else os.open(folder, os.O_RDONLY)
 
 
 def _sync_tree(folder: Path) -> None:
@@ -215,13 +213,13 @@ def _abandoned(path: Path, now: float) -> bool:
         age = now - _newest(path)
         if age < LEFTOVER_SECONDS:
             return False
-        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        descriptor = _open_folder(path) if path.is_dir() else os.open(path, os.O_RDWR)
     except OSError:
         # Gone meanwhile, or another user's: not ours to judge.
         return False
-    try:
+    free = None
+    if descriptor is not None:
         free = hold(descriptor)
-    finally:
         os.close(descriptor)
     return free is True or (free is None and age > UNKNOWN_SECONDS)
 

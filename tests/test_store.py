@@ -260,6 +260,18 @@ def test_sweep_without_locks_waits_a_week(tmp_path: Path, monkeypatch: pytest.Mo
     assert store.sweep(tmp_path, time.time() + 8 * 86400) == [path]
 
 
+def test_folders_that_cannot_be_opened_wait_a_week(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows."""
+    monkeypatch.setattr(store, "_open_folder", lambda _: None)
+    (tmp_path / ".fad-onnx-tmp-1-x").mkdir()
+    path = old(tmp_path / ".fad-onnx-tmp-1-x")
+    assert store.sweep(tmp_path) == []
+    assert store.sweep(tmp_path, time.time() + 8 * 86400) == [path]
+    assert store.publish_folder(tmp_path / "y", lambda folder: None).is_dir()
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
