@@ -127,7 +127,8 @@ class FrechetAudioDistance:
         """The FAD of eval_dir to background_dir.
 
         *_embds_path: an .npy file of rows, read if it exists, else written; it does not say of
-        which model, so name it after one. dtype: how PCM is read. Raises FadError where the original returns -1.
+        which model, so name it after one. dtype: how PCM is read. Raises FadError where the
+        original returns -1.
         """
         background = self._rows(background_dir, background_embds_path, dtype)
         evaluation = self._rows(eval_dir, eval_embds_path, dtype)
