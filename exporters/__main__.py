@@ -75,7 +75,7 @@ def _named(names: Iterable[str], parser: argparse.ArgumentParser) -> list[Graph]
     for name in names:
         wanted = {name} if name in graphs else set()
         if name in rows:
-            wanted |= {variant.graph.removesuffix(".onnx") for variant in rows[name].variants}
+            wanted |= {file.removesuffix(".onnx") for file in parity.hashes(rows[name])}
         for family in parity.families():
             if name in ("all", family.__name__.rpartition(".")[2]):
                 wanted |= {graph.name for graph in family.GRAPHS}
@@ -104,6 +104,9 @@ def _record(graph: Graph, digest: str) -> str:
             if variant["graph"] == graph.path.name:
                 variant["sha256"] = digest
                 users.append(name)
+        if row["tiles"] and row["tiles"]["head"] == graph.path.name:
+            row["tiles"]["head_sha256"] = digest
+            users.append(name)
     TABLE.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", "utf-8")
     return ", ".join(dict.fromkeys(users))
 
@@ -132,6 +135,9 @@ def _verify(arguments: Sequence[str]) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="synthetic checkpoints (default 3)")
     parser.add_argument("--audio", nargs=2, type=Path, metavar=("REFERENCE", "EVALUATION"))
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE.json", help="replace these models' findings in a file"
+    )
     chosen = parser.parse_args(arguments)
     if chosen.weights and len(chosen.models) != 1:
         parser.error("--weights needs one MODEL")
@@ -143,6 +149,8 @@ def _verify(arguments: Sequence[str]) -> int:
         for finding in verify.verify(model, _given(chosen.weights), chosen.seeds, sets):
             findings.append(finding)
             print(verify.table([finding]).splitlines()[-1], file=sys.stderr)
+    if chosen.into:
+        chosen.into.write_text(json.dumps(verify.merged(chosen.into, findings), indent=1) + "\n")
     if chosen.json:
         print(json.dumps(verify.as_json(findings), indent=2))
     else:

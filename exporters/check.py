@@ -8,6 +8,7 @@ import onnx
 
 from fad_onnx import manifest
 
+from . import parity
 from .skeleton import Graph, export
 
 
@@ -20,9 +21,9 @@ def difference(graph: Graph) -> str | None:
     if committed != fresh:
         return _first_difference(committed, fresh)
     for row in manifest.models().values():
-        for variant in row.variants:
-            if variant.graph == graph.path.name and variant.sha256 != digest:
-                return f"the row of {row.name} has sha256 {variant.sha256!r}, the file {digest}"
+        said = parity.hashes(row).get(graph.path.name, digest)
+        if said != digest:
+            return f"the row of {row.name} has sha256 {said!r}, the file {digest}"
     return None
 
 

@@ -29,11 +29,12 @@ from numpy.typing import NDArray
 
 import exporters
 from fad_onnx import synthetic
-from fad_onnx.checkpoints.onnx_file import initializers
-from fad_onnx.checkpoints.onnx_tensors import TensorInfo
+from fad_onnx.binding import external as bound  # the tensors of a checkpoint that a graph names
+from fad_onnx.binding import write_tensors
 from fad_onnx.embedder import Embedder
 from fad_onnx.manifest import Model, Variant
 from fad_onnx.session import Network, Settings
+from fad_onnx.verify import spread_error
 
 from .skeleton import GRAPHS_FOLDER, Graph
 
@@ -41,20 +42,6 @@ Tensors = Mapping[str, NDArray[Any]]
 Embed = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 # What the original packages import at the top and never use on the way to an embedding.
 UNNEEDED = ("torchvision", "torchaudio", "transformers", "PIL")
-
-
-def spread_error(got: NDArray[Any], expected: NDArray[Any]) -> float:
-    """|got - expected| over |expected - its mean row|, Frobenius norms of (rows, dim).
-
-    The denominator is what the rows differ by: an offset common to all of them hides nothing.
-    A single row is compared with its own spread over the dimensions.
-    """
-    if got.shape != expected.shape:
-        raise ValueError(f"rows of shape {got.shape} against {expected.shape}")
-    expected = expected.astype(np.float64)
-    centre = expected.mean(axis=0) if len(expected) > 1 else expected.mean()
-    spread = np.linalg.norm(expected - centre)
-    return float(np.linalg.norm(got - expected) / spread)
 
 
 class _StandIns(MetaPathFinder, Loader):
@@ -123,10 +110,10 @@ def offered(name: str) -> dict[str, Any]:
     }
 
 
-def bound(graph: Path) -> dict[str, TensorInfo]:
-    """The tensors of a checkpoint that a graph file names."""
-    infos = initializers(graph)
-    return {name: info for name, info in infos.items() if info.external}
+def hashes(model: Model) -> dict[str, str]:
+    """The graph files that a row names, the head among them, and the sha256 it says they have."""
+    found = {variant.graph: variant.sha256 for variant in model.variants}
+    return found | ({model.tiles.head: model.tiles.head_sha256} if model.tiles else {})
 
 
 def graph_path(variant: Variant) -> Path:
@@ -134,26 +121,12 @@ def graph_path(variant: Variant) -> Path:
     return GRAPHS_FOLDER / variant.graph
 
 
-def publish(graph: Path, tensors: Tensors, folder: Path) -> Path:
-    """A runnable copy of a graph: beside it, each tensor at its offset in the weights file."""
-    copy = folder / graph.name
-    copy.write_bytes(graph.read_bytes())
-    infos = bound(graph)
-    for location in {info.location for info in infos.values()}:
-        with (folder / location).open("wb") as file:
-            for name, info in infos.items():
-                if info.location == location:
-                    file.seek(info.offset)
-                    file.write(np.ascontiguousarray(tensors[name], info.dtype).tobytes())
-    return copy
-
-
 def embedder(model: Model, chosen: Mapping[str, str], tensors: Tensors, folder: Path) -> Embedder:
     """The run time's own path from samples to rows, on one thread of the CPU."""
     variant = model.variant(chosen)
-    network = Network(
-        publish(graph_path(variant), tensors, folder), variant.output, Settings("cpu")
-    )
+    graph = graph_path(variant)
+    write_tensors(graph, bound(graph), tensors.__getitem__, folder, model.tiles)
+    network = Network(folder / "model.onnx", variant.output, Settings("cpu"))
     return Embedder(model, chosen, network, {}, "")
 
 
@@ -180,6 +153,8 @@ def clip_samples(model: Model) -> tuple[int, ...]:
     if length and hop:
         lengths |= {length + hop - 1, length + hop}
     lengths |= {round(seconds * rate) + 13 for seconds in (1.37, 2.9, 5.003)}
+    if model.tiles:
+        lengths.add(2 * model.tiles.steps * model.tiles.step_samples + 13)  # the first in tiles
     if model.windows.cover == "crop" and length:
         lengths = {samples for samples in lengths if samples <= length} | {length}
     return tuple(sorted(samples for samples in lengths if samples >= model.minimum_samples))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from fad_onnx import checkpoints, synthetic, weights
+from fad_onnx import checkpoints, manifest, synthetic, weights
 from fad_onnx.embedder import Embedder
 from fad_onnx.manifest import Model, Variant
 from fad_onnx.session import Network
@@ -212,6 +213,15 @@ def table(findings: Sequence[Finding]) -> str:
     padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
               for line in lines)  # fmt: skip
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+
+
+def merged(path: Path, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The findings in a file, these in place of their models' old ones, in the table's order."""
+    models = list(manifest.models())
+    found = {finding.model for finding in findings}
+    kept = [Finding(**row) for row in json.loads(path.read_text("utf-8"))["findings"]]
+    every = [finding for finding in kept if finding.model not in found] + list(findings)
+    return as_json(sorted(every, key=lambda finding: models.index(finding.model)))
 
 
 def as_json(findings: Sequence[Finding]) -> dict[str, Any]:

@@ -50,6 +50,9 @@ def graph_file(model: Model, variant: Variant) -> Path:
 
 
 def _checked(path: Path, sha256: str) -> Path:
+    if not sha256:
+        remedy = f"run `python -m exporters {path.stem}`"
+        raise ManifestError("sha256", f"that of {path.name} is not filled in; {remedy}")
     got = hashlib.sha256(path.read_bytes()).hexdigest()
     if got != sha256:
         raise ChecksumError(path, sha256, got, "reinstall fad-onnx")

@@ -209,10 +209,9 @@ def _row(cls: type[T], data: object, where: str, **extra: Any) -> T:
     if not isinstance(data, dict):
         raise ManifestError(where, f"an object is needed, found {type(data).__name__}")
     wanted = {field.name for field in fields(cls)} - set(extra)  # type: ignore[arg-type]
-    for key in wanted - set(data):
-        raise ManifestError(f"{where}.{key}", "missing")
-    for key in set(data) - wanted:
-        raise ManifestError(f"{where}.{key}", "unknown key")
+    for keys, problem in ((wanted - set(data), "missing"), (set(data) - wanted, "unknown key")):
+        if keys:
+            raise ManifestError(", ".join(f"{where}.{key}" for key in sorted(keys)), problem)
     hints = get_type_hints(cls)
     values = {key: _value(hints[key], data[key], f"{where}.{key}") for key in wanted}
     for key, value in values.items():

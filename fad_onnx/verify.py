@@ -21,6 +21,7 @@ from . import synthetic, weights
 from .binding import publish_synthetic
 from .checkpoints import npz
 from .embedder import Embedder
+from .errors import ManifestError
 from .manifest import PACKAGE, Model, Variant
 from .session import Network, Settings
 
@@ -43,12 +44,14 @@ class Check:
 def spread_error(got: NDArray[Any], expected: NDArray[Any]) -> float:
     """|got - expected| / |expected - mean row|, Frobenius norms in float64; shapes (n, dim).
 
-    Relative to the spread, so that a network that answers the same row to everything fails.
+    Relative to the spread, so that a network that answers the same row to everything fails. A
+    single row is compared with its own spread over the dimensions; other shapes are infinitely far.
     """
     if got.shape != expected.shape:
         return float("inf")
     wide = expected.astype(np.float64)
-    spread = np.linalg.norm(wide - wide.mean(axis=0))
+    centre = wide.mean(axis=0) if len(wide) > 1 else wide.mean()
+    spread = np.linalg.norm(wide - centre)
     return float(np.linalg.norm(got - wide) / spread) if spread else float("inf")
 
 
@@ -107,6 +110,9 @@ def _check(
         want = golden[f"{key}/{index}"]
         clip = synthetic.clip(int(seed), int(samples), model.channels)
         rows = embedder.embed(clip.T, model.sample_rate_hz)
+        if rows.shape[1] != model.dimension:
+            problem = f"{model.dimension}, the graph gives {rows.shape[1]}"
+            raise ManifestError(f"models.{model.name}.dimension", problem)
         got.append(rows[:: -(-len(rows) // len(want))])
         expected.append(want)
     error = spread_error(np.concatenate(got), np.concatenate(expected))

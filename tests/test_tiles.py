@@ -13,21 +13,37 @@ from fad_onnx.engine import Engine
 from fad_onnx.loader import Policy
 from fad_onnx.session import Network, Settings
 
-ROW = min(
+TILED = sorted(
     (row for row in manifest.models().values() if row.tiles), key=lambda row: row.sample_rate_hz
 )
-STEP, STEPS = ROW.tiles.step_samples, 11
+ROW, STEPS = TILED[0], 11
+STEP = ROW.tiles.step_samples
 EDGE = 2 * STEPS * STEP
+
+
+def in_one_pass_and_in_tiles(row, folder):
+    """The same network computing in one pass, and in tiles of STEPS."""
+    variant = row.variant(row.choose())
+    graph = publish_synthetic(row, variant, 0, folder)
+    network = Network(graph, variant.output, Settings("cpu"))
+    rows = replace(row, tiles=None), replace(row, tiles=replace(row.tiles, steps=STEPS))
+    return [Embedder(one, row.choose(), network, {}, "") for one in rows]
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """The same network computing in one pass, and in tiles."""
-    variant = ROW.variant(ROW.choose())
-    graph = publish_synthetic(ROW, variant, 0, tmp_path_factory.mktemp("model"))
-    network = Network(graph, variant.output, Settings("cpu"))
-    rows = replace(ROW, tiles=None), replace(ROW, tiles=replace(ROW.tiles, steps=STEPS))
-    return [Embedder(row, ROW.choose(), network, {}, "") for row in rows]
+    return in_one_pass_and_in_tiles(ROW, tmp_path_factory.mktemp("model"))
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in TILED[1:]])
+def test_the_tiles_of_every_row(row, tmp_path):
+    """More steps than a tile has context, and a last step that is short."""
+    whole, tiled = in_one_pass_and_in_tiles(row, tmp_path)
+    clip = synthetic.clip(3, 33 * row.tiles.step_samples - 81, row.channels)
+    assert len(tiled.cutter("error").push(clip, last=True)) == 3
+    np.testing.assert_array_equal(
+        tiled.embed(clip.T, row.sample_rate_hz), whole.embed(clip.T, row.sample_rate_hz)
+    )
 
 
 @pytest.mark.parametrize(

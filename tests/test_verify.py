@@ -42,7 +42,9 @@ def test_spread_error_is_relative_to_the_spread():
         1 / np.sqrt(2)
     )
     assert verify.spread_error(rows[:1], rows) == float("inf")
-    assert verify.spread_error(rows[:1], rows[:1]) == float("inf")
+    assert verify.spread_error(rows[[0, 0]], rows[[0, 0]]) == float("inf")
+    single = np.array([[1.0, 3.0]])
+    assert verify.spread_error(np.array([[1.0, 4.0]]), single) == pytest.approx(0.5**0.5)
 
 
 def test_a_published_truth_is_held_against_the_official_weights(monkeypatch):
