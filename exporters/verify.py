@@ -145,8 +145,10 @@ def _features_error(ours: Embedder, tensors: Tensors) -> float | None:
     if named is None:
         return None
     value, original_features = named
+    # In one pass: a tile's features are not a clip's.
+    whole = replace(ours.model, tiles=None)
     compared = parity.compare(
-        replace(ours, network=_with_output(ours.network, value)),
+        replace(ours, model=whole, network=_with_output(ours.network, value)),
         original_features(tensors),
         parity.clip_samples(ours.model),
         seed=7,

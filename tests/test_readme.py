@@ -1,5 +1,6 @@
 """What the README shows works, and its generated parts are up to date."""
 
+import json
 import re
 import shlex
 import sys
@@ -22,6 +23,18 @@ def test_generated_parts_are_up_to_date(monkeypatch):
     import tasks
 
     assert tasks.generated(TEXT) == TEXT, "run: python tasks.py docs"
+
+
+def test_every_network_is_in_the_parity_table():
+    """Models that differ by nothing but their checkpoint need one entry."""
+    findings = json.loads((ROOT / "benchmarks" / "parity.json").read_text("utf-8"))["findings"]
+    measured = {
+        variant.graph
+        for finding in findings
+        for variant in manifest.model(finding["model"]).variants
+    }
+    every = {variant.graph for row in manifest.models().values() for variant in row.variants}
+    assert every - measured == set(), "run: python -m exporters verify MODEL --into ..."
 
 
 def test_the_two_commands_stand_alone():
