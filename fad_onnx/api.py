@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from . import embfile, sets, statsfile
 from .audio import AudioFile
-from .checkpoints.npz import names as npz_names
 from .detail import Detail, Reference, Wanted
 from .embedder import Embedder
-from .errors import IncompatibleStatisticsError, OptionError, StatisticsError
+from .errors import IncompatibleStatisticsError, OptionError, StatisticsError, TwoFilesError
 from .execution import FileSummary, fold
 from .frechet import Gaussian, frechet_distance
 from .moments import Moments
@@ -63,7 +62,7 @@ def is_archive(path: PathLike) -> bool:
 
 def holds_rows(path: PathLike) -> bool:
     """Whether a path means audio or embeddings rather than statistics alone."""
-    return not is_archive(path) or embfile.METADATA in npz_names(path)
+    return not is_archive(path) or embfile.METADATA in statsfile.names(path)
 
 
 def read_set(path: PathLike, key: str | None = None) -> AudioSet:
@@ -71,7 +70,7 @@ def read_set(path: PathLike, key: str | None = None) -> AudioSet:
 
     Raises StatisticsError.
     """
-    if embfile.METADATA in npz_names(path):
+    if embfile.METADATA in statsfile.names(path):
         rows, metadata = embfile.read(path)
         return _embedded(os.fspath(path), rows, metadata)
     stored = statsfile.load(path, key)
@@ -87,7 +86,8 @@ def _embedded(
     """The set behind an embeddings file."""
     seconds = metadata.get("file_seconds") or [0.0] * len(rows)
     files = tuple(
-        FileSummary(AudioFile(name, name), (len(own),), length, 0, False, None)
+        # A path that nothing has: where the audio was is not known, and a name is not a path.
+        FileSummary(AudioFile(os.path.join(path, name), name), (len(own),), length, 0, None)
         for (name, own), length in zip(rows.items(), seconds, strict=True)
     )
     moments = fold(list(rows.values()), next(iter(rows.values())).shape[1], path)
@@ -198,8 +198,9 @@ def stats(
     listed, files = _listed(audio)
     published: dict[str, Any] = {"name": name, "licence": licence}
     if shard is not None:
-        published["shard"] = sets.part_of(files, shard)
-        files = sets.shard(files, shard)
+        own = sets.shard(files, shard)
+        published["shard"] = sets.part_of(_paths(audio), files, shard)
+        files = own
     (result,) = Run(model, run).embed(listed, files)
     result = replace(result, metadata={**result.metadata, **published})
     if output is not None and isinstance(result.moments, Moments):
@@ -212,7 +213,13 @@ def embed(
 ) -> dict[str, NDArray[np.float32]]:
     """Rows float32 (n, dim) of every file, by its path relative to its folder. Raises FadError."""
     found: dict[str, NDArray[np.float32]] = {}
-    _embed(audio, model, run, found.__setitem__)
+
+    def keep(name: str, rows: NDArray[np.float32]) -> None:
+        if name in found:
+            raise TwoFilesError(name)
+        found[name] = rows
+
+    _embed(audio, model, run, keep)
     return found
 
 
@@ -249,6 +256,8 @@ def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
     Equal to those made in one go but for rounding (1e-12). Raises FadError, also for a shard
     that is missing or given twice.
     """
+    if not parts:
+        raise OptionError("parts", "an empty list; name at least one file")
     read = [read_set(part) for part in parts]
     sets.check_parts(read)
     held = []
@@ -258,7 +267,8 @@ def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
             raise StatisticsError(part.path, "foreign, without a count of rows: cannot be merged")
         held.append(part.moments)
     metadata = dict(read[0].metadata)
-    metadata.pop("shard", None)
+    for key in ("shard", "file_seconds"):
+        metadata.pop(key, None)
     for key in ("files", "rows", "seconds"):
         metadata[key] = sum(part.metadata.get(key) or 0 for part in read)
     moments = Moments.total(held)
@@ -267,8 +277,13 @@ def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
 
 
 def _listed(audio: PathLike | Sequence[PathLike]) -> tuple[str, tuple[AudioFile, ...]]:
-    paths = [audio] if isinstance(audio, str | os.PathLike) else list(audio)
-    return ", ".join(os.fspath(path) for path in paths), sets.list_files(paths)
+    paths = _paths(audio)
+    return ", ".join(paths), sets.list_files(paths)
+
+
+def _paths(audio: PathLike | Sequence[PathLike]) -> list[str]:
+    paths = [audio] if isinstance(audio, str | os.PathLike) else audio
+    return [os.fspath(path) for path in paths]
 
 
 def load_model(name: str | None = None, **run: Unpack[RunOptions]) -> Embedder:

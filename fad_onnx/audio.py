@@ -24,6 +24,11 @@ from .errors import AudioError, NoAudioError, OptionError, shown
 logger = logging.getLogger("fad_onnx")
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
+# What people keep audio in that is not read here: left out with a warning, not in silence.
+OTHER_SUFFIXES = frozenset(
+    {".aac", ".aif", ".aiff", ".alac", ".au", ".caf", ".m4a", ".mka", ".mp4", ".oga", ".snd",
+     ".w64", ".webm", ".wma", ".wv"}
+)  # fmt: skip
 RESAMPLER = "soxr HQ, floor(frames * target / source) samples"
 # Rates outside are broken headers; each step of resampling then costs without bound.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
@@ -46,8 +51,8 @@ def find(where: str | os.PathLike[str]) -> tuple[AudioFile, ...]:
     """The audio files of a folder (recursive, sorted, nothing hidden) or the one file named.
 
     Links to files are followed, links to folders are not, so that no loop can form; the log
-    says so. What carries an audio suffix without being a regular file is listed: reading it says
-    why not.
+    says so, as of audio of other types than SUFFIXES. What carries an audio suffix without being
+    a regular file is listed: reading it says why not.
 
     Raises NoAudioError for a missing path or a folder without audio.
     """
@@ -56,7 +61,7 @@ def find(where: str | os.PathLike[str]) -> tuple[AudioFile, ...]:
         raise NoAudioError(top, "no such file or folder")
     if not os.path.isdir(top):
         return (AudioFile(top, os.path.basename(top)),)
-    found, others, linked = [], 0, []
+    found, others, unread, linked = [], 0, [], []
     for folder, folders, files in os.walk(top, onerror=_unlistable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = (os.path.join(folder, name) for name in folders)
@@ -64,9 +69,16 @@ def find(where: str | os.PathLike[str]) -> tuple[AudioFile, ...]:
         for name in files:
             if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
                 others += not name.startswith(".")
+                if not name.startswith(".") and Path(name).suffix.lower() in OTHER_SUFFIXES:
+                    unread.append(os.path.join(folder, name))
                 continue
             path = os.path.join(folder, name)
             found.append(AudioFile(path, Path(os.path.relpath(path, top)).as_posix()))
+    if unread:
+        logger.warning(
+            "%d files of other types are left out, as %s; convert them to wav or flac",
+            len(unread), shown(min(unread)),
+        )  # fmt: skip
     if linked:
         logger.warning(
             "%d links to folders are not followed, as %s; name their targets to include them",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +27,6 @@ from .execution import fold
 from .loader import Policy
 from .manifest import Model
 from .session import Network, Settings
-from .windows import Window
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -107,7 +106,7 @@ def _stages(embedder: Embedder, files: Sequence[AudioFile]) -> dict[str, float]:
     blocks, decode = _timed(_decode, files)
     samples, resample = _timed(lambda block: _conform(embedder.model, *block), blocks)
     cuts = [embedder.cutter("pad").push(clip, last=True) for clip in samples]
-    batches = list(_batches(embedder, [window for cut in cuts for window in cut]))
+    batches = list(embedder.batches([window for cut in cuts for window in cut]))
     inputs, front = _timed(
         lambda batch: frontends.apply(
             embedder.model.frontend, np.stack([window.samples for window in batch])
@@ -121,12 +120,6 @@ def _stages(embedder: Embedder, files: Sequence[AudioFile]) -> dict[str, float]:
     spent = (decode, resample, front, network, time.perf_counter() - start)
     names = ("decode", "resample", "front_end", "network", "statistics")
     return {name: value / len(files) for name, value in zip(names, spent, strict=True)}
-
-
-def _batches(embedder: Embedder, windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
-    size = embedder.batch_windows
-    for start in range(0, len(windows), size):
-        yield windows[start : start + size]
 
 
 def _decode(file: AudioFile) -> tuple[NDArray[np.float32], int]:

@@ -22,6 +22,7 @@ from . import checkpoints, synthetic
 from .checkpoints import LazyTensor
 from .checkpoints.onnx_file import initializers
 from .checkpoints.onnx_tensors import TensorInfo
+from .disk import guarded
 from .embedder import HEAD_FILE
 from .errors import CheckpointError, ChecksumError, ManifestError
 from .frontends import fourier_kernels
@@ -139,10 +140,15 @@ def _check_names(
 
 
 def publish_synthetic(model: Model, variant: Variant, seed: int, folder: Path) -> Path:
-    """The graph of a variant with weights from a seed, in `folder`; where it can be opened."""
+    """The graph of a variant with weights from a seed, in `folder`; where it can be opened.
+
+    Raises CacheError if the disk does not take it.
+    """
     graph = graph_file(model, variant)
     wanted = external(graph)
-    write_tensors(graph, wanted, synthetic.tensors(wanted, seed).__getitem__, folder, model.tiles)
+    tensors = synthetic.tensors(wanted, seed)
+    with guarded(folder):
+        write_tensors(graph, wanted, tensors.__getitem__, folder, model.tiles)
     return folder / "model.onnx"
 
 

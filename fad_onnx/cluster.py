@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 
-from .errors import MissingDependencyError, OptionError
+from .errors import ExecutorError, MissingDependencyError, OptionError
 
 CONNECT_SECONDS = 30
 # How often Dask may lose the worker of one chunk before it blames the chunk.
@@ -22,10 +22,11 @@ RETRIES = 5
 def dask_executor(address: str) -> Iterator[Executor]:
     """An executor over the workers of the scheduler at this address, as tcp://host:8786.
 
-    Raises MissingDependencyError without Dask and OptionError if nobody answers there.
+    Raises MissingDependencyError without Dask, OptionError if nobody answers there, and
+    ExecutorError if a chunk of work ends every worker that takes it.
     """
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError as error:
         raise MissingDependencyError(
             "--dask needs Dask's scheduler", "pip install 'fad-onnx[dask]'"
@@ -35,4 +36,7 @@ def dask_executor(address: str) -> Iterator[Executor]:
     except (OSError, ValueError, TimeoutError) as error:
         raise OptionError("--dask", f"no scheduler answers at {address}: {error}") from error
     with client:
-        yield client.get_executor(pure=False, retries=RETRIES)  # type: ignore[no-untyped-call]
+        try:
+            yield client.get_executor(pure=False, retries=RETRIES)  # type: ignore[no-untyped-call]
+        except KilledWorker as error:
+            raise ExecutorError(f"{RETRIES + 1} died of one chunk, perhaps of memory") from error

@@ -21,6 +21,7 @@ from .errors import (
     IncompatibleStatisticsError,
     NoAudioError,
     OptionError,
+    OutputError,
     StatisticsError,
     TooFewRowsError,
 )
@@ -70,6 +71,7 @@ class FrechetAudioDistance:
             )
         options = {"use_pca": use_pca, "use_activation": use_activation}
         options = {key: value for key, value in options.items() if value}
+        self.model.choose({key: str(value) for key, value in options.items()})
         self.sample_rate, self.verbose = self.model.sample_rate_hz, verbose
         self._run: RunOptions = {"options": options, **run}  # type: ignore[typeddict-item]
         self._run.setdefault("workers", min(audio_load_worker, os.cpu_count() or 1))
@@ -144,7 +146,9 @@ class FrechetAudioDistance:
         if len(rows) < 2:
             raise TooFewRowsError(folder, len(rows), 2)
         if stored is not None:
-            publish_file(Path(stored), lambda out: np.save(out, rows, allow_pickle=False))
+            publish_file(
+                Path(stored), lambda out: np.save(out, rows, allow_pickle=False), OutputError
+            )
         return rows
 
     def update(self, samples: ArrayLike, sample_rate: int | None = None, *, real: bool) -> None:
@@ -168,23 +172,31 @@ class FrechetAudioDistance:
         for side in (True, False) if real is None else (real,):
             self._sides[side] = Gather(self.model.dimension)
 
-    def state(self) -> dict[str, Moments]:
-        """What has been added, to be sent to another process; see `merge_state`."""
-        return {"real": self._sides[True].result(), "fake": self._sides[False].result()}
+    def state(self) -> dict[str, Any]:
+        """What has been added (`real` and `fake`, Moments) and by which model (`model`,
+        `fingerprint`), to be sent to another process; see `merge_state`.
+        """
+        return {
+            "model": self.model.name,
+            "fingerprint": self.embedder.fingerprint,
+            "real": self._sides[True].result(),
+            "fake": self._sides[False].result(),
+        }
 
     def merge_state(
-        self, others: Iterable[FrechetAudioDistance | Mapping[str, Moments]]
+        self, others: Iterable[FrechetAudioDistance | Mapping[str, Any]]
     ) -> FrechetAudioDistance:
-        """Add what other metrics of the same model, or their `state`, have gathered."""
-        for other in others:
-            state = other
-            if isinstance(other, FrechetAudioDistance):
-                if other.embedder.fingerprint != self.embedder.fingerprint:
-                    raise IncompatibleStatisticsError(
-                        self.model.name, other.model.name, "made by other models or weights"
-                    )
-                state = other.state()
-            assert isinstance(state, Mapping)
+        """Add what other metrics of the same model, or their `state`, have gathered.
+
+        Raises IncompatibleStatisticsError, before anything is added, for another model's.
+        """
+        states = [one.state() if isinstance(one, FrechetAudioDistance) else one for one in others]
+        for state in states:
+            if state["fingerprint"] != self.embedder.fingerprint:
+                raise IncompatibleStatisticsError(
+                    self.model.name, state["model"], "made by other models or weights"
+                )
+        for state in states:
             self._sides[True].add(state["real"])
             self._sides[False].add(state["fake"])
         return self
@@ -196,7 +208,8 @@ def _at_least(mu: ArrayLike, sigma: ArrayLike) -> tuple[NDArray[Any], NDArray[An
 
 def _read_rows(path: Path, dimension: int) -> NDArray[Any]:
     try:
-        rows: NDArray[Any] = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            rows: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise StatisticsError(path, f"not an .npy file of embeddings: {error}") from error
     if rows.ndim != 2 or rows.shape[1] != dimension:

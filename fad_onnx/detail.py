@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import StatisticsError
+from .errors import OptionError, StatisticsError
 from .frechet import Gaussian, file_distance
 from .infinity import Infinity, fad_infinity
 from .interval import Interval, Side, interval
@@ -21,13 +21,22 @@ Rows = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for beside the score; `ci` is a level, as 0.95. All draw from `seed`."""
+    """What was asked for beside the score; `ci` is a level, as 0.95. All draw from `seed`.
+
+    Raises OptionError for a level or a seed that cannot be.
+    """
 
     inf: bool = False
     ci: float | None = None
     kad: bool = False
     per_file: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.ci is not None and not 0.0 < self.ci < 1.0:
+            raise OptionError("--ci", f"the level must be between 0 and 1, is {self.ci}")
+        if not 0 <= self.seed < 2**32:
+            raise OptionError("--seed", f"{self.seed} is not a whole number from 0 to 2^32 - 1")
 
     def __bool__(self) -> bool:
         return self.inf or self.kad or self.per_file or self.ci is not None
@@ -92,7 +101,9 @@ class Reference:
             fad_infinity(self.gaussian, joined, wanted.seed, where=evaluation.path)
             if wanted.inf
             else None,
-            self._interval(evaluation, rows, wanted.ci, progress) if wanted.ci else None,
+            self._interval(evaluation, rows, wanted.ci, progress)
+            if wanted.ci is not None
+            else None,
             self._kernel.distance(joined, evaluation.path) if self._kernel else None,
             self._files(evaluation, rows) if wanted.per_file else (),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -65,6 +65,13 @@ class Embedder:
         """What turns the samples of one clip into windows."""
         return Cutter(self.model, self.rules, short, self.seed, path)
 
+    def batches(self, windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
+        """Windows in order, of one shape and at most `batch_windows` together."""
+        for _, alike in groupby(windows, lambda window: window.samples.shape):
+            same = list(alike)
+            for start in range(0, len(same), self.batch_windows):
+                yield same[start : start + self.batch_windows]
+
     def run(self, windows: Sequence[Window]) -> list[Rows]:
         """The rows (n, dim) of each of these windows of equal shape; of tiles, their steps."""
         # A view of a single window, which may be an hour long.
@@ -106,18 +113,14 @@ class Embedder:
         minimum.
         """
         block = as_frames(samples)
-        if not audio.LOWEST_RATE_HZ <= sample_rate <= audio.HIGHEST_RATE_HZ:
+        if not audio.LOWEST_RATE_HZ <= sample_rate <= audio.HIGHEST_RATE_HZ or sample_rate % 1:
             raise OptionError("sample_rate", f"{sample_rate} Hz is no rate of audio")
+        sample_rate = int(sample_rate)
         conform = audio.Conform(
             sample_rate, self.model.sample_rate_hz, block.shape[1], self.model.channel_rule
         )
         windows = self.cutter(short or self.short).push(conform.push(block, last=True), last=True)
-        size = self.batch_windows
-        parts: list[Rows] = []
-        for _, alike in groupby(windows, lambda window: window.samples.shape):
-            same = list(alike)
-            for start in range(0, len(same), size):
-                parts += self.run(same[start : start + size])
+        parts = [rows for batch in self.batches(windows) for rows in self.run(batch)]
         return self.join(parts, windows[0].steps is not None)
 
 

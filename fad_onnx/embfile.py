@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from . import store
 from .checkpoints import npz
-from .errors import CheckpointError, OutputError, StatisticsError
+from .errors import CheckpointError, OutputError, StatisticsError, TwoFilesError
 
 METADATA = "@metadata"
 Rows = NDArray[np.float32]
@@ -40,17 +40,15 @@ def unescape(member: str) -> str:
 class Writer:
     """Adds one array at a time, so that the file never is in memory as a whole."""
 
-    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
-        self._archive, self._path = archive, path
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
         self._names: set[str] = set()
 
     def add(self, name: str, rows: Rows) -> None:
-        """One file's rows; StatisticsError if the name was used before."""
+        """One file's rows; TwoFilesError if the name was used before."""
         member = escape(name)
         if member in self._names:
-            raise StatisticsError(
-                self._path, f"two audio files are called {name!r}; embed the folders one by one"
-            )
+            raise TwoFilesError(name)
         self._names.add(member)
         self._write(member, rows)
 
@@ -74,7 +72,7 @@ def write(path: str | os.PathLike[str], fill: Callable[[Writer], object]) -> Non
 
     def into(out: BinaryIO) -> None:
         with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-            fill(Writer(archive, final))
+            fill(Writer(archive))
 
     store.publish_file(final, into, OutputError)
 

@@ -140,6 +140,13 @@ class IncompatibleStatisticsError(FadError, ValueError):
         )
 
 
+class TwoFilesError(FadError, ValueError):
+    """Two audio files of one name in what is kept by name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"two audio files are called {name!r}; embed the folders one by one")
+
+
 class StatisticsError(FadError, ValueError):
     """A statistics or embeddings file that cannot be read, or lacks what is asked of it."""
 
@@ -193,6 +200,15 @@ class MissingDependencyError(FadError, ImportError):
 
     def __init__(self, what: str, *pip_lines: str) -> None:
         super().__init__(f"{what}: {' or '.join(pip_lines)}")
+
+
+class ExecutorError(FadError, RuntimeError):
+    """The workers of an executor are gone."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"the workers are gone ({reason}); run again: what is finished is in their cache"
+        )
 
 
 class ProviderError(FadError, RuntimeError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +20,7 @@ import numpy as np
 from .audio import AudioFile
 from .embedder import Embedder, Rows
 from .engine import Engine, FileResult
-from .errors import IncompatibleStatisticsError
+from .errors import ExecutorError, IncompatibleStatisticsError
 from .loader import Policy
 from .moments import Moments
 from .rowcache import RowCache, shared
@@ -52,7 +52,6 @@ class FileSummary:
     counts: tuple[int, ...]
     seconds: float
     source_hz: int
-    padded: bool
     skipped: str | None
     rows: tuple[Rows, ...] | None = None
 
@@ -99,7 +98,10 @@ def chunks(
 
 
 def _next(waiting: deque[Future[Chunk]], progress: Callable[[int], None] | None) -> Chunk:
-    chunk = waiting.popleft().result()
+    try:
+        chunk = waiting.popleft().result()
+    except (CancelledError, BrokenExecutor) as error:
+        raise ExecutorError(str(error) or type(error).__name__) from error
     if progress:
         progress(len(chunk.files))
     return chunk
@@ -108,16 +110,18 @@ def _next(waiting: deque[Future[Chunk]], progress: Callable[[int], None] | None)
 def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
     """One chunk, in a worker; the models stay loaded in it for the next."""
     global _loaded
-    held = tuple(embedder.fingerprint for embedder in _loaded[1])
-    if _loaded[0] != job.requests or held != job.fingerprints:
-        _loaded = (job.requests, [load(request) for request in job.requests])
-    for embedder, wanted in zip(_loaded[1], job.fingerprints, strict=True):
+    requests, embedders = _loaded  # read once: another thread may put another job's there
+    held = tuple(embedder.fingerprint for embedder in embedders)
+    if requests != job.requests or held != job.fingerprints:
+        embedders = [load(request) for request in job.requests]
+        _loaded = (job.requests, embedders)
+    for embedder, wanted in zip(embedders, job.fingerprints, strict=True):
         if embedder.fingerprint != wanted:
             raise IncompatibleStatisticsError(
                 "this worker", "the caller", f"weights or version of {embedder.model.name} differ"
             )
     cache = shared(job.cache) if job.cache else None
-    (chunk,) = _here(job, _loaded[1], [files], cache, lambda count: None)
+    (chunk,) = _here(job, embedders, [files], cache, lambda count: None)
     return chunk
 
 
@@ -165,7 +169,6 @@ def _summary(result: FileResult, keep_rows: bool) -> FileSummary:
         tuple(len(rows) for rows in result.rows),
         facts.seconds if facts else 0.0,
         facts.source_hz if facts else 0,
-        facts.padded if facts else False,
         result.skipped,
         result.rows if keep_rows and facts else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,6 @@ class Facts:
 
     seconds: float
     source_hz: int
-    padded: bool = False
     content_sha256: str | None = None
 
 
@@ -68,7 +68,7 @@ def load(
         hits = [cache.get(digest, cache_key(embedder, policy)) for embedder in embedders]
         found = [hit for hit in hits if hit is not None]
         if len(found) == len(hits):
-            facts = Facts(found[0].seconds, found[0].source_hz, found[0].padded, None)
+            facts = Facts(found[0].seconds, found[0].source_hz)
             yield Piece((), facts, tuple(hit.rows for hit in found))
             return
     yield from _decode(file, embedders, policy, digest)
@@ -96,8 +96,7 @@ def _decode(
             )
             facts = None
             if last:
-                padded = any(cutter.padded for cutter in cutters)
-                facts = Facts(decoder.frames / rate, rate, padded, digest)
+                facts = Facts(decoder.frames / rate, rate, digest)
             yield Piece(windows, facts)
 
 
@@ -106,4 +105,7 @@ def _stamp(path: str) -> tuple[int, ...]:
         found = os.stat(path)
     except OSError as error:
         raise AudioError(path, f"cannot be opened: {error.strerror}") from error
+    if not stat.S_ISREG(found.st_mode):
+        # Before anything opens it: a FIFO would keep its reader waiting for ever.
+        raise AudioError(path, "not a regular file")
     return found.st_size, found.st_mtime_ns, found.st_ino

@@ -1,4 +1,4 @@
-"""What a run would cost, from the headers of the files alone."""
+"""What a run would cost: from the headers of the files, and one batch through the network."""
 
 from __future__ import annotations
 
@@ -24,42 +24,48 @@ BASE_BYTES = 150 << 20
 
 
 def estimate(
-    paths: Sequence[PathLike], name: str | None, **run: Unpack[RunOptions]
+    paths: Sequence[PathLike],
+    name: str | None,
+    shard: str | None = None,
+    **run: Unpack[RunOptions],
 ) -> dict[str, Any]:
     """Files, seconds, rows, unreadable files, memory and, if the weights are here, time.
 
     The model is the named one, or that of a statistics file among the paths. The time comes from
-    running the network once on one batch of synthetic windows.
+    running the network on one batch of synthetic windows. shard: as of `stats`.
     """
     runner = Run(name, run)
     for path in filter(is_archive, paths):
         runner.assume(read_set(path, run.get("key")))
     model = manifest.model(runner.requests[0].name)
-    rules = model.window_rules(model.choose(runner.options))
-    files, seconds, rows, windows, longest, bad = 0, 0.0, 0, 0, 0, []
-    for path in paths:
-        for file in [] if is_archive(path) else sets.list_files([path]):
-            try:
-                with Decoder(file.path) as decoder:
-                    samples = (
-                        decoder.frames_promised * model.sample_rate_hz // decoder.sample_rate_hz
-                    )
-                    seconds += decoder.frames_promised / decoder.sample_rate_hz
-            except AudioError as error:
-                bad.append({"path": file.path, "reason": error.reason})
-                continue
-            files, longest = files + 1, max(longest, samples)
-            count = count_windows(model, rules, samples)
-            windows, rows = windows + count, rows + count_rows(model, count, samples)
+    chosen = model.choose(runner.options)
+    rules, rate = model.window_rules(chosen), model.sample_rate_hz
+    audio = [path for path in paths if not is_archive(path)]
+    listed = sets.list_files(audio) if audio else ()
+    files, seconds, rows, work, longest, bad = 0, 0.0, 0, 0, 0, []
+    for file in sets.shard(listed, shard) if shard else listed:
+        try:
+            with Decoder(file.path) as decoder:
+                samples = decoder.frames_promised * rate // decoder.sample_rate_hz
+                seconds += decoder.frames_promised / decoder.sample_rate_hz
+        except AudioError as error:
+            bad.append({"path": file.path, "reason": error.reason})
+            continue
+        if runner.policy.short == "pad":
+            samples = max(samples, model.minimum_samples)
+        files, longest = files + 1, max(longest, samples)
+        count = count_windows(model, rules, samples)
+        rows += count_rows(model, count, samples)
+        work += count * max(samples if rules.cover == "whole" else 0, rules.length_samples or 0)
     result = {"model": model.name, "files": files, "seconds": round(seconds, 3), "rows": rows}
-    state = weights.state(model, given=bool(run.get("weights")))
+    state = weights.state(model, chosen, runner.requests[0].weights)
     embedder = None if state == "to download" else runner.embedders[0]
     return {
         **result,
         "weights": state,
         "unreadable": bad,
         "memory_mb": _memory(model, rules, longest, embedder, _workers(run)) >> 20,
-        "estimated_seconds": _time(embedder, rules, longest, windows, _workers(run))
+        "estimated_seconds": _time(embedder, rules, longest, work, _workers(run))
         if embedder
         else None,
     }
@@ -104,7 +110,8 @@ def _memory(
     return BASE_BYTES + 2 * weight_bytes + working + 4 * 8 * model.dimension**2
 
 
-def _time(embedder: Embedder, rules: Windows, longest: int, windows: int, workers: int) -> float:
+def _time(embedder: Embedder, rules: Windows, longest: int, work: int, workers: int) -> float:
+    """Seconds for windows of so many samples in all."""
     length = rules.length_samples or min(longest, 10 * embedder.model.sample_rate_hz)
     length = max(length, embedder.model.minimum_samples)
     clip = synthetic.clip(0, length, embedder.model.channels)
@@ -112,5 +119,5 @@ def _time(embedder: Embedder, rules: Windows, longest: int, windows: int, worker
     embedder.run(batch)
     start = time.perf_counter()
     embedder.run(batch)
-    each = (time.perf_counter() - start) / len(batch)
-    return round(OVERHEAD * each * windows / min(workers, os.cpu_count() or 1), 1)
+    a_sample = (time.perf_counter() - start) / (len(batch) * length)
+    return round(OVERHEAD * a_sample * work / min(workers, os.cpu_count() or 1), 1)

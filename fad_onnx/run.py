@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from . import manifest, sets, store, weights
 from .audio import AudioFile
 from .embedder import Embedder
-from .errors import IncompatibleStatisticsError, KeywordError
+from .errors import IncompatibleStatisticsError, KeywordError, OptionError
 from .execution import FileSummary, Job
 from .loader import Policy
 from .session import Settings
@@ -64,6 +64,11 @@ class Run:
     def __init__(self, model: ModelName, kwargs: RunOptions, keep_rows: bool = False) -> None:
         check_keywords(kwargs)
         self._names: list[str | None] = [model] if isinstance(model, str | None) else list(model)
+        if not self._names:
+            raise OptionError("model", "an empty list; name at least one, or give None")
+        workers = kwargs.get("workers")
+        if workers is not None and workers < 1:
+            raise OptionError("workers", f"{workers} is not a positive number")
         self._named = [name for name in self._names if name]
         self._kwargs, self._keep_rows = kwargs, keep_rows
         self.policy = Policy(

@@ -70,11 +70,17 @@ def shard(files: Sequence[AudioFile], part: str) -> tuple[AudioFile, ...]:
     return tuple(files[(i - 1) * len(files) // n : i * len(files) // n])
 
 
-def part_of(files: Sequence[AudioFile], part: str) -> dict[str, Any]:
-    """What the statistics of a part say of themselves: which of how many, and of which files."""
+def part_of(listed: Sequence[str], files: Sequence[AudioFile], part: str) -> dict[str, Any]:
+    """What the statistics of a part say of themselves: which of how many, and of which files.
+
+    The files are known by their names within the set and the set by its own: machines may have it
+    in different places.
+    """
     index, _, count = part.partition("/")
-    digest = hashlib.sha256("\0".join(file.name for file in files).encode(errors="surrogateescape"))
-    return {"part": int(index), "of": int(count), "list_sha256": digest.hexdigest()}
+    names = [*(os.path.basename(os.path.abspath(path)) for path in listed)]
+    text = "\0".join([*names, *(file.name for file in files)])
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    return {"part": int(index), "of": int(count), "list_sha256": digest}
 
 
 def check_parts(parts: Sequence[AudioSet]) -> None:
@@ -200,6 +206,11 @@ def _metadata(
     }
 
 
+def _samples(summary: FileSummary, rate: int) -> int:
+    """At a model's rate; see Conform."""
+    return round(summary.seconds * summary.source_hz) * rate // summary.source_hz
+
+
 def _warnings(
     name: str,
     embedder: Embedder,
@@ -211,7 +222,7 @@ def _warnings(
     rows = sum(summary.counts[i] for summary in used)
     dim, rate = embedder.model.dimension, embedder.model.sample_rate_hz
     largest = max(used, key=lambda summary: summary.counts[i])
-    padded = sum(summary.padded for summary in used)
+    padded = sum(_samples(summary, rate) < embedder.model.minimum_samples for summary in used)
     low = sum(summary.source_hz < rate for summary in used)
     found = []
     if embedder.network.why_not_cuda:

@@ -78,10 +78,10 @@ def load(path: PathLike, key: str | None = None) -> Stored:
 
     Raises StatisticsError, saying what the file holds, for anything that is not statistics.
     """
-    held = _names(path)
+    held = names(path)
     if all(name in held for name in OWN):
-        names = OWN + (("factor",) if "factor" in held else ())
-        return _own(_read(path, names), path)
+        own = OWN + (("factor",) if "factor" in held else ())
+        return _own(_read(path, own), path)
     mean, covariance = _foreign_names(held, key, path)
     arrays = _read(path, (mean, covariance))
     return Stored(Gaussian.of_statistics(arrays[mean], arrays[covariance], path))
@@ -150,7 +150,8 @@ def _metadata(array: NDArray[Any], path: PathLike) -> dict[str, Any]:
     return values
 
 
-def _names(path: PathLike) -> tuple[str, ...]:
+def names(path: PathLike) -> tuple[str, ...]:
+    """What an .npz file holds; StatisticsError if it cannot be read."""
     try:
         return tuple(npz.names(path))
     except CheckpointError as error:

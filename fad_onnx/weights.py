@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import download, manifest, store
-from .binding import Source, bind, external, graph_file, open_all
+from .binding import WEIGHTS_FILE, Source, bind, external, graph_file, open_all
 from .download.verified import verify
 from .embedder import Embedder
 from .errors import CheckpointError, DownloadError
@@ -53,9 +54,10 @@ def load(request: Request, progress: Progress | None = None) -> Embedder:
     chosen = model.choose(dict(request.options))
     variant = model.variant(chosen)
     given = {name: Path(path) for name, path in request.weights}
-    for name in given.keys() - model.checkpoints.keys():
-        known = ", ".join(model.checkpoints) or "none"
-        raise CheckpointError(given[name], f"{model.name} has no checkpoint {name!r} ({known})")
+    for name in given.keys() - set(variant.checkpoints):
+        known = ", ".join(variant.checkpoints) or "none"
+        problem = f"{model.name} uses no checkpoint {name!r} with these options ({known})"
+        raise CheckpointError(given[name], problem)
     folders = [Path(folder) for folder in request.folders]
     ready = prepare(model, variant, given, folders, offline=request.offline, progress=progress)
     network = Network(ready.graph, variant.output, request.settings)
@@ -91,6 +93,8 @@ def prepare(
             return ready
         sources = _locate_all(model, variant, given, folders, offline, progress)
         home = _home(model, variant, {name: source.sha256 for name, source in sources.items()})
+        # What is there but was not found whole has been damaged since; the lock is ours.
+        shutil.rmtree(home, ignore_errors=True)
         size = max(info.offset + info.length for info in external(graph).values())
         store.publish_folder(
             home, lambda folder: bind(model, graph, sources, folder), needed_bytes=size
@@ -129,7 +133,7 @@ def _downloads() -> Path:
 
 def _published(home: Path) -> Ready | None:
     meta = store.read_json(home / "meta.json")
-    if not meta:
+    if not meta or not all((home / name).is_file() for name in ("model.onnx", WEIGHTS_FILE)):
         return None
     return Ready(home / "model.onnx", meta["tensors_sha256"], meta["weights"])
 
@@ -269,12 +273,18 @@ def pull(
             yield f"{model.name}: kept {file} ({file.stat().st_size / 1e6:.0f} MB)"
 
 
-def state(model: Model, given: bool = False) -> str:
-    """ "none needed", "ready" (converted, or given by the user) or "to download"."""
-    variant = model.variant(model.choose())
+def state(
+    model: Model, chosen: Mapping[str, str] | None = None, given: Sequence[tuple[str, str]] = ()
+) -> str:
+    """ "none needed", "ready" (converted, or given by the user) or "to download".
+
+    chosen: as `Model.choose` returns it; by default its defaults. given: a Request's weights.
+    """
+    variant = model.variant(model.choose(chosen))
     if not variant.checkpoints:
         return "none needed"
-    return "ready" if given or ready(model, variant) else "to download"
+    here = {name for name, _ in given} >= set(variant.checkpoints) or ready(model, variant)
+    return "ready" if here else "to download"
 
 
 def ready(model: Model, variant: Variant) -> Ready | None:

@@ -78,7 +78,6 @@ class Cutter:
         self._held = _Held(model.channels)
         self._seen = self._dropped = 0
         self._next_step = 0  # of a clip that is cut into tiles
-        self.padded = False
 
     def push(self, samples: Samples, last: bool = False) -> list[Window]:
         """Windows that are complete now; with `last`, all that remain."""
@@ -134,7 +133,6 @@ class Cutter:
             return
         if self._short != "pad":
             raise TooShortError(self._path, self._seen / rate, minimum / rate)
-        self.padded = True
         self._held.append(np.zeros((self._model.channels, missing), np.float32))
         self._seen += missing
 

@@ -35,8 +35,8 @@ def main(
         print(f"fad-onnx: {error}{hint}", file=sys.stderr)
         return 1
     except OSError as error:
-        # Windows says EINVAL.
-        if error.errno not in (errno.EPIPE, errno.EINVAL):
+        gone = errno.EINVAL if os.name == "nt" else errno.EPIPE
+        if error.errno != gone:
             raise
         # The reader of our output is gone; nothing more can be said, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

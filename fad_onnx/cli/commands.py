@@ -180,10 +180,12 @@ def demo(options: Namespace) -> None:
 def _dry_run(options: Namespace, paths: list[str]) -> None:
     from .. import plan
 
+    shard = getattr(options, "shard", None)
     with _run_options(options) as run:
+        run["key"] = getattr(options, "key", None)
         names = options.model if isinstance(options.model, list) else [options.model]
         for name in names or [None]:
-            print(json.dumps(plan.estimate(paths, name, **run), indent=2))
+            print(json.dumps(plan.estimate(paths, name, shard, **run), indent=2))
 
 
 def named_paths(given: list[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -34,8 +35,7 @@ def as_object(scores: Sequence[Score]) -> dict[str, Any]:
     """All scores as the one JSON object of --json."""
     models = {}
     for score in scores:
-        # Statistics that carry their protocol say more than foreign ones.
-        said = score.evaluation.metadata if score.protocol else score.reference.metadata
+        said = _said(score)
         models[score.model] = {
             "weights": said.get("weights", {}),
             "protocol": said.get("protocol") or {},
@@ -53,6 +53,11 @@ def as_object(scores: Sequence[Score]) -> dict[str, Any]:
         "skipped": [{"path": shown(path), "reason": reason} for path, reason in skipped],
         "warnings": list(_warnings(scores)),
     }
+
+
+def _said(score: Score) -> Mapping[str, Any]:
+    """What a set says of its making; foreign statistics say nothing, so then the reference's."""
+    return score.evaluation.metadata if score.protocol else score.reference.metadata
 
 
 def detail_object(detail: Detail) -> dict[str, Any]:
@@ -88,7 +93,8 @@ def number_or_table(scores: Sequence[Score]) -> str:
 
 
 def _first_value(scores: Sequence[Score], path: str) -> float:
-    return next(s.value for s in scores if s.path == path and s.model == scores[0].model)
+    first = (s.value for s in scores if s.path == path and s.model == scores[0].model)
+    return min(first, default=math.inf)  # against foreign statistics each set has its own model
 
 
 def _heads(scores: Sequence[Score], models: Sequence[str]) -> Iterator[list[str]]:
@@ -171,18 +177,19 @@ def append_csv(path: str, scores: Sequence[Score]) -> None:
 
 
 def _csv_row(score: Score, now: str) -> dict[str, Any]:
-    reference, said = score.reference.counts, score.evaluation.metadata
+    reference, said = score.reference.counts, _said(score)
+    protocol = said.get("protocol") or {}
     return {
         "timestamp": now,
         "model": score.model,
-        "reference": reference.pop("path"),
-        **score.evaluation.counts,
+        "reference": reference["path"],
+        **{key: score.evaluation.counts[key] for key in ("path", "files", "rows", "seconds")},
         "fad": repr(score.value),
-        **{f"reference_{key}": value for key, value in reference.items()},
+        **{f"reference_{key}": reference[key] for key in ("files", "rows", "seconds")},
         "skipped": len(score.skipped),
         "fingerprint": said.get("fingerprint"),
-        "provider": score.protocol.get("provider"),
-        "fad_onnx": score.protocol.get("fad_onnx"),
+        "provider": protocol.get("provider"),
+        "fad_onnx": protocol.get("fad_onnx"),
         "fad_inf": score.detail.inf and score.detail.inf.value,
         "fad_ci_low": score.detail.interval and score.detail.interval.low,
         "fad_ci_high": score.detail.interval and score.detail.interval.high,
