@@ -39,6 +39,14 @@ class Score:
     def __float__(self) -> float:
         return self.value
 
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else repr(self)
+
+    def __repr__(self) -> str:
+        sides = (f"{one.path} ({one.metadata.get('rows', 'unknown')} rows)"
+                 for one in (self.evaluation, self.reference))  # fmt: skip
+        return f"<Score {self.value:.6g}, {self.model}: {' against '.join(sides)}>"
+
     @property
     def path(self) -> str:
         """The evaluation set, as it was named."""
@@ -74,7 +82,7 @@ def read_set(path: PathLike, key: str | None = None) -> AudioSet:
         rows, metadata = embfile.read(path)
         return _embedded(os.fspath(path), rows, metadata)
     stored = statsfile.load(path, key)
-    warnings: tuple[str, ...] = ()
+    warnings = sets.warnings(os.fspath(path), stored.metadata)
     if stored.foreign:
         warnings = (f"{os.fspath(path)}: foreign statistics, nothing says how they were made",)
     return AudioSet(os.fspath(path), stored.moments, stored.metadata, warnings=warnings)
@@ -91,7 +99,8 @@ def _embedded(
         for (name, own), length in zip(rows.items(), seconds, strict=True)
     )
     moments = fold(list(rows.values()), next(iter(rows.values())).shape[1], path)
-    return AudioSet(path, moments, metadata, files, rows_by_file=tuple(rows.values()))
+    warnings = sets.warnings(path, metadata)
+    return AudioSet(path, moments, metadata, files, (), warnings, tuple(rows.values()))
 
 
 def score(
@@ -118,6 +127,14 @@ def compare(
 
     The reference is embedded and factored once. wanted: what to compute beside the scores.
     """
+    if isinstance(evaluations, str | os.PathLike):
+        evaluations = [evaluations]
+    for path in (reference, *evaluations):
+        if not isinstance(path, str | os.PathLike):
+            raise OptionError(
+                "reference, evaluation", f"{type(path).__name__} is no path; samples in memory go"
+                " to load_model().embed or FrechetAudioDistance.update",
+            )  # fmt: skip
     runner = Run(model, run, keep_rows=bool(wanted))
     archives = {path: read_set(path, run.get("key"))
                 for path in [reference, *evaluations] if is_archive(path)}  # fmt: skip
@@ -126,6 +143,8 @@ def compare(
     if archives and len(runner.requests) > 1:
         raise OptionError("--model", "several models need audio on both sides")
     audio = [path for path in dict.fromkeys([reference, *evaluations]) if path not in archives]
+    if not audio and (run.get("weights") or run.get("options")):
+        raise OptionError("--weights, --option", "both sets are made already; nothing is embedded")
     found = {path: [archive] for path, archive in archives.items()}
     found |= zip(audio, runner.sides(audio) if audio else (), strict=True)
     prepared = [Reference(one, _gaussian(one), wanted) for one in found[reference]]
@@ -219,7 +238,7 @@ def embed(
             raise TwoFilesError(name)
         found[name] = rows
 
-    _embed(audio, model, run, keep)
+    embed_each(audio, model, run, keep)
     return found
 
 
@@ -231,7 +250,7 @@ def embed_to(
     made: list[AudioSet] = []
 
     def fill(writer: embfile.Writer) -> None:
-        made.append(_embed(audio, model, run, writer.add))
+        made.append(embed_each(audio, model, run, writer.add))
         seconds = [round(file.seconds, 3) for file in made[0].files]
         writer.metadata({**made[0].metadata, "file_seconds": seconds})
 
@@ -239,10 +258,11 @@ def embed_to(
     return made[0]
 
 
-def _embed(
+def embed_each(
     audio: PathLike | Sequence[PathLike], model: str | None, run: RunOptions,
     keep: Callable[[str, NDArray[np.float32]], object],
 ) -> AudioSet:  # fmt: skip
+    """The set, after `keep` was handed the name and rows of every file in order."""
     name, files = _listed(audio)
     (made,) = Run(model, run, keep_rows=True).embed(
         name, files, lambda done: done.rows and keep(done.file.name, done.rows[0])
@@ -266,18 +286,17 @@ def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
         if isinstance(part.moments, Gaussian):
             raise StatisticsError(part.path, "foreign, without a count of rows: cannot be merged")
         held.append(part.moments)
-    metadata = dict(read[0].metadata)
-    for key in ("shard", "file_seconds"):
-        metadata.pop(key, None)
-    for key in ("files", "rows", "seconds"):
-        metadata[key] = sum(part.metadata.get(key) or 0 for part in read)
+    metadata = sets.merged_metadata(read)
     moments = Moments.total(held)
     statsfile.save(output, moments, metadata)
-    return AudioSet(os.fspath(output), moments, metadata)
+    path = os.fspath(output)
+    return AudioSet(path, moments, metadata, warnings=sets.warnings(path, metadata))
 
 
 def _listed(audio: PathLike | Sequence[PathLike]) -> tuple[str, tuple[AudioFile, ...]]:
     paths = _paths(audio)
+    for path in filter(is_archive, paths):
+        raise StatisticsError(path, "statistics or embeddings already; audio is needed")
     return ", ".join(paths), sets.list_files(paths)
 
 

@@ -116,7 +116,9 @@ class Decoder:
             name = self.path if os.name == "nt" else os.fsencode(self.path)
             self._file = soundfile.SoundFile(name)
         except soundfile.LibsndfileError as error:
-            raise AudioError(path, f"not readable as audio: {error.error_string}") from error
+            # Of a file that is there it says that it does not exist, if it looks like no format.
+            reason = error.error_string.partition("File does not exist")[0] or "of no known format"
+            raise AudioError(path, f"not readable as audio: {reason}") from error
         except (OSError, ValueError, TypeError) as error:
             if isinstance(error, AudioError):
                 raise

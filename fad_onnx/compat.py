@@ -6,6 +6,8 @@ files in silence, this raises.
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import manifest
-from .api import embed
+from .api import embed_each
 from .embedder import Embedder
 from .errors import (
     IncompatibleStatisticsError,
@@ -30,6 +32,8 @@ from .moments import Gather, Moments
 from .run import PathLike, RunOptions, check_keywords
 from .store import publish_file
 
+logger = logging.getLogger("fad_onnx")
+
 
 class FrechetAudioDistance:
     """Frechet audio distance with the interface of frechet_audio_distance.FrechetAudioDistance.
@@ -37,7 +41,8 @@ class FrechetAudioDistance:
     ckpt_dir: a folder searched for official checkpoint files; without it, the cache is used.
     model_name, submodel_name, sample_rate, channels, enable_fusion choose a row of the model
     table; model_name may also be a row's own name. use_pca, use_activation: VGGish's options.
-    audio_load_worker: threads. verbose: accepted; progress goes to logging instead.
+    audio_load_worker: threads. verbose: accepted; nothing is printed, warnings are logged and
+    progress= is told what is done.
     run: further keywords of fad_onnx.run.RunOptions, such as weights or provider.
 
     Raises OptionError or UnknownModelError for a combination that no model has, and KeywordError
@@ -58,7 +63,7 @@ class FrechetAudioDistance:
         enable_fusion: bool = False,
         **run: Any,
     ) -> None:
-        check_keywords(run)
+        check_keywords(run, inspect.signature(type(self)).parameters)
         self.model = manifest.resolve(
             model_name,
             sample_rate=sample_rate,
@@ -90,12 +95,13 @@ class FrechetAudioDistance:
             self._embedder = load_model(self.model.name, **self._run)
         return self._embedder
 
-    def get_embeddings(self, x: Sequence[ArrayLike], sr: int) -> NDArray[np.float32]:
+    def get_embeddings(self, x: Iterable[ArrayLike], sr: int) -> NDArray[np.float32]:
         """Rows (n, dim) of all clips, in order; x holds float arrays (frames,) or (frames, 2).
 
         Raises NoAudioError without a clip, AudioError and TooShortError as `update` does.
         """
-        if not len(x):
+        x = list(x)
+        if not x:
             raise NoAudioError("x", "a sequence of clips is needed, it is empty")
         return np.concatenate([self.embedder.embed(samples, sr) for samples in x])
 
@@ -142,7 +148,11 @@ class FrechetAudioDistance:
         if stored is not None and Path(stored).exists():
             return _read_rows(Path(stored), self.model.dimension)
         run: RunOptions = {**self._run, "sample_format": dtype}
-        rows = np.concatenate(list(embed(folder, self.model.name, **run).values()))
+        parts: list[NDArray[np.float32]] = []
+        made = embed_each(folder, self.model.name, run, lambda name, own: parts.append(own))
+        for text in made.warnings:
+            logger.warning("%s", text)
+        rows = np.concatenate(parts)
         if len(rows) < 2:
             raise TooFewRowsError(folder, len(rows), 2)
         if stored is not None:
@@ -157,7 +167,8 @@ class FrechetAudioDistance:
         samples: (frames,) or (frames, channels), anything with __array__; sample_rate in Hz,
         the model's by default. Raises AudioError, and TooShortError below the model's minimum.
         """
-        rows = self.embedder.embed(samples, sample_rate or self.sample_rate)
+        rate = self.sample_rate if sample_rate is None else sample_rate
+        rows = self.embedder.embed(samples, rate)
         self._sides[real].add(Moments.of(rows, "samples"))
 
     def compute(self) -> float:
@@ -211,7 +222,10 @@ def _read_rows(path: Path, dimension: int) -> NDArray[Any]:
         with open(path, "rb") as file:
             rows: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise StatisticsError(path, f"not an .npy file of embeddings: {error}") from error
+        raise StatisticsError(
+            path, f"not an .npy file of embeddings: {error} (`fad-onnx score` takes an .npz)"
+        ) from error
     if rows.ndim != 2 or rows.shape[1] != dimension:
-        raise StatisticsError(path, f"shape {rows.shape}, needed is (rows, {dimension})")
+        problem = f"shape {rows.shape}, needed is (rows, {dimension}): not of this model"
+        raise StatisticsError(path, f"{problem}, or the original's PANN; remove it to compute anew")
     return rows

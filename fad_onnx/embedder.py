@@ -113,9 +113,7 @@ class Embedder:
         minimum.
         """
         block = as_frames(samples)
-        if not audio.LOWEST_RATE_HZ <= sample_rate <= audio.HIGHEST_RATE_HZ or sample_rate % 1:
-            raise OptionError("sample_rate", f"{sample_rate} Hz is no rate of audio")
-        sample_rate = int(sample_rate)
+        sample_rate = _rate(sample_rate)
         conform = audio.Conform(
             sample_rate, self.model.sample_rate_hz, block.shape[1], self.model.channel_rule
         )
@@ -124,9 +122,20 @@ class Embedder:
         return self.join(parts, windows[0].steps is not None)
 
 
+def _rate(given: object) -> int:
+    """A rate in Hz, also where arithmetic has made a float of it; OptionError for what is none."""
+    number = isinstance(given, int | float | np.number)
+    if not number or not audio.LOWEST_RATE_HZ <= given <= audio.HIGHEST_RATE_HZ or given % 1:  # type: ignore[operator]
+        raise OptionError("sample_rate", f"{given!r} is no rate of audio in Hz")
+    return int(given)  # type: ignore[call-overload, no-any-return]
+
+
 def as_frames(samples: ArrayLike) -> NDArray[np.float32]:
     """Samples of any kind as finite float32 (frames, channels) in [-1, 1]."""
-    array: NDArray[Any] = np.asarray(samples)
+    try:
+        array: NDArray[Any] = np.asarray(samples)
+    except ValueError as error:
+        raise AudioError("samples", f"no array of numbers: {error}") from error
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or not array.size:

@@ -48,10 +48,13 @@ class Gaussian:
     def of(cls, moments: Moments | Gaussian, where: Path = "statistics") -> Gaussian:
         """The Gaussian of these rows (ddof 1); TooFewRowsError below two rows.
 
-        A Gaussian is returned as it is.
+        A Gaussian is returned as it is. StatisticsError for rows themselves.
         """
         if isinstance(moments, Gaussian):
             return moments
+        if not isinstance(moments, Moments):
+            kind = type(moments).__name__
+            raise StatisticsError(where, f"Moments are needed, not {kind}: use Moments.of(rows)")
         if moments.count < 2:
             raise TooFewRowsError(where, moments.count, 2)
         if moments.factor is not None:

@@ -102,9 +102,9 @@ def interval(
     estimate, maps = distance_and_maps(a, b)
     if min(counts) < LEAST_FILES:
         reason = f"a confidence interval needs at least {LEAST_FILES} files a side, there are "
-        return Interval(
-            level, estimate, files=files, reason=reason + " and ".join(map(str, counts))
-        )
+        named = zip(("of the evaluation", "of the reference"), counts, strict=False)
+        reason += " and ".join(f"{count} {side}" for side, count in named)
+        return Interval(level, estimate, files=files, reason=reason)
     variances = [
         _variance(side, mean_gap, transport, progress)
         for side, mean_gap, transport in zip(

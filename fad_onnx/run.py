@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypedDict
 
 from . import manifest, sets, store, weights
@@ -66,9 +67,6 @@ class Run:
         self._names: list[str | None] = [model] if isinstance(model, str | None) else list(model)
         if not self._names:
             raise OptionError("model", "an empty list; name at least one, or give None")
-        workers = kwargs.get("workers")
-        if workers is not None and workers < 1:
-            raise OptionError("workers", f"{workers} is not a positive number")
         self._named = [name for name in self._names if name]
         self._kwargs, self._keep_rows = kwargs, keep_rows
         self.policy = Policy(
@@ -164,10 +162,33 @@ class Run:
         return sets.embed_sets(sides, self.job, self.embedders, executor, progress, keep)
 
 
-def check_keywords(kwargs: Mapping[str, Any]) -> None:
-    """KeywordError for a keyword that is no RunOptions: a misspelt one must not be ignored."""
+# What a value must be an instance of, and how to say so.
+KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "options": ((Mapping,), "a mapping, as {'use_pca': True}"),
+    "weights": ((str, os.PathLike, Mapping), "a path or a mapping of names to paths"),
+    "folders": ((list, tuple), "a list of folders"),
+    "provider": ((str,), "a name, as 'cuda'"),
+    "threads": ((int,), "a whole number"),
+    "device": ((int,), "the index of the card; for a GPU give provider='cuda'"),
+    "memory_limit_mb": ((int, NoneType), "a whole number"),
+    "workers": ((int, NoneType), "a whole number"),
+    "executor": ((Executor, NoneType), "a concurrent.futures.Executor"),
+}
+
+
+def check_keywords(kwargs: Mapping[str, Any], others: Iterable[str] = ("model",)) -> None:
+    """KeywordError for a keyword that is no RunOptions: a misspelt one must not be ignored.
+
+    others: what the function takes beside them. OptionError for a value of the wrong kind.
+    """
     for name in kwargs.keys() - RunOptions.__annotations__.keys():
-        raise KeywordError(name, RunOptions.__annotations__)
+        raise KeywordError(name, {*RunOptions.__annotations__, *others} - {"run"})
+    for name, (kinds, wanted) in KINDS.items():
+        if name in kwargs and not isinstance(kwargs[name], kinds):
+            raise OptionError(name, f"{kwargs[name]!r} is not {wanted}")
+    workers = kwargs.get("workers")
+    if workers is not None and workers < 1:
+        raise OptionError("workers", f"{workers} is not a positive number")
 
 
 def cache_folder() -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .audio import RESAMPLER, AudioFile, find
 from .embedder import Embedder, Rows
-from .errors import NoAudioError, OptionError, StatisticsError
+from .errors import NoAudioError, OptionError, StatisticsError, shown
 from .execution import Chunk, FileSummary, Job, chunks, cut
 from .frechet import Gaussian
 from .moments import Gather, Moments
@@ -28,9 +28,9 @@ class AudioSet:
     """
 
     path: str
-    moments: Moments | Gaussian  # a Gaussian where the count of rows is not known
-    metadata: Mapping[str, Any]
-    files: tuple[FileSummary, ...] = ()
+    moments: Moments | Gaussian = field(repr=False)  # a Gaussian: the count of rows is not known
+    metadata: Mapping[str, Any] = field(repr=False)
+    files: tuple[FileSummary, ...] = field(default=(), repr=False)
     skipped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     rows_by_file: tuple[Rows, ...] | None = field(default=None, repr=False)
@@ -101,8 +101,8 @@ def check_parts(parts: Sequence[AudioSet]) -> None:
             some = " ".join(missing[:20]) + (" ..." if len(missing) > 20 else "")
             first = next(iter(own.values()))
             raise StatisticsError(
-                first.path, f"{len(own)} parts of its {count} are given, missing: {some}; merge all"
-                " in one call (all must have been made of the same list of files)",
+                first.path, f"only {len(own)} of its {count} parts are given, missing: {some};"
+                " merge all in one call (all must have been made of the same list of files)",
             )  # fmt: skip
 
 
@@ -176,23 +176,30 @@ def _gather(
     if not used:
         reason = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise NoAudioError(name, f"none of {len(summaries)} files could be used{reason}")
+    described = [
+        _metadata(embedder, job.policy.short, used, len(skipped), i)
+        for i, embedder in enumerate(embedders)
+    ]
     return [
         AudioSet(
             name,
             total.result(),
-            _metadata(embedder, job.policy.short, used, i),
+            metadata,
             used,
             skipped,
-            tuple(_warnings(name, embedder, used, skipped, i)),
+            (*_why_not_cuda(embedder), *warnings(name, metadata)),
             tuple(s.rows[i] for s in used if s.rows) if job.keep_rows and keep is None else None,
         )
-        for i, (embedder, total) in enumerate(zip(embedders, totals, strict=True))
+        for i, (embedder, total, metadata) in enumerate(
+            zip(embedders, totals, described, strict=True)
+        )
     ]
 
 
 def _metadata(
-    embedder: Embedder, short: str, used: Sequence[FileSummary], i: int
+    embedder: Embedder, short: str, used: Sequence[FileSummary], skipped: int, i: int
 ) -> dict[str, Any]:
+    rate, largest = embedder.model.sample_rate_hz, max(used, key=lambda one: one.counts[i])
     return {
         "model": embedder.model.name,
         "options": dict(embedder.chosen),
@@ -203,7 +210,25 @@ def _metadata(
         "files": len(used),
         "rows": sum(summary.counts[i] for summary in used),
         "seconds": round(sum(summary.seconds for summary in used), 3),
+        "files_skipped": skipped,
+        "files_padded": sum(_samples(one, rate) < embedder.model.minimum_samples for one in used),
+        "files_below_rate": sum(one.source_hz < rate for one in used),
+        "lowest_source_hz": min(one.source_hz for one in used),
+        "largest_file": {"name": shown(largest.file.name), "rows": largest.counts[i]},
     }
+
+
+def merged_metadata(parts: Sequence[AudioSet]) -> dict[str, Any]:
+    """What is to be said of the whole: counts add up, all else is that of the first part."""
+    every = [part.metadata for part in parts]
+    merged = {key: value for key, value in every[0].items() if key not in ("shard", "file_seconds")}
+    for key in ("files", "rows", "seconds", "files_skipped", "files_padded", "files_below_rate"):
+        merged[key] = sum(one.get(key) or 0 for one in every)
+    lowest = [one["lowest_source_hz"] for one in every if "lowest_source_hz" in one]
+    largest = [one["largest_file"] for one in every if "largest_file" in one]
+    merged["lowest_source_hz"] = min(lowest, default=None)
+    merged["largest_file"] = max(largest, key=lambda one: int(one["rows"]), default=None)
+    return merged
 
 
 def _samples(summary: FileSummary, rate: int) -> int:
@@ -211,34 +236,31 @@ def _samples(summary: FileSummary, rate: int) -> int:
     return round(summary.seconds * summary.source_hz) * rate // summary.source_hz
 
 
-def _warnings(
-    name: str,
-    embedder: Embedder,
-    used: Sequence[FileSummary],
-    skipped: Sequence[tuple[str, str]],
-    i: int,
-) -> list[str]:
-    """What the numbers of a set say against it."""
-    rows = sum(summary.counts[i] for summary in used)
-    dim, rate = embedder.model.dimension, embedder.model.sample_rate_hz
-    largest = max(used, key=lambda summary: summary.counts[i])
-    padded = sum(_samples(summary, rate) < embedder.model.minimum_samples for summary in used)
-    low = sum(summary.source_hz < rate for summary in used)
+def _why_not_cuda(embedder: Embedder) -> tuple[str, ...]:
+    reason = embedder.network.why_not_cuda
+    return (f"computed on the CPU, for CUDA failed: {reason}",) if reason else ()
+
+
+def warnings(name: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the numbers of a set say against it, whether it was made now or read from a file."""
+    said = {"rows": 0, "files": 0, "protocol": {}, **metadata}
+    rows, files, largest = said["rows"], said["files"], said.get("largest_file")
+    dim, rate = said["protocol"].get("dimension", 0), said["protocol"].get("sample_rate_hz")
     found = []
-    if embedder.network.why_not_cuda:
-        found.append(f"computed on the CPU, for CUDA failed: {embedder.network.why_not_cuda}")
-    if rows <= dim:
-        found.append(f"{name}: {rows} rows for {dim} dimensions: FAD is biased upward, add audio")
-    if len(used) > 1 and largest.counts[i] > rows / 2:
-        found.append(f"{name}: {largest.file.name} holds {largest.counts[i]} of {rows} rows")
-    if padded:
-        found.append(f"{name}: {padded} of {len(used)} clips were short and padded with silence")
-    if skipped:
-        found.append(f"{name}: {len(skipped)} of {len(used) + len(skipped)} files were skipped")
-    if low:
-        lowest = min(summary.source_hz for summary in used)
+    if shard := said.get("shard"):
+        found.append(f"part {shard['part']} of {shard['of']} only: merge all of them")
+    if 0 < rows <= dim:
+        found.append(f"{rows} rows for {dim} dimensions: FAD is biased upward, add audio")
+    if files > 1 and largest and largest["rows"] > rows / 2:
+        found.append(f"{largest['name']} holds {largest['rows']} of {rows} rows")
+    if padded := said.get("files_padded"):
+        found.append(f"{padded} of {files} clips were short and padded with silence")
+    if skipped := said.get("files_skipped"):
+        found.append(f"{skipped} of {files + skipped} files were skipped")
+    if low := said.get("files_below_rate"):
+        lowest = said["lowest_source_hz"]
         found.append(
-            f"{name}: {low} of {len(used)} files are sampled below the model's {rate} Hz (down to"
+            f"{low} of {files} files are sampled below the model's {rate} Hz (down to"
             f" {lowest} Hz): nothing is above {lowest / 2:.0f} Hz in them"
         )
-    return found
+    return tuple(f"{name}: {text}" for text in found)

@@ -103,7 +103,8 @@ def _foreign_names(held: tuple[str, ...], key: str | None, path: PathLike) -> tu
         return f"{key}.mu", f"{key}.cov"
     if not keys:
         known = ", ".join(sorted(held)[:8]) or "nothing"
-        raise StatisticsError(path, f"no statistics: it holds {known}")
+        needed = "needed are mu and sigma, or NAME.mu and NAME.cov"
+        raise StatisticsError(path, f"no statistics: it holds {known}; {needed}")
     asked = "several statistics" if key is None else f"no statistics called {key!r}"
     raise StatisticsError(path, f"{asked}; choose with --key: {', '.join(keys)}")
 

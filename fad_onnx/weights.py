@@ -181,8 +181,8 @@ def _locate_all(
     raise DownloadError(
         " and ".join(_described(model.checkpoints[name], missing[name].url) for name in missing),
         next(iter(missing.values())).reason,
-        f"fetch elsewhere, then `fad-onnx pull {model.name}{options} {sources}`,"
-        f" or put into {_downloads()} under that name",
+        f"fetch elsewhere, then `fad-onnx pull {model.name}{options} {sources}`, or put into"
+        f" {_downloads()} as {' and '.join(model.checkpoints[name].file for name in missing)}",
     )
 
 

@@ -42,19 +42,20 @@ def score(options: Namespace) -> None:
         scores = api.compare(
             options.reference, options.evaluations, options.model or None, wanted, **run
         )
+    # First the number: a file that cannot be written must not cost it.
+    if options.json:
+        print(json.dumps(show.as_object(scores), indent=2), flush=True)
+    else:
+        show.notes(scores)
+        if options.provider == "auto" and not options.quiet:
+            show.providers(scores)
+        print(show.number_or_table(scores), flush=True)
     if options.csv:
         show.append_csv(options.csv, scores)
     if options.per_file:
         show.write_per_file(options.per_file, scores)
     if report:
         reports.write(options.report, scores, seed=options.seed)
-    if options.json:
-        print(json.dumps(show.as_object(scores), indent=2))
-        return None
-    show.notes(scores)
-    if options.provider == "auto" and not options.quiet:
-        show.providers(scores)
-    print(show.number_or_table(scores))
     return None
 
 
@@ -86,6 +87,7 @@ def embed(options: Namespace) -> None:
 def merge(options: Namespace) -> None:
     """merge: one line that says what was written."""
     made = api.merge(options.parts, options.output)
+    show.set_notes(made)
     print(f"{options.output}: {show.counted(made.metadata)}, {made.metadata.get('model')}")
 
 

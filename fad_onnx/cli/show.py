@@ -17,6 +17,7 @@ from .. import weights
 from ..api import Score
 from ..bench import Timing
 from ..detail import Detail
+from ..disk import make_folder
 from ..errors import OutputError, shown
 from ..manifest import Model
 from ..sets import AudioSet
@@ -165,6 +166,7 @@ def counted(metadata: Mapping[str, Any]) -> str:
 def append_csv(path: str, scores: Sequence[Score]) -> None:
     """A line per result, below a header if the file is new; OutputError if it cannot be."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
+    make_folder(Path(path).absolute().parent, OutputError)
     try:
         new = not Path(path).exists() or not Path(path).stat().st_size
         with open(path, "a", newline="", encoding="utf-8", errors="backslashreplace") as out:

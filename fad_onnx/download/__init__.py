@@ -208,7 +208,7 @@ def _complete(task: _Task, partial: Partial) -> bool:
         except Broken as error:
             failures = 0 if partial.size >= best + PROGRESS_BYTES else failures + 1
             best = max(best, partial.size)
-            if failures >= task.patience.attempts:
+            if failures >= (error.attempts_in_all or task.patience.attempts):
                 problem = f"{error} ({failures} attempts)"
                 raise DownloadError(task.url, problem, _again(partial)) from error
             logger.warning("%s: %s, trying again", task.url, error)

@@ -37,12 +37,20 @@ class Patience:
     pause_seconds: float = 1.0
 
 
+class Broken(Exception):
+    """The connection failed, or brought less than it should: worth asking again, so often."""
+
+    attempts_in_all: int | None = None
+
+
+class Unresolved(Broken):
+    """The host has no address: without a network asking again only takes time."""
+
+    attempts_in_all = 2
+
+
 class Refused(Exception):
     """The server said or did something that asking again will not mend."""
-
-
-class Broken(Exception):
-    """The exchange failed in a way that another attempt may mend."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,8 @@ def _exchange(url: str, headers: Mapping[str, str], patience: Patience) -> tuple
         cause = getattr(error, "reason", error)
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise Refused(f"the certificate is not valid ({cause.verify_message})") from error
-        raise Broken(describe(cause)) from error
+        kind = Unresolved if isinstance(cause, socket.gaierror) else Broken
+        raise kind(describe(cause)) from error
     except ValueError as error:
         # http.client refuses control characters in what a redirect named.
         raise Refused(f"not a URL ({error})") from error

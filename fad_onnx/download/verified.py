@@ -42,8 +42,15 @@ class Fetched:
 
 
 def local_files(name: str, folders: Iterable[Path] = ()) -> list[Path]:
-    """Files of this name in the folders and in torch.hub's cache, unverified."""
-    places = [*folders, torch_hub_folder()]
+    """Files of this name in the folders and in torch.hub's cache, unverified.
+
+    frechet_audio_distance 0.3.4, fad.py 92-121, keeps what torch.hub.load_state_dict_from_url
+    fetches in `checkpoints` of its ckpt_dir or torch.hub's cache, and what it fetches by itself
+    (PANN, CLAP) beside that folder.
+    """
+    hub = torch_hub_folder()
+    places = [place for folder in folders for place in (Path(folder), Path(folder) / "checkpoints")]
+    places += [hub, hub.parent]
     # torch.hub names a file by the last part of its URL, escapes and all.
     names = dict.fromkeys((Path(name).name, quote(Path(name).name)))
     found = (Path(place) / each for place in places for each in names)
