@@ -147,6 +147,17 @@ def test_a_file_cut_in_the_middle_is_no_shorter_clip(tmp_path, kind, share):
         conformed(cut, 48000)
 
 
+def test_an_mp3_cut_behind_its_tag_is_cut_all_the_same(tmp_path):
+    path = write_clip(tmp_path / "clip.mp3", 8, 2, 44100)
+    picture = b"ID3\x04\0\0" + bytes([0, 0, 40, 5]) + bytes(40 * 128 + 5)
+    data = picture + path.read_bytes()
+    path.write_bytes(data)
+    assert conformed(path, 44100).shape[1] == 88200
+    path.write_bytes(data[:-4000])
+    with pytest.raises(AudioError, match="cut short: [0-9]+ of 88200 frames"):
+        conformed(path, 44100)
+
+
 @pytest.mark.parametrize("size", [0, 0x7FFFFFFF - 36, 0xFFFFFFFF])
 def test_a_wav_written_into_a_pipe_knows_no_length(tmp_path, size):
     path = write_clip(tmp_path / "streamed.wav", 9, 1, 16000)

@@ -188,6 +188,42 @@ def test_csv_appends_a_line_per_result(run, clips, others, tmp_path):
     assert rows[0]["timestamp"].endswith("+00:00")
 
 
+def test_csv_has_its_columns_whatever_the_sets_say(run, clips, others, tmp_path):
+    run("stats", clips, "-o", tmp_path / "a.npz", "--name", "Clips", "--licence", "CC0")
+    foreign, table = tmp_path / "foreign.npz", tmp_path / "new" / "folder" / "scores.csv"
+    np.savez(foreign, mu=np.zeros(DIM), sigma=np.eye(DIM))
+    write_clip(others / "short.wav", 1, 0.2)
+    run("score", tmp_path / "a.npz", others, "--csv", table, "--short", "skip", "--kad", code=1)
+    run("score", tmp_path / "a.npz", others, "--csv", table, "--short", "skip")
+    run("score", clips, others, "--csv", table, "--short", "skip", "--kad")
+    run("score", tmp_path / "a.npz", foreign, "--csv", table)
+    published, whole, last = csv.DictReader(table.open())
+    assert published["reference_files"] == "10" and published["skipped"] == "1"
+    assert float(whole["kad"]) and not published["kad"]
+    # Foreign statistics say nothing of their making: the reference's word is taken, as in JSON.
+    assert last["fingerprint"] == published["fingerprint"] and last["rows"] == ""
+
+
+def test_a_table_that_cannot_be_written_does_not_cost_the_number(run, clips):
+    found = run("score", clips, clips, "--csv", "/dev/null/x.csv", code=1)
+    assert float(found.out) < 1e-6 and "/dev/null: cannot be written" in found.err
+
+
+def test_models_of_two_files_against_foreign_statistics(run, clips, tmp_path, capsys):
+    np.savez(tmp_path / "foreign.npz", mu=np.zeros(DIM), sigma=np.eye(DIM))
+    run("stats", clips, "-o", tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as stats:
+        arrays = dict(stats)
+    metadata = json.loads(str(arrays["metadata"]))
+    arrays["metadata"] = np.array(json.dumps({**metadata, "model": "another"}))
+    np.savez(tmp_path / "b.npz", **arrays)
+    paths = [str(tmp_path / f"{name}.npz") for name in ("foreign", "a", "b")]
+    assert main(["score", *paths]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "set", *paths[1:]
+    ]  # fmt: skip
+
+
 def test_any_file_name_comes_back_from_embeddings(run, tmp_path):
     from fad_onnx import embfile
 

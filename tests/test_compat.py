@@ -150,8 +150,10 @@ def test_a_misspelt_keyword_is_an_error_everywhere(clips, tmp_path):
         with pytest.raises(TypeError, match="'wieghts': did you mean 'weights'") as caught:
             call()
         assert isinstance(caught.value, FadError)
-    with pytest.raises(FadError, match="'nonsense': known: cache, "):
+    with pytest.raises(FadError, match="'nonsense': known: audio_load_worker, cache, "):
         metric(nonsense=1)
+    with pytest.raises(FadError, match="did you mean 'model_name'"):
+        fad_onnx.FrechetAudioDistance(modelname=WEIGHTLESS)
 
 
 def test_short_is_heeded_for_arrays_too():
@@ -171,3 +173,47 @@ def test_short_is_heeded_for_arrays_too():
 def test_no_clips_are_an_error():
     with pytest.raises(NoAudioError, match="sequence of clips"):
         metric().get_embeddings([], 16000)
+
+
+def test_states_of_other_models_do_not_mix():
+    from fad_onnx.errors import IncompatibleStatisticsError
+
+    clip = np.random.RandomState(0).uniform(-1, 1, 32000)
+    first, other = metric(), metric(sample_format="int16")
+    for one in (first, other):
+        one.update(clip, 16000, real=True)
+    before = first.state()["real"].count
+    for foreign in (other, other.state()):
+        with pytest.raises(IncompatibleStatisticsError, match="other models or weights"):
+            first.merge_state([metric(), foreign])
+    assert first.state()["real"].count == before
+    assert first.merge_state([first.state()]).state()["real"].count == 2 * before
+
+
+def test_arguments_reach_the_work(tmp_path):
+    made = metric(ckpt_dir=tmp_path, audio_load_worker=1)
+    assert made._run["folders"] == [tmp_path] and made._run["workers"] == 1
+    with pytest.raises(OptionError, match="use_pca"):
+        metric(use_pca=True)
+
+
+def test_what_a_set_has_to_say_is_logged(clips, caplog):
+    (clips / "broken.wav").write_text("broken")
+    metric(skip_errors=True).score(clips, clips)
+    assert f"{clips}: 1 of 11 files were skipped" in caplog.text
+
+
+def test_an_archive_is_no_npy(clips, tmp_path):
+    from fad_onnx import api
+
+    api.embed_to(clips, tmp_path / "rows.npz", WEIGHTLESS)
+    with pytest.raises(StatisticsError, match=r"not an \.npy .* takes an \.npz"):
+        metric().score(clips, clips, background_embds_path=tmp_path / "rows.npz")
+
+
+def test_clips_may_come_from_a_generator_at_any_rate_but_zero():
+    clips = [np.random.RandomState(i).uniform(-1, 1, 20000) for i in range(3)]
+    rows = metric().get_embeddings((clip for clip in clips), 16000)
+    np.testing.assert_array_equal(rows, metric().get_embeddings(clips, 16000))
+    with pytest.raises(OptionError, match="0 is no rate"):
+        metric().update(clips[0], 0, real=True)

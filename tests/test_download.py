@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -901,3 +902,20 @@ def test_nonsense(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_much_nonsense(tmp_path: Path) -> None:
     fuzz(tmp_path, range(60, 3000))
+
+
+def test_a_host_without_an_address_is_asked_for_twice(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def nobody(host: str, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    with pytest.raises(DownloadError, match=r"cannot be resolved .*\(2 attempts\)"):
+        download.fetch(known(url="https://example.invalid/x"), target, patience=QUICK)
+    assert asked == ["example.invalid"] * 2

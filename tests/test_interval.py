@@ -164,7 +164,7 @@ def test_too_few_files_are_a_reason_with_the_numbers() -> None:
     assert found.estimate == pytest.approx(frechet_distance(x.moments, y.moments))
     assert found.reason is not None
     assert "10 files" in found.reason
-    assert "9 and 12" in found.reason
+    assert "9 of the evaluation and 12 of the reference" in found.reason
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 95.0, float("nan")])

@@ -228,6 +228,7 @@ def test_offline_says_which_file_from_where(official):
         weights.load(weights.Request(ROW.name, offline=True))
     checkpoint, said = manifest.model(ROW.name).checkpoints["main"], str(caught.value)
     assert checkpoint.url in said and f"`fad-onnx pull {ROW.name} --from main=FILE`" in said
+    assert f"as {checkpoint.file}" in said
     assert f"{checkpoint.bytes} bytes" in said and f"sha256 {checkpoint.sha256}" in said
 
 
@@ -261,13 +262,26 @@ def test_folders_and_the_cache_of_torch_hub_are_searched(official, monkeypatch, 
     (tmp_path / "mine" / name).write_bytes(official.read_bytes())
     request = weights.Request(ROW.name, folders=(str(tmp_path / "mine"),), offline=True)
     assert weights.load(request).fingerprint == expected[1]
-    monkeypatch.setenv("FAD_ONNX_HOME", str(tmp_path / "second"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    hub = tmp_path / "torch" / "hub" / "checkpoints"
-    hub.mkdir(parents=True)
-    (hub / name).write_bytes(official.read_bytes())
-    assert weights.load(weights.Request(ROW.name, offline=True)).fingerprint == expected[1]
-    assert (hub / name).exists()
+    # What the original fetches through torch lies in `checkpoints`, what it fetches itself above.
+    for index, place in enumerate(("torch/hub/checkpoints", "torch/hub", "mine/checkpoints")):
+        monkeypatch.setenv("FAD_ONNX_HOME", str(tmp_path / f"home{index}"))
+        (tmp_path / "mine" / name).unlink(missing_ok=True)
+        file = tmp_path / place / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(official.read_bytes())
+        assert weights.load(request).fingerprint == expected[1]
+        file.unlink()
+
+
+@pytest.mark.parametrize("lost", ["meta.json", "weights.bin", "model.onnx"])
+def test_a_converted_model_that_lost_a_file_is_made_again(official, lost, expected):
+    request = weights.Request(ROW.name, weights=(("main", str(official)),))
+    assert weights.load(request).fingerprint == expected[1]
+    (home,) = weights._models().iterdir()
+    (home / lost).unlink()
+    assert weights.load(request).fingerprint == expected[1]
+    assert (home / lost).is_file()
 
 
 def test_kernels_of_another_transform_are_refused():

@@ -1,0 +1,463 @@
+"""What the user asked for reaches what does the work, and what a set has to say travels with it."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import fad_onnx
+from fad_onnx import api, audio, execution, loader, manifest, plan, run, sets, weights
+from fad_onnx.cli import commands, main
+from fad_onnx.detail import Wanted
+from fad_onnx.engine import Engine
+from fad_onnx.errors import (
+    AudioError,
+    CheckpointError,
+    ExecutorError,
+    FadError,
+    OptionError,
+    StatisticsError,
+    TwoFilesError,
+)
+from fad_onnx.loader import Policy
+from fad_onnx.rowcache import RowCache
+from fad_onnx.run import Run
+
+from .conftest import write_clip
+
+WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+
+
+def load():
+    return weights.load(weights.Request(WEIGHTLESS))
+
+
+# From the command line and from Python to the work.
+
+
+def test_every_option_of_the_command_line_reaches_the_library(monkeypatch):
+    seen = {}
+
+    def compare(reference, evaluations, model, wanted, **options):
+        seen.update(options, paths=[reference, *evaluations], model=model, wanted=wanted)
+        raise StatisticsError("x", "enough")
+
+    monkeypatch.setattr(api, "compare", compare)
+    line = (
+        "score a b c -m one -m two --option k=v --weights w.pth --weights pca=p.pth --provider cpu"
+        " --device 3 --gpu-memory-mb 99 --skip-errors --short pad --workers 5 --no-cache"
+        " --cache-dir d --offline -q --key K --inf --ci=0.8 --kad --per-file f.csv --seed 7"
+    )
+    assert main(line.split()) == 1
+    assert callable(seen.pop("progress")) and callable(seen.pop("download_progress"))
+    assert seen == {
+        "paths": ["a", "b", "c"], "model": ["one", "two"], "options": {"k": "v"},
+        "weights": {"main": "w.pth", "pca": "p.pth"}, "provider": "cpu", "device": 3,
+        "memory_limit_mb": 99, "skip_errors": True, "short": "pad", "workers": 5, "cache": False,
+        "cache_dir": "d", "offline": True, "executor": None, "key": "K",
+        "wanted": Wanted(True, 0.8, True, True, 7),
+    }  # fmt: skip
+    assert seen.keys() | {"progress", "download_progress"} > set(run.KINDS) - {
+        "folders", "threads"
+    }  # fmt: skip
+
+
+def test_a_report_has_everything_at_its_usual_level(monkeypatch, clips):
+    seen = []
+    monkeypatch.setattr(commands.reports, "require", lambda: None)
+
+    def compare(*arguments, **_):
+        seen.append(arguments[3])
+        raise StatisticsError("x", "enough")
+
+    monkeypatch.setattr(api, "compare", compare)
+    for more in ([], ["--ci=0.5"]):
+        assert main(["score", str(clips), str(clips), "--report", "r.html", *more]) == 1
+    assert seen == [Wanted(True, 0.95, True, True), Wanted(True, 0.5, True, True)]
+
+
+def test_a_file_whose_name_holds_an_equals_sign(tmp_path):
+    path = tmp_path / "a=b.pth"
+    named = os.path.relpath(path)
+    assert commands.named_paths(["a=b.pth"]) == {"a": "b.pth"}
+    path.touch()
+    assert commands.named_paths([str(path)]) == {"main": str(path)}
+    assert commands.named_paths(["pca=x", named]) == {"pca": "x", "main": named}
+
+
+def test_keywords_of_the_wrong_kind_say_what_is_wanted(clips):
+    for wrong, said in (
+        ({"device": "cuda"}, "provider='cuda'"), ({"options": None}, "a mapping"),
+        ({"weights": None}, "a path or"), ({"folders": "x"}, "a list"),
+        ({"executor": 3}, "Executor"), ({"workers": "2"}, "whole number"),
+        ({"workers": 0}, "not a positive"),
+        ({"workers": -1}, "not a positive"),
+    ):  # fmt: skip
+        with pytest.raises(OptionError, match=said):
+            fad_onnx.score(clips, clips, WEIGHTLESS, **wrong)
+        with pytest.raises(OptionError, match=said):
+            fad_onnx.FrechetAudioDistance(model_name=WEIGHTLESS, **wrong)
+    with pytest.raises(OptionError, match="workers"):
+        fad_onnx.FrechetAudioDistance(model_name=WEIGHTLESS, audio_load_worker=-1).score(
+            clips, clips
+        )
+    with pytest.raises(OptionError, match="an empty list"):
+        api.compare(clips, [clips], [])
+    with pytest.raises(OptionError, match="an empty list"):
+        api.merge([], "x.npz")
+    with pytest.raises(OptionError, match=r"ndarray is no path; .* load_model\(\)"):
+        fad_onnx.score(np.zeros(3), clips)
+    with pytest.raises(StatisticsError, match=r"Moments are needed, not ndarray"):
+        fad_onnx.frechet_distance(np.zeros((3, 2)), np.zeros((3, 2)))
+    assert api.compare(clips, os.fspath(clips), WEIGHTLESS)[0].path == os.fspath(clips)
+
+
+def test_levels_and_seeds_are_judged_before_the_work(clips, capsys):
+    for wrong in ("--ci=0", "--ci=95", "--ci=nan", "--seed=-1", "--seed=4294967296"):
+        assert main(["score", "nowhere", "nowhere", wrong, "-m", WEIGHTLESS]) == 1
+        assert wrong.partition("=")[0] + ": " in capsys.readouterr().err
+
+
+def test_statistics_take_neither_weights_nor_options(clips, tmp_path):
+    fad_onnx.stats(clips, tmp_path / "a.npz", WEIGHTLESS)
+    for ignored in ({"weights": "none.pth"}, {"options": {"use_pca": True}}):
+        with pytest.raises(OptionError, match="nothing is embedded"):
+            fad_onnx.score(tmp_path / "a.npz", tmp_path / "a.npz", **ignored)
+    with pytest.raises(StatisticsError, match=r"a\.npz: statistics or embeddings already"):
+        fad_onnx.stats(tmp_path / "a.npz", tmp_path / "b.npz")
+
+
+def test_a_checkpoint_that_these_options_do_not_use_is_refused():
+    row = next(row for row in manifest.models().values() if len(row.checkpoints) > 1)
+    name = (row.checkpoints.keys() - set(row.variant(row.choose()).checkpoints)).pop()
+    with pytest.raises(CheckpointError, match=f"uses no checkpoint '{name}' with these options"):
+        weights.load(weights.Request(row.name, weights=((name, "nonexistent"),)))
+
+
+def test_the_users_options_come_before_those_of_a_file():
+    made = sets.AudioSet("a.npz", None, {"model": WEIGHTLESS, "options": {"x": "1", "y": "1"}})
+    asked = Run(None, {"options": {"x": 2}})
+    asked.assume(made)
+    assert asked.options == {"x": "2", "y": "1"}
+
+
+# What a set has to say.
+
+
+@pytest.fixture
+def doubtful(tmp_path):
+    """A long clip, a padded one, one of a low rate and one that is broken."""
+    folder = tmp_path / "doubtful"
+    write_clip(folder / "long.wav", 1, 9)
+    write_clip(folder / "short.wav", 2, 0.5)
+    write_clip(folder / "low.wav", 3, 2, 8000)
+    (folder / "broken.wav").write_text("broken")
+    return folder
+
+
+REMARKS = (
+    "12 rows for 128 dimensions", "long.wav holds 9 of 12 rows", "1 of 3 clips were short and",
+    "1 of 4 files were skipped", "1 of 3 files are sampled below the model's 16000 Hz (down",
+)  # fmt: skip
+
+
+def test_warnings_travel_with_statistics_and_embeddings(doubtful, clips, tmp_path):
+    asked = {"short": "pad", "skip_errors": True}
+    fad_onnx.stats(doubtful, tmp_path / "s.npz", WEIGHTLESS, **asked)
+    api.embed_to(doubtful, tmp_path / "e.npz", WEIGHTLESS, **asked)
+    live = fad_onnx.score(clips, doubtful, WEIGHTLESS, **asked).warnings
+    for path in ("s.npz", "e.npz"):
+        stored = fad_onnx.score(clips, tmp_path / path, **asked)
+        expected = [text.replace(str(doubtful), str(tmp_path / path)) for text in live]
+        assert list(stored.warnings) == expected
+        for remark in REMARKS:
+            assert any(remark in text for text in stored.warnings), remark
+
+
+def test_a_merge_adds_up_what_its_parts_say(doubtful, clips, tmp_path, capsys):
+    asked = {"short": "pad", "skip_errors": True}
+    whole = fad_onnx.stats(doubtful, None, WEIGHTLESS, **asked)
+    for part in (1, 2):
+        fad_onnx.stats(
+            doubtful, tmp_path / f"{part}.npz", WEIGHTLESS, shard=f"{part}/2", **asked
+        )  # fmt: skip
+    alone = fad_onnx.score(clips, tmp_path / "2.npz").warnings
+    assert f"{tmp_path / '2.npz'}: part 2 of 2 only: merge all of them" in alone
+    made = api.merge([tmp_path / "1.npz", tmp_path / "2.npz"], tmp_path / "all.npz")
+    assert made.metadata == json.loads(json.dumps(whole.metadata))
+    assert "part" not in " ".join(fad_onnx.score(clips, tmp_path / "all.npz").warnings)
+
+
+def test_padding_is_said_of_the_models_that_pad_also_from_the_cache(tmp_path):
+    write_clip(tmp_path / "set" / "a.wav", 1, 15800 / 16000)
+    write_clip(tmp_path / "set" / "b.wav", 2, 3)
+    other = load()
+    one = replace(other, model=replace(other.model, minimum_samples=16000))
+    for cached in (False, True):
+        with RowCache(tmp_path / "cache") as cache:
+            found = list(
+                Engine([one, other], Policy("pad"), 1, cache).embed(audio.find(tmp_path / "set"))
+            )
+        assert [result.facts.content_sha256 is None for result in found] == [cached, cached]
+        used = [execution._summary(result, False) for result in found]
+        padded = [
+            sets._metadata(model, "pad", used, 0, i)["files_padded"]
+            for i, model in enumerate((one, other))
+        ]
+        assert padded == [1, 0]
+
+
+def test_a_part_knows_its_set_by_name_wherever_it_lies(tmp_path):
+    for place in ("here", "there"):
+        for name in ("ref", "eval"):
+            write_clip(tmp_path / place / name / "0.wav", 1, 1)
+            write_clip(tmp_path / place / name / "1.wav", 2, 1)
+    made = {}
+    for place, name, part in (("here", "ref", 1), ("there", "ref", 2), ("here", "eval", 2)):
+        made[place, name] = tmp_path / f"{place}-{name}.npz"
+        fad_onnx.stats(
+            tmp_path / place / name, made[place, name], WEIGHTLESS, shard=f"{part}/2"
+        )  # fmt: skip
+    api.merge([made["here", "ref"], made["there", "ref"]], tmp_path / "all.npz")
+    with pytest.raises(StatisticsError, match=r"only 1 of its 2 parts are given, missing: 2"):
+        api.merge([made["here", "ref"], made["here", "eval"]], tmp_path / "all.npz")
+
+
+def test_a_score_prints_as_a_line(clips):
+    score = fad_onnx.score(clips, clips / "09.wav", WEIGHTLESS)
+    assert f"{score:.3f}" == f"{score.value:.3f}"
+    assert str(score) == f"{score}" and len(str(score)) < 100 + 2 * len(str(clips))
+    assert str(score).startswith(f"<Score {score.value:.6g}, {WEIGHTLESS}: {clips}")
+    assert len(repr(score.reference)) < 200 + len(str(clips)) + 200 * len(score.reference.warnings)
+
+
+def test_two_files_of_one_name_are_not_one(clips, tmp_path):
+    write_clip(tmp_path / "other" / "00.wav", 5, 2)
+    with pytest.raises(TwoFilesError, match=r"'00\.wav'; embed the folders one by one"):
+        fad_onnx.embed([clips, tmp_path / "other"], WEIGHTLESS)
+
+
+def test_an_embeddings_file_does_not_say_where_its_audio_is(clips, tmp_path, monkeypatch):
+    """A name must not be taken for a path: other sets have files of that name."""
+    api.embed_to(clips, tmp_path / "e.npz", WEIGHTLESS)
+    monkeypatch.chdir(clips)
+    files = api.read_set(tmp_path / "e.npz").files
+    assert [file.file.name for file in files] == sorted(os.listdir(clips))
+    assert not any(os.path.exists(file.file.path) for file in files)
+
+
+# Files and caches.
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX only")
+def test_a_fifo_keeps_nobody_waiting(clips):
+    os.mkfifo(clips / "pipe.wav")
+    done = subprocess.run(
+        [sys.executable, "-m", "fad_onnx", "score", clips, clips, "-m", WEIGHTLESS],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1 and "pipe.wav: not a regular file" in done.stderr
+
+
+def test_other_audio_is_left_out_aloud(clips, caplog):
+    write_clip(clips / "cover.png.wav", 1, 1)
+    (clips / "cover.png").touch()
+    assert len(audio.find(clips)) == 11 and not caplog.text
+    (clips / "song.m4a").touch()
+    (clips / "LOUD.AIFF").touch()
+    (clips / ".hidden.m4a").touch()
+    assert len(audio.find(clips)) == 11
+    assert f"2 files of other types are left out, as {clips}/LOUD.AIFF" in caplog.text
+
+
+def test_a_file_of_the_same_size_with_another_date_has_changed(tmp_path):
+    path = write_clip(tmp_path / "a.wav", 1, 1)
+    before = loader._stamp(path)
+    os.utime(path, ns=(1, 1))
+    assert loader._stamp(path) != before
+    with pytest.raises(AudioError, match="No such file"):
+        loader._stamp(str(tmp_path / "none.wav"))
+
+
+def test_rows_that_some_of_the_models_have_cached_are_made_for_all(clips, tmp_path):
+    one = load()
+    other = replace(one, sample_format="int16")
+    files = audio.find(clips)
+    with RowCache(tmp_path / "cache") as cache:
+        alone = [result.rows[0] for result in Engine([one], Policy(), 1, cache).embed(files)]
+        for result, expected in zip(
+            Engine([one, other], Policy(), 1, cache).embed(files), alone, strict=True
+        ):
+            assert len(result.rows) == 2
+            np.testing.assert_array_equal(result.rows[0], expected)
+
+
+def test_the_cache_tells_providers_and_versions_apart(monkeypatch):
+    model = load()
+    key = loader.cache_key(model, Policy())
+    versions = model.network.versions()
+    for changed in ({"provider": "another"}, {"onnxruntime": "0.0"}):
+        monkeypatch.setattr(
+            type(model.network), "versions", lambda _, changed=changed: {**versions, **changed}
+        )
+        assert loader.cache_key(model, Policy()) != key
+    assert loader.cache_key(model, Policy("pad")) != key
+
+
+# Executors.
+
+
+def job_of(model, request):
+    return execution.Job((request,), (model.fingerprint,), Policy())
+
+
+def test_another_job_in_the_same_process_changes_nothing(clips, monkeypatch, tmp_path):
+    """As if a second thread had loaded its models between the check and the work."""
+    request = weights.Request(WEIGHTLESS)
+    job = replace(job_of(load(), request), cache=tmp_path / "cache")
+    files = audio.find(clips)
+    expected = execution.run_chunk(replace(job, cache=None), files).moments[0].mean
+
+    def shared(folder):
+        execution._loaded = ((), [])
+
+    monkeypatch.setattr(execution, "shared", shared)
+    np.testing.assert_array_equal(execution.run_chunk(job, files).moments[0].mean, expected)
+
+
+def test_two_jobs_take_turns_in_one_process(clips):
+    float_, integer = (weights.Request(WEIGHTLESS, sample_format=f) for f in ("float32", "int16"))
+    jobs = [job_of(weights.load(request), request) for request in (float_, integer)]
+    files = audio.find(clips)
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(execution.run_chunk, jobs[i % 2], files) for i in range(12)]
+    alone = [execution.run_chunk(job, files).moments[0].mean for job in jobs]
+    assert not np.array_equal(*alone) or jobs[0].fingerprints != jobs[1].fingerprints
+    for i, future in enumerate(futures):
+        np.testing.assert_array_equal(future.result().moments[0].mean, alone[i % 2])
+
+
+class Patient(Executor):
+    """Computes a chunk only when its result is asked for; breaks at a chosen one."""
+
+    def __init__(self, breaks_at=None, error=None):
+        self.futures, self.most, self.breaks_at, self.error = [], 0, breaks_at, error
+
+    def submit(self, work, *arguments):
+        future = Future()
+        index = len(self.futures)
+        original = future.result
+
+        def result(timeout=None):
+            if index == self.breaks_at:
+                raise self.error
+            if not future.done():
+                future.set_result(work(*arguments))
+            return original(timeout)
+
+        future.result = result
+        self.futures.append(future)
+        self.most = max(self.most, sum(not future.done() for future in self.futures))
+        return future
+
+
+def test_an_executor_gets_a_bounded_number_of_chunks_ahead(clips, monkeypatch):
+    monkeypatch.setattr(execution, "CHUNK_FILES", 1)
+    monkeypatch.setattr(execution, "CHUNKS_AHEAD", 3)
+    expected = fad_onnx.stats(clips, None, WEIGHTLESS)
+    executor = Patient()
+    made = fad_onnx.stats(clips, None, WEIGHTLESS, executor=executor)
+    assert len(executor.futures) == 10 and executor.most == 3
+    np.testing.assert_array_equal(made.moments.mean, expected.moments.mean)
+
+
+def test_workers_that_are_gone_are_an_error_and_the_rest_is_cancelled(clips, monkeypatch):
+    from concurrent.futures import BrokenExecutor, CancelledError
+
+    monkeypatch.setattr(execution, "CHUNK_FILES", 1)
+    for error in (CancelledError(), BrokenExecutor("a worker died")):
+        executor = Patient(2, error)
+        with pytest.raises(ExecutorError, match="run again"):
+            fad_onnx.stats(clips, None, WEIGHTLESS, executor=executor)
+        assert all(future.cancelled() for future in executor.futures[3:])
+
+
+# Dry runs.
+
+
+def planned(capsys, *arguments):
+    assert main([*map(str, arguments), "--dry-run"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_dry_run_counts_what_the_run_would(clips, tmp_path, capsys):
+    write_clip(clips / "short.wav", 1, 0.5)
+    common = ("stats", clips, "-o", tmp_path / "x.npz", "-m", WEIGHTLESS)
+    for more in (("--short", "pad"), ("--shard", "2/3", "--short", "pad")):
+        said = planned(capsys, *common, *more)
+        assert main([*map(str, common), *more]) == 0
+        capsys.readouterr()
+        made = api.read_set(tmp_path / "x.npz").metadata
+        assert (said["files"], said["rows"]) == (made["files"], made["rows"]), more
+
+
+def test_a_dry_run_of_a_foreign_file_takes_its_key(clips, tmp_path, capsys):
+    np.savez(
+        tmp_path / "f.npz",
+        **{f"{name}.{key}": np.eye(128)[0] if key == "mu" else np.eye(128)
+           for name in "ab" for key in ("mu", "cov")},
+    )  # fmt: skip
+    planned(capsys, "score", tmp_path / "f.npz", clips, "--key", "b", "-m", WEIGHTLESS)
+
+
+def test_a_dry_run_asks_for_all_checkpoints_of_the_options(clips, capsys, monkeypatch):
+    row = next(row for row in manifest.models().values() if len(row.checkpoints) > 1)
+    variant = next(v for v in row.variants if len(v.checkpoints) > 1)
+    # The default variant is ready, this one is not.
+    monkeypatch.setattr(
+        weights, "ready", lambda _, asked: asked if len(asked.checkpoints) == 1 else None
+    )
+    options = [f"--option={key}={value}" for key, value in variant.when.items()]
+    said = planned(capsys, "score", clips, clips, "-m", row.name, *options, "--offline")
+    assert said["weights"] == "to download" and said["estimated_seconds"] is None
+    given = ["--weights", "x.pth"]
+    said = planned(capsys, "score", clips, clips, "-m", row.name, *options, *given, "--offline")
+    assert said["weights"] == "to download"
+
+
+def test_the_memory_of_a_plan_grows_with_the_workers(monkeypatch):
+    row = next(row for row in manifest.models().values() if row.windows.cover == "whole")
+    rules = row.window_rules(row.choose())
+    monkeypatch.setattr(plan, "is_large", lambda *_: False)
+    one, four = (plan._memory(row, rules, 10 * row.sample_rate_hz, None, n) for n in (1, 4))
+    assert four - one == 3 * 10 * row.sample_rate_hz * (row.peak_bytes_per_sample or 256)
+
+
+def test_the_time_of_a_plan_grows_with_the_length_of_whole_clips(monkeypatch):
+    model = load()
+    rules = replace(model.rules, cover="whole", length_samples=None, hop_samples=None)
+    monkeypatch.setattr(type(model), "run", lambda self, batch: threading.Event().wait(0.02))
+    short, long = (plan._time(model, rules, 160_000, n * 160_000, 1) for n in (100, 1000))
+    assert long > 5 * short > 0
+
+
+def test_failures_are_fad_errors(clips):
+    for call in (
+        lambda: fad_onnx.stats(clips, None, WEIGHTLESS, shard="x"),
+        lambda: load().embed(np.zeros(16000), "16k"),
+        lambda: load().embed(np.zeros(16000), None),
+        lambda: load().embed(np.zeros(16000), 16000.5),
+        lambda: load().embed([[1.0, 2.0], [3.0]], 16000),
+        lambda: load().embed(np.zeros((2, 20000)), 16000),
+        lambda: fad_onnx.score("nope.npz", clips),
+    ):
+        with pytest.raises(FadError):
+            call()
+    clip = np.zeros(16000)
+    np.testing.assert_array_equal(load().embed(clip, 16000.0), load().embed(clip, 16000))
