@@ -149,18 +149,20 @@ def compare(
     found |= zip(audio, runner.sides(audio) if audio else (), strict=True)
     prepared = [Reference(one, _gaussian(one), wanted) for one in found[reference]]
     return [
-        _score(one, found[path][model])
+        _score(one, found[path][model], run.get("progress"))
         for model, one in enumerate(prepared)
         for path in evaluations
     ]
 
 
-def _score(prepared: Reference, evaluation: AudioSet) -> Score:
+def _score(
+    prepared: Reference, evaluation: AudioSet, progress: Callable[[str, int, int], None] | None
+) -> Score:
     reference = prepared.set
     check_comparable(reference, evaluation)
     value = frechet_distance(prepared.gaussian, _gaussian(evaluation))
     name = evaluation.metadata.get("model") or reference.metadata.get("model") or "unknown"
-    detail = prepared.detail(evaluation)
+    detail = prepared.detail(evaluation, progress)
     warnings = dict.fromkeys(reference.warnings + evaluation.warnings + detail.warnings)
     return Score(value, name, reference, evaluation, detail, tuple(warnings))
 

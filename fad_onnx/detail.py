@@ -90,17 +90,20 @@ class Reference:
             rows = np.concatenate(rows_of(reference, "--kad"))
             self._kernel = KernelReference(rows, wanted.seed, reference.path)
 
-    def detail(self, evaluation: AudioSet, progress: Callable[[int], None] | None = None) -> Detail:
-        """The detail of one evaluation set; StatisticsError if it has no rows to compute from."""
+    def detail(
+        self, evaluation: AudioSet, progress: Callable[[str, int, int], None] | None = None
+    ) -> Detail:
+        """The detail of one evaluation set; StatisticsError if it has no rows to compute from.
+
+        progress: told what is computed, how many steps are done just now, and how many there are.
+        """
         wanted = self._wanted
         if not wanted:
             return Detail()
         rows = rows_of(evaluation, "what was asked for")
         joined = np.concatenate(rows)
         return Detail(
-            fad_infinity(self.gaussian, joined, wanted.seed, where=evaluation.path)
-            if wanted.inf
-            else None,
+            self._infinity(evaluation, joined, progress) if wanted.inf else None,
             self._interval(evaluation, rows, wanted.ci, progress)
             if wanted.ci is not None
             else None,
@@ -108,16 +111,33 @@ class Reference:
             self._files(evaluation, rows) if wanted.per_file else (),
         )
 
+    def _infinity(
+        self, evaluation: AudioSet, rows: Rows, progress: Callable[[str, int, int], None] | None
+    ) -> Infinity:
+        def tell(_: int, steps: int) -> None:
+            if progress:
+                progress(f"limit of {evaluation.path}", 1, steps)
+
+        return fad_infinity(
+            self.gaussian, rows, self._wanted.seed, where=evaluation.path, progress=tell
+        )
+
     def _interval(
         self, evaluation: AudioSet, rows: Sequence[Rows], level: float,
-        progress: Callable[[int], None] | None,
+        progress: Callable[[str, int, int], None] | None,
     ) -> Interval:  # fmt: skip
         """Over files of both sets; a reference given as statistics stays fixed."""
         fixed, moments = self.set.moments, evaluation.moments
         assert isinstance(moments, Moments)
         held = self.set.rows_by_file
         reference = Side(held, fixed) if held and isinstance(fixed, Moments) else self.gaussian
-        return interval(Side(rows, moments), reference, level, progress)
+        files = len(rows) + (len(reference.files) if isinstance(reference, Side) else 0)
+
+        def tell(count: int) -> None:
+            if progress:
+                progress(f"interval of {evaluation.path}", count, files)
+
+        return interval(Side(rows, moments), reference, level, tell)
 
     def _files(self, evaluation: AudioSet, rows: Sequence[Rows]) -> tuple[FileScore, ...]:
         scores = []

@@ -85,7 +85,7 @@ def interval(
 ) -> Interval:
     """Confidence interval for the distance of `evaluation` to `reference`.
 
-    `progress` is called with the number of rows just done. With fewer than ten files on a
+    `progress` is called with the number of files just done. With fewer than ten files on a
     resampled side nothing is computed, and `reason` gives the numbers. Costs one singular
     value decomposition with vectors and dim^2 operations a row: at dim 2048 about ten seconds
     and 400 MB beside the rows, and a second for every 50,000 rows. Raises OptionError for a
@@ -147,7 +147,7 @@ def file_influences(
         sums.append(np.add.reduceat(value, starts))
         sizes.append(np.diff(starts, append=len(rows)))
         if progress is not None:
-            progress(len(rows))
+            progress(len(starts))
     total, count = np.concatenate(sums), np.concatenate(sizes)
     return np.asarray(total - count * (total.sum() / count.sum()), np.float64)
 

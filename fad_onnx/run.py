@@ -35,7 +35,8 @@ class RunOptions(TypedDict, total=False):
     cache: False keeps no embeddings; cache_dir: where to keep them.
     offline: no network, as with FAD_ONNX_OFFLINE.
     executor: any concurrent.futures.Executor, in place of the workers.
-    progress: called with (set, files done just now, files in all).
+    progress: called with (set, files done just now, files in all), or of what is computed of a
+    set beside its score.
     key: which statistics of a foreign file with several.
     """
 

@@ -9,9 +9,9 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ import pytest
 
 from fad_onnx import disk, download
 from fad_onnx.download.transfer import Patience, Reply, Start, refusal, start
-from fad_onnx.download.verified import find_local, torch_hub_folder, verify
+from fad_onnx.download.verified import local_files, torch_hub_folder, verify
 from fad_onnx.errors import (
     CacheError,
     CheckpointError,
@@ -645,9 +645,9 @@ def test_where_torch_hub_keeps_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_names_are_found_with_their_escapes_and_without_folders(tmp_path: Path) -> None:
     (tmp_path / "Cnn14_mAP%3D0.4.pth").write_bytes(b"x")
     (tmp_path / "sub").mkdir()
-    assert find_local("Cnn14_mAP=0.4.pth", [tmp_path]) == tmp_path / "Cnn14_mAP%3D0.4.pth"
-    assert find_local("sub", [tmp_path]) is None
-    assert find_local("../Cnn14_mAP%3D0.4.pth", [tmp_path / "sub"]) is None
+    assert local_files("Cnn14_mAP=0.4.pth", [tmp_path]) == [tmp_path / "Cnn14_mAP%3D0.4.pth"]
+    assert local_files("sub", [tmp_path]) == []
+    assert local_files("../Cnn14_mAP%3D0.4.pth", [tmp_path / "sub"]) == []
 
 
 def test_verify(tmp_path: Path) -> None:
@@ -658,16 +658,6 @@ def test_verify(tmp_path: Path) -> None:
         verify(known(bytes=5), path)
     with pytest.raises(CheckpointError, match="no such file"):
         verify(known(), tmp_path / "absent")
-
-
-def test_take_copies_what_was_fetched_by_hand(tmp_path: Path, target: Path) -> None:
-    given = tmp_path / "some name"
-    given.write_bytes(BODY)
-    assert download.take(known(), given, target).path == target
-    assert target.read_bytes() == given.read_bytes() == BODY
-    with pytest.raises(ChecksumError, match="left as it is"):
-        download.take(known(sha256="0" * 64), given, target)
-    assert json.loads((target.parent / "model.pth.json").read_text())["url"].startswith("file:")
 
 
 # The disk

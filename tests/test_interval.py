@@ -182,11 +182,11 @@ def test_what_has_no_distance_has_no_interval() -> None:
         interval(side, Moments.of(np.eye(4)))
 
 
-def test_progress_counts_the_rows_of_both_sides() -> None:
+def test_progress_counts_the_files_of_both_sides() -> None:
     told: list[int] = []
     side = Side.of([np.random.RandomState(i).randn(3, 2) for i in range(10)])
     interval(side, side, progress=told.append)
-    assert sum(told) == 60
+    assert sum(told) == 20
 
 
 def coverage(

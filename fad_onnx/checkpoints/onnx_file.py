@@ -7,14 +7,13 @@ onnx/onnx.proto3 (ModelProto, GraphProto, TensorProto, StringStringEntryProto).
 from __future__ import annotations
 
 from math import prod
-from typing import NamedTuple
 
 from .mapped import Mapped, Path, quoted
 from .onnx_tensors import TensorInfo, tensor
-from .protobuf import BYTES, Field, fields, signed, text, varints
+from .protobuf import BYTES, Field, fields, text, varints
 from .tensors import ELEMENTS, Element, LazyTensor, whole_numbers
 
-_MODEL_GRAPH, _MODEL_IR, _MODEL_OPSETS, _MODEL_METADATA = 7, 1, 8, 14
+_MODEL_GRAPH, _MODEL_IR = 7, 1
 _GRAPH_INITIALIZER = 5
 # TensorProto.DataType -> element, and the field that holds it when raw_data does not.
 _FLOATS, _INT32S, _INT64S, _DOUBLES, _UINT64S = 4, 5, 7, 10, 11
@@ -39,14 +38,6 @@ _RAW, _NAME, _DIMS, _TYPE, _EXTERNAL, _LOCATION = 9, 8, 1, 2, 13, 14
 _COST_BYTES = 3000
 
 
-class ModelFacts(NamedTuple):
-    """What a model says about itself."""
-
-    ir_version: int
-    opsets: dict[str, int]
-    metadata: dict[str, str]
-
-
 def initializers(path: Path) -> dict[str, TensorInfo]:
     """Name -> initializer of the main graph, in the graph's order; nothing is read.
 
@@ -54,23 +45,6 @@ def initializers(path: Path) -> dict[str, TensorInfo]:
     element type that NumPy lacks (text, 4 and 8 bit floats).
     """
     return _initializers(Mapped(path))
-
-
-def facts(path: Path) -> ModelFacts:
-    """IR version, opset of every domain, and metadata_props."""
-    file = Mapped(path)
-    ir_version, opsets, metadata = 0, {}, {}
-    for field in fields(file, 0, file.size):
-        if field.number == _MODEL_IR:
-            ir_version = signed(field.value)
-        elif field.number == _MODEL_OPSETS and field.kind == BYTES:
-            inner = _first_two(file, field)
-            domain = text(file, inner[1], "an opset's domain") if 1 in inner else ""
-            opsets[domain] = signed(inner[2].value) if 2 in inner else 0
-        elif field.number == _MODEL_METADATA and field.kind == BYTES:
-            key, value = _entry(file, field)
-            metadata[key] = value
-    return ModelFacts(ir_version, opsets, metadata)
 
 
 def holds(file: Mapped) -> bool:

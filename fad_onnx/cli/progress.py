@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar a set, a bar a download; none when quiet or when nobody watches."""
+"""Progress on stderr: a bar a set or step, a bar a download; none if quiet or unwatched."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Bars:
             self._bar.close()
 
     def update(self, name: str, done: int, total: int) -> None:
-        """So many more files of this set are done."""
+        """So many more files of this set, or steps of what is computed of it, are done."""
         if name != self._name or self._bar is None:
             self.__exit__()
             self._bar = tqdm(
-                total=total, desc=shown(name)[-40:], unit="file", disable=self._disable,
+                total=total, desc=shown(name)[-40:], unit="", disable=self._disable,
                 file=sys.stderr,
             )  # fmt: skip
             self._name = name

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from .. import store
@@ -23,7 +22,7 @@ from ..disk import guarded, make_folder, require_room
 from ..errors import CheckpointError, ChecksumError, DownloadError, OptionError
 from .partial import Partial
 from .transfer import Broken, Patience, Refused, Reply, blocks, refusal, request, start
-from .verified import Fetched, Source, check, check_size, local_files, verify
+from .verified import Fetched, Source, check, local_files, verify
 
 logger = logging.getLogger("fad_onnx")
 
@@ -98,28 +97,6 @@ def fetch(
 
 def _silent(name: str, done: int, total: int | None) -> None:
     return None
-
-
-def take(source: Source, file: Path, destination: Path) -> Fetched:
-    """Copy a file that the user fetched by hand to `destination`, verified on the way."""
-    with guarded(file, CheckpointError), open(file, "rb") as original:
-        size = os.fstat(original.fileno()).st_size
-        check_size(source, file, size)
-        require_room(destination, size)
-        found: list[Fetched] = []
-
-        def copy(out: BinaryIO) -> None:
-            digest = hashlib.sha256()
-            while block := original.read(1 << 20):
-                digest.update(block)
-                out.write(block)
-            got = digest.hexdigest()
-            checked = check(source, file, got, "it was not taken, and is left as it is")
-            found.append(Fetched(destination, got, size, checked))
-
-        store.publish_file(destination, copy)
-    _record(file.absolute().as_uri(), found[0], destination)
-    return found[0]
 
 
 def is_offline() -> bool:

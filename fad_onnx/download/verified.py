@@ -57,11 +57,6 @@ def local_files(name: str, folders: Iterable[Path] = ()) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-def find_local(name: str, folders: Iterable[Path] = ()) -> Path | None:
-    """The first file of this name in the folders or torch.hub's cache, unverified, or None."""
-    return next(iter(local_files(name, folders)), None)
-
-
 def torch_hub_folder() -> Path:
     """Where torch.hub.load_state_dict_from_url keeps checkpoints."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()

@@ -223,5 +223,3 @@ def test_graphs_of_the_package(graph):
         else:
             expected = onnx.numpy_helper.to_array(tensor)
             np.testing.assert_array_equal(constants[tensor.name].read(), expected)
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
-    assert onnx_file.facts(graph)[:2] == (model.ir_version, opsets)
