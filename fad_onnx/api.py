@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import embfile, sets, statsfile
 from .audio import AudioFile
-from .detail import Detail, Reference, Wanted
+from .detail import Detail, Reference, Wanted, rows_of
 from .embedder import Embedder
 from .errors import IncompatibleStatisticsError, OptionError, StatisticsError, TwoFilesError
 from .execution import FileSummary, fold
@@ -142,6 +142,12 @@ def compare(
         runner.assume(archive)
     if archives and len(runner.requests) > 1:
         raise OptionError("--model", "several models need audio on both sides")
+    if wanted:
+        for path in evaluations:
+            if path in archives:
+                rows_of(archives[path], "what was asked for")
+        if wanted.kad and reference in archives:
+            rows_of(archives[reference], "--kad")
     audio = [path for path in dict.fromkeys([reference, *evaluations]) if path not in archives]
     if not audio and (run.get("weights") or run.get("options")):
         raise OptionError("--weights, --option", "both sets are made already; nothing is embedded")
@@ -240,7 +246,7 @@ def embed(
             raise TwoFilesError(name)
         found[name] = rows
 
-    embed_each(audio, model, run, keep)
+    _embed(audio, model, run, keep)
     return found
 
 
@@ -252,7 +258,7 @@ def embed_to(
     made: list[AudioSet] = []
 
     def fill(writer: embfile.Writer) -> None:
-        made.append(embed_each(audio, model, run, writer.add))
+        made.append(_embed(audio, model, run, writer.add))
         seconds = [round(file.seconds, 3) for file in made[0].files]
         writer.metadata({**made[0].metadata, "file_seconds": seconds})
 
@@ -260,7 +266,7 @@ def embed_to(
     return made[0]
 
 
-def embed_each(
+def _embed(
     audio: PathLike | Sequence[PathLike], model: str | None, run: RunOptions,
     keep: Callable[[str, NDArray[np.float32]], object],
 ) -> AudioSet:  # fmt: skip

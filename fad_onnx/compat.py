@@ -10,14 +10,15 @@ import inspect
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import manifest
-from .api import embed_each
+from . import manifest, sets
+from .api import load_model
 from .embedder import Embedder
 from .errors import (
     IncompatibleStatisticsError,
@@ -29,7 +30,7 @@ from .errors import (
 )
 from .frechet import Gaussian, frechet_distance
 from .moments import Gather, Moments
-from .run import PathLike, RunOptions, check_keywords
+from .run import PathLike, Run, RunOptions, check_keywords
 from .store import publish_file
 
 logger = logging.getLogger("fad_onnx")
@@ -90,8 +91,6 @@ class FrechetAudioDistance:
     def embedder(self) -> Embedder:
         """The loaded model; loaded when first needed."""
         if self._embedder is None:
-            from .api import load_model
-
             self._embedder = load_model(self.model.name, **self._run)
         return self._embedder
 
@@ -147,12 +146,13 @@ class FrechetAudioDistance:
     def _rows(self, folder: PathLike, stored: PathLike | None, dtype: str) -> NDArray[Any]:
         if stored is not None and Path(stored).exists():
             return _read_rows(Path(stored), self.model.dimension)
-        run: RunOptions = {**self._run, "sample_format": dtype}
-        parts: list[NDArray[np.float32]] = []
-        made = embed_each(folder, self.model.name, run, lambda name, own: parts.append(own))
+        files = sets.list_files([folder])
+        run = Run(self.model.name, {**self._run, "sample_format": dtype}, keep_rows=True)
+        run.embedders = [replace(self.embedder, sample_format=dtype)]  # not loaded for every set
+        (made,) = run.embed(os.fspath(folder), files)
         for text in made.warnings:
             logger.warning("%s", text)
-        rows = np.concatenate(parts)
+        rows = np.concatenate(made.rows_by_file or ())
         if len(rows) < 2:
             raise TooFewRowsError(folder, len(rows), 2)
         if stored is not None:

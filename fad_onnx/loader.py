@@ -46,11 +46,17 @@ class Piece:
     rows: tuple[Rows, ...] | None = None
 
 
+VERSIONS = ("provider", "onnxruntime")
+
+
 def cache_key(embedder: Embedder, policy: Policy) -> str:
     """What, beside the content of a file, decides the bits of its rows."""
-    versions = embedder.network.versions()
+    versions, variant = embedder.network.versions(), embedder.model.variant(embedder.chosen)
+    head = embedder.model.tiles.head_sha256 if embedder.model.tiles else ""
+    threads = str(embedder.network.settings.threads)
     short = "pad" if policy.short == "pad" else "error"
-    return "/".join([embedder.fingerprint, versions["provider"], versions["onnxruntime"], short])
+    parts = [embedder.fingerprint, variant.sha256, head, *map(versions.__getitem__, VERSIONS)]
+    return "/".join([*parts, threads, short])
 
 
 def load(

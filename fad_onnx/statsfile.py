@@ -94,8 +94,8 @@ def _sigma(moments: Moments) -> NDArray[np.float64]:
 
 
 def _foreign_names(held: tuple[str, ...], key: str | None, path: PathLike) -> tuple[str, str]:
-    if key is None and "mu" in held and "sigma" in held:
-        return "mu", "sigma"
+    if "mu" in held and "sigma" in held and f"{key}.mu" not in held:
+        return "mu", "sigma"  # one alone needs no key, which may be meant for the other set
     keys = sorted(name[:-3] for name in held if name.endswith(".mu") and f"{name[:-3]}.cov" in held)
     if key is None and len(keys) == 1:
         key = keys[0]

@@ -217,3 +217,14 @@ def test_clips_may_come_from_a_generator_at_any_rate_but_zero():
     np.testing.assert_array_equal(rows, metric().get_embeddings(clips, 16000))
     with pytest.raises(OptionError, match="0 is no rate"):
         metric().update(clips[0], 0, real=True)
+
+
+def test_the_model_is_loaded_once(clips, monkeypatch):
+    from fad_onnx import weights
+
+    loaded, original = [], weights.load
+    monkeypatch.setattr(weights, "load", lambda *a: loaded.append(a) or original(*a))
+    one = metric()
+    scores = [one.score(clips, clips / "09.wav", dtype=dtype) for dtype in ("float32", "int16")]
+    one.get_embeddings([np.zeros(20000)], 16000)
+    assert len(loaded) == 1 and all(score > 0 for score in scores)

@@ -140,6 +140,29 @@ def test_a_checkpoint_that_these_options_do_not_use_is_refused():
         weights.load(weights.Request(row.name, weights=((name, "nonexistent"),)))
 
 
+def test_what_lacks_rows_is_refused_before_the_work(clips, tmp_path, monkeypatch):
+    fad_onnx.stats(clips, tmp_path / "a.npz", WEIGHTLESS)
+    monkeypatch.setattr(Run, "sides", lambda *_: pytest.fail("embedded"))
+    for wanted, paths in (
+        (Wanted(inf=True), (clips, clips, tmp_path / "a.npz")),
+        (Wanted(kad=True), (tmp_path / "a.npz", clips)),
+    ):
+        with pytest.raises(StatisticsError, match="statistics without rows"):
+            api.compare(paths[0], paths[1:], WEIGHTLESS, wanted)
+
+
+def test_a_key_is_for_the_file_that_needs_it(clips, tmp_path):
+    mu, sigma = np.zeros(128), np.eye(128)
+    both = {"a.mu": mu, "a.cov": sigma, "b.mu": mu + 1, "b.cov": sigma}
+    np.savez(tmp_path / "several.npz", **both)
+    np.savez(tmp_path / "single.npz", mu=mu, sigma=sigma)
+    found = [
+        float(fad_onnx.score(tmp_path / "several.npz", tmp_path / "single.npz", key=key))
+        for key in "ab"
+    ]
+    assert found == pytest.approx([0.0, 128.0], abs=1e-9)
+
+
 def test_the_users_options_come_before_those_of_a_file():
     made = sets.AudioSet("a.npz", None, {"model": WEIGHTLESS, "options": {"x": "1", "y": "1"}})
     asked = Run(None, {"options": {"x": 2}})
@@ -307,6 +330,15 @@ def test_the_cache_tells_providers_and_versions_apart(monkeypatch):
             type(model.network), "versions", lambda _, changed=changed: {**versions, **changed}
         )
         assert loader.cache_key(model, Policy()) != key
+    monkeypatch.undo()
+    row = model.model
+    variants = tuple(replace(variant, sha256="0" * 64) for variant in row.variants)
+    settings = replace(model.network.settings, threads=2)
+    for changed in (
+        replace(model, model=replace(row, variants=variants)),
+        replace(model, network=type(model.network)(model.network.graph, "rows", settings)),
+    ):
+        assert loader.cache_key(changed, Policy()) != key
     assert loader.cache_key(model, Policy("pad")) != key
 
 
