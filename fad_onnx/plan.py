@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from . import manifest, sets, synthetic, weights
-from .api import is_archive, read_set
+from . import manifest, sets, shards, synthetic, weights
+from .archives import is_archive, read_set
 from .audio import Decoder
 from .embedder import Embedder
 from .errors import AudioError
@@ -43,7 +43,7 @@ def estimate(
     audio = [path for path in paths if not is_archive(path)]
     listed = sets.list_files(audio) if audio else ()
     files, seconds, rows, work, longest, bad = 0, 0.0, 0, 0, 0, []
-    for file in sets.shard(listed, shard) if shard else listed:
+    for file in shards.cut(listed, shard) if shard else listed:
         try:
             with Decoder(file.path) as decoder:
                 samples = decoder.frames_promised * rate // decoder.sample_rate_hz

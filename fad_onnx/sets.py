@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -13,7 +12,7 @@ from typing import Any
 
 from .audio import RESAMPLER, AudioFile, find
 from .embedder import Embedder, Rows
-from .errors import NoAudioError, OptionError, StatisticsError, shown
+from .errors import NoAudioError, shown
 from .execution import Chunk, FileSummary, Job, chunks, cut
 from .frechet import Gaussian
 from .moments import Gather, Moments
@@ -54,56 +53,6 @@ def list_files(paths: Sequence[str | os.PathLike[str]]) -> tuple[AudioFile, ...]
     if not files:
         raise NoAudioError("no path", "name at least one file or folder")
     return files
-
-
-def shard(files: Sequence[AudioFile], part: str) -> tuple[AudioFile, ...]:
-    """Part I of N, written "I/N", I from 1: a contiguous run, so that parts merge in order.
-
-    Raises OptionError, for more parts than files as well: some would be empty.
-    """
-    index, _, count = part.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise OptionError("--shard", f"{part!r} is not I/N with I from 1 to N")
-    i, n = int(index), int(count)
-    if n > len(files):
-        raise OptionError("--shard", f"{n} parts of {len(files)} files: some would be empty")
-    return tuple(files[(i - 1) * len(files) // n : i * len(files) // n])
-
-
-def part_of(listed: Sequence[str], files: Sequence[AudioFile], part: str) -> dict[str, Any]:
-    """What the statistics of a part say of themselves: which of how many, and of which files.
-
-    The files are known by their names within the set and the set by its own: machines may have it
-    in different places.
-    """
-    index, _, count = part.partition("/")
-    names = [*(os.path.basename(os.path.abspath(path)) for path in listed)]
-    text = "\0".join([*names, *(file.name for file in files)])
-    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-    return {"part": int(index), "of": int(count), "list_sha256": digest}
-
-
-def check_parts(parts: Sequence[AudioSet]) -> None:
-    """StatisticsError unless every list of which there is a part is there whole, each part once."""
-    held: dict[tuple[str, int], dict[int, AudioSet]] = {}
-    for one in parts:
-        said = one.metadata.get("shard")
-        if not said:
-            continue
-        own = held.setdefault((said["list_sha256"], said["of"]), {})
-        if said["part"] in own:
-            where = f"part {said['part']} of {said['of']}, as is {own[said['part']].path}"
-            raise StatisticsError(one.path, f"{where}; merge every part once")
-        own[said["part"]] = one
-    for (_, count), own in held.items():
-        missing = [str(part) for part in range(1, count + 1) if part not in own]
-        if missing:
-            some = " ".join(missing[:20]) + (" ..." if len(missing) > 20 else "")
-            first = next(iter(own.values()))
-            raise StatisticsError(
-                first.path, f"only {len(own)} of its {count} parts are given, missing: {some};"
-                " merge all in one call (all must have been made of the same list of files)",
-            )  # fmt: skip
 
 
 def protocol(embedder: Embedder, short: str) -> dict[str, Any]:
@@ -216,19 +165,6 @@ def _metadata(
         "lowest_source_hz": min(one.source_hz for one in used),
         "largest_file": {"name": shown(largest.file.name), "rows": largest.counts[i]},
     }
-
-
-def merged_metadata(parts: Sequence[AudioSet]) -> dict[str, Any]:
-    """What is to be said of the whole: counts add up, all else is that of the first part."""
-    every = [part.metadata for part in parts]
-    merged = {key: value for key, value in every[0].items() if key not in ("shard", "file_seconds")}
-    for key in ("files", "rows", "seconds", "files_skipped", "files_padded", "files_below_rate"):
-        merged[key] = sum(one.get(key) or 0 for one in every)
-    lowest = [one["lowest_source_hz"] for one in every if "lowest_source_hz" in one]
-    largest = [one["largest_file"] for one in every if "largest_file" in one]
-    merged["lowest_source_hz"] = min(lowest, default=None)
-    merged["largest_file"] = max(largest, key=lambda one: int(one["rows"]), default=None)
-    return merged
 
 
 def _samples(summary: FileSummary, rate: int) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx import api, manifest, report
+from fad_onnx import archives, manifest, report
 from fad_onnx.cli import main
 
 from .conftest import write_clip
@@ -168,11 +168,11 @@ def test_a_named_model_that_a_file_is_not_of_is_never_loaded(run, clips, tmp_pat
 def test_only_what_differs_is_named(clips, tmp_path):
     """Metadata from a file holds lists where those of this process hold tuples."""
     fad_onnx.stats(clips, tmp_path / "a.npz", WEIGHTLESS, cache=False)
-    first, second = api.read_set(tmp_path / "a.npz"), fad_onnx.stats(clips, None, WEIGHTLESS)
+    first, second = archives.read_set(tmp_path / "a.npz"), fad_onnx.stats(clips, None, WEIGHTLESS)
     protocol = {**second.metadata["protocol"], "resampler": "none"}
     changed = {**second.metadata, "fingerprint": "0" * 64, "protocol": protocol}
     with pytest.raises(fad_onnx.FadError) as caught:
-        api.check_comparable(first, replace(second, metadata=changed))
+        archives.check_comparable(first, replace(second, metadata=changed))
     assert "do not mix: resampler soxr HQ" in str(caught.value) and ";" in str(caught.value)
     assert "frontend" not in str(caught.value) and "windows" not in str(caught.value)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx import api, audio, execution, loader, manifest, plan, run, sets, weights
+from fad_onnx import api, archives, audio, execution, loader, manifest, plan, run, sets, weights
 from fad_onnx.cli import commands, main
 from fad_onnx.detail import Wanted
 from fad_onnx.engine import Engine
@@ -110,7 +110,7 @@ def test_keywords_of_the_wrong_kind_say_what_is_wanted(clips):
     with pytest.raises(OptionError, match="an empty list"):
         api.compare(clips, [clips], [])
     with pytest.raises(OptionError, match="an empty list"):
-        api.merge([], "x.npz")
+        archives.merge([], "x.npz")
     with pytest.raises(OptionError, match=r"ndarray is no path; .* load_model\(\)"):
         fad_onnx.score(np.zeros(3), clips)
     with pytest.raises(StatisticsError, match=r"Moments are needed, not ndarray"):
@@ -212,7 +212,7 @@ def test_a_merge_adds_up_what_its_parts_say(doubtful, clips, tmp_path, capsys):
         )  # fmt: skip
     alone = fad_onnx.score(clips, tmp_path / "2.npz").warnings
     assert f"{tmp_path / '2.npz'}: part 2 of 2 only: merge all of them" in alone
-    made = api.merge([tmp_path / "1.npz", tmp_path / "2.npz"], tmp_path / "all.npz")
+    made = archives.merge([tmp_path / "1.npz", tmp_path / "2.npz"], tmp_path / "all.npz")
     assert made.metadata == json.loads(json.dumps(whole.metadata))
     assert "part" not in " ".join(fad_onnx.score(clips, tmp_path / "all.npz").warnings)
 
@@ -247,9 +247,9 @@ def test_a_part_knows_its_set_by_name_wherever_it_lies(tmp_path):
         fad_onnx.stats(
             tmp_path / place / name, made[place, name], WEIGHTLESS, shard=f"{part}/2"
         )  # fmt: skip
-    api.merge([made["here", "ref"], made["there", "ref"]], tmp_path / "all.npz")
+    archives.merge([made["here", "ref"], made["there", "ref"]], tmp_path / "all.npz")
     with pytest.raises(StatisticsError, match=r"only 1 of its 2 parts are given, missing: 2"):
-        api.merge([made["here", "ref"], made["here", "eval"]], tmp_path / "all.npz")
+        archives.merge([made["here", "ref"], made["here", "eval"]], tmp_path / "all.npz")
 
 
 def test_a_score_prints_as_a_line(clips):
@@ -270,7 +270,7 @@ def test_an_embeddings_file_does_not_say_where_its_audio_is(clips, tmp_path, mon
     """A name must not be taken for a path: other sets have files of that name."""
     api.embed_to(clips, tmp_path / "e.npz", WEIGHTLESS)
     monkeypatch.chdir(clips)
-    files = api.read_set(tmp_path / "e.npz").files
+    files = archives.read_set(tmp_path / "e.npz").files
     assert [file.file.name for file in files] == sorted(os.listdir(clips))
     assert not any(os.path.exists(file.file.path) for file in files)
 
@@ -435,7 +435,7 @@ def test_a_dry_run_counts_what_the_run_would(clips, tmp_path, capsys):
         said = planned(capsys, *common, *more)
         assert main([*map(str, common), *more]) == 0
         capsys.readouterr()
-        made = api.read_set(tmp_path / "x.npz").metadata
+        made = archives.read_set(tmp_path / "x.npz").metadata
         assert (said["files"], said["rows"]) == (made["files"], made["rows"]), more
 
 

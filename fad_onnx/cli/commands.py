@@ -12,7 +12,7 @@ from dataclasses import asdict
 from itertools import chain, product
 from pathlib import Path
 
-from .. import api, manifest, rowcache, weights
+from .. import api, archives, manifest, rowcache, weights
 from .. import report as reports
 from ..cluster import dask_executor
 from ..detail import Wanted
@@ -33,7 +33,7 @@ def score(options: Namespace) -> None:
     wanted = Wanted(
         options.inf or report,
         0.95 if report and options.ci is None else options.ci,
-        options.kad or (report and api.holds_rows(options.reference)),
+        options.kad or (report and archives.holds_rows(options.reference)),
         report or options.per_file is not None,
         options.seed,
     )
@@ -86,7 +86,7 @@ def embed(options: Namespace) -> None:
 
 def merge(options: Namespace) -> None:
     """merge: one line that says what was written."""
-    made = api.merge(options.parts, options.output)
+    made = archives.merge(options.parts, options.output)
     show.set_notes(made)
     print(f"{options.output}: {show.counted(made.metadata)}, {made.metadata.get('model')}")
 

@@ -1,0 +1,116 @@
+"""Sets on disk: which path is one, what it holds, whether two compare, parts into a whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import embfile, sets, shards, statsfile
+from .audio import AudioFile
+from .errors import IncompatibleStatisticsError, OptionError, StatisticsError
+from .execution import FileSummary, fold
+from .frechet import Gaussian
+from .moments import Moments
+from .sets import AudioSet
+
+PathLike = str | os.PathLike[str]
+# Parts of a protocol that are recorded but do not define a row.
+RECORDED = frozenset({"short_clips", "provider", "onnxruntime", "fad_onnx", "graph_sha256"})
+
+
+def is_archive(path: PathLike) -> bool:
+    """Whether a path means statistics or embeddings rather than audio."""
+    return os.fspath(path).endswith(".npz") and not os.path.isdir(path)
+
+
+def holds_rows(path: PathLike) -> bool:
+    """Whether a path means audio or embeddings rather than statistics alone."""
+    return not is_archive(path) or embfile.METADATA in statsfile.names(path)
+
+
+def read_set(path: PathLike, key: str | None = None) -> AudioSet:
+    """A set from a file that `stats` or `embed` wrote, or from foreign statistics.
+
+    Raises StatisticsError.
+    """
+    if embfile.METADATA in statsfile.names(path):
+        rows, metadata = embfile.read(path)
+        return _embedded(os.fspath(path), rows, metadata)
+    stored = statsfile.load(path, key)
+    warnings = sets.warnings(os.fspath(path), stored.metadata)
+    if stored.foreign:
+        warnings = (f"{os.fspath(path)}: foreign statistics, nothing says how they were made",)
+    return AudioSet(os.fspath(path), stored.moments, stored.metadata, warnings=warnings)
+
+
+def _embedded(
+    path: str, rows: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, Any]
+) -> AudioSet:
+    """The set behind an embeddings file."""
+    seconds = metadata.get("file_seconds") or [0.0] * len(rows)
+    files = tuple(
+        # A path that nothing has: where the audio was is not known, and a name is not a path.
+        FileSummary(AudioFile(os.path.join(path, name), name), (len(own),), length, 0, None)
+        for (name, own), length in zip(rows.items(), seconds, strict=True)
+    )
+    moments = fold(list(rows.values()), next(iter(rows.values())).shape[1], path)
+    warnings = sets.warnings(path, metadata)
+    return AudioSet(path, moments, metadata, files, (), warnings, tuple(rows.values()))
+
+
+def check_comparable(first: AudioSet, second: AudioSet) -> None:
+    """IncompatibleStatisticsError unless both sets were made by the same model and protocol."""
+    a, b = first.metadata, second.metadata
+    if first.moments.dim != second.moments.dim:
+        raise IncompatibleStatisticsError(
+            first.path, second.path, f"{first.moments.dim} and {second.moments.dim} dimensions"
+        )
+    if a.get("fingerprint") and b.get("fingerprint") and a["fingerprint"] != b["fingerprint"]:
+        ours, theirs = _flat(a.get("protocol") or {}), _flat(b.get("protocol") or {})
+        differing = [
+            f"{key} {value} and {theirs.get(key)}"
+            for key, value in ours.items()
+            if key not in RECORDED and value != theirs.get(key)
+        ]
+        raise IncompatibleStatisticsError(
+            first.path, second.path, "; ".join(differing) or "their weights differ"
+        )
+
+
+def _flat(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """{"windows": {"tail": "pad"}} -> {"windows.tail": "pad"}, with values as JSON gives them."""
+    found: dict[str, Any] = {}
+    for key, value in json.loads(json.dumps(protocol)).items():
+        if isinstance(value, dict):
+            found |= {f"{key}.{name}": inner for name, inner in value.items()}
+        else:
+            found[key] = value
+    return found
+
+
+def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
+    """Statistics files of parts, in order, into those of the whole.
+
+    Equal to those made in one go but for rounding (1e-12). Raises FadError, also for a shard
+    that is missing or given twice.
+    """
+    if not parts:
+        raise OptionError("parts", "an empty list; name at least one file")
+    read = [read_set(part) for part in parts]
+    shards.check(read)
+    held = []
+    for part in read:
+        check_comparable(read[0], part)
+        if isinstance(part.moments, Gaussian):
+            raise StatisticsError(part.path, "foreign, without a count of rows: cannot be merged")
+        held.append(part.moments)
+    metadata = shards.merged_metadata(read)
+    moments = Moments.total(held)
+    statsfile.save(output, moments, metadata)
+    path = os.fspath(output)
+    return AudioSet(path, moments, metadata, warnings=sets.warnings(path, metadata))
