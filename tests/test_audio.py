@@ -158,6 +158,16 @@ def test_an_mp3_cut_behind_its_tag_is_cut_all_the_same(tmp_path):
         conformed(path, 44100)
 
 
+def test_a_wav_that_lacks_a_few_frames_is_cut_and_one_that_lacks_half_a_frame_is_not(tmp_path):
+    path = write_clip(tmp_path / "clip.wav", 8, 1, 44100, 2)
+    data = path.read_bytes()
+    path.write_bytes(data[:-64])
+    with pytest.raises(AudioError, match="cut short: 176336 of 176400 bytes"):
+        conformed(path, 44100)
+    path.write_bytes(data[:-2])
+    assert conformed(path, 44100).shape[1] == 44099
+
+
 @pytest.mark.parametrize("size", [0, 0x7FFFFFFF - 36, 0xFFFFFFFF])
 def test_a_wav_written_into_a_pipe_knows_no_length(tmp_path, size):
     path = write_clip(tmp_path / "streamed.wav", 9, 1, 16000)

@@ -139,6 +139,8 @@ def test_a_merge_must_have_every_part_once(run, clips, tmp_path):
     whole = tmp_path / "whole.npz"
     error = run("merge", parts[0], parts[2], "-o", whole, code=1).err
     assert "only 2 of its 3 parts are given, missing: 2;" in error and not whole.exists()
+    error = run("merge", parts[0], parts[1], "-o", whole, code=1).err
+    assert "missing: 3;" in error
     error = run("merge", *parts, parts[1], "-o", whole, code=1).err
     assert f"part 2 of 3, as is {parts[1]}; merge every part once" in error
     # The list of files has changed between two jobs.

@@ -101,6 +101,9 @@ def test_statistics_are_refused_where_rows_are_needed(run, sets, tmp_path):  # n
     found = run("score", tmp_path / "a.npz", sets[1], "--json", "--inf", "--ci")
     (result,) = json.loads(found.out)["results"]
     assert result["fad_ci"][0] < result["fad"] and result["fad_ci_files"] == [24, None]
+    live = json.loads(run("score", *sets, "--json", "--ci").out)["results"][0]
+    assert live["fad_ci_files"] == [24, 24]
+    assert live["fad_ci"][1] - live["fad_ci"][0] > result["fad_ci"][1] - result["fad_ci"][0]
 
 
 def test_a_report_on_statistics_leaves_out_what_needs_their_rows(run, sets, tmp_path):  # noqa: F811

@@ -105,6 +105,39 @@ def test_several_models_share_one_pass(clips, monkeypatch):
         assert result.rows[0].shape != result.rows[1].shape
 
 
+def test_what_is_in_flight_is_bounded(clips, monkeypatch):
+    from fad_onnx import engine as engines
+
+    for index in range(40):
+        (clips / f"more{index:02}.wav").symlink_to(clips / "00.wav")
+    model, loaded, running = load(), [], []
+    monkeypatch.setattr(engines, "WAITING_FILES", 5)
+    original_load, original_run = engines.load, embedder.Embedder.run
+
+    def counting(file, *more):
+        loaded.append(file)
+        return original_load(file, *more)
+
+    monkeypatch.setattr(engines, "load", counting)
+    wide = replace(model, model=replace(model.model, batch_windows={"cpu": 10_000, "gpu": 1}))
+    results = Engine([wide], Policy(), 1).embed(audio.find(clips))
+    next(results)
+    assert len(loaded) <= 5 + 3
+    assert len(list(results)) == 49
+
+    narrow = replace(model, model=replace(model.model, batch_windows={"cpu": 1, "gpu": 1}))
+    busy = Engine([narrow], Policy(), 1)
+
+    def slow(self, windows):
+        running.append(len(busy._running))
+        time.sleep(0.005)
+        return original_run(self, windows)
+
+    monkeypatch.setattr(embedder.Embedder, "run", slow)
+    assert len(list(busy.embed(audio.find(clips)))) == 50
+    assert 1 <= max(running) <= 2
+
+
 def test_the_first_bad_file_in_order_is_the_error(clips):
     (clips / "03b.wav").write_text("broken")
     (clips / "07b.wav").write_text("broken")

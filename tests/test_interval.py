@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from fad_onnx import interval as module
 from fad_onnx.errors import OptionError, StatisticsError, TooFewRowsError
@@ -180,6 +181,20 @@ def test_what_has_no_distance_has_no_interval() -> None:
         interval(side, Moments.of(np.ones((1, 3))))
     with pytest.raises(StatisticsError, match="3 and 4"):
         interval(side, Moments.of(np.eye(4)))
+
+
+def test_the_reach_is_that_of_students_distribution() -> None:
+    """With Welch's degrees of freedom: near the sum for sides alike, the smaller side's if it
+    alone varies.
+    """
+    random = np.random.RandomState(12)
+    x, y = Side.of(clips(random, 12, 4, 3)), Side.of(clips(random, 12, 4, 3))
+    alike, alone = interval(x, y, 0.9), interval(x, y.moments, 0.9)
+    assert alone.degrees_of_freedom == pytest.approx(11)
+    assert 11 < alike.degrees_of_freedom <= 22
+    for found in (alike, alone):
+        quantile = scipy.stats.t(found.degrees_of_freedom).ppf(0.95)
+        assert found.high - found.estimate == pytest.approx(quantile * found.standard_error)
 
 
 def test_progress_counts_the_files_of_both_sides() -> None:

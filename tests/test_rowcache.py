@@ -82,6 +82,20 @@ def test_what_is_put_is_found_by_this_and_by_later_instances(tmp_path: Path) -> 
     assert held(tmp_path, range(201)) == list(range(200))
 
 
+def test_the_size_is_that_of_rows_and_remembered_hashes(tmp_path: Path) -> None:
+    file = tmp_path / "a.wav"
+    file.write_bytes(b"x" * 100)
+    os.utime(file, (1, 1))
+    with RowCache(tmp_path / "cache") as cache:
+        put(cache, 1)
+        rows = cache.info()
+        cache.content_sha256(file)
+    with RowCache(tmp_path / "cache") as cache:
+        both = cache.info()
+    on_disk = [path.stat().st_size for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert both.bytes == sum(on_disk) and both.segments >= rows.segments
+
+
 def test_nothing_is_written_before_the_first_value(tmp_path: Path) -> None:
     folder = tmp_path / "not" / "yet"
     with RowCache(folder) as cache:

@@ -96,6 +96,10 @@ def test_a_long_clip_is_cropped_in_the_middle_or_where_the_seed_says():
         np.testing.assert_array_equal(first.samples, again.samples)
         starts.add(float(first.samples[0, 0]))
     assert len(starts) > 4
+    # Every start can be drawn, the last one too.
+    barely = clip[:, :1001]
+    drawn = [cut(barely, 1, random, SMALL, seed=seed)[0].samples[0, 0] for seed in range(20)]
+    assert set(drawn) == {barely[0, 0], barely[0, 1]}
 
 
 def test_a_whole_clip_is_one_window():
