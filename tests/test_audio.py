@@ -185,8 +185,8 @@ def test_a_wav_written_into_a_pipe_knows_no_length(tmp_path, size):
 def test_an_mp3_that_counts_no_frames_is_read_to_its_end(tmp_path):
     path = tmp_path / "clip.mp3"
     clip = np.random.RandomState(0).uniform(-0.5, 0.5, (3 * 44100, 2))
-    clip[:44100] *= 0.001
-    soundfile.write(path, clip, 44100, bitrate_mode="AVERAGE", compression_level=0.6)
+    clip[:44100] = 0  # the estimate comes from the bit rate of the first frames
+    soundfile.write(path, clip, 44100)
     data = path.read_bytes()
     second = next(at for at in range(200, 4000) if data[at : at + 2] == data[:2])
     path.write_bytes(data[second:])
