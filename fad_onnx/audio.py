@@ -9,6 +9,7 @@ import logging
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -106,6 +107,7 @@ class Decoder:
         if sample_format not in FULL_SCALE:
             raise OptionError("dtype", f"{sample_format!r} is not one of {', '.join(FULL_SCALE)}")
         self.path, self.sample_format, self.frames = os.fspath(path), sample_format, 0
+        self._opened = ExitStack()
         try:
             status = os.stat(self.path)
             if not stat.S_ISREG(status.st_mode):
@@ -113,13 +115,20 @@ class Decoder:
             if not status.st_size:
                 raise AudioError(path, "empty, 0 bytes")
             # libsndfile takes bytes, which any POSIX file name is; Windows needs text.
-            name = self.path if os.name == "nt" else os.fsencode(self.path)
-            self._file = soundfile.SoundFile(name)
+            source: Any = self.path if os.name == "nt" else os.fsencode(self.path)
+            self._mp3 = None
+            if self.path.lower().endswith(".mp3"):
+                # How far it was read tells whether that was all.
+                file = open(self.path, "rb")  # noqa: SIM115 - the stack closes it
+                source = self._mp3 = self._opened.enter_context(file)
+            self._file = self._opened.enter_context(soundfile.SoundFile(source))
         except soundfile.LibsndfileError as error:
+            self._opened.close()
             # Of a file that is there it says that it does not exist, if it looks like no format.
             reason = error.error_string.partition("File does not exist")[0] or "of no known format"
             raise AudioError(path, f"not readable as audio: {reason}") from error
         except (OSError, ValueError, TypeError) as error:
+            self._opened.close()
             if isinstance(error, AudioError):
                 raise
             reason = getattr(error, "strerror", None) or str(error)
@@ -135,14 +144,14 @@ class Decoder:
         elif missing := cutshort.at_opening(self._file):
             reason = f"cut short: {missing}"
         if reason:
-            self._file.close()
+            self._opened.close()
             raise AudioError(path, reason)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._opened.close()
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         size = max(1, BLOCK_SAMPLES // self.channels)
@@ -153,6 +162,11 @@ class Decoder:
             raise AudioError(self.path, "no samples in it")
         if missing := cutshort.at_end(self._file, self.path, self.frames):
             raise AudioError(self.path, f"cut short: {missing}")
+        if self._mp3 and (left := cutshort.mp3_bytes_left(self._mp3)):
+            raise AudioError(
+                self.path, f"its header counts {self.frames} frames, {left} bytes of audio lie"
+                " beyond and cannot be read: convert it to wav or flac",
+            )  # fmt: skip
 
     def _read(self, size: int) -> NDArray[np.float32]:
         try:

@@ -5,7 +5,9 @@ A file cut in the middle, as by a broken copy, would otherwise pass for a shorte
 
 from __future__ import annotations
 
+import os
 import re
+from typing import BinaryIO
 
 import soundfile
 
@@ -18,6 +20,8 @@ _OGG = "Last page lacks an end-of-stream bit"
 UNKNOWN_BYTES = 0x7FFF0000
 # Encoders and decoders differ by the padding of the last frame of 1152 samples.
 MP3_SLACK_FRAMES = 2 * 1152
+# The last frames may be padding alone; the longest has 1441 bytes.
+MP3_SLACK_BYTES = 2 * 1441
 
 
 def at_opening(file: soundfile.SoundFile) -> str | None:
@@ -44,14 +48,33 @@ def at_end(file: soundfile.SoundFile, path: str, frames: int) -> str | None:
     return f"{frames} of {promised} frames are there"
 
 
+def mp3_bytes_left(file: BinaryIO) -> int:
+    """Bytes of further audio behind where the decoder of this open file stopped, 0 if it was all.
+
+    libsndfile ends at the frames that the first header counts, or at an estimate from its bit
+    rate: of two files joined to one, and of some of variable bit rate, that is not the end.
+    """
+    start = _behind_id3(file, file.tell())
+    sync = file.read(2)
+    if len(sync) < 2 or sync[0] != 0xFF or sync[1] < 0xE0:  # no frame of MPEG audio
+        return 0
+    left = file.seek(0, os.SEEK_END) - start
+    return left if left > MP3_SLACK_BYTES else 0
+
+
 def _counted(path: str) -> bool:
     """Whether the first frame of an MP3 is the Xing or Info tag that counts the frames."""
     with open(path, "rb") as file:
-        start = file.read(10)
-        # ID3v2, section 3.1: the length of the tag in four bytes of seven bits.
-        size = 0
-        for byte in start[6:]:
-            size = size << 7 | byte & 0x7F
-        file.seek(10 + size if start.startswith(b"ID3") else 0)
+        _behind_id3(file, 0)
         frame = file.read(256)
     return b"Xing" in frame or b"Info" in frame
+
+
+def _behind_id3(file: BinaryIO, start: int) -> int:
+    """Go to the first byte that is not of a tag that begins at `start`, if one does."""
+    file.seek(start)
+    head, size = file.read(10), 0
+    # ID3v2, section 3.1: the length of the tag in four bytes of seven bits.
+    for byte in head[6:]:
+        size = size << 7 | byte & 0x7F
+    return file.seek(start + 10 + size if head.startswith(b"ID3") else start)

@@ -168,6 +168,34 @@ def test_a_wav_that_lacks_a_few_frames_is_cut_and_one_that_lacks_half_a_frame_is
     assert conformed(path, 44100).shape[1] == 44099
 
 
+def mp3_without_count(path, seed, quiet=0):
+    """An MP3 of variable bit rate whose first frame, which counts the others, is gone."""
+    clip = np.random.RandomState(seed).uniform(-0.5, 0.5, (3 * 44100, 2))
+    clip[:44100] *= quiet  # the length is estimated from the bit rate of the first frames
+    soundfile.write(path, clip, 44100)
+    data = path.read_bytes()
+    second = next(at for at in range(200, 4000) if data[at : at + 2] == data[:2])
+    path.write_bytes(data[second:])
+    return clip
+
+
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\1\x00" + bytes(128)])
+def test_an_mp3_of_which_libsndfile_reads_a_part_is_refused(tmp_path, tag):
+    path = write_clip(tmp_path / "joined.mp3", 8, 2, 44100)
+    once = path.read_bytes()
+    for behind in (b"TAG" + bytes(125), bytes(9000), b"APETAGEX" + bytes(9000), once[-1000:]):
+        path.write_bytes(once + behind)
+        assert conformed(path, 44100).shape[1] == 88200
+    path.write_bytes(once + tag + once)
+    with pytest.raises(AudioError, match=f"counts 88200 frames, {len(once)} bytes .* convert"):
+        conformed(path, 44100)
+    clip = mp3_without_count(tmp_path / "variable.mp3", 1, 0.001)
+    with soundfile.SoundFile(tmp_path / "variable.mp3") as file:
+        assert file.frames < len(clip) / 2
+    with pytest.raises(AudioError, match="bytes of audio lie beyond"):
+        conformed(tmp_path / "variable.mp3", 44100)
+
+
 @pytest.mark.parametrize("size", [0, 0x7FFFFFFF - 36, 0xFFFFFFFF])
 def test_a_wav_written_into_a_pipe_knows_no_length(tmp_path, size):
     path = write_clip(tmp_path / "streamed.wav", 9, 1, 16000)
@@ -184,12 +212,7 @@ def test_a_wav_written_into_a_pipe_knows_no_length(tmp_path, size):
 
 def test_an_mp3_that_counts_no_frames_is_read_to_its_end(tmp_path):
     path = tmp_path / "clip.mp3"
-    clip = np.random.RandomState(0).uniform(-0.5, 0.5, (3 * 44100, 2))
-    clip[:44100] = 0  # the estimate comes from the bit rate of the first frames
-    soundfile.write(path, clip, 44100)
-    data = path.read_bytes()
-    second = next(at for at in range(200, 4000) if data[at : at + 2] == data[:2])
-    path.write_bytes(data[second:])
+    clip = mp3_without_count(path, 0)
     with soundfile.SoundFile(path) as file:
         assert file.frames > len(clip) + 4000  # an estimate, far off
     assert conformed(path, 44100).shape[1] >= len(clip)
