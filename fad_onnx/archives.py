@@ -23,6 +23,22 @@ PathLike = str | os.PathLike[str]
 RECORDED = frozenset({"short_clips", "provider", "onnxruntime", "fad_onnx", "graph_sha256"})
 
 
+# Of what is read from a file's metadata.
+KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(("model", "fingerprint", "name", "licence"), str),
+    **dict.fromkeys(("options", "protocol", "weights", "shard", "largest_file"), dict),
+    **dict.fromkeys(("files", "rows", "lowest_source_hz"), int),
+    **dict.fromkeys(("files_skipped", "files_padded", "files_below_rate"), int),
+    "seconds": int | float,
+    "file_seconds": list,
+}
+NESTED: Mapping[str, Mapping[str, Any]] = {
+    "protocol": {"dimension": int | None, "sample_rate_hz": int | None},
+    "shard": {"part": int, "of": int, "list_sha256": str},
+    "largest_file": {"name": str, "rows": int},
+}
+
+
 def is_archive(path: PathLike) -> bool:
     """Whether a path means statistics or embeddings rather than audio."""
     return os.fspath(path).endswith(".npz") and not os.path.isdir(path)
@@ -40,19 +56,37 @@ def read_set(path: PathLike, key: str | None = None) -> AudioSet:
     """
     if embfile.METADATA in statsfile.names(path):
         rows, metadata = embfile.read(path)
+        _check(metadata, path)
         return _embedded(os.fspath(path), rows, metadata)
     stored = statsfile.load(path, key)
+    _check(stored.metadata, path)
     warnings = sets.warnings(os.fspath(path), stored.metadata)
     if stored.foreign:
         warnings = (f"{os.fspath(path)}: foreign statistics, nothing says how they were made",)
     return AudioSet(os.fspath(path), stored.moments, stored.metadata, warnings=warnings)
 
 
+def _check(metadata: Mapping[str, Any], path: PathLike) -> None:
+    """StatisticsError unless what is used of a file's metadata is of the kind that it should be."""
+    wrong = [key for key, kind in KINDS.items() if not isinstance(metadata.get(key), kind | None)]
+    for outer, kinds in NESTED.items():
+        inner = metadata.get(outer)
+        if isinstance(inner, dict):
+            wrong += [f"{outer}.{key}" for key, kind in kinds.items()
+                      if not isinstance(inner.get(key), kind)]  # fmt: skip
+    if wrong:
+        raise StatisticsError(path, f"metadata: {wrong[0]} is not of the kind that it should be")
+
+
 def _embedded(
     path: str, rows: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, Any]
 ) -> AudioSet:
     """The set behind an embeddings file."""
+    if not rows:
+        raise StatisticsError(path, "no embeddings in it")
     seconds = metadata.get("file_seconds") or [0.0] * len(rows)
+    if len(seconds) != len(rows) or not all(isinstance(one, int | float) for one in seconds):
+        raise StatisticsError(path, f"metadata: file_seconds are not those of {len(rows)} files")
     files = tuple(
         # A path that nothing has: where the audio was is not known, and a name is not a path.
         FileSummary(AudioFile(os.path.join(path, name), name), (len(own),), length, 0, None)

@@ -179,9 +179,9 @@ def _why_not_cuda(embedder: Embedder) -> tuple[str, ...]:
 
 def warnings(name: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """What the numbers of a set say against it, whether it was made now or read from a file."""
-    said = {"rows": 0, "files": 0, "protocol": {}, **metadata}
-    rows, files, largest = said["rows"], said["files"], said.get("largest_file")
-    dim, rate = said["protocol"].get("dimension", 0), said["protocol"].get("sample_rate_hz")
+    said, made = metadata, metadata.get("protocol") or {}
+    rows, files, largest = said.get("rows") or 0, said.get("files") or 0, said.get("largest_file")
+    dim, rate = made.get("dimension") or 0, made.get("sample_rate_hz")
     found = []
     if shard := said.get("shard"):
         found.append(f"part {shard['part']} of {shard['of']} only: merge all of them")
@@ -194,7 +194,7 @@ def warnings(name: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
     if skipped := said.get("files_skipped"):
         found.append(f"{skipped} of {files + skipped} files were skipped")
     if low := said.get("files_below_rate"):
-        lowest = said["lowest_source_hz"]
+        lowest = said.get("lowest_source_hz") or 0
         found.append(
             f"{low} of {files} files are sampled below the model's {rate} Hz (down to"
             f" {lowest} Hz): nothing is above {lowest / 2:.0f} Hz in them"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from .audio import AudioFile
@@ -56,9 +57,9 @@ def check(parts: Sequence[AudioSet]) -> None:
             raise StatisticsError(one.path, f"{where}; merge every part once")
         own[said["part"]] = one
     for (_, count), own in held.items():
-        missing = [str(part) for part in range(1, count + 1) if part not in own]
-        if missing:
-            some = " ".join(missing[:20]) + (" ..." if len(missing) > 20 else "")
+        if len(own) < count:
+            missing = (str(part) for part in range(1, count + 1) if part not in own)
+            some = " ".join(islice(missing, 20)) + (" ..." if count - len(own) > 20 else "")
             first = next(iter(own.values()))
             raise StatisticsError(
                 first.path, f"only {len(own)} of its {count} parts are given, missing: {some};"

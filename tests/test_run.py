@@ -1,5 +1,6 @@
 """What the user asked for reaches what does the work, and what a set has to say travels with it."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,6 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fad_onnx
 from fad_onnx import api, archives, audio, execution, loader, manifest, plan, run, sets, weights
@@ -273,6 +276,58 @@ def test_an_embeddings_file_does_not_say_where_its_audio_is(clips, tmp_path, mon
     files = archives.read_set(tmp_path / "e.npz").files
     assert [file.file.name for file in files] == sorted(os.listdir(clips))
     assert not any(os.path.exists(file.file.path) for file in files)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+KEYS = sorted({*archives.KINDS, *(f"{o}.{i}" for o, one in archives.NESTED.items() for i in one)})
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A shard's statistics, and embeddings, as the arrays of their files."""
+    folder = tmp_path_factory.mktemp("stored")
+    for index in range(3):
+        write_clip(folder / "set" / f"{index}.wav", index, 2)
+    fad_onnx.stats(folder / "set", folder / "s.npz", WEIGHTLESS, shard="1/3", cache=False)
+    api.embed_to(folder / "set", folder / "e.npz", WEIGHTLESS, cache=False)
+    return folder, [dict(np.load(folder / name)) for name in ("s.npz", "e.npz")]
+
+
+@settings(max_examples=150, deadline=None)
+@given(key=st.sampled_from(KEYS), value=JSON)
+def test_metadata_of_any_kind_are_read_or_refused(stored, key, value):
+    folder, files = stored
+    for arrays in files:
+        name = "metadata" if "metadata" in arrays else "@metadata"
+        metadata = json.loads(str(arrays[name]))
+        outer, _, inner = key.rpartition(".")
+        if outer:
+            metadata.setdefault(outer, {})[inner] = value
+        else:
+            metadata[inner] = value
+        np.savez(folder / "hostile.npz", **{**arrays, name: np.array(json.dumps(metadata))})
+        for use in (
+            lambda: fad_onnx.score(folder / "e.npz", folder / "hostile.npz"),
+            lambda: archives.merge([folder / "s.npz", folder / "hostile.npz"], folder / "all.npz"),
+        ):
+            with contextlib.suppress(FadError):
+                use()
+
+
+def test_an_embeddings_file_without_rows_or_with_other_counts_is_refused(stored, tmp_path):
+    _, (_, arrays) = stored
+    np.savez(tmp_path / "none.npz", **{"@metadata": arrays["@metadata"]})
+    metadata = json.dumps({**json.loads(str(arrays["@metadata"])), "file_seconds": [1.0]})
+    np.savez(tmp_path / "one.npz", **{**arrays, "@metadata": np.array(metadata)})
+    for name, said in (("none", "no embeddings in it"), ("one", "not those of 3 files")):
+        with pytest.raises(StatisticsError, match=said):
+            archives.read_set(tmp_path / f"{name}.npz")
 
 
 # Files and caches.
