@@ -247,6 +247,19 @@ def test_offline_says_all_files_at_once():
     assert f"pull {row.name} {' '.join(changed)} --from main=FILE --from " in said
 
 
+def test_pull_goes_on_after_a_failure(capsys):
+    others = [row.name for row in manifest.models().values() if row.checkpoints][:2]
+    free = next(row.name for row in manifest.models().values() if not row.checkpoints)
+    assert main(["pull", others[0], free, others[1]]) == 1
+    said = capsys.readouterr()
+    assert f"{free}: needs no weights" in said.out
+    lines = said.err.splitlines()
+    assert [line.split(": ")[1] for line in lines[:2]] == others
+    assert lines[2:] == [f"fad-onnx: 2 of 3 failed: {', '.join(others)}"]
+    assert main(["pull", "nonsense", free]) == 1
+    assert "unknown model" in capsys.readouterr().err
+
+
 def test_pull_says_what_another_file_is_for(tmp_path, capsys):
     (tmp_path / "mine.pth").write_bytes(b"mine")
     assert main(["pull", ROW.name, "--from", str(tmp_path / "mine.pth")]) == 1

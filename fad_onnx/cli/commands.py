@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from .. import api, archives, manifest, rowcache, weights
 from .. import report as reports
 from ..cluster import dask_executor
 from ..detail import Wanted
-from ..errors import OptionError, ProviderError
+from ..errors import FadError, OptionError, ProviderError
+from ..manifest import Model
 from ..run import RunOptions, cache_folder
 from ..session import Settings
 from . import show
@@ -98,18 +100,30 @@ def models(options: Namespace) -> None:
 
 
 def pull(options: Namespace) -> None:
-    """pull: fetch, verify, convert; say what is kept."""
+    """pull: fetch, verify, convert; say what is kept. After a failure the next has its turn."""
     sources = named_paths(options.source)
     if len(options.models) > 1 and sources:
         raise OptionError("--from", "goes with one model")
-    for name in options.models:
-        model = manifest.model(name)
-        with download_progress(options.quiet) as progress:
-            for line in weights.pull(
-                model, dict(options.option), sources,
-                offline=options.offline, keep=options.keep, progress=progress,
-            ):  # fmt: skip
-                print(line)
+    failed = []
+    for model in [manifest.model(name) for name in options.models]:
+        try:
+            _pull(model, options, sources)
+        except FadError as error:
+            if len(options.models) == 1:
+                raise
+            print(f"fad-onnx: {model.name}: {error}", file=sys.stderr)
+            failed.append(model.name)
+    if failed:
+        raise FadError(f"{len(failed)} of {len(options.models)} failed: {', '.join(failed)}")
+
+
+def _pull(model: Model, options: Namespace, sources: dict[str, str]) -> None:
+    with download_progress(options.quiet) as progress:
+        for line in weights.pull(
+            model, dict(options.option), sources,
+            offline=options.offline, keep=options.keep, progress=progress,
+        ):  # fmt: skip
+            print(line)
 
 
 def verify(options: Namespace) -> None:
