@@ -35,7 +35,9 @@ def at_opening(file: soundfile.SoundFile) -> str | None:
         there, promised = int(found[1]), int(found[2])
         if there < promised:
             return f"{there} of {promised} frames are there"
-    return "its last page is missing" if _OGG in log else None
+    if _OGG in log:
+        return "its last page is missing; convert it if it was recorded from a stream"
+    return None
 
 
 def at_end(file: soundfile.SoundFile, path: str, frames: int) -> str | None:
