@@ -86,8 +86,8 @@ def compare(
 
     The reference is embedded and factored once. wanted: what to compute beside the scores.
     """
-    if isinstance(evaluations, str | os.PathLike):
-        evaluations = [evaluations]
+    one = isinstance(evaluations, str | os.PathLike)
+    evaluations = [evaluations] if one else list(evaluations)  # type: ignore[list-item]
     for path in (reference, *evaluations):
         if not isinstance(path, str | os.PathLike):
             raise OptionError(
@@ -147,11 +147,12 @@ def stats(
     shard: "I/N" takes part I of N of the sorted files. name, licence: what to publish the set
     as; they travel in the file. Raises FadError.
     """
-    listed, files = _listed(audio)
+    paths = _paths(audio)
+    listed, files = _listed(paths)
     published: dict[str, Any] = {"name": name, "licence": licence}
     if shard is not None:
         own = shards.cut(files, shard)
-        published["shard"] = shards.part_of(_paths(audio), files, shard)
+        published["shard"] = shards.part_of(paths, files, shard)
         files = own
     (result,) = Run(model, run).embed(listed, files)
     result = replace(result, metadata={**result.metadata, **published})

@@ -13,11 +13,14 @@ import soundfile
 
 # libsndfile compares the header with the file as it opens it, and tells only its log.
 _SIZE = re.compile(r"^ ?(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_RF64 = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
+_RF64 = re.compile(r"^ *Data size : (\d+)", re.MULTILINE)
+_LENGTH = re.compile(r"^Length : (\d+)", re.MULTILINE)
 _OGG = "Last page lacks an end-of-stream bit"
 # Who writes into a pipe cannot go back to the header: sizes from here on mean "until the end"
 # (sox writes 2^31 less a little, ffmpeg 2^32 - 1).
-UNKNOWN_BYTES = 0x7FFF0000
+UNKNOWN_BYTES, UNKNOWN_BYTES_RF64 = 0x7FFF0000, 1 << 62
+# Some writers count the header among the samples: 44 bytes, or more with other chunks.
+HEADER_BYTES = 128
 # Encoders and decoders differ by the padding of the last frame of 1152 samples.
 MP3_SLACK_FRAMES = 2 * 1152
 # The last frames may be padding alone; the longest has 1441 bytes.
@@ -29,12 +32,12 @@ def at_opening(file: soundfile.SoundFile) -> str | None:
     log = file.extra_info
     if found := _SIZE.search(log):
         promised, there = int(found[1]), int(found[2])
-        if there < promised < UNKNOWN_BYTES and promised - there >= 8 * file.channels:
+        if there + HEADER_BYTES < promised < UNKNOWN_BYTES:
             return f"{there} of {promised} bytes of samples are there"
-    if found := _RF64.search(log):
-        there, promised = int(found[1]), int(found[2])
-        if there < promised:
-            return f"{there} of {promised} frames are there"
+    if (found := _RF64.search(log)) and (whole := _LENGTH.search(log)):
+        promised, there = int(found[1]), int(whole[1])
+        if there < promised < UNKNOWN_BYTES_RF64:
+            return f"{promised} bytes of samples are promised, the whole file has {there}"
     if _OGG in log:
         return "its last page is missing; convert it if it was recorded from a stream"
     return None
@@ -57,11 +60,13 @@ def mp3_bytes_left(file: BinaryIO) -> int:
     rate: of two files joined to one, and of some of variable bit rate, that is not the end.
     """
     start = _behind_id3(file, file.tell())
-    sync = file.read(2)
-    if len(sync) < 2 or sync[0] != 0xFF or sync[1] < 0xE0:  # no frame of MPEG audio
+    rest = file.read(MP3_SLACK_BYTES)
+    if len(rest) < MP3_SLACK_BYTES or rest[0] != 0xFF or rest[1] < 0xE0:  # no frame of MPEG audio
         return 0
-    left = file.seek(0, os.SEEK_END) - start
-    return left if left > MP3_SLACK_BYTES else 0
+    # Or the padding and then a tag, which may hold pictures.
+    if any(tag in rest for tag in (b"APETAGEX", b"LYRICSBEGIN", b"ID3", b"TAG")):
+        return 0
+    return file.seek(0, os.SEEK_END) - start
 
 
 def _counted(path: str) -> bool:

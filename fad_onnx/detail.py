@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ class Wanted:
     def __post_init__(self) -> None:
         if self.ci is not None and not 0.0 < self.ci < 1.0:
             raise OptionError("--ci", f"the level must be between 0 and 1, is {self.ci}")
-        if not 0 <= self.seed < 2**32:
+        if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**32:
             raise OptionError("--seed", f"{self.seed} is not a whole number from 0 to 2^32 - 1")
 
     def __bool__(self) -> bool:

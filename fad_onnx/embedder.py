@@ -122,12 +122,13 @@ class Embedder:
         return self.join(parts, windows[0].steps is not None)
 
 
-def _rate(given: object) -> int:
+def _rate(given: Any) -> int:
     """A rate in Hz, also where arithmetic has made a float of it; OptionError for what is none."""
+    given = given.item() if isinstance(given, np.ndarray) and given.ndim == 0 else given
     number = isinstance(given, int | float | np.number)
-    if not number or not audio.LOWEST_RATE_HZ <= given <= audio.HIGHEST_RATE_HZ or given % 1:  # type: ignore[operator]
+    if not number or not audio.LOWEST_RATE_HZ <= given <= audio.HIGHEST_RATE_HZ or given % 1:
         raise OptionError("sample_rate", f"{given!r} is no rate of audio in Hz")
-    return int(given)  # type: ignore[call-overload, no-any-return]
+    return int(given)
 
 
 def as_frames(samples: ArrayLike) -> NDArray[np.float32]:

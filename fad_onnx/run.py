@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypedDict
@@ -169,10 +170,10 @@ KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "weights": ((str, os.PathLike, Mapping), "a path or a mapping of names to paths"),
     "folders": ((list, tuple), "a list of folders"),
     "provider": ((str,), "a name, as 'cuda'"),
-    "threads": ((int,), "a whole number"),
-    "device": ((int,), "the index of the card; for a GPU give provider='cuda'"),
-    "memory_limit_mb": ((int, NoneType), "a whole number"),
-    "workers": ((int, NoneType), "a whole number"),
+    "threads": ((Integral,), "a whole number"),
+    "device": ((Integral,), "the index of the card; for a GPU give provider='cuda'"),
+    "memory_limit_mb": ((Integral, NoneType), "a whole number"),
+    "workers": ((Integral, NoneType), "a whole number"),
     "executor": ((Executor, NoneType), "a concurrent.futures.Executor"),
 }
 

@@ -73,8 +73,10 @@ def merged_metadata(parts: Sequence[AudioSet]) -> dict[str, Any]:
     merged = {key: value for key, value in every[0].items() if key not in ("shard", "file_seconds")}
     for key in ("files", "rows", "seconds", "files_skipped", "files_padded", "files_below_rate"):
         merged[key] = sum(one.get(key) or 0 for one in every)
-    lowest = [one["lowest_source_hz"] for one in every if "lowest_source_hz" in one]
-    largest = [one["largest_file"] for one in every if "largest_file" in one]
-    merged["lowest_source_hz"] = min(lowest, default=None)
-    merged["largest_file"] = max(largest, key=lambda one: int(one["rows"]), default=None)
+    lowest = (one.get("lowest_source_hz") for one in every)
+    largest = (one.get("largest_file") for one in every)
+    merged["lowest_source_hz"] = min(filter(None, lowest), default=None)
+    merged["largest_file"] = max(
+        filter(None, largest), key=lambda one: int(one["rows"]), default=None
+    )
     return merged

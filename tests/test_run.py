@@ -121,6 +121,41 @@ def test_keywords_of_the_wrong_kind_say_what_is_wanted(clips):
     assert api.compare(clips, os.fspath(clips), WEIGHTLESS)[0].path == os.fspath(clips)
 
 
+def test_anything_that_can_be_iterated_and_any_whole_number_will_do(clips, tmp_path):
+    others = [clips / "09.wav", clips]
+    expected = [score.value for score in api.compare(clips, others, WEIGHTLESS)]
+    found = api.compare(clips, (path for path in others), WEIGHTLESS, workers=np.int64(2))
+    assert [score.value for score in found] == expected
+    files = sorted(clips.iterdir())
+    parts = [
+        fad_onnx.stats(one, None, WEIGHTLESS, shard="1/2").metadata["shard"]
+        for one in (files, iter(files))
+    ]
+    assert parts[0] == parts[1]
+    clip = np.zeros(16000)
+    np.testing.assert_array_equal(
+        load().embed(clip, np.array(16000)), load().embed(clip, np.int32(16000))
+    )
+    for seed in (None, 1.5, "1"):
+        with pytest.raises(OptionError, match="--seed"):
+            Wanted(seed=seed)
+
+
+def test_statistics_of_before_merge_with_those_of_today(clips, tmp_path):
+    """Files that say less of themselves."""
+    fad_onnx.stats(clips, tmp_path / "new.npz", WEIGHTLESS)
+    with np.load(tmp_path / "new.npz") as stored:
+        arrays = dict(stored)
+    metadata = json.loads(str(arrays["metadata"]))
+    for key in ("files_skipped", "files_padded", "files_below_rate", "lowest_source_hz"):
+        del metadata[key]
+    del metadata["largest_file"]
+    np.savez(tmp_path / "old.npz", **{**arrays, "metadata": np.array(json.dumps(metadata))})
+    archives.merge([tmp_path / "old.npz"] * 2, tmp_path / "both.npz")
+    made = archives.merge([tmp_path / "both.npz", tmp_path / "new.npz"], tmp_path / "all.npz")
+    assert made.metadata["files"] == 30 and made.metadata["lowest_source_hz"] == 16000
+
+
 def test_levels_and_seeds_are_judged_before_the_work(clips, capsys):
     for wrong in ("--ci=0", "--ci=95", "--ci=nan", "--seed=-1", "--seed=4294967296"):
         assert main(["score", "nowhere", "nowhere", wrong, "-m", WEIGHTLESS]) == 1
