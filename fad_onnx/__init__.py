@@ -6,6 +6,7 @@
 Names are resolved on first use, so that importing this package imports nothing else.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from .moments import Moments
 
 __version__ = "0.1.0"
+
+# ONNX Runtime 1.29 and later writes a device id and reports to its maker from the moment it is
+# imported; it reads this variable then, and no call afterwards can stop it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Embedder",
