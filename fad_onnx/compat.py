@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import manifest, sets
+from . import machine, manifest, sets
 from .api import load_model
 from .embedder import Embedder
 from .errors import (
@@ -80,7 +80,7 @@ class FrechetAudioDistance:
         self.model.choose({key: str(value) for key, value in options.items()})
         self.sample_rate, self.verbose = self.model.sample_rate_hz, verbose
         self._run: RunOptions = {"options": options, **run}  # type: ignore[typeddict-item]
-        self._run.setdefault("workers", min(audio_load_worker, os.cpu_count() or 1))
+        self._run.setdefault("workers", min(audio_load_worker, machine.cores()))
         if ckpt_dir is not None:
             self._run["folders"] = [ckpt_dir]
         self._embedder: Embedder | None = None

@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from .errors import TooLongError
+from .machine import available_bytes
 from .manifest import Model
 
 # Below this a clip is never refused, for machines differ too much for the estimate to be a gate;
 # above it, one is computed at a time.
 ALWAYS_BYTES = 512 << 20
-
-
-def available_bytes() -> int | None:
-    """Memory that can be taken now, by the kernel's estimate and the control group's limit.
-
-    None where the system does not say (Linux does).
-    """
-    found = [value for value in (_meminfo(), _cgroup()) if value is not None]
-    return min(found) if found else None
-
-
-def _meminfo() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-    except OSError:
-        pages = os.sysconf_names.get("SC_AVPHYS_PAGES") if hasattr(os, "sysconf_names") else None
-        return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") if pages is not None else None
-    facts = dict(line.split(":", 1) for line in lines)
-    return int(facts["MemAvailable"].split()[0]) << 10 if "MemAvailable" in facts else None
-
-
-def _cgroup() -> int | None:
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text("ascii").strip()
-        used = Path("/sys/fs/cgroup/memory.current").read_text("ascii").strip()
-    except OSError:
-        return None
-    return None if limit == "max" else max(0, int(limit) - int(used))
 
 
 def needed_bytes(model: Model, samples: int) -> int:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from . import manifest, sets, shards, synthetic, weights
+from . import machine, manifest, sets, shards, synthetic, weights
 from .archives import is_archive, read_set
 from .audio import Decoder
 from .embedder import Embedder
 from .errors import AudioError
 from .manifest import Model, Windows
 from .memory import is_large
-from .run import PathLike, Run, RunOptions
+from .run import PathLike, Run, RunOptions, workers
 from .windows import Window
 
 # Decoding, resampling and front end, as a share of the network's time (measured: under 0.1).
@@ -64,8 +63,8 @@ def estimate(
         **result,
         "weights": state,
         "unreadable": bad,
-        "memory_mb": _memory(model, rules, longest, embedder, _workers(run)) >> 20,
-        "estimated_seconds": _time(embedder, rules, longest, work, _workers(run))
+        "memory_mb": _memory(model, rules, longest, embedder, workers(run)) >> 20,
+        "estimated_seconds": _time(embedder, rules, longest, work, workers(run))
         if embedder
         else None,
     }
@@ -89,10 +88,6 @@ def count_rows(model: Model, windows: int, samples: int) -> int:
     if model.samples_per_row is None or not windows:
         return windows
     return -(-samples // model.samples_per_row)
-
-
-def _workers(run: RunOptions) -> int:
-    return run.get("workers") or os.cpu_count() or 1
 
 
 def _memory(
@@ -120,4 +115,4 @@ def _time(embedder: Embedder, rules: Windows, longest: int, work: int, workers: 
     start = time.perf_counter()
     embedder.run(batch)
     a_sample = (time.perf_counter() - start) / (len(batch) * length)
-    return round(OVERHEAD * a_sample * work / min(workers, os.cpu_count() or 1), 1)
+    return round(OVERHEAD * a_sample * work / min(workers, machine.cores()), 1)

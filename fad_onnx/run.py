@@ -11,7 +11,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypedDict
 
-from . import manifest, sets, store, weights
+from . import machine, manifest, sets, store, weights
 from .audio import AudioFile
 from .embedder import Embedder
 from .errors import IncompatibleStatisticsError, KeywordError, OptionError
@@ -30,7 +30,8 @@ class RunOptions(TypedDict, total=False):
     options: of the model, as in {"use_pca": True}. weights: a checkpoint in place of the
     official one, a path or {name: path}; folders: where official files may lie.
     provider, threads, device, memory_limit_mb: see fad_onnx.session.Settings.
-    workers: threads that decode, resample and run networks side by side; default all cores.
+    workers: threads that decode, resample and run networks side by side; default all cores that
+    this process may use.
     short: "error", "skip" or "pad"; skip_errors: go on after an unusable file and list it.
     sample_format: how PCM is read, "float32" or as the original's dtype.
     cache: False keeps no embeddings; cache_dir: where to keep them.
@@ -133,14 +134,10 @@ class Run:
             self.requests,
             tuple(embedder.fingerprint for embedder in self.embedders),
             self.policy,
-            self._kwargs.get("workers") or self._default_workers(),
+            workers(self._kwargs),
             (Path(folder) if folder else cache_folder()) if cached else None,
             self._keep_rows,
         )
-
-    def _default_workers(self) -> int:
-        # Within a worker of an executor one thread a chunk: the executor knows its own cores.
-        return 1 if self._kwargs.get("executor") is not None else os.cpu_count() or 1
 
     def embed(
         self,
@@ -191,6 +188,13 @@ def check_keywords(kwargs: Mapping[str, Any], others: Iterable[str] = ("model",)
     workers = kwargs.get("workers")
     if workers is not None and workers < 1:
         raise OptionError("workers", f"{workers} is not a positive number")
+
+
+def workers(kwargs: RunOptions) -> int:
+    """How many threads work side by side."""
+    # Within a worker of an executor one thread a chunk: the executor knows its own cores.
+    default = 1 if kwargs.get("executor") is not None else machine.cores()
+    return kwargs.get("workers") or default
 
 
 def cache_folder() -> Path:

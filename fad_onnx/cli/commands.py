@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from argparse import Namespace
@@ -13,7 +12,7 @@ from dataclasses import asdict
 from itertools import chain, product
 from pathlib import Path
 
-from .. import api, archives, manifest, rowcache, weights
+from .. import api, archives, machine, manifest, rowcache, weights
 from .. import report as reports
 from ..cluster import dask_executor
 from ..detail import Wanted
@@ -152,11 +151,10 @@ def bench(options: Namespace) -> None:
     """bench: a line for every combination, and each provider against the first."""
     from .. import bench as timing
 
-    cores = os.cpu_count() or 1
     combinations = product(
         [manifest.model(name) for name in options.models or [None]],
         options.provider or ["cpu"],
-        options.workers or sorted({1, cores}),
+        options.workers or sorted({1, machine.cores()}),
         options.batch or [None],
     )
     found = []
