@@ -22,6 +22,7 @@ from . import checkpoints, synthetic
 from .checkpoints import LazyTensor
 from .checkpoints.onnx_file import initializers
 from .checkpoints.onnx_tensors import TensorInfo
+from .converted import WEIGHTS_FILE, write_note
 from .disk import guarded
 from .embedder import HEAD_FILE
 from .errors import CheckpointError, ChecksumError, ManifestError
@@ -29,7 +30,6 @@ from .frontends import fourier_kernels
 from .manifest import Model, Tiles, Variant
 
 GRAPHS = Path(__file__).resolve().parent / "graphs"
-WEIGHTS_FILE = "weights.bin"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,12 @@ class Source:
     path: Path
     sha256: str
     checked: str
+    file: str  # the checkpoint's own name; path may be a model that was converted from it
     ours: bool = False  # a download in the cache, which may go once it is converted
+
+    def facts(self) -> dict[str, str]:
+        """What results say of the checkpoint."""
+        return {"file": self.file, "sha256": self.sha256, "checked": self.checked}
 
 
 def graph_file(model: Model, variant: Variant) -> Path:
@@ -60,30 +65,32 @@ def _checked(path: Path, sha256: str) -> Path:
     return path
 
 
-def bind(model: Model, graph: Path, sources: Mapping[str, Source], folder: Path) -> None:
+def bind(model: Model, variant: Variant, sources: Mapping[str, Source], folder: Path) -> None:
     """Write model.onnx, weights.bin and meta.json into an empty folder."""
+    graph = graph_file(model, variant)
     wanted = external(graph)
     with ExitStack() as stack:
         tensors = dict(open_all(model, sources, stack))
         _check_names(wanted, tensors, sources)
         _check_kernels(model, tensors)
-        hashes = write_tensors(
+        tensors_sha256, weights_sha256 = write_tensors(
             graph,
             wanted,
             lambda name: _fitted(name, *tensors[name], wanted[name]),
             folder,
             model.tiles,
         )
-    meta = {
+    files = {"model.onnx": variant.sha256, WEIGHTS_FILE: weights_sha256}
+    if model.tiles:
+        files[HEAD_FILE] = model.tiles.head_sha256
+    facts = {
         "model": model.name,
         "graph": graph.name,
-        "tensors_sha256": hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest(),
-        "weights": {
-            name: {"file": source.path.name, "sha256": source.sha256, "checked": source.checked}
-            for name, source in sources.items()
-        },
+        "tensors_sha256": tensors_sha256,
+        "files": files,
+        "weights": {name: source.facts() for name, source in sources.items()},
     }
-    (folder / "meta.json").write_text(json.dumps(meta, indent=2), "utf-8")
+    write_note(folder, facts)
 
 
 def write_tensors(
@@ -92,24 +99,28 @@ def write_tensors(
     read: Callable[[str], NDArray[Any]],
     folder: Path,
     tiles: Tiles | None = None,
-) -> dict[str, tuple[str, tuple[int, ...], str]]:
+) -> tuple[str, str]:
     """Make `folder` a runnable model: the graph, each tensor at its place beside it, and the
     head graph of a model that has one.
 
-    Returns type, shape and SHA-256 of every tensor.
+    Returns the SHA-256 of all tensors (names, types, shapes, values), and that of weights.bin.
     """
-    hashes = {}
+    hashes, whole = {}, hashlib.sha256()
     with open(folder / WEIGHTS_FILE, "wb") as out:
         for name, info in sorted(wanted.items(), key=lambda item: item[1].offset):
             array = np.ascontiguousarray(read(name), info.dtype)
-            out.seek(info.offset)
-            out.write(array.data)
+            # What is hashed is what was meant, not what the disk gives back.
+            gap = bytes(info.offset - out.tell())
+            for part in (gap, array.data):
+                whole.update(part)
+                out.write(part)
             digest = hashlib.sha256(array.data).hexdigest()
             hashes[name] = (str(array.dtype), array.shape, digest)
     shutil.copyfile(graph, folder / "model.onnx")
     if tiles is not None:
         shutil.copyfile(_checked(GRAPHS / tiles.head, tiles.head_sha256), folder / HEAD_FILE)
-    return hashes
+    tensors_sha256 = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+    return tensors_sha256, whole.hexdigest()
 
 
 def open_all(

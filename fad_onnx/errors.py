@@ -178,6 +178,13 @@ class CheckpointError(FadError, ValueError):
         super().__init__(f"{shown(path)}: {reason}")
 
 
+class DamagedModelError(CheckpointError):
+    """A converted model in the cache whose files are not what was written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, f"the converted model is damaged: {reason}")
+
+
 class CacheError(FadError, OSError):
     """The cache cannot be read or written."""
 

@@ -2,12 +2,14 @@
 
 For every model the graphs of this release run on a synthetic checkpoint, one network at a
 time, and are compared with what the original network, in torch, gave for the same tensors and
-clips (fad_onnx/golden, written by `python -m exporters golden`). Needs no download; disk for
+clips (fad_onnx/golden, written by `python -m exporters golden`). Converted models in the cache
+are compared with their hashes. Needs no download; disk for
 one set of weights at a time (at most 0.4 GB), which is removed again.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import synthetic, weights
+from . import converted, synthetic, weights
 from .binding import publish_synthetic
 from .checkpoints import npz
+from .disk import guarded
 from .embedder import Embedder
-from .errors import ManifestError
+from .errors import DamagedModelError, ManifestError
 from .manifest import PACKAGE, Model, Variant
 from .session import Network, Settings
 
@@ -89,6 +92,25 @@ def published(model: Model, settings: Settings | None = None) -> Iterator[Check]
         error = max(abs(rows.mean() / truth.mean - 1), abs(rows.std() / truth.deviation - 1))
         what = f"mean and deviation of the rows of a {truth.sine_hz:g} Hz sine, {_key(truth.when)}"
         yield Check(model.name, what, truth.source, float(error), bool(error <= truth.tolerance))
+
+
+def converted_files(model: Model) -> Iterator[Check]:
+    """Whether the model's converted files in the cache are, on the disk, what was written.
+
+    Every byte is read, whatever is remembered of the files; the next use makes a damaged one anew.
+    """
+    for folder in converted.folders():
+        if folder.name.rpartition("-")[0] != model.name:
+            continue
+        what, passed = f"converted files in {folder.name}", True
+        try:
+            converted.check(folder, converted.read_sha256)
+        except DamagedModelError as error:
+            what, passed = f"{error}; the next use makes it again", False
+            # Its dates change, so that what is remembered of it no longer holds.
+            with guarded(Path(error.path)):
+                os.utime(error.path)
+        yield Check(model.name, what, "their hashes at conversion", None, passed)
 
 
 def _key(when: Mapping[str, str]) -> str:

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import download, manifest, store
-from .binding import WEIGHTS_FILE, Source, bind, external, graph_file, open_all
+from . import converted, download, manifest, store
+from .binding import Source, bind, external, graph_file, open_all
 from .download.verified import verify
 from .embedder import Embedder
-from .errors import CheckpointError, DownloadError
+from .errors import CheckpointError, DamagedModelError, DownloadError
 from .manifest import Checkpoint, Model, Variant
 from .session import Network, Settings
+
+logger = logging.getLogger("fad_onnx")
 
 Progress = download.Progress
 
@@ -82,26 +85,40 @@ def prepare(
     keep: leave a download in the cache after it was converted. Raises CheckpointError,
     ChecksumError, DownloadError, CacheError.
     """
-    graph = graph_file(model, variant)
-    ready = _published_already(model, variant, given)
-    if ready is not None:
-        return ready
+    with suppress(DamagedModelError):  # met again under the lock
+        if ready := _published_already(model, variant, given):
+            return ready
     # One process fetches and converts; others that wait find the work done.
     with store.locked(model.name):
-        ready = _published_already(model, variant, given)
-        if ready is not None:
+        try:
+            if ready := _published_already(model, variant, given):
+                return ready
+            sources = _locate_all(model, variant, given, folders, offline, progress)
+        except DamagedModelError as damage:
+            logger.warning("%s; it is made again", damage)
+            try:
+                sources = _locate_all(model, variant, given, folders, offline, progress)
+            except DownloadError as error:
+                raise DamagedModelError(damage.path, f"{damage.reason}; {error}") from error
+        return _convert(model, variant, sources, keep)
+
+
+def _convert(model: Model, variant: Variant, sources: Mapping[str, Source], keep: bool) -> Ready:
+    """The published model of these checkpoints; the caller holds the lock."""
+    with suppress(DamagedModelError):
+        if ready := _published(model, variant, sources):
             return ready
-        sources = _locate_all(model, variant, given, folders, offline, progress)
-        home = _home(model, variant, {name: source.sha256 for name, source in sources.items()})
-        # What is there but was not found whole has been damaged since; the lock is ours.
-        shutil.rmtree(home, ignore_errors=True)
-        size = max(info.offset + info.length for info in external(graph).values())
-        store.publish_folder(
-            home, lambda folder: bind(model, graph, sources, folder), needed_bytes=size
-        )
-        if not keep:
-            _discard(model, variant, sources)
-        ready = _published(home)
+    home = _home(model, variant, sources)
+    # What is there but was not found whole has been damaged since.
+    shutil.rmtree(home, ignore_errors=True)
+    placed = external(graph_file(model, variant)).values()
+    size = max(info.offset + info.length for info in placed)
+    store.publish_folder(
+        home, lambda folder: bind(model, variant, sources, folder), needed_bytes=size
+    )
+    if not keep:
+        _discard(model, variant, sources)
+    ready = _published(model, variant, sources)
     assert ready is not None
     return ready
 
@@ -109,42 +126,45 @@ def prepare(
 def _published_already(model: Model, variant: Variant, given: Mapping[str, Path]) -> Ready | None:
     if not variant.checkpoints:
         return Ready(graph_file(model, variant), hashlib.sha256(b"").hexdigest(), {})
-    hashes = {
-        name: _known_sha256(model.checkpoints[name], given.get(name))
-        for name in variant.checkpoints
+    sources = {
+        name: _known(model.checkpoints[name], given.get(name)) for name in variant.checkpoints
     }
-    known = {name: value for name, value in hashes.items() if value}
-    return _published(_home(model, variant, known)) if len(known) == len(hashes) else None
+    known = {name: source for name, source in sources.items() if source}
+    return _published(model, variant, known) if len(known) == len(sources) else None
 
 
-def _home(model: Model, variant: Variant, hashes: Mapping[str, str]) -> Path:
+def _home(model: Model, variant: Variant, sources: Mapping[str, Source]) -> Path:
     head = model.tiles.head_sha256 if model.tiles else ""
-    key = json.dumps([variant.sha256, head, sorted(hashes.items())])
-    return _models() / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-
-
-def _models() -> Path:
-    return store.root() / "models"
+    hashes = sorted((name, source.sha256) for name, source in sources.items())
+    key = hashlib.sha256(json.dumps([variant.sha256, head, hashes]).encode()).hexdigest()
+    return converted.models_folder() / f"{model.name}-{key[:16]}"
 
 
 def _downloads() -> Path:
     return store.root() / "checkpoints"
 
 
-def _published(home: Path) -> Ready | None:
-    meta = store.read_json(home / "meta.json")
-    if not meta or not all((home / name).is_file() for name in ("model.onnx", WEIGHTS_FILE)):
+def _published(model: Model, variant: Variant, sources: Mapping[str, Source]) -> Ready | None:
+    """The model made of these; DamagedModelError if it is not what was written."""
+    home = _home(model, variant, sources)
+    facts = converted.check(home)
+    if facts is None or facts["files"]["model.onnx"] != variant.sha256:
         return None
-    return Ready(home / "model.onnx", meta["tensors_sha256"], meta["weights"])
+    # The checkpoints as they are called today: a copy under another name has the same hash.
+    weights = {name: source.facts() for name, source in sources.items()}
+    return Ready(home / "model.onnx", facts["tensors_sha256"], weights)
 
 
-def _known_sha256(row: Checkpoint, given: Path | None) -> str | None:
-    """The hash of what will be used, as far as it is known without the file being fetched."""
+def _known(row: Checkpoint, given: Path | None) -> Source | None:
+    """What will be used, as far as it is known without the file being fetched."""
     if given is not None:
-        return store.file_sha256(_existing(given))
+        return _given(row, given)
     if row.sha256:
-        return row.sha256
-    return store.read_json(_downloads() / f"{row.file}.json").get("sha256")
+        return Source(Path(row.file), row.sha256, "sha256", row.file)
+    notes = store.read_json(_downloads() / f"{row.file}.json")
+    if not notes.keys() >= {"sha256", "checked"}:
+        return None
+    return Source(Path(row.file), notes["sha256"], notes["checked"], row.file)
 
 
 def _existing(path: Path) -> Path:
@@ -206,20 +226,28 @@ def _locate(
     """The checkpoint on disk: given, converted before, lying about, or downloaded now."""
     row = model.checkpoints[name]
     if given is not None:
-        return Source(_existing(given), store.file_sha256(given), "given by the user")
+        return _given(row, given)
     if not row.url:
         raise CheckpointError(
             row.file, f"nobody publishes weights for {model.name}; give your own with --weights"
         )
-    known = _known_sha256(row, None)
-    for meta_file in sorted(_models().glob("*/meta.json")):
-        kept = store.read_json(meta_file).get("weights", {}).get(name)
-        if known and kept and kept["sha256"] == known:
-            return Source(meta_file.parent / "model.onnx", known, kept["checked"])
+    known = _known(row, None)
+    for home in converted.folders() if known else ():
+        with suppress(DamagedModelError):
+            facts = converted.read_note(home) or {}
+            kept = facts.get("weights", {}).get(name)
+            if known and kept and kept["sha256"] == known.sha256 and converted.check(home):
+                return replace(known, path=home / "model.onnx")
     fetched = download.obtain(row, _downloads(), folders, offline=offline, progress=progress)
-    return Source(
-        fetched.path, fetched.sha256, fetched.checked, fetched.path.parent == _downloads()
-    )
+    ours = fetched.path.parent == _downloads()
+    return Source(fetched.path, fetched.sha256, fetched.checked, fetched.path.name, ours)
+
+
+def _given(row: Checkpoint, path: Path) -> Source:
+    """A file in place of the official one, which it may be all the same."""
+    digest = store.file_sha256(_existing(path))
+    official = row.sha256 is not None and digest == row.sha256.lower()
+    return Source(path, digest, "sha256" if official else "given by the user", path.name)
 
 
 def _discard(model: Model, variant: Variant, sources: Mapping[str, Source]) -> None:

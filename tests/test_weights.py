@@ -1,16 +1,18 @@
 """Checkpoints of every container become the same ready model; wrong ones name what is wrong."""
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fad_onnx import binding, manifest, synthetic, weights
+from fad_onnx import binding, converted, manifest, synthetic, verify, weights
 from fad_onnx.checkpoints.onnx_file import initializers
 from fad_onnx.cli import main
-from fad_onnx.errors import CheckpointError, ChecksumError, DownloadError
+from fad_onnx.errors import CheckpointError, ChecksumError, DamagedModelError, DownloadError
+from fad_onnx.rowcache import hashes
 
 from .checkpoints import writers
 from .loopback import Loopback
@@ -132,7 +134,7 @@ def test_what_does_not_fit_names_file_tensor_and_shapes(tensors, tmp_path):
         with pytest.raises(CheckpointError) as caught:
             load(path)
         assert str(path) in str(caught.value) and reason in str(caught.value)
-    assert not list(weights._models().glob("*")), "nothing may be published"
+    assert not list(converted.models_folder().glob("*")), "nothing may be published"
 
 
 def test_missing_truncated_and_hostile_files_are_checkpoint_errors(tensors, tmp_path, capsys):
@@ -208,7 +210,7 @@ def test_a_wrong_download_is_never_published(official, monkeypatch):
         monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
         with pytest.raises(ChecksumError):
             weights.load(weights.Request(ROW.name))
-    assert not list(weights._models().glob("*"))
+    assert not list(converted.models_folder().glob("*"))
 
 
 def test_the_environment_keeps_every_command_offline(official, clips, monkeypatch, capsys):
@@ -291,10 +293,121 @@ def test_folders_and_the_cache_of_torch_hub_are_searched(official, monkeypatch, 
 def test_a_converted_model_that_lost_a_file_is_made_again(official, lost, expected):
     request = weights.Request(ROW.name, weights=(("main", str(official)),))
     assert weights.load(request).fingerprint == expected[1]
-    (home,) = weights._models().iterdir()
+    (home,) = converted.models_folder().iterdir()
     (home / lost).unlink()
     assert weights.load(request).fingerprint == expected[1]
     assert (home / lost).is_file()
+
+
+def flip(path, at=0.5):
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * at)] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "at"),
+    [("meta.json", 0.0), ("meta.json", 0.9), ("weights.bin", 0.5), ("model.onnx", 0.9)],
+)
+def test_a_flipped_bit_in_a_converted_model_is_mended(
+    official, damaged, at, expected, tmp_path, caplog
+):
+    request = weights.Request(ROW.name, folders=(str(tmp_path),))
+    official.rename(tmp_path / ROW.checkpoints["main"].file)
+    assert weights.load(request).fingerprint == expected[1]
+    (home,) = converted.models_folder().iterdir()
+    before = (home / damaged).read_bytes()
+    flip(home / damaged, at)
+    model = weights.load(request)
+    assert f"{damaged}: the converted model is damaged" in caplog.text
+    assert (home / damaged).read_bytes() == before
+    np.testing.assert_array_equal(model.embed(clip(), ROW.sample_rate_hz), expected[0])
+
+
+@pytest.mark.parametrize("damaged", ["meta.json", "weights.bin"])
+def test_a_damaged_model_that_cannot_be_made_again_is_an_error(official, damaged):
+    assert main(["pull", ROW.name, "--from", str(official)]) == 0
+    (home,) = converted.models_folder().iterdir()
+    flip(home / damaged)
+    with pytest.raises(DamagedModelError) as caught:
+        weights.load(weights.Request(ROW.name))
+    said = str(caught.value)
+    assert str(home / damaged) in said and "offline" in said
+    assert f"fad-onnx pull {ROW.name} --from main=FILE" in said
+    assert main(["pull", ROW.name, "--from", str(official)]) == 0
+    weights.load(weights.Request(ROW.name))
+
+
+def test_a_damaged_model_gives_no_tensors_to_another(official, caplog):
+    """Models that share a checkpoint take it from each other, but not damaged."""
+    sibling = with_sibling(official)
+    assert main(["pull", ROW.name, "--from", str(official)]) == 0
+    (home,) = converted.models_folder().iterdir()
+    flip(home / "weights.bin")
+    with pytest.raises(DownloadError, match="offline"):
+        weights.load(weights.Request(sibling.name))
+
+
+def with_sibling(official):
+    """Another model of the same checkpoint, which the fixture has replaced."""
+    file = ROW.checkpoints["main"].file
+    sibling = next(
+        row for row in manifest.models().values()
+        if row.name != ROW.name and any(c.file == file for c in row.checkpoints.values())
+    )  # fmt: skip
+    row = replace(sibling, checkpoints=manifest.models()[ROW.name].checkpoints)
+    manifest.models()[sibling.name] = row
+    return row
+
+
+def test_a_checkpoint_keeps_its_name_through_a_conversion(official):
+    sibling = with_sibling(official)
+    assert main(["pull", ROW.name, "--from", str(official)]) == 0
+    first = weights.load(weights.Request(ROW.name)).weights
+    assert weights.load(weights.Request(sibling.name)).weights == first
+    assert first["main"]["file"] == ROW.checkpoints["main"].file
+
+
+def test_a_copy_under_another_name_is_called_by_its_own(tensors, tmp_path):
+    for name in ("one.npz", "two.npz"):
+        model = load(write(tmp_path / name, "npz", tensors))
+        facts = model.weights["main"]
+        assert (facts["file"], facts["checked"]) == (name, "given by the user")
+    assert len(list(converted.models_folder().iterdir())) == 1
+
+
+def test_converted_files_are_hashed_once(tensors, tmp_path, monkeypatch):
+    path = write(tmp_path / "w.npz", "npz", tensors)
+    load(path)
+    (home,) = converted.models_folder().iterdir()
+    for file in (path, *home.iterdir()):
+        settled = file.stat().st_mtime - 60
+        os.utime(file, (settled, settled))
+    # Dates of the status cannot be set back; wait until they are no longer fresh.
+    monkeypatch.setattr(hashes, "SETTLED_SECONDS", -60)
+    load(path)
+    monkeypatch.setattr(hashes, "_hash", None)
+    load(path)
+
+
+def test_verify_reads_what_is_remembered_again(official, monkeypatch, capsys):
+    assert main(["pull", ROW.name, "--from", str(official)]) == 0
+    monkeypatch.setattr(hashes, "SETTLED_SECONDS", -60)
+    (home,) = converted.models_folder().iterdir()
+    weights.load(weights.Request(ROW.name))
+    assert [check.passed for check in verify.converted_files(ROW)] == [True]
+    # A disk that flips a bit changes no date: what is remembered holds, until the file is read.
+    monkeypatch.setattr(verify.converted, "read_sha256", lambda path: "0" * 64)
+    monkeypatch.setattr(verify, "verify", lambda *_: iter(()))
+    assert main(["verify", ROW.name]) == 1
+    said = capsys.readouterr()
+    assert "FAIL" in said.out and str(home / "model.onnx") in said.out
+    assert "damaged" in said.err
+    calls = []
+    real = hashes._hash
+    monkeypatch.setattr(hashes, "_hash", lambda path: (calls.append(path), real(path))[1])
+    weights.load(weights.Request(ROW.name))
+    assert calls == [home / "model.onnx"]
 
 
 def test_kernels_of_another_transform_are_refused():

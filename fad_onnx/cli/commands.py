@@ -12,11 +12,11 @@ from dataclasses import asdict
 from itertools import chain, product
 from pathlib import Path
 
-from .. import api, archives, machine, manifest, rowcache, weights
+from .. import api, archives, converted, machine, manifest, rowcache, weights
 from .. import report as reports
 from ..cluster import dask_executor
 from ..detail import Wanted
-from ..errors import FadError, OptionError, ProviderError
+from ..errors import CheckpointError, FadError, OptionError, ProviderError
 from ..manifest import Model
 from ..run import RunOptions, cache_folder
 from ..session import Settings
@@ -133,13 +133,19 @@ def verify(options: Namespace) -> None:
     checks = []
     for name in options.models or manifest.models():
         model = manifest.model(name)
-        for check in chain(known.verify(model, settings), known.published(model, settings)):
+        for check in chain(
+            known.verify(model, settings),
+            known.converted_files(model),
+            known.published(model, settings),
+        ):
             checks.append(check)
             if not options.json:
                 print(show.check_line(check), flush=True)
     if options.json:
         print(json.dumps({"schema": show.SCHEMA, "checks": [asdict(c) for c in checks]}, indent=2))
     failed = [check for check in checks if check.passed is False]
+    if any(check.error is None for check in failed):
+        raise CheckpointError(converted.models_folder(), "holds damaged models, listed above")
     if failed:
         raise ProviderError(
             options.provider, f"{len(failed)} of {len(checks)} known answers are wrong",
