@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import embfile, sets, shards, statsfile
+from . import embfile, provenance, sets, shards, statsfile
 from .archives import check_comparable, is_archive, read_set
 from .audio import AudioFile
 from .detail import Detail, Reference, Wanted, rows_of
@@ -42,7 +42,7 @@ class Score:
         return format(self.value, spec) if spec else repr(self)
 
     def __repr__(self) -> str:
-        sides = (f"{one.path} ({one.metadata.get('rows', 'unknown')} rows)"
+        sides = (f"{one.path} ({one.metadata.get('embeddings', 'unknown')} embeddings)"
                  for one in (self.evaluation, self.reference))  # fmt: skip
         return f"<Score {self.value:.6g}, {self.model}: {' against '.join(sides)}>"
 
@@ -52,9 +52,13 @@ class Score:
         return self.evaluation.path
 
     @property
-    def protocol(self) -> Mapping[str, Any]:
-        """How the evaluation set's rows were made."""
-        return dict(self.evaluation.metadata.get("protocol") or {})
+    def protocol(self) -> dict[str, dict[str, Any]]:
+        """How the embeddings of the `reference` and of the `evaluation` were made.
+
+        {} for foreign statistics, of which nothing is known.
+        """
+        sides = {"reference": self.reference, "evaluation": self.evaluation}
+        return {side: one.provenance for side, one in sides.items()}
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
@@ -128,7 +132,12 @@ def _score(
     value = frechet_distance(prepared.gaussian, _gaussian(evaluation))
     name = evaluation.metadata.get("model") or reference.metadata.get("model") or "unknown"
     detail = prepared.detail(evaluation, progress)
-    warnings = dict.fromkeys(reference.warnings + evaluation.warnings + detail.warnings)
+    differing = provenance.differences(reference.provenance, evaluation.provenance)
+    pair = f"{reference.path} and {evaluation.path} were made differently: {'; '.join(differing)}"
+    warnings = dict.fromkeys(
+        (*reference.warnings, *evaluation.warnings, *([pair] if differing else []),
+         *detail.warnings)
+    )  # fmt: skip
     return Score(value, name, reference, evaluation, detail, tuple(warnings))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import embfile, sets, shards, statsfile
+from . import embfile, provenance, sets, shards, statsfile
 from .audio import AudioFile
 from .errors import IncompatibleStatisticsError, OptionError, StatisticsError
 from .execution import FileSummary, fold
@@ -19,15 +18,11 @@ from .moments import Moments
 from .sets import AudioSet
 
 PathLike = str | os.PathLike[str]
-# Parts of a protocol that are recorded but do not define a row.
-RECORDED = frozenset({"short_clips", "provider", "onnxruntime", "fad_onnx", "graph_sha256"})
-
-
 # Of what is read from a file's metadata.
 KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("model", "fingerprint", "name", "licence"), str),
     **dict.fromkeys(("options", "protocol", "weights", "shard", "largest_file"), dict),
-    **dict.fromkeys(("files", "rows", "lowest_source_hz"), int),
+    **dict.fromkeys(("files", "embeddings", "lowest_source_hz"), int),
     **dict.fromkeys(("files_skipped", "files_padded", "files_below_rate"), int),
     "seconds": int | float,
     "file_seconds": list,
@@ -35,7 +30,7 @@ KINDS: Mapping[str, Any] = {
 NESTED: Mapping[str, Mapping[str, Any]] = {
     "protocol": {"dimension": int | None, "sample_rate_hz": int | None},
     "shard": {"part": int, "of": int, "list_sha256": str},
-    "largest_file": {"name": str, "rows": int},
+    "largest_file": {"name": str, "embeddings": int},
 }
 
 
@@ -56,14 +51,28 @@ def read_set(path: PathLike, key: str | None = None) -> AudioSet:
     """
     if embfile.METADATA in statsfile.names(path):
         rows, metadata = embfile.read(path)
+        metadata = _current(metadata)
         _check(metadata, path)
         return _embedded(os.fspath(path), rows, metadata)
     stored = statsfile.load(path, key)
-    _check(stored.metadata, path)
-    warnings = sets.warnings(os.fspath(path), stored.metadata)
+    metadata = _current(stored.metadata)
+    _check(metadata, path)
+    warnings = sets.warnings(os.fspath(path), metadata)
     if stored.foreign:
         warnings = (f"{os.fspath(path)}: foreign statistics, nothing says how they were made",)
-    return AudioSet(os.fspath(path), stored.moments, stored.metadata, warnings=warnings)
+    return AudioSet(os.fspath(path), stored.moments, metadata, warnings=warnings)
+
+
+def _current(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata under the names of today: embeddings were called rows in version 1."""
+    if "rows" not in metadata or "embeddings" in metadata:
+        return dict(metadata)
+    made = {**metadata, "embeddings": metadata["rows"]}
+    del made["rows"]
+    largest = made.get("largest_file")
+    if isinstance(largest, dict) and "rows" in largest:
+        made["largest_file"] = {"name": largest.get("name"), "embeddings": largest["rows"]}
+    return made
 
 
 def _check(metadata: Mapping[str, Any], path: PathLike) -> None:
@@ -105,26 +114,10 @@ def check_comparable(first: AudioSet, second: AudioSet) -> None:
             first.path, second.path, f"{first.moments.dim} and {second.moments.dim} dimensions"
         )
     if a.get("fingerprint") and b.get("fingerprint") and a["fingerprint"] != b["fingerprint"]:
-        ours, theirs = _flat(a.get("protocol") or {}), _flat(b.get("protocol") or {})
-        differing = [
-            f"{key} {value} and {theirs.get(key)}"
-            for key, value in ours.items()
-            if key not in RECORDED and value != theirs.get(key)
-        ]
+        differing = provenance.defining(a.get("protocol") or {}, b.get("protocol") or {})
         raise IncompatibleStatisticsError(
             first.path, second.path, "; ".join(differing) or "their weights differ"
         )
-
-
-def _flat(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """{"windows": {"tail": "pad"}} -> {"windows.tail": "pad"}, with values as JSON gives them."""
-    found: dict[str, Any] = {}
-    for key, value in json.loads(json.dumps(protocol)).items():
-        if isinstance(value, dict):
-            found |= {f"{key}.{name}": inner for name, inner in value.items()}
-        else:
-            found[key] = value
-    return found
 
 
 def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
@@ -140,6 +133,11 @@ def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
     held = []
     for part in read:
         check_comparable(read[0], part)
+        if bool(part.provenance) != bool(read[0].provenance):
+            known, unknown = (part, read[0]) if part.provenance else (read[0], part)
+            raise IncompatibleStatisticsError(
+                known.path, unknown.path, "nothing says how the second was made"
+            )
         if isinstance(part.moments, Gaussian):
             raise StatisticsError(part.path, "foreign, without a count of rows: cannot be merged")
         held.append(part.moments)

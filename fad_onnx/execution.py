@@ -136,6 +136,8 @@ def _here(
     cache: RowCache | None,
     progress: Callable[[int], None],
 ) -> Iterator[Chunk]:
+    # What decodes and what is on record: two places until one owns both.
+    assert all(embedder.sample_format == job.policy.sample_format for embedder in embedders)
     dims = [embedder.model.dimension for embedder in embedders]
     engine = Engine(embedders, job.policy, job.workers, cache)
     results = engine.embed([file for files in parts for file in files])

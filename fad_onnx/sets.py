@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+from . import provenance
 from .audio import RESAMPLER, AudioFile, find
 from .embedder import Embedder, Rows
 from .errors import NoAudioError, shown
@@ -40,10 +41,15 @@ class AudioSet:
         return any(file.source_hz for file in self.files)
 
     @property
+    def provenance(self) -> dict[str, Any]:
+        """How the embeddings were made: protocol, fingerprint, weights; {} if nothing says it."""
+        return provenance.of(self.metadata)
+
+    @property
     def counts(self) -> dict[str, Any]:
-        """files, rows and seconds, as results show them; what it was published as, if it was."""
+        """files, embeddings and seconds; what the dataset was published as, if it was."""
         published = {k: self.metadata[k] for k in ("name", "licence") if self.metadata.get(k)}
-        counts = {key: self.metadata.get(key) for key in ("files", "rows", "seconds")}
+        counts = {key: self.metadata.get(key) for key in ("files", "embeddings", "seconds")}
         return {"path": self.path, **counts, **published}
 
 
@@ -157,13 +163,13 @@ def _metadata(
         "weights": {name: dict(facts) for name, facts in embedder.weights.items()},
         "note": embedder.model.note,
         "files": len(used),
-        "rows": sum(summary.counts[i] for summary in used),
+        "embeddings": sum(summary.counts[i] for summary in used),
         "seconds": round(sum(summary.seconds for summary in used), 3),
         "files_skipped": skipped,
         "files_padded": sum(_samples(one, rate) < embedder.model.minimum_samples for one in used),
         "files_below_rate": sum(one.source_hz < rate for one in used),
         "lowest_source_hz": min(one.source_hz for one in used),
-        "largest_file": {"name": shown(largest.file.name), "rows": largest.counts[i]},
+        "largest_file": {"name": shown(largest.file.name), "embeddings": largest.counts[i]},
     }
 
 
@@ -180,15 +186,25 @@ def _why_not_cuda(embedder: Embedder) -> tuple[str, ...]:
 def warnings(name: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """What the numbers of a set say against it, whether it was made now or read from a file."""
     said, made = metadata, metadata.get("protocol") or {}
-    rows, files, largest = said.get("rows") or 0, said.get("files") or 0, said.get("largest_file")
+    count, files, largest = (
+        said.get("embeddings") or 0,
+        said.get("files") or 0,
+        said.get("largest_file"),
+    )
     dim, rate = made.get("dimension") or 0, made.get("sample_rate_hz")
     found = []
     if shard := said.get("shard"):
         found.append(f"part {shard['part']} of {shard['of']} only: merge all of them")
-    if 0 < rows <= dim:
-        found.append(f"{rows} rows for {dim} dimensions: FAD is biased upward, add audio")
-    if files > 1 and largest and largest["rows"] > rows / 2:
-        found.append(f"{largest['name']} holds {largest['rows']} of {rows} rows")
+    if not said.get("fingerprint"):
+        found.append("nothing in it says how it was made")
+    if several := provenance.mixed(made):
+        found.append(f"its parts were made differently: {'; '.join(several)}")
+    if 0 < count <= dim:
+        found.append(f"{count} embeddings for {dim} dimensions: FAD is biased upward, add audio")
+    if files > 1 and largest and largest["embeddings"] > count / 2:
+        found.append(
+            f"{shown(largest['name'])} holds {largest['embeddings']} of {count} embeddings"
+        )
     if padded := said.get("files_padded"):
         found.append(f"{padded} of {files} clips were short and padded with silence")
     if skipped := said.get("files_skipped"):

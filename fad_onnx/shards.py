@@ -10,7 +10,10 @@ from typing import Any
 
 from .audio import AudioFile
 from .errors import OptionError, StatisticsError
+from .provenance import RECORDED, together
 from .sets import AudioSet
+
+COUNTS = ("files", "embeddings", "seconds", "files_skipped", "files_padded", "files_below_rate")
 
 
 def cut(files: Sequence[AudioFile], part: str) -> tuple[AudioFile, ...]:
@@ -68,15 +71,30 @@ def check(parts: Sequence[AudioSet]) -> None:
 
 
 def merged_metadata(parts: Sequence[AudioSet]) -> dict[str, Any]:
-    """What is to be said of the whole: counts add up, all else is that of the first part."""
+    """What is to be said of the whole: counts add up, and where the parts differ all is kept."""
     every = [part.metadata for part in parts]
     merged = {key: value for key, value in every[0].items() if key not in ("shard", "file_seconds")}
-    for key in ("files", "rows", "seconds", "files_skipped", "files_padded", "files_below_rate"):
+    for key in COUNTS:
         merged[key] = sum(one.get(key) or 0 for one in every)
+    protocols = [one.get("protocol") or {} for one in every]
+    if any(protocols):
+        recorded = {key: together([one.get(key) for one in protocols]) for key in RECORDED}
+        merged["protocol"] = protocols[0] | {k: v for k, v in recorded.items() if v is not None}
+    merged["weights"] = together([one.get("weights") for one in every])
+    for key in ("name", "licence"):
+        merged[key] = _published([one.get(key) for one in every])
     lowest = (one.get("lowest_source_hz") for one in every)
     largest = (one.get("largest_file") for one in every)
     merged["lowest_source_hz"] = min(filter(None, lowest), default=None)
     merged["largest_file"] = max(
-        filter(None, largest), key=lambda one: int(one["rows"]), default=None
+        filter(None, largest), key=lambda one: int(one["embeddings"]), default=None
     )
     return merged
+
+
+def _published(values: Sequence[str | None]) -> str | None:
+    """The one name or licence of all parts; several are joined, and a part without is said."""
+    distinct = dict.fromkeys(values)
+    if not any(distinct):
+        return None
+    return "; ".join(value or "not recorded" for value in distinct)

@@ -49,7 +49,7 @@ def audio_set(
     )
     metadata = {
         "model": model, "protocol": PROTOCOL, "fingerprint": "f" * 64, "files": len(files),
-        "rows": len(files) * rows_each, "seconds": float(len(files)), **(extra or {}),
+        "embeddings": len(files) * rows_each, "seconds": float(len(files)), **(extra or {}),
     }  # fmt: skip
     moments = Moments.of(np.concatenate(rows))
     return AudioSet(path, moments, metadata, summaries, rows_by_file=rows)

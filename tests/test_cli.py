@@ -57,19 +57,19 @@ def test_score_of_several_sets_is_a_ranked_table(run, clips, others):
 def test_json_is_one_object_with_the_fixed_fields(run, clips, others):
     write_clip(others / "short.wav", 1, 0.2)
     said = json.loads(run("score", clips, others, "--json", "--short", "skip").out)
-    assert said["schema"] == 1
+    assert said["schema"] == 2
     model = said["models"][WEIGHTLESS]
     assert set(model) >= {"weights", "protocol", "reference"}
     assert model["reference"] == {
-        "path": str(clips), "files": 10, "rows": model["reference"]["rows"],
+        "path": str(clips), "files": 10, "embeddings": model["reference"]["embeddings"],
         "seconds": model["reference"]["seconds"],
     }  # fmt: skip
     (result,) = said["results"]
-    assert set(result) >= {"model", "path", "fad", "files", "rows", "seconds"}
-    assert (result["files"], result["rows"]) == (6, 12)
+    assert set(result) >= {"model", "path", "fad", "files", "embeddings", "seconds"}
+    assert (result["files"], result["embeddings"]) == (6, 12)
     assert said["skipped"][0]["path"].endswith("short.wav")
     assert "shorter" in said["skipped"][0]["reason"]
-    assert any("12 rows for 128 dimensions" in text for text in said["warnings"])
+    assert any("12 embeddings for 128 dimensions" in text for text in said["warnings"])
     assert model["protocol"]["short_clips"] == "skip"
 
 
@@ -202,8 +202,9 @@ def test_csv_has_its_columns_whatever_the_sets_say(run, clips, others, tmp_path)
     published, whole, last = csv.DictReader(table.open())
     assert published["reference_files"] == "10" and published["skipped"] == "1"
     assert float(whole["kad"]) and not published["kad"]
-    # Foreign statistics say nothing of their making: the reference's word is taken, as in JSON.
-    assert last["fingerprint"] == published["fingerprint"] and last["rows"] == ""
+    # Foreign statistics say nothing of their making, and nothing is said for them.
+    assert last["fingerprint"] == last["provider"] == last["embeddings"] == ""
+    assert last["reference_fingerprint"] == published["fingerprint"] != ""
 
 
 def test_a_table_that_cannot_be_written_does_not_cost_the_number(run, clips):
@@ -314,7 +315,7 @@ def test_dry_run_counts_and_changes_nothing(run, clips, home, tmp_path):
     said = json.loads(run("stats", clips, "-o", tmp_path / "x.npz", "--dry-run").out)
     assert said["files"] == 10 and not (tmp_path / "x.npz").exists()
     whole = run("stats", clips, "-o", tmp_path / "x.npz").out
-    assert f"{said['rows']} rows" in whole
+    assert f"{said['rows']} embeddings" in whole
     assert said["memory_mb"] > 100 and said["estimated_seconds"] is not None
 
 

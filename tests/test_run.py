@@ -223,8 +223,9 @@ def doubtful(tmp_path):
 
 
 REMARKS = (
-    "12 rows for 128 dimensions", "long.wav holds 9 of 12 rows", "1 of 3 clips were short and",
-    "1 of 4 files were skipped", "1 of 3 files are sampled below the model's 16000 Hz (down",
+    "12 embeddings for 128 dimensions", "long.wav holds 9 of 12 embeddings",
+    "1 of 3 clips were short and", "1 of 4 files were skipped",
+    "1 of 3 files are sampled below the model's 16000 Hz (down",
 )  # fmt: skip
 
 
@@ -526,7 +527,7 @@ def test_a_dry_run_counts_what_the_run_would(clips, tmp_path, capsys):
         assert main([*map(str, common), *more]) == 0
         capsys.readouterr()
         made = archives.read_set(tmp_path / "x.npz").metadata
-        assert (said["files"], said["rows"]) == (made["files"], made["rows"]), more
+        assert (said["files"], said["rows"]) == (made["files"], made["embeddings"]), more
 
 
 def test_a_dry_run_of_a_foreign_file_takes_its_key(clips, tmp_path, capsys):

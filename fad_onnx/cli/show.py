@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import weights
+from .. import provenance, weights
 from ..api import Score
 from ..bench import Timing
 from ..detail import Detail
@@ -24,31 +24,34 @@ from ..sets import AudioSet
 from ..store import publish_file
 from ..verify import Check
 
-SCHEMA = 1
+SCHEMA = 2
+COUNTED = ("files", "embeddings", "seconds")
+# Of each dataset: under its own name for the evaluation, after "reference_" for the reference.
+MADE = ("fingerprint", *provenance.RECORDED)
 CSV_COLUMNS = (
-    "timestamp", "model", "reference", "path", "fad", "files", "rows", "seconds",
-    "reference_files", "reference_rows", "reference_seconds", "skipped", "fingerprint",
-    "provider", "fad_onnx", "fad_inf", "fad_ci_low", "fad_ci_high", "kad",
+    "timestamp", "model", "reference", "path", "fad", *COUNTED,
+    *(f"reference_{key}" for key in COUNTED), "skipped", *MADE,
+    *(f"reference_{key}" for key in MADE), "fad_inf", "fad_ci_low", "fad_ci_high", "kad",
 )  # fmt: skip
 
 
 def as_object(scores: Sequence[Score]) -> dict[str, Any]:
     """All scores as the one JSON object of --json."""
-    models = {}
+    by_model: dict[str, list[Score]] = {}
     for score in scores:
-        said = _said(score)
-        models[score.model] = {
-            "weights": said.get("weights", {}),
-            "protocol": said.get("protocol") or {},
-            "fingerprint": said.get("fingerprint"),
-            "reference": score.reference.counts,
-        }
+        by_model.setdefault(score.model, []).append(score)
     skipped = dict.fromkeys(pair for score in scores for pair in score.skipped)
     return {
         "schema": SCHEMA,
-        "models": models,
+        "models": {model: _model_of(own) for model, own in by_model.items()},
         "results": [
-            {"model": s.model, **s.evaluation.counts, "fad": s.value, **detail_object(s.detail)}
+            {
+                "model": s.model,
+                **s.evaluation.counts,
+                "fad": s.value,
+                **detail_object(s.detail),
+                "protocol": s.protocol,
+            }
             for s in scores
         ],
         "skipped": [{"path": shown(path), "reason": reason} for path, reason in skipped],
@@ -56,9 +59,16 @@ def as_object(scores: Sequence[Score]) -> dict[str, Any]:
     }
 
 
-def _said(score: Score) -> Mapping[str, Any]:
-    """What a set says of its making; foreign statistics say nothing, so then the reference's."""
-    return score.evaluation.metadata if score.protocol else score.reference.metadata
+def _model_of(scores: Sequence[Score]) -> dict[str, Any]:
+    """What all datasets of a model share, as far as it is on record; and their reference."""
+    made = [side for score in scores for side in score.protocol.values()]
+    common = provenance.shared(made)
+    return {
+        "weights": common.pop("weights", {}),
+        "fingerprint": common.pop("fingerprint", None),
+        "protocol": common,
+        "reference": scores[0].reference.counts,
+    }
 
 
 def detail_object(detail: Detail) -> dict[str, Any]:
@@ -72,7 +82,7 @@ def detail_object(detail: Detail) -> dict[str, Any]:
         bounds = None if one.low is None else [one.low, one.high]
         found |= {"fad_ci": bounds, "fad_ci_level": one.level, "fad_ci_files": list(one.files)}
     if detail.kad:
-        found |= {"kad": detail.kad.value, "kad_rows": list(detail.kad.rows)}
+        found |= {"kad": detail.kad.value, "kad_embeddings": list(detail.kad.rows)}
     return found
 
 
@@ -159,8 +169,9 @@ def _notes(skipped: Iterable[tuple[str, str]], warnings: Iterable[str]) -> None:
 
 
 def counted(metadata: Mapping[str, Any]) -> str:
-    """files, rows, seconds."""
-    return f"{metadata['files']} files, {metadata['rows']} rows, {metadata['seconds']:.1f} s"
+    """files, embeddings, seconds."""
+    counts = f"{metadata['files']} files, {metadata['embeddings']} embeddings"
+    return f"{counts}, {metadata['seconds']:.1f} s"
 
 
 def append_csv(path: str, scores: Sequence[Score]) -> None:
@@ -179,24 +190,28 @@ def append_csv(path: str, scores: Sequence[Score]) -> None:
 
 
 def _csv_row(score: Score, now: str) -> dict[str, Any]:
-    reference, said = score.reference.counts, _said(score)
-    protocol = said.get("protocol") or {}
+    detail = score.detail
     return {
         "timestamp": now,
         "model": score.model,
-        "reference": reference["path"],
-        **{key: score.evaluation.counts[key] for key in ("path", "files", "rows", "seconds")},
+        "reference": score.reference.path,
+        "path": score.path,
         "fad": repr(score.value),
-        **{f"reference_{key}": reference[key] for key in ("files", "rows", "seconds")},
+        **_made(score.evaluation),
+        **{f"reference_{key}": value for key, value in _made(score.reference).items()},
         "skipped": len(score.skipped),
-        "fingerprint": said.get("fingerprint"),
-        "provider": protocol.get("provider"),
-        "fad_onnx": protocol.get("fad_onnx"),
-        "fad_inf": score.detail.inf and score.detail.inf.value,
-        "fad_ci_low": score.detail.interval and score.detail.interval.low,
-        "fad_ci_high": score.detail.interval and score.detail.interval.high,
-        "kad": score.detail.kad and score.detail.kad.value,
+        "fad_inf": detail.inf and detail.inf.value,
+        "fad_ci_low": detail.interval and detail.interval.low,
+        "fad_ci_high": detail.interval and detail.interval.high,
+        "kad": detail.kad and detail.kad.value,
     }
+
+
+def _made(one: AudioSet) -> dict[str, Any]:
+    """A dataset's counts and how it was made; empty cells where that is not on record."""
+    counts, said = one.counts, one.provenance
+    recorded = {key: provenance.text(said[key]) if key in said else None for key in MADE}
+    return {key: counts[key] for key in COUNTED} | recorded
 
 
 PER_FILE_COLUMNS = ("model", "set", "path", "rows", "seconds", "fad", "mean_distance")

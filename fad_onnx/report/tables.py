@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..api import Score
 from ..sets import AudioSet
@@ -41,11 +40,25 @@ class ScoreTable:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """One thing on record: a value for all datasets, or one each in the order of the heads."""
+
+    key: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Protocol:
-    """Key and value of everything on record about how one model's rows were made."""
+    """Everything on record about how the embeddings of one model were made.
+
+    heads: the datasets, those that were made alike under one head. unknown: those of which
+    nothing is on record.
+    """
 
     model: str
-    rows: tuple[tuple[str, str], ...]
+    heads: tuple[str, ...]
+    settings: tuple[Setting, ...]
+    unknown: tuple[str, ...]
 
 
 def by_model(scores: Iterable[Score]) -> dict[str, list[Score]]:
@@ -69,10 +82,10 @@ def score_table(model: str, scores: Sequence[Score]) -> ScoreTable:
     ranked = sorted(scores, key=lambda score: score.value)
     intervals = [score.detail.interval for score in scores]
     levels = [one.level for one in intervals if one is not None]
-    said = _said(scores[0])
+    notes = (one.metadata.get("note") for one in (scores[0].evaluation, scores[0].reference))
     return ScoreTable(
         plain(model),
-        plain(said.get("note") or ""),
+        plain(next(filter(None, notes), "")),
         f"{100 * levels[0]:g} %" if levels else "",
         any(one is not None and one.files[1] is None for one in intervals),
         any(score.detail.inf for score in scores),
@@ -99,10 +112,10 @@ def _row(score: Score) -> Row:
 
 def _counted(one: AudioSet) -> Row:
     counts = one.counts
-    published = counts.get("name")
+    published = ", ".join(counts[key] for key in ("name", "licence") if key in counts)
     name = f"{plain(one.path)} ({plain(published)})" if published else plain(one.path)
     return Row(
-        name, "", "", "", "", "", count(counts.get("files")), count(counts.get("rows")),
+        name, "", "", "", "", "", count(counts.get("files")), count(counts.get("embeddings")),
         duration(counts.get("seconds")),
     )  # fmt: skip
 
@@ -114,22 +127,23 @@ def _interval(score: Score) -> str:
     return f"{number(found.low)} to {number(found.high)}"
 
 
-def _said(score: Score) -> Mapping[str, Any]:
-    # Statistics that carry their protocol say more than foreign ones.
-    return (score.evaluation if score.protocol else score.reference).metadata
-
-
 def protocol(model: str, scores: Sequence[Score]) -> Protocol:
-    """The protocol, weights and fingerprint on record for one model."""
-    said = _said(scores[0])
-    parts = {
-        **(said.get("protocol") or {}),
-        "options": said.get("options"),
-        "weights": said.get("weights"),
-        "fingerprint": said.get("fingerprint"),
-        "reference licence": scores[0].reference.metadata.get("licence"),
-    }
-    return Protocol(plain(model), tuple(flattened(parts)))
+    """The protocol, weights and fingerprint on record for the datasets of one model."""
+    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    unknown: list[str] = []
+    for one in (scores[0].reference, *(score.evaluation for score in scores)):
+        made = tuple(flattened(one.provenance))
+        names = alike.setdefault(made, []) if made else unknown
+        if plain(one.path) not in names:
+            names.append(plain(one.path))
+    heads = tuple(", ".join(names) for names in alike.values())
+    return Protocol(plain(model), heads, tuple(_settings(list(map(dict, alike)))), tuple(unknown))
+
+
+def _settings(made: Sequence[Mapping[str, str]]) -> Iterable[Setting]:
+    for key in dict.fromkeys(key for one in made for key in one):
+        values = tuple(one.get(key, "–") for one in made)
+        yield Setting(key, values[:1] if len(set(values)) == 1 else values)
 
 
 def warnings(scores: Iterable[Score]) -> tuple[str, ...]:
