@@ -158,8 +158,10 @@ class StatisticsError(FadError, ValueError):
 class ChecksumError(FadError, OSError):
     """A file whose hash is not the published one."""
 
-    def __init__(self, path: Path, expected: str, got: str, done: str) -> None:
-        super().__init__(f"{shown(path)}: sha256 expected {expected}, got {got}; {done}")
+    def __init__(
+        self, path: Path, expected: str, got: str, done: str, kind: str = "sha256"
+    ) -> None:
+        super().__init__(f"{shown(path)}: {kind} expected {expected}, got {got}; {done}")
 
 
 class DownloadError(FadError, OSError):

@@ -7,6 +7,7 @@ happens to short and long clips) is a named value of its row, with a closed voca
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -28,6 +29,13 @@ VOCABULARY = {
     ("Windows", "short"): ("error", "repeat"),
     ("Windows", "long"): ("all", "center", "random"),
     ("Model", "channel_rule"): ("mean", "stereo"),
+}
+# What publishers give to tell their files by, and how it is written.
+DIGESTS = {
+    "sha256": r"[0-9a-f]{64}",
+    "sha256_prefix": r"[0-9a-f]{8,63}",  # torch.hub's file names
+    "md5": r"[0-9a-f]{32}",  # Zenodo
+    "git_blob_sha1": r"[0-9a-f]{40}",  # GitHub: SHA-1 of "blob SIZE\0" and the file
 }
 
 
@@ -105,11 +113,15 @@ class Checkpoint:
     file: str
     url: str
     bytes: int | None
-    sha256: str | None
-    sha256_prefix: str | None
+    digests: Mapping[str, str]  # of a kind in DIGESTS -> hexadecimal; empty: none is published
     container: str
     nesting: tuple[str, ...]
     licence: str
+
+    @property
+    def sha256(self) -> str | None:
+        """The published SHA-256, where there is one."""
+        return self.digests.get("sha256")
 
 
 @dataclass(frozen=True)
@@ -251,6 +263,11 @@ def _check(model: Model) -> Model:
     for name, option in model.options.items():
         if option.sets and option.sets not in {field.name for field in fields(Windows)}:
             raise ManifestError(f"{where}.options.{name}.sets", f"{option.sets!r} is no rule")
+    for name, checkpoint in model.checkpoints.items():
+        for kind, digest in checkpoint.digests.items():
+            if not re.fullmatch(DIGESTS.get(kind, "$."), digest):
+                place = f"{where}.checkpoints.{name}.digests.{kind}"
+                raise ManifestError(place, f"{digest!r} is no digest of {', '.join(DIGESTS)}")
     if set(model.batch_windows) != {"cpu", "gpu"}:
         raise ManifestError(f"{where}.batch_windows", "needs cpu and gpu, nothing else")
     return model

@@ -215,4 +215,16 @@ def warnings(name: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
             f"{low} of {files} files are sampled below the model's {rate} Hz (down to"
             f" {lowest} Hz): nothing is above {lowest / 2:.0f} Hz in them"
         )
+    found += _unvouched(said.get("weights") or {})
     return tuple(f"{name}: {text}" for text in found)
+
+
+def _unvouched(weights: Mapping[str, Any]) -> list[str]:
+    """Official checkpoints, as recorded, of which no digest is published."""
+    facts = [one for one in weights.values() if isinstance(one, dict)]
+    return [
+        f"whether {one.get('file')} is the official file was not checked: nobody publishes a hash"
+        f" of it (it has sha256 {one.get('sha256')})"
+        for one in facts
+        if one.get("checked") == "none"
+    ]

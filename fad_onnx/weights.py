@@ -18,7 +18,7 @@ from typing import Any
 
 from . import converted, download, manifest, store
 from .binding import Source, bind, external, graph_file, open_all
-from .download.verified import verify
+from .download.verified import Fetched, verify
 from .embedder import Embedder
 from .errors import CheckpointError, DamagedModelError, DownloadError
 from .manifest import Checkpoint, Model, Variant
@@ -208,11 +208,9 @@ def _locate_all(
 
 def _described(row: Checkpoint, url: str) -> str:
     """Where a file is, and by what it is known to be the right one."""
-    facts = f"{row.bytes} bytes" if row.bytes else ""
-    digest = row.sha256 or row.sha256_prefix
-    if digest:
-        facts += f"{', ' if facts else ''}sha256 {digest}{'' if row.sha256 else '...'}"
-    return f"{url} ({facts})" if facts else url
+    facts = [f"{row.bytes} bytes"] if row.bytes else []
+    facts += [f"{kind} {digest}" for kind, digest in row.digests.items()]
+    return f"{url} ({', '.join(facts)})" if facts else url
 
 
 def _locate(
@@ -240,14 +238,24 @@ def _locate(
                 return replace(known, path=home / "model.onnx")
     fetched = download.obtain(row, _downloads(), folders, offline=offline, progress=progress)
     ours = fetched.path.parent == _downloads()
+    if not ours:
+        _remember(row, fetched)
     return Source(fetched.path, fetched.sha256, fetched.checked, fetched.path.name, ours)
 
 
 def _given(row: Checkpoint, path: Path) -> Source:
     """A file in place of the official one, which it may be all the same."""
     digest = store.file_sha256(_existing(path))
-    official = row.sha256 is not None and digest == row.sha256.lower()
-    return Source(path, digest, "sha256" if official else "given by the user", path.name)
+    official = _known(row, None)
+    if official and digest == official.sha256:
+        return replace(official, path=path, file=path.name)
+    return Source(path, digest, "given by the user", path.name)
+
+
+def _remember(row: Checkpoint, found: Fetched) -> None:
+    """Note which file is the official one, where the table does not say it in full."""
+    if not row.sha256:
+        download.record(found.path.absolute().as_uri(), found, _downloads() / row.file)
 
 
 def _discard(model: Model, variant: Variant, sources: Mapping[str, Source]) -> None:
@@ -286,7 +294,7 @@ def pull(
             raise CheckpointError(path, f"{model.name} uses no checkpoint {name!r} here")
         row = model.checkpoints[name]
         done = f"it is not the official file ({row.url}): your own go with --weights, not pull"
-        verify(row, _existing(Path(path)), done)
+        _remember(row, verify(row, _existing(Path(path)), done))
     ready = prepare(
         model, variant, {name: Path(path) for name, path in given.items()},
         offline=offline, keep=keep, progress=progress,

@@ -14,8 +14,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial as call
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,9 @@ from .loopback import ETAG, Behaviour, Loopback
 
 BODY = bytes(range(256)) * 300
 SHA = hashlib.sha256(BODY).hexdigest()
+MD5 = hashlib.md5(BODY).hexdigest()
+# As `git hash-object` gives it.
+BLOB = hashlib.sha1(b"blob 76800\0" + BODY).hexdigest()
 QUICK = Patience(
     attempts=5,
     connect_seconds=2.0,
@@ -52,11 +57,10 @@ class Row:
     url: str
     file: str = "model.pth"
     bytes: int | None = len(BODY)
-    sha256: str | None = SHA
-    sha256_prefix: str | None = None
+    digests: Mapping[str, str] = field(default_factory=call(dict, sha256=SHA))
 
 
-UNKNOWN = Row("", bytes=None, sha256=None)
+UNKNOWN = Row("", bytes=None, digests={})
 
 
 @pytest.fixture(autouse=True)
@@ -96,8 +100,9 @@ def names(folder: Path) -> list[str]:
     [
         (known(), "sha256"),
         (known(bytes=None), "sha256"),
-        (known(sha256=SHA.upper()), "sha256"),
-        (known(sha256=None, sha256_prefix=SHA[:8]), "prefix"),
+        (known(digests={"sha256_prefix": SHA[:8]}), "sha256_prefix"),
+        (known(digests={"md5": MD5}), "md5"),
+        (known(digests={"git_blob_sha1": BLOB, "md5": MD5}, bytes=None), "git_blob_sha1"),
         (UNKNOWN, "none"),
     ],
 )
@@ -345,15 +350,18 @@ def test_a_wrong_file_that_is_also_cut_is_not_fetched_for_ever(target: Path) -> 
 @pytest.mark.parametrize(
     "row",
     [
-        known(sha256="0" * 64),
-        known(sha256="0" * 64, bytes=None),
-        known(sha256=None, sha256_prefix="00000000"),
+        known(digests={"sha256": "0" * 64}),
+        known(digests={"sha256": "0" * 64}, bytes=None),
+        known(digests={"sha256_prefix": "00000000"}),
+        known(digests={"md5": "0" * 32}),
+        known(digests={"git_blob_sha1": "0" * 40, "md5": MD5}),
+        known(digests={"git_blob_sha1": BLOB, "md5": "0" * 32}),
     ],
 )
 def test_a_wrong_hash_is_never_published(target: Path, row: Row) -> None:
     with Loopback(BODY) as server, pytest.raises(ChecksumError) as caught:
         fetch(server, target, row)
-    assert SHA in str(caught.value)
+    assert any(f"got {one}" in str(caught.value) for one in (SHA, MD5, BLOB))
     assert "expected 0000" in str(caught.value)
     assert "what arrived was removed" in str(caught.value)
     assert names(target.parent) == []

@@ -81,6 +81,17 @@ def test_values_outside_the_vocabulary_are_errors(part, key, value):
         manifest.parse(json.dumps(data))
 
 
+@pytest.mark.parametrize(
+    "digests",
+    [{"sha512": "0" * 128}, {"sha256": "0" * 63}, {"md5": "A" * 32}, {"sha256_prefix": ""}],
+)
+def test_digests_are_of_a_known_kind(digests):
+    data = table()
+    row_of(data)["checkpoints"]["main"]["digests"] = digests
+    with pytest.raises(ManifestError, match=rf"main\.digests\.{next(iter(digests))}"):
+        manifest.parse(json.dumps(data))
+
+
 def test_other_schemas_and_other_files_are_errors():
     for text in ("", "[]", '{"schema": 2, "models": {}}', '{"schema": 1, "models": {}}'):
         with pytest.raises(ManifestError):

@@ -1,16 +1,20 @@
 """Checkpoints of every container become the same ready model; wrong ones name what is wrong."""
 
+import hashlib
+import json
 import math
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fad_onnx import binding, converted, manifest, synthetic, verify, weights
+from fad_onnx import api, binding, converted, manifest, synthetic, verify, weights
 from fad_onnx.checkpoints.onnx_file import initializers
 from fad_onnx.cli import main
+from fad_onnx.download import verified
 from fad_onnx.errors import CheckpointError, ChecksumError, DamagedModelError, DownloadError
 from fad_onnx.rowcache import hashes
 
@@ -160,8 +164,8 @@ def official(tensors, tmp_path, monkeypatch):
     """The row, with the hash of a synthetic checkpoint in place of the official one."""
     path = write(tmp_path / "official.bin", "zip", tensors)
     checkpoint = replace(
-        ROW.checkpoints["main"], bytes=path.stat().st_size, sha256=weights.store.file_sha256(path),
-        sha256_prefix=None,
+        ROW.checkpoints["main"], bytes=path.stat().st_size,
+        digests={"sha256": weights.store.file_sha256(path)},
     )  # fmt: skip
     row = replace(ROW, checkpoints={**ROW.checkpoints, "main": checkpoint})
     rows = {**manifest.models(), ROW.name: row}
@@ -374,6 +378,60 @@ def test_a_copy_under_another_name_is_called_by_its_own(tensors, tmp_path):
         facts = model.weights["main"]
         assert (facts["file"], facts["checked"]) == (name, "given by the user")
     assert len(list(converted.models_folder().iterdir())) == 1
+
+
+def published_with(digests):
+    """The checkpoint of the fixture, as if only these digests of it were published."""
+    row = manifest.models()[ROW.name]
+    checkpoint = replace(row.checkpoints["main"], digests=digests)
+    manifest.models()[ROW.name] = replace(row, checkpoints={"main": checkpoint})
+
+
+@pytest.mark.parametrize("kind", ["sha256_prefix", "md5", "none"])
+@pytest.mark.parametrize("road", ["pull", "torch"])
+def test_what_has_no_full_hash_is_converted_once(official, kind, road, monkeypatch):
+    """Also where it was not downloaded, so that it is found without the checkpoint."""
+    found = {
+        "sha256_prefix": weights.store.file_sha256(official)[:8],
+        "md5": hashlib.md5(official.read_bytes()).hexdigest(),
+    }
+    published_with({kind: found[kind]} if kind in found else {})
+    if road == "pull":
+        assert main(["pull", ROW.name, "--from", str(official)]) == 0
+    else:
+        hub = verified.torch_hub_folder()
+        hub.mkdir(parents=True)
+        shutil.copy(official, hub / ROW.checkpoints["main"].file)
+        weights.load(weights.Request(ROW.name))
+        shutil.rmtree(hub)
+    official.unlink()
+    monkeypatch.setattr(binding.checkpoints, "open", None)
+    assert weights.load(weights.Request(ROW.name)).weights["main"]["checked"] == kind
+
+
+def test_a_file_that_nobody_vouches_for_is_a_warning_with_every_score(
+    official, clips, tmp_path, capsys
+):
+    published_with({})
+    assert main(["pull", ROW.name, "--from", str(official)]) == 0
+    model = ("-m", ROW.name, "-q")
+    audio, made = str(clips), str(tmp_path / "made.npz")
+    said = f"whether {ROW.checkpoints['main'].file} is the official file was not checked"
+    for command in (
+        ["score", audio, audio, *model],
+        ["score", audio, audio, *model],  # from the cache
+        ["stats", audio, "-o", made, *model],
+        ["score", made, audio, *model],
+        ["score", made, made],
+        ["embed", audio, "-o", made, *model],
+        ["score", made, made, "--json"],
+    ):
+        capsys.readouterr()
+        assert main(command) == 0
+        out = capsys.readouterr()
+        warned = json.loads(out.out)["warnings"] if "--json" in command else out.err.splitlines()
+        assert sum(said in line for line in warned) >= 1, command
+    assert any(said in text for text in api.score(clips, clips, ROW.name).warnings)
 
 
 def test_converted_files_are_hashed_once(tensors, tmp_path, monkeypatch):

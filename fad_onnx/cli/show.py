@@ -272,7 +272,7 @@ def _model_object(row: Model) -> dict[str, Any]:
         **row.numbers(row.choose()),
         "weights": weights.state(row),
         "checkpoints": {
-            name: {"url": c.url, "bytes": c.bytes, "sha256": c.sha256, "licence": c.licence}
+            name: {"url": c.url, "bytes": c.bytes, "digests": c.digests, "licence": c.licence}
             for name, c in row.checkpoints.items()
         },
         "citation": row.citation,

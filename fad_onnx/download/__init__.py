@@ -157,7 +157,9 @@ def _download(task: _Task) -> Fetched:
             resumed = _complete(task, partial)
             digest = partial.sha256()
             try:
-                checked = check(source, destination, digest, "what arrived was removed")
+                checked = check(
+                    source, destination, digest, "what arrived was removed", partial.path
+                )
                 break
             except ChecksumError as error:
                 partial.reset()
@@ -167,7 +169,7 @@ def _download(task: _Task) -> Fetched:
                 logger.warning("%s, and fetched again from the first byte", error)
                 again = False
         found = Fetched(destination, digest, partial.size, checked)
-        _record(task.url, found, destination)
+        record(task.url, found, destination)
         partial.publish()
     return found
 
@@ -243,12 +245,13 @@ def _total(source: Source, announced: int | None, encoded: bool) -> int | None:
         if announced is not None and announced != source.bytes:
             raise Refused(f"the server has {announced} bytes, published are {source.bytes}")
         return source.bytes
-    if not (source.sha256 or source.sha256_prefix) and (announced is None or encoded):
+    if not source.digests and (announced is None or encoded):
         raise Refused("neither length nor hash is known, so a cut file could not be told")
     return announced
 
 
-def _record(url: str, found: Fetched, destination: Path) -> None:
+def record(url: str, found: Fetched, destination: Path) -> None:
+    """Note beside a destination what arrived, or was found elsewhere, for later runs."""
     facts = {"url": url, "bytes": found.bytes, "sha256": found.sha256, "checked": found.checked}
     store.publish_bytes(_beside(destination, ".json"), json.dumps(facts, indent=2).encode())
 

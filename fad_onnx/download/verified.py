@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -13,7 +14,8 @@ from .. import store
 from ..disk import guarded
 from ..errors import CheckpointError, ChecksumError
 
-Checked = Literal["sha256", "prefix", "none"]
+# By which published digest; see manifest.DIGESTS.
+Checked = Literal["sha256", "sha256_prefix", "md5", "git_blob_sha1", "none"]
 
 
 class Source(Protocol):
@@ -26,9 +28,7 @@ class Source(Protocol):
     @property
     def bytes(self) -> int | None: ...
     @property
-    def sha256(self) -> str | None: ...
-    @property
-    def sha256_prefix(self) -> str | None: ...
+    def digests(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def verify(
         size = path.stat().st_size
     check_size(source, path, size, done)
     digest = digest or store.file_sha256(path)
-    return Fetched(path, digest, size, check(source, path, digest, done))
+    return Fetched(path, digest, size, check(source, path, digest, done, path))
 
 
 def check_size(
@@ -83,14 +83,37 @@ def check_size(
         raise CheckpointError(path, f"{size} bytes, published with {source.bytes}; {done}")
 
 
-def check(source: Source, path: Path, digest: str, done: str) -> Checked:
-    """Against what this hash could be checked; ChecksumError if it is another."""
-    if source.sha256:
-        if digest != source.sha256.lower():
-            raise ChecksumError(path, source.sha256, digest, done)
+def check(source: Source, path: Path, sha256: str, done: str, data: Path) -> Checked:
+    """The published digest that this file has; ChecksumError if it has another.
+
+    sha256: of the file. data: where its bytes lie, to be read where SHA-256 is not published.
+    """
+    published = source.digests
+    if expected := published.get("sha256"):
+        _compare("sha256", expected, sha256, path, done)
         return "sha256"
-    if source.sha256_prefix:
-        if not digest.startswith(source.sha256_prefix.lower()):
-            raise ChecksumError(path, f"{source.sha256_prefix}...", digest, done)
-        return "prefix"
-    return "none"
+    checked: Checked = "none"
+    if prefix := published.get("sha256_prefix"):
+        _compare("sha256_prefix", prefix, sha256, path, done)
+        checked = "sha256_prefix"
+    if expected := published.get("md5"):
+        _compare("md5", expected, _digest(data, "md5"), path, done)
+        checked = "md5"
+    if expected := published.get("git_blob_sha1"):
+        head = f"blob {data.stat().st_size}\0".encode()
+        _compare("git_blob_sha1", expected, _digest(data, "sha1", head), path, done)
+        checked = "git_blob_sha1"
+    return checked
+
+
+def _compare(kind: str, expected: str, got: str, path: Path, done: str) -> None:
+    # Only of SHA-256 is less than the whole ever published.
+    if not got.startswith(expected):
+        raise ChecksumError(path, expected, got, done, kind)
+
+
+def _digest(path: Path, name: str, head: bytes = b"") -> str:
+    """Of `head` and the file; what a publisher gives, whatever it is worth as a hash today."""
+    begun = hashlib.new(name, head, usedforsecurity=False)
+    with guarded(path, CheckpointError), open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: begun).hexdigest()
