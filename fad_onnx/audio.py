@@ -30,6 +30,8 @@ OTHER_SUFFIXES = frozenset(
     {".aac", ".aif", ".aiff", ".alac", ".au", ".caf", ".m4a", ".mka", ".mp4", ".oga", ".snd",
      ".w64", ".webm", ".wma", ".wv"}
 )  # fmt: skip
+# Raised when the same file gives other samples: embeddings that were kept are computed again.
+READING = 2
 RESAMPLER = "soxr HQ, floor(frames * target / source) samples"
 # Rates outside are broken headers; each step of resampling then costs without bound.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
@@ -38,6 +40,11 @@ BLOCK_SAMPLES = 1 << 19
 LARGEST_SAMPLE = 1e6
 # How PCM is scaled to [-1, 1), as frechet_audio_distance/utils.py load_audio_task does.
 FULL_SCALE = {"float32": 1.0, "float64": 1.0, "int16": 2.0**15, "int32": 2.0**31}
+# What libsndfile counts in a file whose header does not say how many frames it has.
+UNKNOWN_FRAMES = 2**63 - 1
+# Where the first frames come right only after going back to them: Ogg whose times do not begin
+# at 0, and the last bits of MPEG. In a FLAC the same may fail.
+REWOUND = frozenset({"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"})
 
 
 @dataclass(frozen=True)
@@ -95,11 +102,23 @@ def _unlistable(error: OSError) -> None:
     raise NoAudioError(error.filename or "?", error.strerror or str(error)) from error
 
 
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]
+    """A sound file that is read on and on.
+
+    Of a file that can seek, python-soundfile seeks behind every block to where it is already,
+    which libsndfile does not do exactly in MPEG and Ogg, and not at all in some FLACs.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 class Decoder:
     """An open audio file: iterate for float32 blocks (frames, channels) in [-1, 1].
 
     `sample_rate_hz` and `channels` are those of the file; `frames` counts what was decoded so
-    far, which is all of it once the iteration has ended. Raises AudioError for whatever
+    far, which is all of it once the iteration has ended. Blocks of any size give the bits of one
+    reading. Raises AudioError for whatever
     cannot be used: unreadable, empty, cut short, not finite, an absurd rate.
     """
 
@@ -121,7 +140,9 @@ class Decoder:
                 # How far it was read tells whether that was all.
                 file = open(self.path, "rb")  # noqa: SIM115 - the stack closes it
                 source = self._mp3 = self._opened.enter_context(file)
-            self._file = self._opened.enter_context(soundfile.SoundFile(source))
+            self._file = self._opened.enter_context(_Forward(source))
+            if self._file.subtype in REWOUND:
+                self._file.seek(0)
         except soundfile.LibsndfileError as error:
             self._opened.close()
             # Of a file that is there it says that it does not exist, if it looks like no format.
@@ -134,7 +155,8 @@ class Decoder:
             reason = getattr(error, "strerror", None) or str(error)
             raise AudioError(path, f"cannot be opened: {reason}") from error
         self.sample_rate_hz, self.channels = self._file.samplerate, self._file.channels
-        self.frames_promised: int = self._file.frames
+        promised: int = self._file.frames
+        self.frames_promised = None if promised == UNKNOWN_FRAMES else promised
         reason = None
         if not LOWEST_RATE_HZ <= self.sample_rate_hz <= HIGHEST_RATE_HZ:
             reason = (
@@ -153,14 +175,24 @@ class Decoder:
     def __exit__(self, *_: object) -> None:
         self._opened.close()
 
+    def length(self) -> int:
+        """The frames that the header promises; where it does not say, all are decoded to count."""
+        if self.frames_promised is None:
+            with Decoder(self.path) as counted:
+                self.frames_promised = sum(map(len, counted))
+        return self.frames_promised
+
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         size = max(1, BLOCK_SAMPLES // self.channels)
+        if self.frames_promised:
+            size = min(size, self.frames_promised)
         while len(block := self._read(size)):
             self.frames += len(block)
             yield block
         if not self.frames:
             raise AudioError(self.path, "no samples in it")
-        if missing := cutshort.at_end(self._file, self.path, self.frames):
+        known = self._file.frames != UNKNOWN_FRAMES
+        if known and (missing := cutshort.at_end(self._file, self.path, self.frames)):
             raise AudioError(self.path, f"cut short: {missing}")
         if self._mp3 and (left := cutshort.mp3_bytes_left(self._mp3)):
             raise AudioError(

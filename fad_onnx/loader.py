@@ -7,7 +7,9 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .audio import AudioFile, Conform, Decoder, with_last
+import soundfile
+
+from .audio import READING, AudioFile, Conform, Decoder, with_last
 from .embedder import Embedder, Rows
 from .errors import AudioError, OptionError
 from .memory import check_fits
@@ -56,7 +58,8 @@ def cache_key(embedder: Embedder, policy: Policy) -> str:
     threads = str(embedder.network.settings.threads)
     short = "pad" if policy.short == "pad" else "error"
     parts = [embedder.fingerprint, variant.sha256, head, *map(versions.__getitem__, VERSIONS)]
-    return "/".join([*parts, threads, short])
+    reading = f"reading-{READING}-{soundfile.__libsndfile_version__}"
+    return "/".join([*parts, threads, short, reading])
 
 
 def load(
@@ -89,7 +92,8 @@ def _decode(
         rate = decoder.sample_rate_hz
         conforms = {}
         for row in (embedder.model for embedder in embedders):
-            check_fits(row, file.path, decoder.frames_promised, rate)
+            if row.peak_bytes_per_sample:
+                check_fits(row, file.path, decoder.length(), rate)
             conforms[row.sample_rate_hz, row.channel_rule] = Conform(
                 rate, row.sample_rate_hz, decoder.channels, row.channel_rule
             )

@@ -45,8 +45,8 @@ def estimate(
     for file in shards.cut(listed, shard) if shard else listed:
         try:
             with Decoder(file.path) as decoder:
-                samples = decoder.frames_promised * rate // decoder.sample_rate_hz
-                seconds += decoder.frames_promised / decoder.sample_rate_hz
+                samples = decoder.length() * rate // decoder.sample_rate_hz
+                seconds += decoder.length() / decoder.sample_rate_hz
         except AudioError as error:
             bad.append({"path": file.path, "reason": error.reason})
             continue

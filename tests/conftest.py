@@ -1,6 +1,7 @@
 """Every test has a cache of its own, and none touches the network."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,21 @@ def home(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("FAD_ONNX_OFFLINE", "1")
     monkeypatch.delenv("FAD_ONNX_MIRROR", raising=False)
     return folder
+
+
+DEBIAN = {"opusdec": "opus-tools", "opusenc": "opus-tools", "oggenc": "vorbis-tools"}
+
+
+def pytest_runtest_setup(item):
+    """A test whose programs are missing fails where CI is set, and says why it is left out here."""
+    for mark in item.iter_markers("decoders"):
+        for tool in mark.args:
+            if shutil.which(tool) is None:
+                package = DEBIAN.get(tool, tool)
+                reason = f"{tool} is not installed: apt-get install {package}"
+                if os.environ.get("CI"):
+                    pytest.fail(reason, pytrace=False)
+                pytest.skip(reason)
 
 
 def write_clip(path: Path, seed: int, seconds: float, rate: int = 16000, channels: int = 1) -> Path:
