@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fad_onnx.frechet import Gaussian, frechet_distance
+from fad_onnx.frechet import Gaussian, file_distance, frechet_distance
 from fad_onnx.infinity import fad_infinity
-from fad_onnx.interval import Side, interval
+from fad_onnx.influence import influences
+from fad_onnx.interval import Side, distance_and_maps, file_influences, interval
 from fad_onnx.kad import KernelReference
 from fad_onnx.moments import Moments
 
@@ -166,6 +167,48 @@ def bootstrap(dim: int, files: int, repeats: int, resamples: int = 200) -> dict[
     return {"dim": dim, "files": files, "repeats": repeats, "covered_95": round(inside, 3)}
 
 
+def ranking(dim: int, shift: float, reference_clips: int, repeats: int) -> dict[str, Any]:
+    """Share of the ten highest clips that come from the shifted source, by each way to rank.
+
+    200 clips of the reference's source and 20 of a source whose mean is moved, of 1 to 30
+    embeddings. `derivative` is the first-order influence of fad_onnx.interval, `agreement` its
+    correlation with the influence.
+    """
+    source = Source(dim)
+    found: dict[str, list[float]] = {name: [] for name in (*RANKINGS, "agreement")}
+    for seed in range(repeats):
+        random = np.random.RandomState(seed)
+        lengths = random.choice([1, 2, 5, 10, 30], 220)
+        clips = [source.files(random, 1, int(rows))[0] for rows in lengths]
+        clips[200:] = [clip + shift * dim**-0.5 for clip in clips[200:]]
+        reference = Gaussian.of(Side.of(source.files(random, reference_clips, 10)).moments)
+        values = rankings(clips, reference)
+        for name in RANKINGS:
+            found[name].append(float((np.argsort(-values[name])[:10] >= 200).mean()))
+        agreement = np.corrcoef(values["influence"], values["derivative"])[0, 1]
+        found["agreement"].append(float(agreement))
+    means = {name: round(float(np.mean(values)), 3) for name, values in found.items()}
+    return {"dim": dim, "shift": shift, "reference_clips": reference_clips, **means}
+
+
+RANKINGS = ("influence", "derivative", "mean_distance", "fad")
+
+
+def rankings(clips: Files, reference: Gaussian) -> dict[str, Array]:
+    """What each way to rank says of each clip."""
+    side = Side.of(clips)
+    own = Gaussian.of(side.moments)
+    _, (transport, _) = distance_and_maps(own, reference)
+    alone = [file_distance(reference, Moments.of(clip)) for clip in clips]
+    return {
+        "influence": influences(clips, side.moments, reference),
+        "derivative": file_influences(side, own.mean - reference.mean, transport)
+        / side.moments.count,
+        "mean_distance": np.array([one.mean_distance for one in alone]),
+        "fad": np.array([one.fad for one in alone]),
+    }
+
+
 def simulate(repeats: int) -> dict[str, Any]:
     few = max(repeats // 4, 2)
     sizes = (40, 70, 100, 150, 200, 300, 500, 1000, 2000)
@@ -176,6 +219,9 @@ def simulate(repeats: int) -> dict[str, Any]:
             bias(64, rows, per_file, apart, few)
             for apart, per_file, rows in product((False, True), (1, 5), sizes)
         ],
+        "ranking": [
+            ranking(dim, shift, 1000, few) for dim, shift in product((16, 128), (0.5, 1.0, 2.0))
+        ],
         "coverage": [coverage(*case, repeats) for case in cases],
         "percentile_bootstrap": [bootstrap(dim, 60, few) for dim in (8, 64)],
     }
@@ -184,7 +230,7 @@ def simulate(repeats: int) -> dict[str, Any]:
 def by_lines(result: dict[str, Any]) -> str:
     """JSON with a case a line, which diffs well."""
     parts = [f' "repeats": {json.dumps(result["repeats"])}']
-    for name in ("bias", "coverage", "percentile_bootstrap"):
+    for name in [name for name in result if name != "repeats"]:
         cases = ",\n".join(f"  {json.dumps(case)}" for case in result[name])
         parts.append(f' "{name}": [\n{cases}\n ]')
     return "{\n" + ",\n".join(parts) + "\n}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .errors import OptionError, StatisticsError
 from .frechet import Gaussian, file_distance
 from .infinity import Infinity, fad_infinity
+from .influence import influences
 from .interval import Interval, Side, interval
 from .kad import Kad, KernelReference
 from .moments import Moments
@@ -45,16 +46,20 @@ class Wanted:
 
 @dataclass(frozen=True)
 class FileScore:
-    """One file against the reference.
+    """One clip and the reference.
 
-    fad: its Frechet distance; of a single row |x - mu|^2 + Tr(S). mean_distance: Euclidean, of
-    its mean to the reference's.
+    influence: the dataset's FAD minus its FAD without this clip, above zero for a clip that
+    raises it; the whole FAD where fewer than two embeddings would be left. fad: the Frechet
+    distance of the clip's own embeddings to the reference (of a single one |x - mu|^2 + Tr(S)),
+    which is the larger, the fewer they are. mean_distance: Euclidean, of the clip's mean to the
+    reference's.
     """
 
     name: str
     path: str
-    rows: int
+    embeddings: int
     seconds: float
+    influence: float
     fad: float
     mean_distance: float
 
@@ -109,7 +114,7 @@ class Reference:
             if wanted.ci is not None
             else None,
             self._kernel.distance(joined, evaluation.path) if self._kernel else None,
-            self._files(evaluation, rows) if wanted.per_file else (),
+            self._files(evaluation, rows, progress) if wanted.per_file else (),
         )
 
     def _infinity(
@@ -140,17 +145,28 @@ class Reference:
 
         return interval(Side(rows, moments), reference, level, tell)
 
-    def _files(self, evaluation: AudioSet, rows: Sequence[Rows]) -> tuple[FileScore, ...]:
+    def _files(
+        self, evaluation: AudioSet, rows: Sequence[Rows],
+        progress: Callable[[str, int, int], None] | None,
+    ) -> tuple[FileScore, ...]:  # fmt: skip
+        """Every clip, highest influence first."""
+        assert isinstance(evaluation.moments, Moments)
+
+        def tell(count: int) -> None:
+            if progress:
+                progress(f"clips of {evaluation.path}", count, len(rows))
+
+        moved = influences(rows, evaluation.moments, self.gaussian, tell)
         scores = []
-        for file, own in zip(evaluation.files, rows, strict=True):
+        for file, own, influence in zip(evaluation.files, rows, moved, strict=True):
             found = file_distance(self.gaussian, Moments.of(own, file.file.path))
             scores.append(
                 FileScore(
-                    file.file.name, file.file.path, found.rows, file.seconds, found.fad,
-                    found.mean_distance,
+                    file.file.name, file.file.path, found.rows, file.seconds, float(influence),
+                    found.fad, found.mean_distance,
                 )
             )  # fmt: skip
-        return tuple(sorted(scores, key=lambda score: (-score.fad, score.name)))
+        return tuple(sorted(scores, key=lambda score: (-score.influence, score.name)))
 
 
 def rows_of(one: AudioSet, what: str) -> Sequence[Rows]:

@@ -53,14 +53,18 @@ def test_a_seed_gives_the_same_numbers_and_another_seed_others(score, sets):
     assert other.detail.inf.values != score.detail.inf.values
 
 
-def test_files_are_scored_one_by_one_worst_first(score):
+def test_clips_come_with_their_influence_highest_first(score):
     files = score.detail.files
-    assert len(files) == 24 and sorted({file.rows for file in files}) == [1, 10]
-    assert [file.fad for file in files] == sorted((file.fad for file in files), reverse=True)
+    assert len(files) == 24 and sorted({file.embeddings for file in files}) == [1, 10]
+    influences = [file.influence for file in files]
+    assert influences == sorted(influences, reverse=True) and influences[0] > 0 > influences[-1]
     reference = score.reference.moments
     by_name = dict(zip((f.file.name for f in score.evaluation.files), score.evaluation.rows_by_file,
                        strict=True))  # fmt: skip
     for file in files:
+        rest = np.concatenate([rows for name, rows in by_name.items() if name != file.name])
+        without = frechet_distance(Moments.of(rest), reference)
+        assert file.influence == pytest.approx(score.value - without, rel=1e-5)
         rows = by_name[file.name].astype(np.float64)
         if len(rows) == 1:
             direct = ((rows[0] - reference.mean) ** 2).sum() + np.trace(reference.covariance())
@@ -71,14 +75,27 @@ def test_files_are_scored_one_by_one_worst_first(score):
         assert file.mean_distance == pytest.approx(distance, rel=1e-9)
 
 
-def test_the_csv_of_files_says_what_its_numbers_are(run, sets, tmp_path):  # noqa: F811
-    run("score", *sets, "--per-file", tmp_path / "files.csv")
-    header, *lines = (tmp_path / "files.csv").read_text().splitlines()
-    assert "|x - mu|^2 + Tr(S)" in header
-    rows = list(csv.DictReader(lines))
-    assert len(rows) == 24 and rows[0]["path"].endswith(".wav") and rows[0]["set"] == str(sets[1])
-    values = [float(row["fad"]) for row in rows]
-    assert values == sorted(values, reverse=True)
+def test_the_csv_of_clips_starts_with_its_header(run, sets, tmp_path):  # noqa: F811
+    run("score", sets[0], sets[1], sets[0], "--per-file", tmp_path / "files.csv")
+    with open(tmp_path / "files.csv", newline="") as lines:
+        reader = csv.DictReader(lines)
+        rows = list(reader)
+    assert ",".join(reader.fieldnames) == (
+        "model,dataset,path,embeddings,seconds,influence,fad,mean_distance"
+    )
+    assert [row["dataset"] for row in rows] == [str(sets[1])] * 24 + [str(sets[0])] * 24
+    for own in (rows[:24], rows[24:]):
+        influences = [float(row["influence"]) for row in own]
+        assert influences == sorted(influences, reverse=True)
+        assert sorted(row["path"] for row in own) == [f"{i:02}.wav" for i in range(24)]
+    assert {row["embeddings"] for row in rows} == {"1", "10"}
+
+
+def test_the_only_clip_of_a_set_has_the_whole_distance(run, sets, tmp_path):  # noqa: F811
+    table = tmp_path / "one.csv"
+    found = run("score", sets[0], sets[1] / "01.wav", "--json", "--per-file", table)
+    (row,) = csv.DictReader(table.read_text().splitlines())
+    assert float(row["influence"]) == pytest.approx(json.loads(found.out)["results"][0]["fad"])
 
 
 def test_too_few_rows_are_null_with_a_warning_and_the_command_goes_on(run, sets):  # noqa: F811

@@ -284,23 +284,27 @@ def test_drawings_take_the_page_s_colours_whatever_the_user_s_settings():
     assert {"var(--text)", "var(--evaluation)", "var(--muted)", "var(--line)"} <= colours
     assert not {c for c in colours if c.startswith("#")} - {"#000000"}
     assert not set(svg.PROPERTIES) & set(re.findall("#[0-9a-f]{6}", drawn))
-    assert "font-family" not in drawn and "xmlns" not in drawn and "FAD of one file" in drawn
+    assert "font-family" not in drawn and "xmlns" not in drawn and "influence on FAD" in drawn
 
 
 @pytest.mark.parametrize(
     "values",
-    [[0.0], [5.0], [1.0] * 30, [0.0, 0.0, 1.0], list(np.geomspace(0.01, 1e4, 50)), [1e-9, 1e9]],
-)
-def test_any_distances_make_a_histogram_that_holds_them_all(values):
-    edges, logarithmic = plots.bin_edges(np.sort(values))
+    [[0.0], [5.0], [-5.0], [1.0] * 30, [-2.0, 0.0, 1.0], list(np.geomspace(0.01, 1e4, 50)),
+     [-1e-9, 1e9], [1e-300] * 2],
+)  # fmt: skip
+def test_any_influences_make_a_histogram_that_holds_them_all(values):
+    edges = plots.bin_edges(np.sort(values))
     assert (np.diff(edges) > 0).all()
     assert np.histogram(values, edges)[0].sum() == len(values)
-    assert logarithmic == (min(values) > 0 and max(values) > 20 * min(values))
     assert "<svg" in plots.distribution("k", values, min(10, len(values)))
 
 
 def file_scores(*names):
-    return tuple(FileScore(n, n, 1, 1.0, float(len(names) - i), 0.0) for i, n in enumerate(names))
+    influences = range(len(names), 0, -1)
+    return tuple(
+        FileScore(name, name, 1, 1.0, float(one), 9.0, 0.0)
+        for name, one in zip(names, influences, strict=True)
+    )
 
 
 def test_the_worst_of_several_models_are_those_of_the_worst_mean_place():

@@ -47,7 +47,10 @@ def _score(commands: Commands) -> None:
         help="a confidence interval over files (default 0.95; before a path write --ci=0.95)",
     )  # fmt: skip
     parser.add_argument("--kad", action="store_true", help="kernel audio distance as well")
-    parser.add_argument("--per-file", metavar="FILE.csv", help="write a line a clip, worst first")
+    parser.add_argument(
+        "--per-file", metavar="FILE.csv",
+        help="write one CSV line for each clip, those that raise FAD most first",
+    )  # fmt: skip
     parser.add_argument("--report", metavar="FILE.html", help="write a report with everything")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of everything that is drawn (default: 0)"

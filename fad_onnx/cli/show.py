@@ -214,30 +214,26 @@ def _made(one: AudioSet) -> dict[str, Any]:
     return {key: counts[key] for key in COUNTED} | recorded
 
 
-PER_FILE_COLUMNS = ("model", "set", "path", "rows", "seconds", "fad", "mean_distance")
-PER_FILE_HEADER = (
-    "# fad: Frechet distance of the file's rows to the reference; of a single row"
-    " |x - mu|^2 + Tr(S). mean_distance: |mean of the file - mu|. Worst first."
-)
+PER_FILE_COLUMNS = (
+    "model", "dataset", "path", "embeddings", "seconds", "influence", "fad", "mean_distance",
+)  # fmt: skip
 
 
 def write_per_file(path: str, scores: Sequence[Score]) -> None:
-    """A line a clip, worst first within each model and set; OutputError if it cannot be."""
+    """One line for each clip, highest influence first within each model and dataset.
+
+    Raises OutputError if the file cannot be written.
+    """
 
     def into(out: BinaryIO) -> None:
         text = io.TextIOWrapper(out, "utf-8", "backslashreplace", newline="")
-        text.write(PER_FILE_HEADER + "\r\n")
         writer = csv.writer(text)
         writer.writerow(PER_FILE_COLUMNS)
         for score in scores:
             for file in score.detail.files:
-                numbers = (
-                    file.rows,
-                    f"{file.seconds:.3f}",
-                    repr(file.fad),
-                    repr(file.mean_distance),
-                )
-                writer.writerow((score.model, score.path, file.name, *numbers))
+                numbers = map(repr, (file.influence, file.fad, file.mean_distance))
+                row = (file.name, file.embeddings, f"{file.seconds:.3f}", *numbers)
+                writer.writerow((score.model, score.path, *row))
         text.flush()
         text.detach()
 

@@ -1,4 +1,4 @@
-"""The files farthest from the reference, to hear and to see."""
+"""The clips that raise FAD most, to hear and to see."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Standing:
 
     model: str
     place: str
-    fad: str
+    influence: str
     mean_distance: str
-    rows: str
+    embeddings: str
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ def shown_of_a_set(sets: int) -> int:
 
 
 def worst(scores: Sequence[Score], limit: int) -> list[FileScore]:
-    """The files of one evaluation set that lie farthest: by their mean place over the models.
+    """The clips of one evaluation set that raise FAD most, by their mean rank over the models.
 
-    The distances of different models have no common measure; their places have.
+    Influences of different models have no common unit; ranks do.
     """
     places: dict[str, list[int]] = {}
     files: dict[str, FileScore] = {}
@@ -89,7 +89,7 @@ def _standings(scores: Sequence[Score], path: str) -> Iterable[Standing]:
                 yield Standing(
                     plain(score.model),
                     f"{count(place)} of {count(len(score.detail.files))}",
-                    number(file.fad),
+                    number(file.influence),
                     number(file.mean_distance),
-                    count(file.rows),
+                    count(file.embeddings),
                 )

@@ -28,7 +28,6 @@ class Figures:
     r2: str
     infinity_problem: str
     distribution: Markup
-    single_rows: bool
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def part(key: str, name: str, scores: Sequence[Score], limit: int, seed: int) ->
 def figures(key: str, score: Score, limit: int, seed: int) -> Figures:
     """The figures of one evaluation set under one model."""
     found = project(score.reference, score.evaluation, seed)
-    fit, files = score.detail.inf, score.detail.files
+    fit = score.detail.inf
     fitted = fit is not None and fit.value is not None
     return Figures(
         plain(score.model),
@@ -93,12 +92,11 @@ def figures(key: str, score: Score, limit: int, seed: int) -> Figures:
         number(fit.r2, 2) if fit and fit.r2 is not None else "",
         plain(fit.reason or "") if fit and not fitted else "",
         Markup(_distribution(f"{key}-files", score, limit)),
-        any(file.rows == 1 for file in files),
     )
 
 
 def _distribution(key: str, score: Score, limit: int) -> str:
-    values = [file.fad for file in score.detail.files]
+    values = [file.influence for file in score.detail.files]
     return plots.distribution(key, values, min(limit, len(values))) if values else ""
 
 

@@ -102,30 +102,26 @@ def _cloud(axes: Axes, cloud: Cloud, marker: str, line: str, colour: str, name: 
 
 
 def distribution(key: str, values: Sequence[float], worst: int) -> str:
-    """How many files have which FAD; the bars of the `worst` ones are hatched on top."""
+    """How many clips have which influence; the bars of the `worst` ones are hatched on top."""
     ordered = np.sort(np.array(values, np.float64))
-    edges, logarithmic = bin_edges(ordered)
-    middle = float(np.median(ordered))
     with style(key):
         figure, axes = _figure()
-        if logarithmic:
-            axes.set_xscale("log")
         rest, top = ordered[: len(ordered) - worst], ordered[len(ordered) - worst :]
         axes.hist(
-            [rest, top], list(edges), stacked=True, color=[EVALUATION, PAPER], edgecolor=EVALUATION,
-            label=["other files", f"the {worst} farthest"],
+            [rest, top], list(bin_edges(ordered)), stacked=True, color=[EVALUATION, PAPER],
+            edgecolor=EVALUATION, label=["other clips", f"the {worst} highest"],
         )  # fmt: skip
         _hatch(axes)
-        axes.axvline(middle, color=TEXT, linestyle="--", label=f"median {number(middle)}")
-        scale = ", logarithmic" if logarithmic else ""
-        axes.set(xlabel=f"FAD of one file{scale}", ylabel="files")
+        axes.axvline(0.0, color=TEXT, linestyle="--", label="no influence")
+        axes.set(xlabel="influence on FAD", ylabel="clips")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.xaxis.set_major_formatter(lambda value, _: number(value, 3))
-        axes.xaxis.set_minor_formatter(lambda value, _: "")
         _legend(figure, axes)
         label = (
-            f"Histogram of the FAD of {len(ordered)} files: from {number(ordered[0])} over a"
-            f" median of {number(middle)} to {number(ordered[-1])}"
+            f"Histogram of the influence of {len(ordered)} clips on FAD:"
+            f" from {number(ordered[0])} to {number(ordered[-1])};"
+            f" {int((ordered > 0.0).sum())} of them raise FAD"
         )
         return inline(figure, key, label)
 
@@ -137,19 +133,13 @@ def _hatch(axes: Axes) -> None:
             patch.set_hatch("////")
 
 
-def bin_edges(ordered: Array) -> tuple[Array, bool]:
-    """Edges of a histogram of ascending values >= 0, and whether they are logarithmic.
-
-    Logarithmic where the largest is over twenty times the smallest, which is above zero.
-    """
+def bin_edges(ordered: Array) -> Array:
+    """Edges of a histogram of ascending values."""
     low, high = float(ordered[0]), float(ordered[-1])
     bins = int(np.clip(2.0 * np.sqrt(len(ordered)), 5, MOST_BINS))
-    if low > 0.0 and high > 20.0 * low:
-        return np.geomspace(low, high, bins + 1), True
-    if high - low <= 1e-9 * high:
-        margin = max(0.5 * high, 0.5)
-        return np.linspace(max(0.0, low - margin), high + margin, bins + 1), False
-    return np.linspace(low, high, bins + 1), False
+    size = max(abs(low), abs(high))
+    margin = (0.5 * size or 0.5) if high - low <= 1e-9 * size else 0.0
+    return np.linspace(low - margin, high + margin, bins + 1)
 
 
 def log_mel(key: str, decibels: NDArray[np.float32], seconds: float) -> str:
