@@ -13,10 +13,11 @@ from fad_onnx import synthetic
 
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory, monkeypatch):
-    """An empty FAD_ONNX_HOME, offline, without the user's torch.hub cache."""
+    """An empty FAD_ONNX_HOME, offline, without what other tools keep."""
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("FAD_ONNX_HOME", str(folder))
     monkeypatch.setenv("TORCH_HOME", str(folder / "no-torch"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder / "no-hub"))
     monkeypatch.setenv("FAD_ONNX_OFFLINE", "1")
     monkeypatch.delenv("FAD_ONNX_MIRROR", raising=False)
     return folder

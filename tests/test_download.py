@@ -65,7 +65,8 @@ UNKNOWN = Row("", bytes=None, digests={})
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("FAD_ONNX_OFFLINE", "FAD_ONNX_MIRROR"):
+    elsewhere = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    for name in ("FAD_ONNX_OFFLINE", "FAD_ONNX_MIRROR", *elsewhere):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FAD_ONNX_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -593,6 +594,21 @@ def test_offline_can_be_off(monkeypatch: pytest.MonkeyPatch, value: str, expecte
     assert download.is_offline() is expected
 
 
+@pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_other_tools_variables_count_unless_ours_is_set(
+    target: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for value, expected in (("1", True), ("TRUE", True), ("0", False), ("nonsense", False)):
+        monkeypatch.setenv(name, value)
+        assert download.is_offline() is expected
+    monkeypatch.setenv(name, "1")
+    with Loopback(BODY) as server:
+        with pytest.raises(DownloadError, match=rf"\(offline, as {name} says\)"):
+            fetch(server, target)
+        monkeypatch.setenv("FAD_ONNX_OFFLINE", "0")
+        assert fetch(server, target).sha256 == SHA
+
+
 def test_offline_is_never_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAD_ONNX_OFFLINE", "maybe")
     with pytest.raises(OptionError, match="FAD_ONNX_OFFLINE"):
@@ -648,6 +664,56 @@ def test_where_torch_hub_keeps_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert torch_hub_folder() == tmp_path / "xdg" / "torch" / "hub" / "checkpoints"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert torch_hub_folder() == Path.home() / ".cache" / "torch" / "hub" / "checkpoints"
+
+
+@pytest.mark.parametrize(
+    ("variable", "place"),
+    [
+        ("HOME", "{}/.cache/huggingface/hub"),
+        ("XDG_CACHE_HOME", "{}/huggingface/hub"),
+        ("HF_HOME", "{}/hub"),
+        ("HF_HUB_CACHE", "{}"),
+        ("HUGGINGFACE_HUB_CACHE", "{}"),
+    ],
+)
+def test_the_hub_s_copy_is_used_in_place(
+    target: Path, monkeypatch: pytest.MonkeyPatch, variable: str, place: str
+) -> None:
+    for name in ("XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(target.parent / "kept"))
+    folder = Path(place.format(target.parent / "kept")) / "models--org--name"
+    file = folder / "snapshots" / "abc" / "sub" / "model.pth"
+    (folder / "blobs").mkdir(parents=True)
+    (folder / "blobs" / "0").write_bytes(BODY)
+    file.parent.mkdir(parents=True)
+    file.symlink_to("../../../blobs/0")
+    row = known(url="https://huggingface.co/org/name/resolve/def/sub/model.pth")
+    found = download.obtain(row, target.parent, offline=True)
+    assert (found.path, found.checked) == (file, "sha256")
+    wrong = folder / "snapshots" / "def" / "sub" / "model.pth"
+    wrong.parent.mkdir(parents=True)
+    wrong.write_bytes(b"another revision")
+    assert download.obtain(row, target.parent, offline=True).path == file
+    with pytest.raises(DownloadError, match="offline"):
+        download.obtain(replace(row, digests={}, bytes=None), target.parent, offline=True)
+
+
+def test_the_folder_of_panns_inference_is_searched(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "panns_data").mkdir()
+    file = tmp_path / "panns_data" / "a=b.pth"
+    file.write_bytes(BODY)
+    row = known(file="a=b.pth", url="https://zenodo.org/records/1/files/a%3Db.pth")
+    assert download.obtain(row, target.parent, offline=True).path == file
+    # A file of which nothing is known is taken from no tool that may have named it so.
+    with pytest.raises(DownloadError, match="offline"):
+        download.obtain(replace(row, digests={}, bytes=None), target.parent, offline=True)
+    file.write_bytes(b"y" + BODY[1:])
+    with pytest.raises(DownloadError, match="offline"):
+        download.obtain(row, target.parent, offline=True)
 
 
 def test_names_are_found_with_their_escapes_and_without_folders(tmp_path: Path) -> None:

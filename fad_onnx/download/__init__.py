@@ -22,12 +22,15 @@ from ..disk import guarded, make_folder, require_room
 from ..errors import CheckpointError, ChecksumError, DownloadError, OptionError
 from .partial import Partial
 from .transfer import Broken, Patience, Refused, Reply, blocks, refusal, request, start
-from .verified import Fetched, Source, check, local_files, verify
+from .verified import Fetched, Source, check, local_files, tools_files, verify
 
 logger = logging.getLogger("fad_onnx")
 
 OFFLINE_VARIABLE = "FAD_ONNX_OFFLINE"
+# Those of the tools that share the machine; ours, where it is set, comes first.
+OFFLINE_ELSEWHERE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 MIRROR_VARIABLE = "FAD_ONNX_MIRROR"
+TRUE = ("1", "true", "yes", "on")
 # Failures in a row are counted afresh once this much more has arrived than ever before.
 PROGRESS_BYTES = 1 << 20
 # For a file of unpublished length; the largest known checkpoint has 2.4 GB.
@@ -53,12 +56,15 @@ def obtain(
     offline: bool = False,
     progress: Progress | None = None,
 ) -> Fetched:
-    """The file: from `folder`, from `folders` or torch.hub's cache where a copy that verifies
+    """The file: from `folder`, from `folders` or what other tools keep where a copy that verifies
     lies there (used in place, never changed), or downloaded into `folder`.
+
+    Where no digest is published, a file of the name is enough only in `folders` and torch.hub's.
     """
     destination = folder / source.file
     if not destination.is_file():
-        for path in local_files(source.file, folders):
+        others = tools_files(source) if source.digests else []
+        for path in [*local_files(source.file, folders), *others]:
             try:
                 return verify(source, path)
             except (ChecksumError, CheckpointError) as error:
@@ -77,17 +83,19 @@ def fetch(
 ) -> Fetched:
     """The file at `destination`, downloaded now if it is not there yet.
 
-    offline: use no network, as when FAD_ONNX_OFFLINE is set. mirror: None means FAD_ONNX_MIRROR.
+    offline: use no network, as when is_offline(). mirror: None means FAD_ONNX_MIRROR.
     progress(name, bytes so far, bytes in all or None). Raises DownloadError, ChecksumError,
     CheckpointError, CacheError; a file whose hash is wrong is removed and never has its final name.
     """
-    offline = offline or is_offline()
+    by_option, offline = offline, offline or is_offline()
     found = _kept(source, destination, offline)
     if found:
         return found
     url = mirrored(source.url, os.environ.get(MIRROR_VARIABLE) if mirror is None else mirror)
     if offline:
-        problem = "is not in the cache, and the network is not used (offline)"
+        elsewhere = not by_option and not os.environ.get(OFFLINE_VARIABLE) and offline_elsewhere()
+        why = f"offline, as {elsewhere} says" if elsewhere else "offline"
+        problem = f"is not in the cache, and the network is not used ({why})"
         raise DownloadError(url, problem, _by_hand(destination))
     make_folder(destination.parent)
     with store.locked(f"{destination.name}-{_short(str(destination.absolute()))}"):
@@ -100,11 +108,18 @@ def _silent(name: str, done: int, total: int | None) -> None:
 
 
 def is_offline() -> bool:
-    """Whether FAD_ONNX_OFFLINE forbids the network."""
+    """Whether FAD_ONNX_OFFLINE forbids the network, or else HF_HUB_OFFLINE or
+    TRANSFORMERS_OFFLINE do.
+    """
     value = os.environ.get(OFFLINE_VARIABLE, "").strip().lower()
-    if value not in ("", "0", "false", "no", "off", "1", "true", "yes", "on"):
+    if value not in ("", "0", "false", "no", "off", *TRUE):
         raise OptionError(OFFLINE_VARIABLE, f"{value!r} is neither 1 nor 0")
-    return value in ("1", "true", "yes", "on")
+    return value in TRUE if value else offline_elsewhere() is not None
+
+
+def offline_elsewhere() -> str | None:
+    """The variable of another tool that says that there is no network, if one does."""
+    return next((v for v in OFFLINE_ELSEWHERE if os.environ.get(v, "").lower() in TRUE), None)
 
 
 def mirrored(url: str, mirror: str | None) -> str:

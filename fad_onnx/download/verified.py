@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from .. import store
 from ..disk import guarded
@@ -50,18 +50,54 @@ def local_files(name: str, folders: Iterable[Path] = ()) -> list[Path]:
     """
     hub = torch_hub_folder()
     places = [place for folder in folders for place in (Path(folder), Path(folder) / "checkpoints")]
-    places += [hub, hub.parent]
+    places += [hub, hub.parent] if hub else []
     # torch.hub names a file by the last part of its URL, escapes and all.
     names = dict.fromkeys((Path(name).name, quote(Path(name).name)))
     found = (Path(place) / each for place in places for each in names)
-    return [path for path in found if path.is_file()]
+    return [path for path in found if os.path.isfile(path)]
 
 
-def torch_hub_folder() -> Path:
-    """Where torch.hub.load_state_dict_from_url keeps checkpoints."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    home = Path(os.environ.get("TORCH_HOME") or cache / "torch").expanduser()
-    return home / "hub" / "checkpoints"
+def torch_hub_folder() -> Path | None:
+    """Where torch.hub.load_state_dict_from_url keeps checkpoints; None without a home folder."""
+    home = _expanded(os.environ.get("TORCH_HOME") or f"{_cache_home()}/torch")
+    return home and home / "hub" / "checkpoints"
+
+
+def tools_files(source: Source) -> list[Path]:
+    """Files of this name that other tools keep, unverified: panns_inference, and all that use
+    the Hugging Face hub.
+    """
+    panns = _expanded(f"~/panns_data/{source.file}")
+    found = [panns] if panns else []
+    parts = urlsplit(source.url).path.split("/")
+    # huggingface.co/OWNER/NAME/resolve/REVISION/FILE
+    if urlsplit(source.url).hostname == "huggingface.co" and parts[3:4] == ["resolve"]:
+        hub = _hugging_face_folder()
+        kept = hub and hub / f"models--{parts[1]}--{parts[2]}" / "snapshots"
+        revisions = sorted(kept.glob("*"), key=lambda one: one.name != parts[4]) if kept else []
+        found += [revision.joinpath(*map(unquote, parts[5:])) for revision in revisions]
+    return [path for path in found if os.path.isfile(path)]
+
+
+def _hugging_face_folder() -> Path | None:
+    """As huggingface_hub.constants finds it."""
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if named:
+        return _expanded(named)
+    home = _expanded(os.environ.get("HF_HOME") or f"{_cache_home()}/huggingface")
+    return home and home / "hub"
+
+
+def _cache_home() -> str:
+    return os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+
+
+def _expanded(text: str) -> Path | None:
+    """The path with the home folder in it; None where there is none."""
+    try:
+        return Path(os.path.expandvars(text)).expanduser()
+    except RuntimeError:
+        return None
 
 
 def verify(
