@@ -20,6 +20,7 @@ import soxr
 from numpy.typing import NDArray
 
 from . import cutshort
+from .cutshort import UNKNOWN_FRAMES
 from .errors import AudioError, NoAudioError, OptionError, shown
 
 logger = logging.getLogger("fad_onnx")
@@ -40,8 +41,6 @@ BLOCK_SAMPLES = 1 << 19
 LARGEST_SAMPLE = 1e6
 # How PCM is scaled to [-1, 1), as frechet_audio_distance/utils.py load_audio_task does.
 FULL_SCALE = {"float32": 1.0, "float64": 1.0, "int16": 2.0**15, "int32": 2.0**31}
-# What libsndfile counts in a file whose header does not say how many frames it has.
-UNKNOWN_FRAMES = 2**63 - 1
 # Where the first frames come right only after going back to them: Ogg whose times do not begin
 # at 0, and the last bits of MPEG. In a FLAC the same may fail.
 REWOUND = frozenset({"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"})
@@ -135,11 +134,6 @@ class Decoder:
                 raise AudioError(path, "empty, 0 bytes")
             # libsndfile takes bytes, which any POSIX file name is; Windows needs text.
             source: Any = self.path if os.name == "nt" else os.fsencode(self.path)
-            self._mp3 = None
-            if self.path.lower().endswith(".mp3"):
-                # How far it was read tells whether that was all.
-                file = open(self.path, "rb")  # noqa: SIM115 - the stack closes it
-                source = self._mp3 = self._opened.enter_context(file)
             self._file = self._opened.enter_context(_Forward(source))
             if self._file.subtype in REWOUND:
                 self._file.seek(0)
@@ -157,17 +151,15 @@ class Decoder:
         self.sample_rate_hz, self.channels = self._file.samplerate, self._file.channels
         promised: int = self._file.frames
         self.frames_promised = None if promised == UNKNOWN_FRAMES else promised
-        reason = None
+        problem: AudioError | None = cutshort.at_opening(self._file, self.path)
         if not LOWEST_RATE_HZ <= self.sample_rate_hz <= HIGHEST_RATE_HZ:
-            reason = (
-                f"sample rate {self.sample_rate_hz} Hz, usable are"
-                f" {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
-            )
-        elif missing := cutshort.at_opening(self._file):
-            reason = f"cut short: {missing}"
-        if reason:
+            problem = AudioError(
+                path, f"sample rate {self.sample_rate_hz} Hz, usable are"
+                f" {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz",
+            )  # fmt: skip
+        if problem:
             self._opened.close()
-            raise AudioError(path, reason)
+            raise problem
 
     def __enter__(self) -> Self:
         return self
@@ -191,14 +183,8 @@ class Decoder:
             yield block
         if not self.frames:
             raise AudioError(self.path, "no samples in it")
-        known = self._file.frames != UNKNOWN_FRAMES
-        if known and (missing := cutshort.at_end(self._file, self.path, self.frames)):
-            raise AudioError(self.path, f"cut short: {missing}")
-        if self._mp3 and (left := cutshort.mp3_bytes_left(self._mp3)):
-            raise AudioError(
-                self.path, f"its header counts {self.frames} frames, {left} bytes of audio lie"
-                " beyond and cannot be read: convert it to wav or flac",
-            )  # fmt: skip
+        if error := cutshort.at_end(self._file, self.path, self.frames):
+            raise error
 
     def _read(self, size: int) -> NDArray[np.float32]:
         try:

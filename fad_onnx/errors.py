@@ -86,6 +86,16 @@ class AudioError(FadError, OSError):
         super().__init__(f"{shown(path)}: {reason}")
 
 
+class TruncatedAudioError(AudioError):
+    """A file of which a part is missing, or in which more audio lies than can be read."""
+
+    def __init__(
+        self, path: Path, problem: str, read: int, whole: int, unit: str, remedy: str
+    ) -> None:
+        self.read, self.whole, self.unit = read, whole, unit
+        super().__init__(path, f"{problem}: {read} of {whole} {unit}; {remedy}")
+
+
 class NoAudioError(FadError, FileNotFoundError):
     """A set with no audio file in it, or none left after skipping."""
 

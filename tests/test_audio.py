@@ -7,7 +7,13 @@ import soundfile
 import soxr
 
 from fad_onnx import audio, synthetic
-from fad_onnx.errors import AudioError, FadError, NoAudioError, OptionError
+from fad_onnx.errors import (
+    AudioError,
+    FadError,
+    NoAudioError,
+    OptionError,
+    TruncatedAudioError,
+)
 
 from .conftest import write_clip
 
@@ -188,7 +194,7 @@ def mp3_without_count(path, seed, quiet=0):
 def test_an_mp3_of_which_libsndfile_reads_a_part_is_refused(tmp_path, tag):
     path = write_clip(tmp_path / "joined.mp3", 8, 2, 44100)
     once = path.read_bytes()
-    for behind in (b"TAG" + bytes(125), bytes(9000), b"APETAGEX" + bytes(9000), once[-1000:]):
+    for behind in (b"TAG" + bytes(125), bytes(9000), b"APETAGEX" + bytes(9000), once[-600:]):
         path.write_bytes(once + behind)
         assert conformed(path, 44100).shape[1] == 88200
     tiny = tmp_path / "tiny.mp3"
@@ -198,27 +204,23 @@ def test_an_mp3_of_which_libsndfile_reads_a_part_is_refused(tmp_path, tag):
         tiny.write_bytes(tiny.read_bytes() + behind)
         assert conformed(tiny, 12000).shape[1] == whole
     path.write_bytes(once + tag + once)
-    with pytest.raises(AudioError, match=f"counts 88200 frames, {len(once)} bytes .* convert"):
+    with pytest.raises(TruncatedAudioError, match="a part can be read: 88200 of 17.* convert"):
         conformed(path, 44100)
     clip = mp3_without_count(tmp_path / "variable.mp3", 1, 0.001)
     with soundfile.SoundFile(tmp_path / "variable.mp3") as file:
         assert file.frames < len(clip) / 2
-    with pytest.raises(AudioError, match="bytes of audio lie beyond"):
+    with pytest.raises(AudioError, match="only a part can be read"):
         conformed(tmp_path / "variable.mp3", 44100)
 
 
-@pytest.mark.parametrize("size", [0, 0x7FFFFFFF - 36, 0xFFFFFFFF])
+@pytest.mark.parametrize("size", [0x7FFFFFFF - 36, 0xFFFFFFFF])
 def test_a_wav_written_into_a_pipe_knows_no_length(tmp_path, size):
     path = write_clip(tmp_path / "streamed.wav", 9, 1, 16000)
     data = bytearray(path.read_bytes())
     place = data.index(b"data") + 4
     data[place : place + 4] = size.to_bytes(4, "little")
     path.write_bytes(data)
-    if size == 0:  # libsndfile takes it at its word
-        with pytest.raises(AudioError, match="no samples"):
-            conformed(path, 16000)
-    else:
-        assert conformed(path, 16000).shape[1] == 16000
+    assert conformed(path, 16000).shape[1] == 16000
 
 
 def test_an_mp3_that_counts_no_frames_is_read_to_its_end(tmp_path):

@@ -1,0 +1,224 @@
+"""How much audio lies in an MPEG, FLAC or Ogg file, from the headers of its frames or pages.
+
+Nothing is decoded, and the file is read in small parts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import BinaryIO
+
+_STEP = 1 << 16
+
+# ISO/IEC 11172-3 and 13818-3: kbit/s by index, of MPEG-1 in layers I, II, III and of MPEG-2.
+_KBPS = {
+    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MPEG_HZ = (44100, 48000, 32000)
+# Sync, no reserved version, layer, bit rate or sampling rate. The length of frames of a free bit
+# rate is nowhere written; they are not counted.
+_MPEG_HEADER = re.compile(
+    rb"(?=\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\x1b\x20-\x2b\x30-\x3b\x40-\x4b\x50-\x5b"
+    rb"\x60-\x6b\x70-\x7b\x80-\x8b\x90-\x9b\xa0-\xab\xb0-\xbb\xc0-\xcb\xd0-\xdb\xe0-\xeb])",
+    re.DOTALL,
+)
+# Headers that follow each other; fewer may be chance.
+_MPEG_RUN = 3
+
+
+@dataclass(frozen=True)
+class _MpegFrame:
+    kind: tuple[int, int, int]
+    samples: int
+    hertz: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Mpeg:
+    """Seconds: there, counted by the first frame (None: it does not count), of one frame."""
+
+    there: float
+    counted: float | None
+    frame: float
+
+
+def mpeg(file: BinaryIO) -> Mpeg | None:
+    """The MPEG audio of a file of any container, None if there is none."""
+    there, counted, first = 0.0, None, None
+    for at, frame, frames in _mpeg_runs(file, file.seek(0, os.SEEK_END)):
+        tag = _tag(_read(file, at, 240))
+        samples = frames * frame.samples
+        if tag:
+            samples -= frame.samples + tag.trimmed
+        there += samples / frame.hertz
+        if first is None:
+            first = frame.samples / frame.hertz
+            if tag and tag.frames:
+                counted = (tag.frames * frame.samples - tag.trimmed) / frame.hertz
+    return None if first is None else Mpeg(there, counted, first)
+
+
+def _mpeg_runs(file: BinaryIO, end: int) -> Iterator[tuple[int, _MpegFrame, int]]:
+    """Where frames of one kind follow each other without a gap, the first, and their number."""
+    at = 0
+    while at < end:
+        for start in _matches(file, _MPEG_HEADER, 2, at):
+            frame = _mpeg_frame(_read(file, start, 3))
+            frames, at = _follow(file, start, end)
+            if frame and frames >= _MPEG_RUN:
+                yield start, frame, frames
+                break
+        else:
+            return
+
+
+def _follow(file: BinaryIO, at: int, end: int) -> tuple[int, int]:
+    kind, frames = None, 0
+    while frame := _mpeg_frame(_read(file, at, 3)):
+        if at + frame.bytes > end or frame.kind != (kind or frame.kind):
+            break
+        at, kind, frames = at + frame.bytes, frame.kind, frames + 1
+    return frames, at
+
+
+@cache
+def _mpeg_frame(head: bytes) -> _MpegFrame | None:
+    if not _MPEG_HEADER.match(head):
+        return None
+    half = {3: 0, 2: 1, 0: 2}[head[1] >> 3 & 3]  # MPEG-1, MPEG-2, "MPEG-2.5"
+    layer = 4 - (head[1] >> 1 & 3)
+    table = _KBPS[(2, min(layer, 2)) if half else (1, layer)]
+    bits = 1000 * table[(head[2] >> 4) - 1]
+    hertz = _MPEG_HZ[head[2] >> 2 & 3] >> half
+    padding = head[2] >> 1 & 1
+    kind = (half, layer, hertz)
+    if layer == 1:
+        return _MpegFrame(kind, 384, hertz, (12 * bits // hertz + padding) * 4)
+    samples = 576 if half and layer == 3 else 1152
+    return _MpegFrame(kind, samples, hertz, samples // 8 * bits // hertz + padding)
+
+
+@dataclass(frozen=True)
+class _Tag:
+    """What a first frame without audio says: how many follow, how many samples decoders drop."""
+
+    frames: int
+    trimmed: int
+
+
+def _tag(frame: bytes) -> _Tag | None:
+    if frame[36:40] == b"VBRI":
+        return _Tag(int.from_bytes(frame[50:54], "big"), 0)
+    found = re.match(rb".{13,38}?(?:Xing|Info)...(.)", frame, re.DOTALL)
+    if not found:
+        return None
+    # The fields that are there, by flag: frames, bytes, a table of contents, a quality.
+    flags, at = found[1][0], found.end()
+    frames = int.from_bytes(frame[at : at + 4], "big") if flags & 1 else 0
+    at += sum(size for bit, size in enumerate((4, 4, 100, 4)) if flags >> bit & 1)
+    # Behind them LAME's: twelve bits each of what encoder and last frame added.
+    added = int.from_bytes(frame[at + 21 : at + 24], "big")
+    return _Tag(frames, (added >> 12) + (added & 0xFFF))
+
+
+# RFC 9639, section 9.1: a frame header up to the channels; or the start of another stream.
+_FLAC_HEADER = re.compile(
+    rb"fLaC\x00\x00\x00\x22|(?=\xff[\xf8\xf9][\x10-\xfe][\0-\xae])", re.DOTALL
+)
+_FLAC_HEADER_BYTES = 16
+
+
+def flac(file: BinaryIO) -> int:
+    """Samples in the frames of a FLAC, by their headers; of several joined, those of all."""
+    total, following = 0, None
+    for at in _matches(file, _FLAC_HEADER, 7, 0):
+        head = _read(file, at, _FLAC_HEADER_BYTES)
+        if head.startswith(b"fLaC"):
+            following = None
+        elif (frame := _flac_frame(head)) and frame[0] == (
+            frame[0] if following is None else following
+        ):
+            number, samples = frame
+            total += samples
+            # Numbers count frames, or samples where frames differ in length.
+            following = number + (samples if head[1] & 1 else 1)
+    return total
+
+
+def _flac_frame(head: bytes) -> tuple[int, int] | None:
+    """Its number and its samples, None if this is no header."""
+    # As UTF-8: the ones that the first byte begins with are the length.
+    ones = 8 - (head[4] ^ 0xFF).bit_length()
+    at = 5 + max(0, ones - 1)
+    number = head[4] & (0x7F >> ones)
+    for byte in head[5:at]:
+        number = number << 6 | byte & 0x3F
+    code, rate = head[2] >> 4, head[2] & 15
+    explicit = {6: 1, 7: 2}.get(code, 0)
+    samples = int.from_bytes(head[at : at + explicit], "big") + 1
+    if not explicit:
+        samples = 192 if code == 1 else 576 << code - 2 if code < 6 else 256 << code - 8
+    at += explicit + {12: 1, 13: 2, 14: 2}.get(rate, 0)
+    return (number, samples) if _crc8(head[: at + 1]) == 0 else None
+
+
+def _crc8(data: bytes) -> int:
+    """Of polynomial 7; 0 where the last byte is the checksum of the others."""
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc << 1 ^ (0x107 if crc & 0x80 else 0)
+    return crc
+
+
+@dataclass(frozen=True)
+class Ogg:
+    """Offsets in bytes: where a second stream begins, where the pages end, where the file ends."""
+
+    second: int | None
+    stop: int
+    end: int
+    ended: bool  # the last page says that it is the last
+
+
+def ogg(file: BinaryIO) -> Ogg:
+    """The pages of an Ogg file (RFC 3533, section 6)."""
+    end = file.seek(0, os.SEEK_END)
+    at, begun, ended = 0, False, False
+    while (start := _page(file, at)) is not None:
+        head = _read(file, start, 27).ljust(27, b"\0")
+        if begun and head[5] & 2:
+            return Ogg(start, end, end, True)
+        begun, ended = begun or not head[5] & 2, bool(head[5] & 4)
+        at = start + 27 + head[26] + sum(file.read(head[26]))
+    return Ogg(None, at, end, ended)
+
+
+def _page(file: BinaryIO, at: int) -> int | None:
+    if _read(file, at, 4) == b"OggS":
+        return at
+    return next(_matches(file, re.compile(b"OggS"), 3, at), None)
+
+
+def _matches(file: BinaryIO, pattern: re.Pattern[bytes], overlap: int, at: int) -> Iterator[int]:
+    """Where a pattern of at most `overlap` + 1 bytes matches; the file may be read meanwhile."""
+    while len(block := _read(file, at, _STEP)) > overlap:
+        for found in pattern.finditer(block):
+            if found.start() < len(block) - overlap:
+                yield at + found.start()
+        at += len(block) - overlap
+
+
+def _read(file: BinaryIO, at: int, count: int) -> bytes:
+    file.seek(at)
+    return file.read(count)
