@@ -82,13 +82,14 @@ class Machine:
         """The next `width` bytes as an unsigned number."""
         return int.from_bytes(self.take(width), "little")
 
-    def line(self) -> str:
-        """Text up to the next line feed, for GLOBAL."""
-        window = bytes(self.file.data[self.position : min(self.position + 512, self.end)])
+    def line(self, longest: int = 512) -> str:
+        """Text up to the next line feed: a name, or a value as protocol 0 writes it."""
+        window = bytes(self.file.data[self.position : min(self.position + longest, self.end)])
         length = window.find(b"\n")
         if length < 0:
-            raise self.error("holds a name of more than 512 bytes")
+            raise self.error(f"holds a line of more than {longest} bytes")
         self.position += length + 1
+        self.file.spend(length)
         return window[:length].decode("latin-1")
 
     def pop(self) -> object:

@@ -1,8 +1,8 @@
 """What each opcode of a pickle does to the machine, and what it may cost.
 
-Opcodes: Python's pickletools. Those of protocol 0 that torch never writes, and those that
-call or load from outside (INST, OBJ, EXT*, PERSID, NEXT_BUFFER), are refused. Costs are bytes
-of memory, rounded up, and what bounds the time as well: nearly every step has one.
+Opcodes: Python's pickletools. Those that call or load from outside (INST, OBJ, EXT*, PERSID,
+NEXT_BUFFER) are refused. Costs are bytes of memory, rounded up, and what bounds the time as
+well: nearly every step has one. The values that are written as lines of text are in `pickle_text`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+from . import pickle_text
 from .mapped import quoted
 from .pickle_machine import UNUSED_SET, Machine, Opaque
 
@@ -113,6 +114,17 @@ def _frozen_set(machine: Machine) -> None:
     machine.push(Opaque("frozenset"))
 
 
+def _mark_to_dict(machine: Machine) -> None:
+    items = machine.pop_mark()
+    machine.push({})
+    machine.assign(items)
+
+
+def _mark_to_list(machine: Machine) -> None:
+    items = machine.pop_mark()
+    machine.push(items)
+
+
 def _push(value: Callable[[Machine], object]) -> Step:
     return lambda machine: machine.push(value(machine))
 
@@ -173,6 +185,16 @@ _KNOWN: dict[int, tuple[int, Step]] = {
     0x81: (_CONTAINER_COST, lambda m: m.reduce()),
     ord("Q"): (_CONTAINER_COST, _persistent),
     ord("i"): (0, _inst),
+    # As lines of text: protocol 0, and of Python 2's protocols 1 and 2 whole numbers above 32 bits.
+    ord("I"): (_SCALAR_COST, _push(pickle_text.integer)),
+    ord("L"): (_SCALAR_COST, _push(pickle_text.long)),
+    ord("F"): (_SCALAR_COST, _push(pickle_text.number)),
+    ord("S"): (_TEXT_COST, pickle_text.python2_string),
+    ord("V"): (_TEXT_COST, _push(pickle_text.text)),
+    ord("p"): (_MEMO_COST, lambda m: m.store(pickle_text.index(m))),
+    ord("g"): (_SLOT_COST, lambda m: m.recall(pickle_text.index(m))),
+    ord("d"): (_CONTAINER_COST, _mark_to_dict),
+    ord("l"): (_CONTAINER_COST, _mark_to_list),
 }
 _REFUSED = {
     ord("o"): "OBJ",
@@ -183,15 +205,6 @@ _REFUSED = {
     ord("P"): "PERSID",
     0x97: "NEXT_BUFFER",
     0x98: "READONLY_BUFFER",
-    ord("I"): "INT",
-    ord("L"): "LONG",
-    ord("F"): "FLOAT",
-    ord("S"): "STRING",
-    ord("V"): "UNICODE",
-    ord("p"): "PUT",
-    ord("g"): "GET",
-    ord("d"): "DICT",
-    ord("l"): "LIST",
 }
 _STEPS: list[tuple[int, Step]] = [
     _KNOWN.get(code) or _refuse(_REFUSED.get(code, f"the unknown opcode 0x{code:02x}"))

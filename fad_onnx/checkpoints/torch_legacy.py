@@ -15,15 +15,18 @@ from .tensors import Region
 from .torch_globals import TorchGlobals
 
 MAGIC = 0x1950A86A20F9469CFC6C
-OPENING = b"\x8a\x0a" + MAGIC.to_bytes(10, "little") + b"."
-"""The first pickle behind its protocol, and behind a frame from protocol 4 on."""
+OPENINGS = (b"\x8a\x0a" + MAGIC.to_bytes(10, "little") + b".", b"L%dL\n." % MAGIC)
+"""The first pickle behind its protocol, and behind a frame from protocol 4 on; as text in
+protocols 0 and 1.
+"""
 
 _PROTOCOL = 1001
 
 
 def holds(file: Mapped) -> bool:
     """Whether the file starts as this container does."""
-    return file.data[0] == 0x80 and OPENING in bytes(file.data[: 11 + len(OPENING)])
+    start = bytes(file.data[:64])
+    return any(-1 < start.find(opening) <= 11 for opening in OPENINGS)
 
 
 def read(file: Mapped) -> object:

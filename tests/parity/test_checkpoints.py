@@ -23,7 +23,7 @@ DTYPES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=[(kind, protocol) for kind in KINDS for protocol in (2, 3, 4, 5)])
+@pytest.fixture(params=[(kind, protocol) for kind in KINDS for protocol in range(1, 6)])
 def same(request, tmp_path):
     """Saves with torch, reads with both, compares; the number of arrays compared."""
     kind, protocol = request.param
