@@ -863,6 +863,72 @@ def test_a_proxy_is_asked_for_https(target: Path, monkeypatch: pytest.MonkeyPatc
     assert seen[0] == "example.invalid:443"
 
 
+PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("variable", PROXIES[:4])
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks4", "https", "HTTPS", "ftp"])
+def test_an_unspoken_proxy_is_refused_before_a_byte_is_sent(
+    target: Path, monkeypatch: pytest.MonkeyPatch, variable: str, scheme: str
+) -> None:
+    with Loopback(BODY) as server:
+        place = server.url("").removeprefix("http://")
+        monkeypatch.setenv(variable, f"{scheme}://me:secret@{place}")
+        with pytest.raises(DownloadError) as caught:
+            download.fetch(known(url="https://example.invalid/x"), target, patience=QUICK)
+        assert not server.requests
+    said = str(caught.value)
+    assert f"{scheme}://***@{place} ({variable})" in said and "only http://" in said
+    assert "secret" not in said and "me:" not in said
+
+
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize(
+    "value", ["http://", "http://u:p@h:port", "http:/x", "u:secret@:1", "://x"]
+)
+def test_a_malformed_proxy_is_refused(
+    target: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("https_proxy", value)
+    with pytest.raises(DownloadError, match=r"the proxy .*\(https_proxy\)") as caught:
+        download.fetch(known(url="https://example.invalid/x"), target, patience=QUICK)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("variable", PROXIES[:4])
+def test_a_spoken_proxy_is_named_in_errors_without_its_password(
+    target: Path, monkeypatch: pytest.MonkeyPatch, variable: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for reply in (loopback.status("407 Proxy Authentication Required"), lambda _: None):
+        with Loopback(BODY, reply) as server:
+            place = server.url("").removeprefix("http://")
+            monkeypatch.setenv(variable, f"http://me:secret@{place}")
+            with pytest.raises(DownloadError) as caught:
+                download.fetch(known(url="https://example.invalid/x"), target, patience=QUICK)
+        assert f"through the proxy http://***@{place} ({variable})" in str(caught.value)
+        assert "secret" not in str(caught.value) + caplog.text
+    assert len(server.requests) == QUICK.attempts
+
+
+@pytest.mark.usefixtures("no_proxies")
+def test_no_proxy_is_respected(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:9")
+    for hosts in ("127.0.0.1", "example.org,127.0.0.1", "*"):
+        monkeypatch.setenv("no_proxy", hosts)
+        # Nobody listens there: the server itself was asked.
+        with pytest.raises(DownloadError, match="refused") as caught:
+            download.fetch(known(url="https://127.0.0.1:9/x"), target, patience=QUICK)
+        assert "the proxy" not in str(caught.value)
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed certificate for 127.0.0.1 and its key, in one file."""
@@ -890,10 +956,20 @@ def test_https(target: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch)
         assert server.url().startswith("https:")
 
 
-def test_an_unknown_certificate_is_refused_at_once(target: Path, certificate: Path) -> None:
+def test_an_unknown_certificate_is_refused_at_once(
+    target: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
     with Loopback(BODY, certificate=certificate) as server:
-        with pytest.raises(DownloadError, match="certificate is not valid"):
+        with pytest.raises(DownloadError, match=r"certificate is not valid.*SSL_CERT_FILE names"):
             fetch(server, target, known())
+        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+            monkeypatch.setenv(name, "/none/such")
+            said = f"certificate is not valid.*trusted are those in {name}=/none/such, which"
+            with pytest.raises(DownloadError, match=said):
+                fetch(server, target, known())
+            monkeypatch.delenv(name)
         assert server.requests == []
 
 

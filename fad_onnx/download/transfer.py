@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import os
 import re
 import socket
 import ssl
@@ -20,6 +21,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import urljoin, urlsplit
+
+from .proxy import Proxy, UnspokenProxyError, proxy_for
 
 REDIRECTS = 5
 BLOCK_BYTES = 1 << 18
@@ -96,22 +99,36 @@ def request(
     Raises Refused (forbidden address, bad certificate, too many redirects) or Broken (no
     connection, no proper reply in time).
     """
-    before = None
-    for _ in range(REDIRECTS + 1):
-        problem = refusal(url, before)
-        if problem:
-            raise Refused(problem)
-        reply, body = _exchange(url, headers, patience)
-        if reply.status not in (301, 302, 303, 307, 308):
-            try:
-                yield reply, body
-            finally:
-                body.close()
-            return
-        # The body of a redirect is never read: it may have no end.
-        body.close()
-        before, url = url, _joined(url, reply.headers.get("location", ""))
-    raise Refused(f"more than {REDIRECTS} redirects")
+    before, proxy = None, None
+    try:
+        for _ in range(REDIRECTS + 1):
+            problem = refusal(url, before)
+            if problem:
+                raise Refused(problem)
+            proxy = _proxy(url)
+            reply, body = _exchange(url, headers, patience, proxy)
+            if reply.status not in (301, 302, 303, 307, 308):
+                try:
+                    yield reply, body
+                finally:
+                    body.close()
+                return
+            # The body of a redirect is never read: it may have no end.
+            body.close()
+            before, url = url, _joined(url, reply.headers.get("location", ""))
+        raise Refused(f"more than {REDIRECTS} redirects")
+    except (Broken, Refused) as error:
+        if proxy:
+            error.args = (f"{error}, through the proxy {proxy}",)
+        raise
+
+
+def _proxy(url: str) -> Proxy | None:
+    """What to ask for an https URL; http goes to this machine itself."""
+    try:
+        return proxy_for(url) if urlsplit(url).scheme == "https" else None
+    except UnspokenProxyError as error:
+        raise Refused(str(error)) from error
 
 
 def _joined(url: str, location: str) -> str:
@@ -121,15 +138,21 @@ def _joined(url: str, location: str) -> str:
         raise Refused(f"redirects to {location[:200]!r}, which is not a URL") from error
 
 
-def _exchange(url: str, headers: Mapping[str, str], patience: Patience) -> tuple[Reply, _Response]:
+def _exchange(
+    url: str, headers: Mapping[str, str], patience: Patience, proxy: Proxy | None
+) -> tuple[Reply, _Response]:
     asked = urllib.request.Request(url, headers={"User-Agent": "fad-onnx", **headers})
     try:
-        opener = _opener(url, patience)
+        opener = _opener(url, patience, proxy)
         response = cast(_Response, opener.open(asked, timeout=patience.connect_seconds))
     except (OSError, http.client.HTTPException) as error:
         cause = getattr(error, "reason", error)
         if isinstance(cause, ssl.SSLCertVerificationError):
-            raise Refused(f"the certificate is not valid ({cause.verify_message})") from error
+            problem = f"the certificate is not valid ({cause.verify_message})"
+            raise Refused(f"{problem}; {_authorities()}") from error
+        # The proxy's own answer, which http.client gives as text alone.
+        if re.search(r"^Tunnel connection failed: 4(?!08|25|29)", str(cause)):
+            raise Refused(describe(cause)) from error
         kind = Unresolved if isinstance(cause, socket.gaierror) else Broken
         raise kind(describe(cause)) from error
     except ValueError as error:
@@ -137,6 +160,15 @@ def _exchange(url: str, headers: Mapping[str, str], patience: Patience) -> tuple
         raise Refused(f"not a URL ({error})") from error
     received = {name.lower(): value for name, value in response.headers.items()}
     return Reply(url, response.status, received), response
+
+
+def _authorities() -> str:
+    """Whose certificates are trusted, and how to change that."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        if path := os.environ.get(name):
+            there = "" if os.path.exists(path) else ", which does not exist"
+            return f"trusted are those in {name}={path}{there}"
+    return "where a proxy opens TLS, SSL_CERT_FILE names the file with its certificate"
 
 
 def describe(error: object) -> str:
@@ -275,15 +307,11 @@ class _Https(urllib.request.HTTPSHandler):
         return self.do_open(self._connection, req, context=self._tls)
 
 
-def _opener(url: str, patience: Patience) -> urllib.request.OpenerDirector:
-    """Only the scheme of the URL: no ftp, file or data, no redirects and no error bodies read.
-
-    A proxy from the environment serves https; http goes to this machine itself.
-    """
+def _opener(url: str, patience: Patience, proxy: Proxy | None) -> urllib.request.OpenerDirector:
+    """Only the scheme of the URL: no ftp, file or data, no redirects and no error bodies read."""
     opener = urllib.request.OpenerDirector()
     if urlsplit(url).scheme == "https":
-        proxies = {k: v for k, v in urllib.request.getproxies().items() if k == "https"}
-        opener.add_handler(urllib.request.ProxyHandler(proxies))
+        opener.add_handler(urllib.request.ProxyHandler({"https": proxy.url} if proxy else {}))
         opener.add_handler(_Https(patience))
     else:
         opener.add_handler(_Http(patience))

@@ -1,0 +1,63 @@
+"""The proxy that the environment, or the system's settings, name for https.
+
+Only proxies that are asked in plain HTTP are spoken to: TLS to the server goes through them by
+CONNECT. Any other is refused before a byte is sent: urllib would speak plain HTTP to it all the
+same, and show its password to the network.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+
+
+class UnspokenProxyError(ValueError):
+    """A proxy that is named but must not be asked."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """http://[USER:PASSWORD@]HOST[:PORT], and where it is named."""
+
+    url: str
+    setting: str
+
+    def __str__(self) -> str:
+        return f"{masked(self.url)} ({self.setting})"
+
+
+def masked(url: str) -> str:
+    """A proxy's URL without what lies before its host."""
+    scheme, _, rest = url.rpartition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}://{'***' if user else ''}{at}{host}"
+
+
+def proxy_for(url: str) -> Proxy | None:
+    """The proxy by which to ask an https URL; None for one that NO_PROXY names, or without any.
+
+    Raises UnspokenProxyError.
+    """
+    named = urllib.request.getproxies()
+    value = named.get("https") or named.get("all")
+    if not value or urllib.request.proxy_bypass(urlsplit(url).netloc):
+        return None
+    setting = next((v for v in VARIABLES if os.environ.get(v) == value), "the system's settings")
+    proxy = Proxy(value if "://" in value else f"http://{value}", setting)
+    try:
+        parts = urlsplit(proxy.url)
+        usable = bool(parts.hostname) and (parts.port or True)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UnspokenProxyError(f"the proxy {proxy} is no http://HOST:PORT")
+    if parts.scheme.lower() != "http":
+        raise UnspokenProxyError(
+            f"the proxy {proxy} is not asked: {parts.scheme}:// is not spoken, only http:// is;"
+            " name such a proxy, or this host in NO_PROXY"
+        )
+    return proxy
