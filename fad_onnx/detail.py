@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import OptionError, StatisticsError
 from .frechet import Gaussian, file_distance
-from .infinity import Infinity, fad_infinity
+from .infinity import DRAWS, Infinity, fad_infinity
 from .influence import influences
 from .interval import Interval, Side, interval
 from .kad import Kad, KernelReference
@@ -23,9 +23,12 @@ Rows = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for beside the score; `ci` is a level, as 0.95. All draw from `seed`.
+    """What to compute with the score.
 
-    Raises OptionError for a level or a seed that cannot be.
+    ci: a level, such as 0.95. seed: of everything that is drawn. inf_draw: what the subsets of
+    FAD-infinity are made of, whole "clips" or single "embeddings" as published.
+
+    Raises OptionError for a level, a seed or a draw that is none.
     """
 
     inf: bool = False
@@ -33,12 +36,15 @@ class Wanted:
     kad: bool = False
     per_file: bool = False
     seed: int = 0
+    inf_draw: str = DRAWS[0]
 
     def __post_init__(self) -> None:
         if self.ci is not None and not 0.0 < self.ci < 1.0:
             raise OptionError("--ci", f"the level must be between 0 and 1, is {self.ci}")
         if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**32:
             raise OptionError("--seed", f"{self.seed} is not a whole number from 0 to 2^32 - 1")
+        if self.inf_draw not in DRAWS:
+            raise OptionError("--inf-draw", f"{self.inf_draw!r} is neither clips nor embeddings")
 
     def __bool__(self) -> bool:
         return self.inf or self.kad or self.per_file or self.ci is not None
@@ -109,7 +115,7 @@ class Reference:
         rows = rows_of(evaluation, "what was asked for")
         joined = np.concatenate(rows)
         return Detail(
-            self._infinity(evaluation, joined, progress) if wanted.inf else None,
+            self._infinity(evaluation, rows, joined, progress) if wanted.inf else None,
             self._interval(evaluation, rows, wanted.ci, progress)
             if wanted.ci is not None
             else None,
@@ -118,14 +124,16 @@ class Reference:
         )
 
     def _infinity(
-        self, evaluation: AudioSet, rows: Rows, progress: Callable[[str, int, int], None] | None
-    ) -> Infinity:
+        self, evaluation: AudioSet, rows: Sequence[Rows], joined: Rows,
+        progress: Callable[[str, int, int], None] | None,
+    ) -> Infinity:  # fmt: skip
         def tell(_: int, steps: int) -> None:
             if progress:
                 progress(f"limit of {evaluation.path}", 1, steps)
 
+        by_clip = [len(own) for own in rows] if self._wanted.inf_draw == "clips" else None
         return fad_infinity(
-            self.gaussian, rows, self._wanted.seed, where=evaluation.path, progress=tell
+            self.gaussian, joined, self._wanted.seed, by_clip, tell, evaluation.path
         )
 
     def _interval(

@@ -10,11 +10,10 @@ Sizes: 25, evenly spaced from max(N / 2, dim + 1) to N, rounded. Below dim + 1 r
 covariance is singular and the curve is no straight line in 1/n; below N / 2 its curvature
 costs more than the wider range gains (simulated: benchmarks/README-statistics.md).
 
-Rows are drawn without replacement within a subset, afresh for each. The paper draws single rows.
-Where the rows of a file are alike, that leaves up to most of the bias in place: fewer rows from
-every file still hold every file. Told which rows belong together, whole files are drawn until
-there are rows enough, and the bias that comes from having few files goes too; with one row a
-file the two are the same.
+Each subset is drawn afresh, without replacement. Whole clips are drawn until there are
+embeddings enough. The paper draws single embeddings; where those of a clip are alike, that leaves
+most of the bias in place, because every subset still holds every clip. For clips of one embedding
+the two are the same.
 """
 
 from __future__ import annotations
@@ -32,6 +31,9 @@ from .moments import Moments
 
 POINTS = 25
 LEAST_ROWS = 40
+# Of half as many the bias that is left is as large as that of single embeddings (simulated).
+LEAST_CLIPS = 10
+DRAWS = ("clips", "embeddings")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Infinity:
 
     `value` is the intercept: it may be a little below zero for sets that are alike, as an
     unbiased estimate of zero must be. `r2` is the fit's coefficient of determination, None
-    where all values are equal; `values` are the distances at `sizes` rows.
+    where all values are equal; `values` are the distances at `sizes` rows. `draw` says what the
+    subsets are made of, "clips" or "embeddings".
     """
 
     value: float | None
@@ -48,6 +51,7 @@ class Infinity:
     sizes: tuple[int, ...] = ()
     values: tuple[float, ...] = ()
     reason: str | None = None
+    draw: str = "embeddings"
 
 
 def fad_infinity(
@@ -60,18 +64,22 @@ def fad_infinity(
 ) -> Infinity:
     """FAD-infinity of evaluation rows (n, dim) to a reference.
 
-    `rows_per_file`, in the order of the rows, makes subsets of whole files (the last one drawn
-    may be cut). The same seed gives the same subsets with every version of NumPy. `progress` is
-    called with (sizes done, sizes in all). With fewer than `least_rows(dim)` rows nothing is
-    computed, and `reason` gives the numbers. Costs 25 distances and covariances: at dim 2048
-    about a minute. Raises StatisticsError for rows that are none, of another dimension, or that
-    are not so many as the files'.
+    `rows_per_file`, in the order of the rows, makes subsets of whole clips (the last one drawn
+    may be cut); there must be ten of them. The same seed gives the same subsets with every
+    version of NumPy. `progress` is called with (sizes done, sizes in all). With fewer than
+    `least_rows(dim)` embeddings or ten clips nothing is computed, and `reason` gives the numbers.
+    Costs 25 distances and covariances: at dim 2048 about a minute. Raises StatisticsError for
+    embeddings that are none, of another dimension, or not as many as the clips'.
     """
     against, checked = Gaussian.of(reference, "reference"), check_rows(rows, where)
     count, dim = checked.shape
-    if count < least_rows(dim):
-        return Infinity(None, reason=_too_few(where, count, dim))
+    draw = "embeddings" if rows_per_file is None else "clips"
     random, lengths = np.random.RandomState(seed), _lengths(rows_per_file, count, where)
+    clips = np.count_nonzero(lengths)
+    if count < least_rows(dim):
+        return Infinity(None, reason=_too_few(where, count, dim), draw=draw)
+    if clips < LEAST_CLIPS:
+        return Infinity(None, reason=_too_few_clips(where, clips), draw=draw)
     sizes = subset_sizes(count, dim)
     values = []
     for done, size in enumerate(sizes, 1):
@@ -81,7 +89,7 @@ def fad_infinity(
         if progress is not None:
             progress(done, len(sizes))
     intercept, r2 = line_at_infinity(np.array(sizes, np.float64), np.array(values))
-    return Infinity(intercept, r2, sizes, tuple(values))
+    return Infinity(intercept, r2, sizes, tuple(values), draw=draw)
 
 
 def least_rows(dim: int) -> int:
@@ -125,4 +133,12 @@ def _too_few(where: Path, count: int, dim: int) -> str:
     return (
         f"{where}: FAD-infinity needs at least {least_rows(dim)} rows at {dim} dimensions,"
         f" there are {count}"
+    )
+
+
+def _too_few_clips(where: Path, clips: int) -> str:
+    return (
+        f"{where}: FAD-infinity draws whole clips and needs at least {LEAST_CLIPS} of them, there"
+        f" are {clips}: add clips (--inf-draw embeddings draws single embeddings, and leaves most"
+        " of the bias)"
     )

@@ -8,8 +8,9 @@ import pytest
 
 from fad_onnx import api, manifest
 from fad_onnx.detail import Wanted
-from fad_onnx.errors import StatisticsError
+from fad_onnx.errors import OptionError, StatisticsError
 from fad_onnx.frechet import frechet_distance
+from fad_onnx.infinity import fad_infinity
 from fad_onnx.moments import Moments
 
 from .conftest import write_clip
@@ -51,6 +52,26 @@ def test_a_seed_gives_the_same_numbers_and_another_seed_others(score, sets):
     assert again.detail.inf == score.detail.inf
     other = api.score(*sets, WEIGHTLESS, Wanted(inf=True, seed=4), cache=False)
     assert other.detail.inf.values != score.detail.inf.values
+
+
+def test_fad_infinity_draws_clips_unless_embeddings_are_asked_for(run, sets, tmp_path):  # noqa: F811
+    made = api.score(*sets, WEIGHTLESS, Wanted(per_file=True), cache=False)
+    rows = made.evaluation.rows_by_file
+    found = {}
+    for draw, by_clip in (("clips", [len(one) for one in rows]), ("embeddings", None)):
+        flags = [] if draw == "clips" else ["--inf-draw", draw]
+        table = tmp_path / f"{draw}.csv"
+        printed = run("score", *sets, "--json", "--inf", *flags, "--seed", "3", "--csv", table)
+        (result,) = json.loads(printed.out)["results"]
+        expected = fad_infinity(made.reference.moments, np.concatenate(rows), 3, by_clip)
+        assert result["fad_inf"] == expected.value and result["fad_inf_draw"] == draw
+        (line,) = csv.DictReader(table.read_text().splitlines())
+        assert line["fad_inf_draw"] == draw and float(line["fad_inf"]) == expected.value
+        assert f"fad_inf({draw})" in run("score", *sets, "--inf", *flags).out.splitlines()[0]
+        found[draw] = expected.value
+    assert found["clips"] < found["embeddings"]
+    with pytest.raises(OptionError, match="'files' is neither clips nor embeddings"):
+        Wanted(inf_draw="files")
 
 
 def test_clips_come_with_their_influence_highest_first(score):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -80,9 +82,22 @@ def test_whole_files_are_drawn_and_the_last_is_cut() -> None:
         assert value == pytest.approx(frechet_distance(source(8), Moments.of(subset)), rel=1e-9)
 
 
-def test_one_row_a_file_is_the_same_as_rows() -> None:
+def test_clips_of_one_embedding_are_the_same_as_embeddings() -> None:
     x = np.random.RandomState(9).randn(60, 8)
-    assert fad_infinity(source(8), x, rows_per_file=[1] * 60) == fad_infinity(source(8), x)
+    by_clips = fad_infinity(source(8), x, rows_per_file=[1] * 60)
+    assert by_clips.draw == "clips"
+    assert replace(by_clips, draw="embeddings") == fad_infinity(source(8), x)
+
+
+def test_too_few_clips_are_a_reason_with_the_numbers_and_the_remedy() -> None:
+    x = np.random.RandomState(9).randn(60, 8)
+    found = fad_infinity(source(8), x, rows_per_file=[6, 0] * 9 + [6, 0])
+    assert found.value is not None
+    found = fad_infinity(source(8), x, rows_per_file=[6, 0] * 8 + [12, 0])
+    assert (found.value, found.sizes, found.draw) == (None, (), "clips")
+    assert found.reason is not None
+    assert "at least 10 of them, there are 9" in found.reason
+    assert "--inf-draw embeddings" in found.reason
 
 
 def test_files_take_away_the_bias_that_rows_leave() -> None:

@@ -262,7 +262,7 @@ def test_rows_are_drawn_by_the_seed_without_replacement(tmp_path):
     np.testing.assert_array_equal(first.evaluation.points, again.evaluation.points)
     assert not np.array_equal(first.evaluation.points, other.evaluation.points)
     html = write(tmp_path / "r.html", [score(one, two)], seed=7)
-    assert "600 of 800 reference rows" in html.replace("\u202f", "") and "by seed 7" in html
+    assert "600 of 800 reference embeddings" in html.replace("\u202f", "") and "by seed 7" in html
 
 
 def test_the_same_scores_give_the_same_drawings(scores):
@@ -332,7 +332,10 @@ def test_a_reference_of_statistics_is_drawn_as_its_ellipse(tmp_path):
     bare = replace(reference, moments=gaussian, rows_by_file=None, files=(), metadata={})
     own = score(bare, audio_set("e", files), Wanted(per_file=True))
     html = write(tmp_path / "r.html", [own])
-    assert "no reference rows (statistics alone)" in html and "0 reference rows (rings)" in html
+    assert (
+        "no reference embeddings (statistics alone)" in html
+        and "0 reference embeddings (rings)" in html
+    )
     found = projection.project(bare, own.evaluation)
     np.testing.assert_allclose(found.reference.covariance.trace() <= gaussian.trace, True)
 

@@ -56,6 +56,7 @@ def test_every_option_of_the_command_line_reaches_the_library(monkeypatch):
         "score a b c -m one -m two --option k=v --weights w.pth --weights pca=p.pth --provider cpu"
         " --device 3 --gpu-memory-mb 99 --skip-errors --short pad --workers 5 --no-cache"
         " --cache-dir d --offline -q --key K --inf --ci=0.8 --kad --per-file f.csv --seed 7"
+        " --inf-draw embeddings"
     )
     assert main(line.split()) == 1
     assert callable(seen.pop("progress")) and callable(seen.pop("download_progress"))
@@ -64,7 +65,7 @@ def test_every_option_of_the_command_line_reaches_the_library(monkeypatch):
         "weights": {"main": "w.pth", "pca": "p.pth"}, "provider": "cpu", "device": 3,
         "memory_limit_mb": 99, "skip_errors": True, "short": "pad", "workers": 5, "cache": False,
         "cache_dir": "d", "offline": True, "executor": None, "key": "K",
-        "wanted": Wanted(True, 0.8, True, True, 7),
+        "wanted": Wanted(True, 0.8, True, True, 7, "embeddings"),
     }  # fmt: skip
     assert seen.keys() | {"progress", "download_progress"} > set(run.KINDS) - {
         "folders", "threads"

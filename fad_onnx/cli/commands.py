@@ -37,6 +37,7 @@ def score(options: Namespace) -> None:
         options.kad or (report and archives.holds_rows(options.reference)),
         report or options.per_file is not None,
         options.seed,
+        options.inf_draw,
     )
     with _run_options(options) as run:
         run["key"] = options.key

@@ -40,8 +40,12 @@ def _score(commands: Commands) -> None:
     parser.add_argument("--csv", metavar="FILE", help="append a line per result")
     parser.add_argument("--key", help="which statistics of a foreign .npz that holds several")
     parser.add_argument(
-        "--inf", action="store_true", help="FAD-infinity: the score with sample-size bias removed"
+        "--inf", action="store_true", help="FAD-infinity: FAD extrapolated to infinitely many clips"
     )
+    parser.add_argument(
+        "--inf-draw", choices=("clips", "embeddings"), default="clips",
+        help="subsets of whole clips (default), or of single embeddings as published",
+    )  # fmt: skip
     parser.add_argument(
         "--ci", metavar="LEVEL", type=_level, nargs="?", const=0.95,
         help="a confidence interval over files (default 0.95; before a path write --ci=0.95)",

@@ -31,7 +31,8 @@ MADE = ("fingerprint", *provenance.RECORDED)
 CSV_COLUMNS = (
     "timestamp", "model", "reference", "path", "fad", *COUNTED,
     *(f"reference_{key}" for key in COUNTED), "skipped", *MADE,
-    *(f"reference_{key}" for key in MADE), "fad_inf", "fad_ci_low", "fad_ci_high", "kad",
+    *(f"reference_{key}" for key in MADE), "fad_inf", "fad_inf_draw",
+    "fad_ci_low", "fad_ci_high", "kad",
 )  # fmt: skip
 
 
@@ -77,6 +78,7 @@ def detail_object(detail: Detail) -> dict[str, Any]:
     if detail.inf:
         fit = {key: getattr(detail.inf, key) for key in ("r2", "sizes", "values")}
         found |= {"fad_inf": detail.inf.value, "fad_inf_fit": fit if detail.inf.sizes else None}
+        found["fad_inf_draw"] = detail.inf.draw
     if detail.interval:
         one = detail.interval
         bounds = None if one.low is None else [one.low, one.high]
@@ -118,7 +120,8 @@ def _heads(scores: Sequence[Score], models: Sequence[str]) -> Iterator[list[str]
 def _detail_cells(detail: Detail) -> dict[str, str]:
     cells = {}
     if detail.inf:
-        cells["fad_inf"] = "-" if detail.inf.value is None else f"{detail.inf.value:.6g}"
+        value = "-" if detail.inf.value is None else f"{detail.inf.value:.6g}"
+        cells[f"fad_inf({detail.inf.draw})"] = value
     if detail.interval:
         one = detail.interval
         cells["fad_ci"] = "-" if one.low is None else f"{one.low:.5g}..{one.high:.5g}"
@@ -201,6 +204,7 @@ def _csv_row(score: Score, now: str) -> dict[str, Any]:
         **{f"reference_{key}": value for key, value in _made(score.reference).items()},
         "skipped": len(score.skipped),
         "fad_inf": detail.inf and detail.inf.value,
+        "fad_inf_draw": detail.inf and detail.inf.draw,
         "fad_ci_low": detail.interval and detail.interval.low,
         "fad_ci_high": detail.interval and detail.interval.high,
         "kad": detail.kad and detail.kad.value,

@@ -102,10 +102,10 @@ def _distribution(key: str, score: Score, limit: int) -> str:
 
 def _drawn(cloud: Cloud, name: str) -> str:
     if not len(cloud.points):
-        return f"no {name} rows (statistics alone)"
+        return f"no {name} embeddings (statistics alone)"
     if cloud.rows == len(cloud.points):
-        return f"all {count(cloud.rows)} {name} rows"
-    return f"{count(len(cloud.points))} of {count(cloud.rows)} {name} rows"
+        return f"all {count(cloud.rows)} {name} embeddings"
+    return f"{count(len(cloud.points))} of {count(cloud.rows)} {name} embeddings"
 
 
 def _template() -> Template:

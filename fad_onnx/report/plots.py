@@ -47,7 +47,7 @@ def infinity(key: str, fit: Infinity) -> str:
         ends = np.array([0.0, x.max()])
         axes.plot(ends, fit.value + slope * ends, "--", color=MUTED, label="line")
         axes.plot(
-            x, y, "o", color=EVALUATION, markerfacecolor=PAPER, markersize=5, label="FAD of n rows"
+            x, y, "o", color=EVALUATION, markerfacecolor=PAPER, markersize=5, label="FAD of n"
         )
         axes.plot(
             [0], [fit.value], "D", color=REFERENCE, markersize=8, clip_on=False,
@@ -55,13 +55,13 @@ def infinity(key: str, fit: Infinity) -> str:
         )  # fmt: skip
         shown = sorted({fit.sizes[0], fit.sizes[len(fit.sizes) // 3], fit.sizes[-1]})
         axes.set_xticks([0.0, *(1.0 / n for n in shown)], ["∞", *map(count, shown)])
-        axes.set(xlabel="rows n, spaced as 1/n", ylabel="FAD", xlim=(0.0, None))
+        axes.set(xlabel="embeddings n, spaced as 1/n", ylabel="FAD", xlim=(0.0, None))
         _legend(figure, axes)
         r2 = f", r² {fit.r2:.3f}" if fit.r2 is not None else ""
         label = (
-            f"FAD at {len(fit.sizes)} subset sizes from {fit.sizes[0]} to {fit.sizes[-1]} rows:"
-            f" {number(fit.values[0])} to {number(fit.values[-1])}; the fitted line meets"
-            f" infinitely many rows at {number(fit.value)}{r2}"
+            f"FAD at {len(fit.sizes)} subset sizes from {fit.sizes[0]} to {fit.sizes[-1]}"
+            f" embeddings: {number(fit.values[0])} to {number(fit.values[-1])}; the fitted line"
+            f" meets infinitely many at {number(fit.value)}{r2}"
         )
         return inline(figure, key, label)
 
@@ -80,8 +80,8 @@ def projection(key: str, found: Projection) -> str:
         _legend(figure, axes)
         gap = float(np.hypot(*(found.evaluation.mean - found.reference.mean)))
         label = (
-            f"Scatter plot of {len(found.reference.points)} reference rows (rings) and"
-            f" {len(found.evaluation.points)} evaluation rows (crosses) on two principal"
+            f"Scatter plot of {len(found.reference.points)} reference embeddings (rings) and"
+            f" {len(found.evaluation.points)} evaluation embeddings (crosses) on two principal"
             f" components; the centres are {number(gap)} apart"
         )
         return inline(figure, key, label)

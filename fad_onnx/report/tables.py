@@ -33,7 +33,7 @@ class ScoreTable:
     note: str
     level: str  # of the intervals; empty if there are none
     reference_fixed: bool  # in the intervals: it is statistics alone
-    has_infinity: bool
+    infinity_draw: str  # what FAD-infinity is drawn from; empty if there is none
     has_kad: bool
     reference: Row
     rows: tuple[Row, ...]
@@ -88,7 +88,7 @@ def score_table(model: str, scores: Sequence[Score]) -> ScoreTable:
         plain(next(filter(None, notes), "")),
         f"{100 * levels[0]:g} %" if levels else "",
         any(one is not None and one.files[1] is None for one in intervals),
-        any(score.detail.inf for score in scores),
+        next((score.detail.inf.draw for score in scores if score.detail.inf), ""),
         any(score.detail.kad for score in scores),
         _counted(scores[0].reference),
         tuple(_row(score) for score in ranked),
