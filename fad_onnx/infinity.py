@@ -75,7 +75,7 @@ def fad_infinity(
     count, dim = checked.shape
     draw = "embeddings" if rows_per_file is None else "clips"
     random, lengths = np.random.RandomState(seed), _lengths(rows_per_file, count, where)
-    clips = np.count_nonzero(lengths)
+    clips = int(np.count_nonzero(lengths))
     if count < least_rows(dim):
         return Infinity(None, reason=_too_few(where, count, dim), draw=draw)
     if clips < LEAST_CLIPS:
