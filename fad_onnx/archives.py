@@ -21,9 +21,10 @@ PathLike = str | os.PathLike[str]
 # Of what is read from a file's metadata.
 KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("model", "fingerprint", "name", "licence"), str),
-    **dict.fromkeys(("options", "protocol", "weights", "shard", "largest_file"), dict),
+    **dict.fromkeys(("options", "protocol", "weights", "shard"), dict),
+    **dict.fromkeys(("largest_file", "loudest_file"), dict),
     **dict.fromkeys(("files", "embeddings", "lowest_source_hz"), int),
-    **dict.fromkeys(("files_skipped", "files_padded", "files_below_rate"), int),
+    **dict.fromkeys(("files_skipped", "files_padded", "files_below_rate", "files_loud"), int),
     "seconds": int | float,
     "file_seconds": list,
 }
@@ -31,6 +32,7 @@ NESTED: Mapping[str, Mapping[str, Any]] = {
     "protocol": {"dimension": int | None, "sample_rate_hz": int | None},
     "shard": {"part": int, "of": int, "list_sha256": str},
     "largest_file": {"name": str, "embeddings": int},
+    "loudest_file": {"name": str, "peak": int | float},
 }
 
 

@@ -39,11 +39,16 @@ LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 BLOCK_SAMPLES = 1 << 19
 # Far above what careless scaling makes of 16-bit samples, far below where float32 overflows.
 LARGEST_SAMPLE = 1e6
+# Floats from here on are no louder audio but integers that nobody scaled: writers of floats
+# exceed 1.0 by a few percent.
+LOUD = 8.0
 # How PCM is scaled to [-1, 1), as frechet_audio_distance/utils.py load_audio_task does.
 FULL_SCALE = {"float32": 1.0, "float64": 1.0, "int16": 2.0**15, "int32": 2.0**31}
 # Where the first frames come right only after going back to them: Ogg whose times do not begin
 # at 0, and the last bits of MPEG. In a FLAC the same may fail.
 REWOUND = frozenset({"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"})
+# What holds floats: libsndfile makes integers of some without scaling, of others without clipping.
+FLOATING = REWOUND | {"FLOAT", "DOUBLE"}
 
 
 @dataclass(frozen=True)
@@ -116,15 +121,17 @@ class Decoder:
     """An open audio file: iterate for float32 blocks (frames, channels) in [-1, 1].
 
     `sample_rate_hz` and `channels` are those of the file; `frames` counts what was decoded so
-    far, which is all of it once the iteration has ended. Blocks of any size give the bits of one
-    reading. Raises AudioError for whatever
+    far, which is all of it once the iteration has ended, and `peak` is the largest magnitude among
+    them. Blocks of any size give the bits of one reading. An integer `sample_format` takes PCM as
+    such integers and rounds all else to them. Raises AudioError for whatever
     cannot be used: unreadable, empty, cut short, not finite, an absurd rate.
     """
 
     def __init__(self, path: str | os.PathLike[str], sample_format: str = "float32") -> None:
         if sample_format not in FULL_SCALE:
             raise OptionError("dtype", f"{sample_format!r} is not one of {', '.join(FULL_SCALE)}")
-        self.path, self.sample_format, self.frames = os.fspath(path), sample_format, 0
+        self.path, self.sample_format = os.fspath(path), sample_format
+        self.frames, self.peak = 0, 0.0
         self._opened = ExitStack()
         try:
             status = os.stat(self.path)
@@ -187,28 +194,36 @@ class Decoder:
             raise error
 
     def _read(self, size: int) -> NDArray[np.float32]:
+        dtype, scale = self.sample_format, FULL_SCALE[self.sample_format]
+        if rounded := scale != 1 and self._file.subtype in FLOATING:
+            dtype = "float64"
         try:
-            block: NDArray[Any] = self._file.read(size, dtype=self.sample_format, always_2d=True)
+            block: NDArray[Any] = self._file.read(size, dtype=dtype, always_2d=True)
         except soundfile.LibsndfileError as error:
             raise AudioError(
                 self.path, f"damaged after {self.frames} frames: {error.error_string}"
             ) from error
-        if self.sample_format != "float32":
-            block = (block / FULL_SCALE[self.sample_format]).astype(np.float32)
-        check_usable(self.path, block, self.frames)
-        return block
+        if dtype == self.sample_format and scale != 1:
+            block = block / scale
+        self.peak = max(self.peak, check_usable(self.path, block, self.frames))
+        if rounded:
+            block = np.clip(np.rint(block * scale), -scale, scale - 1) / scale
+        return block.astype(np.float32, copy=False)
 
 
-def check_usable(path: str | os.PathLike[str], block: NDArray[Any], offset: int = 0) -> None:
-    """AudioError naming the first frame of (frames, channels) that is no usable number."""
-    # False for NaN as well.
-    if block.size and not float(np.abs(block).max()) <= LARGEST_SAMPLE:
+def check_usable(path: str | os.PathLike[str], block: NDArray[Any], offset: int = 0) -> float:
+    """The largest magnitude; AudioError naming the first frame of (frames, channels) that is no
+    usable number.
+    """
+    peak = float(np.abs(block).max(initial=0.0))
+    if not peak <= LARGEST_SAMPLE:  # NaN as well
         bad = ~(np.abs(block) <= LARGEST_SAMPLE).reshape(len(block), -1).all(axis=1)
         frame = int(np.flatnonzero(bad)[0])
         raise AudioError(
             path,
             f"frame {offset + frame} is NaN, infinite or above {LARGEST_SAMPLE:g} (of full scale)",
         )
+    return peak
 
 
 class Conform:

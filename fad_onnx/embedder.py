@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -151,5 +152,10 @@ def as_frames(samples: ArrayLike) -> NDArray[np.float32]:
         array = array / audio.FULL_SCALE[array.dtype.name]
     elif array.dtype.kind != "f":
         raise AudioError("samples", f"{array.dtype} samples; use float32, int16 or int32")
-    audio.check_usable("samples", array)
+    if audio.check_usable("samples", array) > audio.LOUD:
+        warnings.warn(
+            f"samples beyond {audio.LOUD:g}: floats are taken as they are, and full scale is 1;"
+            " divide what was int16 by 32768",
+            stacklevel=3,
+        )
     return array.astype(np.float32)

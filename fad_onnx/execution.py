@@ -54,6 +54,7 @@ class FileSummary:
     source_hz: int
     skipped: str | None
     rows: tuple[Rows, ...] | None = None
+    peak: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -173,4 +174,5 @@ def _summary(result: FileResult, keep_rows: bool) -> FileSummary:
         facts.source_hz if facts else 0,
         result.skipped,
         result.rows if keep_rows and facts else None,
+        facts.peak if facts else 0.0,
     )

@@ -36,6 +36,7 @@ class Facts:
 
     seconds: float
     source_hz: int
+    peak: float
     content_sha256: str | None = None
 
 
@@ -77,7 +78,7 @@ def load(
         hits = [cache.get(digest, cache_key(embedder, policy)) for embedder in embedders]
         found = [hit for hit in hits if hit is not None]
         if len(found) == len(hits):
-            facts = Facts(found[0].seconds, found[0].source_hz)
+            facts = Facts(found[0].seconds, found[0].source_hz, found[0].peak)
             yield Piece((), facts, tuple(hit.rows for hit in found))
             return
     yield from _decode(file, embedders, policy, digest)
@@ -106,7 +107,7 @@ def _decode(
             )
             facts = None
             if last:
-                facts = Facts(decoder.frames / rate, rate, digest)
+                facts = Facts(decoder.frames / rate, rate, decoder.peak, digest)
             yield Piece(windows, facts)
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from . import provenance
-from .audio import RESAMPLER, AudioFile, find
+from .audio import LOUD, RESAMPLER, AudioFile, find
 from .embedder import Embedder, Rows
 from .errors import NoAudioError, shown
 from .execution import Chunk, FileSummary, Job, chunks, cut
@@ -155,6 +155,7 @@ def _metadata(
     embedder: Embedder, short: str, used: Sequence[FileSummary], skipped: int, i: int
 ) -> dict[str, Any]:
     rate, largest = embedder.model.sample_rate_hz, max(used, key=lambda one: one.counts[i])
+    loudest = max(used, key=lambda one: one.peak)
     return {
         "model": embedder.model.name,
         "options": dict(embedder.chosen),
@@ -170,6 +171,8 @@ def _metadata(
         "files_below_rate": sum(one.source_hz < rate for one in used),
         "lowest_source_hz": min(one.source_hz for one in used),
         "largest_file": {"name": shown(largest.file.name), "embeddings": largest.counts[i]},
+        "files_loud": sum(one.peak > LOUD for one in used),
+        "loudest_file": {"name": shown(loudest.file.name), "peak": loudest.peak},
     }
 
 
@@ -209,6 +212,13 @@ def warnings(name: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
         found.append(f"{padded} of {files} clips were short and padded with silence")
     if skipped := said.get("files_skipped"):
         found.append(f"{skipped} of {files + skipped} files were skipped")
+    if loud := said.get("files_loud"):
+        loudest = said.get("loudest_file") or {"name": "?", "peak": LOUD}
+        found.append(
+            f"{loud} of {files} files have samples beyond {LOUD:g}, up to {loudest['peak']:.6g} in"
+            f" {shown(loudest['name'])}: floats are read as they are, and full scale is 1; divide"
+            " what was int16 by 32768"
+        )
     if low := said.get("files_below_rate"):
         lowest = said.get("lowest_source_hz") or 0
         found.append(

@@ -13,7 +13,10 @@ from .errors import OptionError, StatisticsError
 from .provenance import RECORDED, together
 from .sets import AudioSet
 
-COUNTS = ("files", "embeddings", "seconds", "files_skipped", "files_padded", "files_below_rate")
+COUNTS = (
+    "files", "embeddings", "seconds", "files_skipped", "files_padded", "files_below_rate",
+    "files_loud",
+)  # fmt: skip
 
 
 def cut(files: Sequence[AudioFile], part: str) -> tuple[AudioFile, ...]:
@@ -89,6 +92,8 @@ def merged_metadata(parts: Sequence[AudioSet]) -> dict[str, Any]:
     merged["largest_file"] = max(
         filter(None, largest), key=lambda one: int(one["embeddings"]), default=None
     )
+    loudest = (one.get("loudest_file") for one in every)
+    merged["loudest_file"] = max(filter(None, loudest), key=lambda one: one["peak"], default=None)
     return merged
 
 

@@ -32,6 +32,7 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX only")
 class Facts:
     seconds: float = 1.5
     source_hz: int = 44100
+    peak: float = 0.5
 
 
 def sha(number: int) -> str:
@@ -43,7 +44,7 @@ def rows_of(number: int, count: int = 10, dim: int = 8) -> np.ndarray[Any, Any]:
 
 
 def facts_of(number: int) -> Facts:
-    return Facts(number / 7, 8000 + number)
+    return Facts(number / 7, 8000 + number, number / 4)
 
 
 def put(cache: RowCache, number: int, fingerprint: str = "f") -> bool:
@@ -58,6 +59,7 @@ def same(found: CachedRows | None, number: int) -> bool:
     assert found.rows.tobytes() == rows_of(number).tobytes()
     assert found.rows.dtype == np.float32
     assert (found.seconds, found.source_hz) == (facts.seconds, facts.source_hz)
+    assert found.peak == facts.peak
     return True
 
 

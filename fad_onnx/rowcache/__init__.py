@@ -27,8 +27,8 @@ from .upkeep import Freed, Info
 Rows = NDArray[np.float32]
 
 MAX_BYTES = 20_000_000_000
-# seconds, sample rate in Hz, dimension, number of rows
-_HEAD = struct.Struct("<dI4xIQ")
+# seconds, sample rate in Hz, largest sample, dimension, number of rows
+_HEAD = struct.Struct("<dIfIQ")
 
 
 class Facts(Protocol):
@@ -38,6 +38,8 @@ class Facts(Protocol):
     def seconds(self) -> float: ...
     @property
     def source_hz(self) -> int: ...
+    @property
+    def peak(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class CachedRows:
     rows: Rows
     seconds: float
     source_hz: int
+    peak: float
 
 
 class RowCache:
@@ -137,12 +140,12 @@ def _key(content_sha256: str, fingerprint: str) -> bytes:
 def _packed(rows: NDArray[Any], facts: Facts) -> bytes:
     if rows.ndim != 2 or rows.dtype != np.float32:
         raise TypeError(f"rows must be float32 (n, dim), not {rows.dtype} {rows.shape}")
-    head = _HEAD.pack(facts.seconds, facts.source_hz, rows.shape[1], rows.shape[0])
+    head = _HEAD.pack(facts.seconds, facts.source_hz, facts.peak, rows.shape[1], rows.shape[0])
     return head + rows.astype("<f4", copy=False).tobytes()
 
 
 def _unpacked(payload: bytes) -> CachedRows:
     """The inverse; the payload's hash has been checked, so it is what `_packed` made."""
-    seconds, source_hz, dim, count = _HEAD.unpack_from(payload)
+    seconds, source_hz, peak, dim, count = _HEAD.unpack_from(payload)
     rows = np.frombuffer(payload, "<f4", offset=_HEAD.size).reshape(count, dim)
-    return CachedRows(rows.astype(np.float32, copy=False), seconds, source_hz)
+    return CachedRows(rows.astype(np.float32, copy=False), seconds, source_hz, peak)
