@@ -23,7 +23,7 @@ Facts = Mapping[str, Any]
 
 def models_folder() -> Path:
     """Where converted models are kept."""
-    return store.root() / "models"
+    return store.part("models")
 
 
 def folders() -> Iterator[Path]:

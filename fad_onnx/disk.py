@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from .errors import CacheError, FadError
 if sys.platform != "win32":
     import fcntl
 
+SHARED_VARIABLE = "FAD_ONNX_SHARED"
 # Left free beside what is about to be written: file systems and other programs need some too.
 SPARE_BYTES = 1 << 24
 
@@ -49,6 +51,44 @@ def _named(error: OSError, path: Path) -> Path:
     """The path to name: the error's own, unless that is a temporary neighbour of `path`."""
     own = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
     return path if path.parent in own.parents else own
+
+
+def check_readable(folder: Path) -> Path:
+    """The folder, which need not be there yet; CacheError if it is none, or is not readable."""
+    with guarded(folder):
+        try:
+            mode = folder.stat().st_mode
+        except FileNotFoundError:
+            return folder
+        if not stat.S_ISDIR(mode):
+            raise CacheError(folder, "is not a folder")
+        with os.scandir(folder):
+            return folder
+
+
+def check_trusted(folder: Path) -> Path:
+    """The folder; CacheError if others than this user, root and a group of theirs may change
+    what is in it.
+
+    Whoever may write to the cache decides the numbers that are read from it. FAD_ONNX_SHARED=1
+    says that they are trusted. Where a folder has no owner and mode (Windows), nothing is checked.
+    """
+    if sys.platform == "win32" or os.environ.get(SHARED_VARIABLE, "") not in ("", "0"):
+        return folder
+    with guarded(folder):
+        try:
+            found = folder.stat()
+        except FileNotFoundError:
+            return folder
+    problem = None
+    if found.st_uid not in (os.geteuid(), 0):
+        problem = f"belongs to another user ({found.st_uid}), who may change what is in it"
+    elif found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        problem = f"everybody may write to it (mode {stat.S_IMODE(found.st_mode):o})"
+    if problem:
+        remedy = f"if you trust all who may write to it, set {SHARED_VARIABLE}=1"
+        raise CacheError(folder, f"{problem}; {remedy}")
+    return folder
 
 
 def free_bytes(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -14,11 +15,13 @@ from typing import Any, TypedDict
 from . import machine, manifest, sets, store, weights
 from .audio import AudioFile
 from .embedder import Embedder
-from .errors import IncompatibleStatisticsError, KeywordError, OptionError
+from .errors import CacheError, IncompatibleStatisticsError, KeywordError, OptionError
 from .execution import FileSummary, Job
 from .loader import Policy
 from .session import Settings
 from .sets import AudioSet
+
+logger = logging.getLogger("fad_onnx")
 
 PathLike = str | os.PathLike[str]
 ModelName = str | Sequence[str] | None
@@ -128,16 +131,26 @@ class Run:
     @cached_property
     def job(self) -> Job:
         """What workers must know."""
-        cached = self._kwargs.get("cache", True)
-        folder = self._kwargs.get("cache_dir")
         return Job(
             self.requests,
             tuple(embedder.fingerprint for embedder in self.embedders),
             self.policy,
             workers(self._kwargs),
-            (Path(folder) if folder else cache_folder()) if cached else None,
+            self._cache_folder(),
             self._keep_rows,
         )
+
+    def _cache_folder(self) -> Path | None:
+        """Where embeddings are kept; None, with a warning, where there is no place to keep them."""
+        if not self._kwargs.get("cache", True):
+            return None
+        if folder := self._kwargs.get("cache_dir"):
+            return Path(folder)
+        try:
+            return cache_folder()
+        except CacheError as error:
+            logger.warning("embeddings are not kept: %s", error)
+            return None
 
     def embed(
         self,
@@ -199,4 +212,4 @@ def workers(kwargs: RunOptions) -> int:
 
 def cache_folder() -> Path:
     """Where embeddings are kept unless the caller says otherwise."""
-    return store.root() / "embeddings"
+    return store.part("embeddings")

@@ -23,7 +23,16 @@ from typing import Any, BinaryIO
 import filelock
 import platformdirs
 
-from .disk import Failure, guarded, hold, make_folder, require_room, sync_folder
+from .disk import (
+    Failure,
+    check_readable,
+    check_trusted,
+    guarded,
+    hold,
+    make_folder,
+    require_room,
+    sync_folder,
+)
 from .errors import CacheError, CheckpointError
 from .rowcache.hashes import FileHashes
 
@@ -39,11 +48,23 @@ UNKNOWN_SECONDS = 7 * 86400.0
 
 
 def root() -> Path:
-    """The cache folder: FAD_ONNX_HOME, or the platform's user cache. Not created here."""
-    home = os.environ.get(HOME_VARIABLE)
-    if home:
-        return Path(home).expanduser().absolute()
-    return Path(platformdirs.user_cache_dir("fad-onnx", appauthor=False))
+    """The cache folder: FAD_ONNX_HOME, or the platform's user cache. Not created here.
+
+    Raises CacheError if there is no home folder to put it in, if it cannot be read, or if
+    others may write to it (see disk.check_trusted).
+    """
+    named = os.environ.get(HOME_VARIABLE)
+    try:
+        folder = Path(named or platformdirs.user_cache_dir("fad-onnx", appauthor=False))
+        folder = folder.expanduser().absolute()
+    except RuntimeError as error:
+        raise CacheError(named or "the cache", "there is no home folder to put it in") from error
+    return check_trusted(check_readable(folder))
+
+
+def part(name: str) -> Path:
+    """One of the folders in the cache folder, as safe as that. Not created here."""
+    return check_trusted(root() / name)
 
 
 @contextmanager
@@ -54,7 +75,7 @@ def locked(name: str) -> Iterator[None]:
     other one works (and says so once in the log). Raises CacheError if the cache cannot be
     written.
     """
-    folder = make_folder(root() / "locks")
+    folder = make_folder(part("locks"))
     path = folder / f"{_plain(name)}.lock"
     lock = _acquire(path, name)
     try:
@@ -125,12 +146,13 @@ def publish_bytes(final: Path, data: bytes, failure: Failure = CacheError) -> Pa
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in one of the cache's own notes; {} if there is none, or it is damaged.
 
-    Every user of such notes can do without them.
+    Every user of such notes can do without them. Raises CacheError if it cannot be read.
     """
-    try:
-        found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):
-        return {}
+    with guarded(path):
+        try:
+            found = json.loads(path.read_bytes())
+        except (FileNotFoundError, ValueError, RecursionError):
+            return {}
     return found if isinstance(found, dict) else {}
 
 
@@ -235,5 +257,5 @@ def file_sha256(path: Path, failure: Failure = CheckpointError) -> str:
     Raises `failure(path, reason)` if the file cannot be read; a cache that cannot be read or
     written only costs the time.
     """
-    with FileHashes(root() / "hashes") as hashes:
+    with FileHashes(part("hashes")) as hashes:
         return hashes.sha256(path, failure)

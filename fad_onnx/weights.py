@@ -10,9 +10,10 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from . import converted, download, manifest, store
 from .binding import Source, bind, external, graph_file, open_all
 from .download.verified import Fetched, verify
 from .embedder import Embedder
-from .errors import CheckpointError, DamagedModelError, DownloadError
+from .errors import CacheError, CheckpointError, DamagedModelError, DownloadError
 from .manifest import Checkpoint, Model, Variant
 from .session import Network, Settings
 
 logger = logging.getLogger("fad_onnx")
 
 Progress = download.Progress
+Check = Callable[[Path], converted.Facts | None]
 
 
 @dataclass(frozen=True)
@@ -123,14 +125,16 @@ def _convert(model: Model, variant: Variant, sources: Mapping[str, Source], keep
     return ready
 
 
-def _published_already(model: Model, variant: Variant, given: Mapping[str, Path]) -> Ready | None:
+def _published_already(
+    model: Model, variant: Variant, given: Mapping[str, Path], check: Check = converted.check
+) -> Ready | None:
     if not variant.checkpoints:
         return Ready(graph_file(model, variant), hashlib.sha256(b"").hexdigest(), {})
     sources = {
         name: _known(model.checkpoints[name], given.get(name)) for name in variant.checkpoints
     }
     known = {name: source for name, source in sources.items() if source}
-    return _published(model, variant, known) if len(known) == len(sources) else None
+    return _published(model, variant, known, check) if len(known) == len(sources) else None
 
 
 def _home(model: Model, variant: Variant, sources: Mapping[str, Source]) -> Path:
@@ -141,13 +145,15 @@ def _home(model: Model, variant: Variant, sources: Mapping[str, Source]) -> Path
 
 
 def _downloads() -> Path:
-    return store.root() / "checkpoints"
+    return store.part("checkpoints")
 
 
-def _published(model: Model, variant: Variant, sources: Mapping[str, Source]) -> Ready | None:
+def _published(
+    model: Model, variant: Variant, sources: Mapping[str, Source], check: Check = converted.check
+) -> Ready | None:
     """The model made of these; DamagedModelError if it is not what was written."""
     home = _home(model, variant, sources)
-    facts = converted.check(home)
+    facts = check(home)
     if facts is None or facts["files"]["model.onnx"] != variant.sha256:
         return None
     # The checkpoints as they are called today: a copy under another name has the same hash.
@@ -324,5 +330,19 @@ def state(
 
 
 def ready(model: Model, variant: Variant) -> Ready | None:
-    """The variant with its official weights, if they are converted; never fetches."""
-    return _published_already(model, variant, {})
+    """The variant with its official weights, if they are converted; never fetches.
+
+    Its files are not compared with their hashes. A cache that cannot be used is a warning.
+    """
+    try:
+        return _published_already(model, variant, {}, converted.read_note)
+    except DamagedModelError:
+        return None
+    except CacheError as error:
+        _warn(str(error))
+        return None
+
+
+@cache
+def _warn(message: str) -> None:
+    logger.warning("%s", message)

@@ -19,6 +19,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk import check_trusted
 from ..errors import AudioError, CacheError
 from .hashes import FileHashes
 from .keyed import Keyed
@@ -58,11 +59,12 @@ class RowCache:
     max_bytes bounds the folder; when it is full, a segment (at most an eighth of it) is
     removed, the least recently used one first. Rows larger than a segment are not kept. On a
     read-only or full disk the cache can still be read; that nothing more is kept is a warning.
-    Raises CacheError if something that is not a folder has the name.
+    Raises CacheError if something that is not a folder has the name, or if others may write to it (see disk.check_trusted).
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> None:
         self.folder, self.max_bytes = Path(folder).absolute(), max_bytes
+        check_trusted(self.folder)
         if self.folder.exists() and not self.folder.is_dir():
             raise CacheError(self.folder, "is not a folder")
         self._rows = Keyed(self.folder / "rows", max_bytes)
