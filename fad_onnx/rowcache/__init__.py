@@ -59,7 +59,8 @@ class RowCache:
     max_bytes bounds the folder; when it is full, a segment (at most an eighth of it) is
     removed, the least recently used one first. Rows larger than a segment are not kept. On a
     read-only or full disk the cache can still be read; that nothing more is kept is a warning.
-    Raises CacheError if something that is not a folder has the name, or if others may write to it (see disk.check_trusted).
+    Raises CacheError if something that is not a folder has the name, or if others
+    may write to it (see disk.check_trusted).
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> None:
