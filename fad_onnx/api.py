@@ -194,7 +194,7 @@ def embed_to(
 
     def fill(writer: embfile.Writer) -> None:
         made.append(_embed(audio, model, run, writer.add))
-        seconds = [round(file.seconds, 3) for file in made[0].files]
+        seconds = [file.seconds and round(file.seconds, 3) for file in made[0].files]
         writer.metadata({**made[0].metadata, "file_seconds": seconds})
 
     embfile.write(output, fill)

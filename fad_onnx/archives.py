@@ -6,21 +6,18 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from . import embfile, provenance, sets, shards, statsfile
-from .audio import AudioFile
 from .errors import IncompatibleStatisticsError, OptionError, StatisticsError
-from .execution import FileSummary, fold
+from .execution import StoredClip, fold
 from .frechet import Gaussian
 from .moments import Moments
 from .sets import AudioSet
 
 PathLike = str | os.PathLike[str]
+Plain = str | int | float | bool | None
 # Of what is read from a file's metadata.
 KINDS: Mapping[str, Any] = {
-    **dict.fromkeys(("model", "fingerprint", "name", "licence"), str),
+    **dict.fromkeys(("model", "fingerprint", "name", "licence", "note"), str),
     **dict.fromkeys(("options", "protocol", "weights", "shard"), dict),
     **dict.fromkeys(("largest_file", "loudest_file"), dict),
     **dict.fromkeys(("files", "embeddings", "lowest_source_hz"), int),
@@ -29,7 +26,11 @@ KINDS: Mapping[str, Any] = {
     "file_seconds": list,
 }
 NESTED: Mapping[str, Mapping[str, Any]] = {
-    "protocol": {"dimension": int | None, "sample_rate_hz": int | None},
+    "protocol": {
+        "dimension": int | None,
+        "sample_rate_hz": int | None,
+        **dict.fromkeys(provenance.RECORDED, str | list | None),
+    },
     "shard": {"part": int, "of": int, "list_sha256": str},
     "largest_file": {"name": str, "embeddings": int},
     "loudest_file": {"name": str, "peak": int | float},
@@ -43,7 +44,7 @@ def is_archive(path: PathLike) -> bool:
 
 def holds_rows(path: PathLike) -> bool:
     """Whether a path means audio or embeddings rather than statistics alone."""
-    return not is_archive(path) or embfile.METADATA in statsfile.names(path)
+    return not is_archive(path) or embfile.holds(statsfile.names(path))
 
 
 def read_set(path: PathLike, key: str | None = None) -> AudioSet:
@@ -51,11 +52,11 @@ def read_set(path: PathLike, key: str | None = None) -> AudioSet:
 
     Raises StatisticsError.
     """
-    if embfile.METADATA in statsfile.names(path):
-        rows, metadata = embfile.read(path)
-        metadata = _current(metadata)
+    if embfile.holds(statsfile.names(path)):
+        clips, stored_metadata = embfile.read(path)
+        metadata = _current(stored_metadata)
         _check(metadata, path)
-        return _embedded(os.fspath(path), rows, metadata)
+        return _embedded(os.fspath(path), clips, metadata)
     stored = statsfile.load(path, key)
     metadata = _current(stored.metadata)
     _check(metadata, path)
@@ -79,33 +80,35 @@ def _current(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check(metadata: Mapping[str, Any], path: PathLike) -> None:
     """StatisticsError unless what is used of a file's metadata is of the kind that it should be."""
-    wrong = [key for key, kind in KINDS.items() if not isinstance(metadata.get(key), kind | None)]
+    wrong = [key for key, kind in KINDS.items() if not _is(metadata.get(key), kind | None)]
     for outer, kinds in NESTED.items():
         inner = metadata.get(outer)
         if isinstance(inner, dict):
             wrong += [f"{outer}.{key}" for key, kind in kinds.items()
-                      if not isinstance(inner.get(key), kind)]  # fmt: skip
+                      if not _is(inner.get(key), kind)]  # fmt: skip
+            several = (value for value in inner.values() if isinstance(value, list))
+            wrong += [outer for value in several if not all(_is(one, Plain) for one in value)]
     if wrong:
         raise StatisticsError(path, f"metadata: {wrong[0]} is not of the kind that it should be")
 
 
-def _embedded(
-    path: str, rows: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, Any]
-) -> AudioSet:
+def _is(value: object, kind: Any) -> bool:
+    """Whether a value is of the kind; a number must also be one that can be counted with."""
+    if isinstance(value, int | float):
+        return isinstance(value, kind) and type(value) is not bool and 0 <= value < 2**63
+    return isinstance(value, kind)
+
+
+def _embedded(path: str, clips: embfile.Clips, metadata: Mapping[str, Any]) -> AudioSet:
     """The set behind an embeddings file."""
-    if not rows:
+    if not clips:
         raise StatisticsError(path, "no embeddings in it")
-    seconds = metadata.get("file_seconds") or [0.0] * len(rows)
-    if len(seconds) != len(rows) or not all(isinstance(one, int | float) for one in seconds):
-        raise StatisticsError(path, f"metadata: file_seconds are not those of {len(rows)} files")
-    files = tuple(
-        # A path that nothing has: where the audio was is not known, and a name is not a path.
-        FileSummary(AudioFile(os.path.join(path, name), name), (len(own),), length, 0, None)
-        for (name, own), length in zip(rows.items(), seconds, strict=True)
-    )
-    moments = fold(list(rows.values()), next(iter(rows.values())).shape[1], path)
-    warnings = sets.warnings(path, metadata)
-    return AudioSet(path, moments, metadata, files, (), warnings, tuple(rows.values()))
+    seconds = metadata.get("file_seconds") or [None] * len(clips)
+    if len(seconds) != len(clips) or not all(_is(one, int | float | None) for one in seconds):
+        raise StatisticsError(path, f"metadata: file_seconds are not those of {len(clips)} files")
+    moments = fold(clips.rows, clips.rows.embeddings.shape[1], path)
+    files = tuple(map(StoredClip, clips, seconds))
+    return AudioSet(path, moments, metadata, files, (), sets.warnings(path, metadata), clips.rows)
 
 
 def check_comparable(first: AudioSet, second: AudioSet) -> None:

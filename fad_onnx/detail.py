@@ -62,9 +62,9 @@ class FileScore:
     """
 
     name: str
-    path: str
+    path: str | None  # None for a clip of an embeddings file: its audio is not known
     embeddings: int
-    seconds: float
+    seconds: float | None
     influence: float
     fad: float
     mean_distance: float
@@ -167,10 +167,10 @@ class Reference:
         moved = influences(rows, evaluation.moments, self.gaussian, tell)
         scores = []
         for file, own, influence in zip(evaluation.files, rows, moved, strict=True):
-            found = file_distance(self.gaussian, Moments.of(own, file.file.path))
+            found = file_distance(self.gaussian, Moments.of(own, file.name))
             scores.append(
                 FileScore(
-                    file.file.name, file.file.path, found.rows, file.seconds, float(influence),
+                    file.name, file.path, found.rows, file.seconds, float(influence),
                     found.fad, found.mean_distance,
                 )
             )  # fmt: skip

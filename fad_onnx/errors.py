@@ -24,6 +24,15 @@ def shown(path: Path) -> str:
     return text.encode("utf-8", "backslashreplace").decode().encode("unicode_escape").decode()
 
 
+def printable(text: str) -> str:
+    """The text as one line, its control characters and stray bytes escaped, all else as it is."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
 def _revive(cls: type[FadError], message: str, state: dict[str, Any]) -> FadError:
     error = cls.__new__(cls, message)
     error.args = (message,)
@@ -33,6 +42,10 @@ def _revive(cls: type[FadError], message: str, state: dict[str, Any]) -> FadErro
 
 class FadError(Exception):
     """Base of all errors of this package."""
+
+    def __init__(self, message: str = "") -> None:
+        # It may name what a file or a server says of itself: no line breaks, no escape sequences.
+        super().__init__(printable(message))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The constructors of the leaves take facts, not a message: without this an error

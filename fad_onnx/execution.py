@@ -56,6 +56,29 @@ class FileSummary:
     rows: tuple[Rows, ...] | None = None
     peak: float = 0.0
 
+    @property
+    def name(self) -> str:
+        """Within its set."""
+        return self.file.name
+
+    @property
+    def path(self) -> str:
+        """Where its audio is."""
+        return self.file.path
+
+
+@dataclass(frozen=True, slots=True)
+class StoredClip:
+    """One clip of an embeddings file: where its audio is, or was, is not known."""
+
+    name: str
+    seconds: float | None
+
+    @property
+    def path(self) -> None:
+        """None: a name in a file is not a path."""
+        return None
+
 
 @dataclass(frozen=True)
 class Chunk:

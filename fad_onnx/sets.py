@@ -14,7 +14,7 @@ from . import provenance
 from .audio import LOUD, RESAMPLER, AudioFile, find
 from .embedder import Embedder, Rows
 from .errors import NoAudioError, shown
-from .execution import Chunk, FileSummary, Job, chunks, cut
+from .execution import Chunk, FileSummary, Job, StoredClip, chunks, cut
 from .frechet import Gaussian
 from .moments import Gather, Moments
 
@@ -30,15 +30,15 @@ class AudioSet:
     path: str
     moments: Moments | Gaussian = field(repr=False)  # a Gaussian: the count of rows is not known
     metadata: Mapping[str, Any] = field(repr=False)
-    files: tuple[FileSummary, ...] = field(default=(), repr=False)
+    files: tuple[FileSummary | StoredClip, ...] = field(default=(), repr=False)
     skipped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
-    rows_by_file: tuple[Rows, ...] | None = field(default=None, repr=False)
+    rows_by_file: Sequence[Rows] | None = field(default=None, repr=False)
 
     @property
     def embedded(self) -> bool:
         """Whether the set was made from audio just now, not read from a file."""
-        return any(file.source_hz for file in self.files)
+        return any(isinstance(file, FileSummary) for file in self.files)
 
     @property
     def provenance(self) -> dict[str, Any]:

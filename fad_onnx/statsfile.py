@@ -32,6 +32,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 OWN = ("mu", "sigma", "count", "metadata")
 LARGEST_METADATA = 1_000_000
+DEEPEST_METADATA = 20
 
 
 @dataclass(frozen=True)
@@ -142,13 +143,34 @@ def _count(array: NDArray[Any], path: PathLike) -> int:
 def _metadata(array: NDArray[Any], path: PathLike) -> dict[str, Any]:
     if array.shape != () or array.dtype.kind != "U" or array.dtype.itemsize > 4 * LARGEST_METADATA:
         raise StatisticsError(path, "metadata must be one string of up to 1,000,000 characters")
+    return metadata_of(array, path)
+
+
+def metadata_of(array: NDArray[Any], path: PathLike) -> dict[str, Any]:
+    """The JSON object in an array of one text; StatisticsError for anything else."""
+    if array.shape != () or array.dtype.kind != "U":
+        raise StatisticsError(path, "metadata must be one string")
     try:
         values = json.loads(str(array))
     except (ValueError, RecursionError) as error:
         raise StatisticsError(path, f"metadata is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise StatisticsError(path, "metadata is not a JSON object")
+    if _deeper(values, DEEPEST_METADATA):
+        raise StatisticsError(path, f"metadata is nested more than {DEEPEST_METADATA} deep")
     return values
+
+
+def _deeper(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)
 
 
 def names(path: PathLike) -> tuple[str, ...]:

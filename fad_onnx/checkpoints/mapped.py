@@ -22,13 +22,16 @@ class Mapped:
     alive, so nothing has to be closed.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Map the file; CheckpointError unless it is a regular file with something in it."""
+    def __init__(self, path: Path, cost_per_byte: int = 1) -> None:
+        """Map the file; CheckpointError unless it is a regular file with something in it.
+
+        cost_per_byte: what parsing may take for each byte of it, see `spend`.
+        """
         self.path = fspath(path)
         self._mapping = self._map()
         self.data = memoryview(self._mapping)
         self.size = len(self.data)
-        self._allowance = self.size + ALLOWANCE_BYTES
+        self._allowance = cost_per_byte * self.size + ALLOWANCE_BYTES
 
     def _map(self) -> mmap.mmap:
         try:
@@ -54,7 +57,7 @@ class Mapped:
         """Account for memory about to be taken for what the file describes.
 
         Counts are taken from the file, so a small hostile file could otherwise ask for any
-        amount: parsing stops at the file's size plus ALLOWANCE_BYTES.
+        amount: parsing stops at ALLOWANCE_BYTES plus a multiple of the file's size.
         """
         self._allowance -= cost_bytes
         if self._allowance < 0:

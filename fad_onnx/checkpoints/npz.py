@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import Any, NamedTuple
 
@@ -22,6 +22,9 @@ SUFFIX = ".npy"
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 8192
 _CHUNK = 1 << 20
+# Beside a file with as many members as fit in it: what is kept of each, to its least size.
+COST_PER_BYTE = 16
+TEXT_COST_BYTES = 60
 _HEADER = re.compile(
     r"\{\s*'descr':\s*'(?P<descr>[<>|=]?[a-zA-Z][0-9]{0,9})',"
     r"\s*'fortran_order':\s*(?P<fortran>True|False),"
@@ -56,7 +59,7 @@ def read(path: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
 
 def names(path: Path) -> list[str]:
     """The names of the arrays of an archive, in its order; no array is looked at."""
-    file = Mapped(path)
+    file = Mapped(path, COST_PER_BYTE)
     return [_array_name(file, name) for name in members(file)]
 
 
@@ -154,19 +157,55 @@ def _content(file: Mapped, member: Member, what: str) -> bytes | memoryview:
 
 def _inflated(file: Mapped, packed: memoryview, size: int, member: Member) -> bytes:
     """The first `size` bytes of a deflated member, of which there must be as many."""
+    return b"".join(_inflate(file, packed, size, member))
+
+
+def _inflate(file: Mapped, packed: memoryview, size: int, member: Member) -> Iterator[bytes]:
     machine = zlib.decompressobj(-zlib.MAX_WBITS)
-    pieces, have, position = [], 0, 0
+    have, position = 0, 0
     try:
-        while have < size and position < len(packed):
+        while have < size and not machine.eof:
             chunk = packed[position : position + _CHUNK]
-            piece = machine.decompress(chunk, size - have)
+            piece = machine.decompress(chunk, min(size - have, _CHUNK))
             position += len(chunk) - len(machine.unconsumed_tail)
-            pieces.append(piece)
-            have += len(piece)
-            if machine.eof:
+            if not piece and not chunk:
                 break
+            yield piece
+            have += len(piece)
     except zlib.error as error:
         raise file.error(f"array {quoted(member.name)} is damaged: {error}") from error
     if have < size:
         raise file.error(f"array {quoted(member.name)} expands to less than it announces")
-    return b"".join(pieces)
+
+
+def texts(file: Mapped, member: Member) -> Iterator[str]:
+    """The strings of a list of text, of which the padded form is never held as a whole."""
+    what = f"array {quoted(member.name.removesuffix(SUFFIX))}"
+    header = _header(file, _opening(file, member), what)
+    width = header.dtype.itemsize
+    if header.dtype.kind != "U" or len(header.shape) != 1 or width > _CHUNK:
+        raise file.error(f"{what} is no list of text, but {header.dtype} {header.shape}")
+    if header.length + header.shape[0] * width != member.size:
+        raise file.error(f"{what}: {header.shape[0]} texts are not {member.size} bytes")
+    rest, checksum, skip = b"", 0, header.length
+    for piece in _pieces(file, member, what):
+        checksum = zlib.crc32(piece, checksum)
+        rest, skip = rest + piece[skip:], max(0, skip - len(piece))
+        whole = len(rest) // width
+        block = np.frombuffer(rest, header.dtype, whole)
+        rest = rest[whole * width :]
+        for text in checked(file, block, what).tolist():
+            file.spend(TEXT_COST_BYTES + len(text))
+            yield text
+    if checksum != member.crc32:
+        raise file.error(f"{what} is damaged: its checksum differs; copy the file again")
+
+
+def _pieces(file: Mapped, member: Member, what: str) -> Iterator[bytes]:
+    file.check_whole()
+    packed = file.span(member.start, member.packed, what)
+    if member.method == DEFLATED:
+        yield from _inflate(file, packed, member.size, member)
+    else:
+        for start in range(0, len(packed), _CHUNK):
+            yield bytes(packed[start : start + _CHUNK])

@@ -71,7 +71,7 @@ def stats(options: Namespace) -> None:
             name=options.name, licence=options.licence, **run,
         )  # fmt: skip
     show.set_notes(made)
-    print(f"{options.output}: {show.counted(made.metadata)}, {made.metadata['model']}")
+    show.written(options.output, made)
     return None
 
 
@@ -82,7 +82,7 @@ def embed(options: Namespace) -> None:
     with _run_options(options) as run:
         made = api.embed_to(options.audio, options.output, options.model, **run)
     show.set_notes(made)
-    print(f"{options.output}: {show.counted(made.metadata)}, {made.metadata['model']}")
+    show.written(options.output, made)
     return None
 
 
@@ -90,7 +90,7 @@ def merge(options: Namespace) -> None:
     """merge: one line that says what was written."""
     made = archives.merge(options.parts, options.output)
     show.set_notes(made)
-    print(f"{options.output}: {show.counted(made.metadata)}, {made.metadata.get('model')}")
+    show.written(options.output, made)
 
 
 def models(options: Namespace) -> None:

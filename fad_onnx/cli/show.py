@@ -7,7 +7,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,7 @@ from ..api import Score
 from ..bench import Timing
 from ..detail import Detail
 from ..disk import make_folder
-from ..errors import OutputError, shown
+from ..errors import OutputError, printable, shown
 from ..manifest import Model
 from ..sets import AudioSet
 from ..store import publish_file
@@ -131,7 +131,8 @@ def _detail_cells(detail: Detail) -> dict[str, str]:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Text in aligned columns."""
+    """Text in aligned columns; what is not printable is escaped."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -148,7 +149,8 @@ def notes(scores: Sequence[Score]) -> None:
     for said in {score.model: score.reference.metadata for score in scores}.values():
         if said.get("name") or said.get("licence"):
             mark = str(said.get("fingerprint"))[:16]
-            print(f"reference: {said.get('name')}, {said.get('licence')}, {mark}", file=sys.stderr)
+            line = f"reference: {said.get('name')}, {said.get('licence')}, {mark}"
+            print(printable(line), file=sys.stderr)
     _notes(dict.fromkeys(pair for s in scores for pair in s.skipped), _warnings(scores))
 
 
@@ -156,7 +158,7 @@ def providers(scores: Sequence[Score]) -> None:
     """What "auto" came to, where audio was embedded just now, on stderr."""
     used = [one for score in scores for one in (score.reference, score.evaluation) if one.embedded]
     for name in dict.fromkeys(str(one.metadata["protocol"]["provider"]) for one in used):
-        print(f"provider: {name}", file=sys.stderr)
+        print(f"provider: {printable(name)}", file=sys.stderr)
 
 
 def set_notes(made: AudioSet) -> None:
@@ -166,15 +168,16 @@ def set_notes(made: AudioSet) -> None:
 
 def _notes(skipped: Iterable[tuple[str, str]], warnings: Iterable[str]) -> None:
     for path, reason in skipped:
-        print(f"skipped: {shown(path)}: {reason}", file=sys.stderr)
+        print(f"skipped: {shown(path)}: {printable(reason)}", file=sys.stderr)
     for text in warnings:
-        print(f"warning: {text}", file=sys.stderr)
+        print(f"warning: {printable(text)}", file=sys.stderr)
 
 
-def counted(metadata: Mapping[str, Any]) -> str:
-    """files, embeddings, seconds."""
-    counts = f"{metadata['files']} files, {metadata['embeddings']} embeddings"
-    return f"{counts}, {metadata['seconds']:.1f} s"
+def written(path: str, made: AudioSet) -> None:
+    """The line that says what a file holds."""
+    said = made.metadata
+    counts = f"{said['files']} files, {said['embeddings']} embeddings, {said['seconds']:.1f} s"
+    print(f"{shown(path)}: {counts}, {shown(str(said.get('model')))}")
 
 
 def append_csv(path: str, scores: Sequence[Score]) -> None:
@@ -235,8 +238,9 @@ def write_per_file(path: str, scores: Sequence[Score]) -> None:
         writer.writerow(PER_FILE_COLUMNS)
         for score in scores:
             for file in score.detail.files:
+                seconds = "" if file.seconds is None else f"{file.seconds:.3f}"
                 numbers = map(repr, (file.influence, file.fad, file.mean_distance))
-                row = (file.name, file.embeddings, f"{file.seconds:.3f}", *numbers)
+                row = (file.name, file.embeddings, seconds, *numbers)
                 writer.writerow((score.model, score.path, *row))
         text.flush()
         text.detach()

@@ -51,41 +51,44 @@ def worst(scores: Sequence[Score], limit: int) -> list[FileScore]:
 
     Influences of different models have no common unit; ranks do.
     """
-    places: dict[str, list[int]] = {}
-    files: dict[str, FileScore] = {}
+    places: dict[tuple[str | None, str], list[int]] = {}
+    files: dict[tuple[str | None, str], FileScore] = {}
     for score in scores:
         for place, file in enumerate(score.detail.files):
-            places.setdefault(file.path, []).append(place)
-            files.setdefault(file.path, file)
-    ordered = sorted(files, key=lambda path: sum(places[path]) / len(places[path]))
-    return [files[path] for path in ordered[:limit]]
+            places.setdefault((file.path, file.name), []).append(place)
+            files.setdefault((file.path, file.name), file)
+    ordered = sorted(files, key=lambda file: sum(places[file]) / len(places[file]))
+    return [files[file] for file in ordered[:limit]]
 
 
 def clips(scores: Sequence[Score], limit: int, key: str) -> Iterable[Clip]:
     """The worst clips of one evaluation set under all models."""
     for index, file in enumerate(worst(scores, limit)):
-        yield clip(file, tuple(_standings(scores, file.path)), f"{key}-{index}")
+        yield clip(file, tuple(_standings(scores, file)), f"{key}-{index}")
 
 
 def clip(file: FileScore, standings: tuple[Standing, ...], key: str) -> Clip:
     """One clip with its sound and picture, or with the reason why there is none."""
-    name, path = plain(file.name), plain(file.path)
+    name, path = plain(file.name), plain(file.path or "")
+    if file.path is None:
+        unheard = "an embeddings file holds no audio"
+        return Clip(name, path, duration(file.seconds), standings, problem=unheard)
     try:
         heard = excerpt.read(file.path)
     except AudioError as error:
         return Clip(name, path, duration(file.seconds), standings, problem=plain(error.reason))
     length = duration(file.seconds)
-    if file.seconds > heard.seconds + 0.1:
+    if file.seconds is not None and file.seconds > heard.seconds + 0.1:
         length = f"the first {heard.seconds:.0f} s of {length}"
     picture = plots.log_mel(key, excerpt.log_mel(heard), heard.seconds)
     sound = base64.b64encode(excerpt.ogg(heard)).decode("ascii")
     return Clip(name, path, length, standings, sound, picture)
 
 
-def _standings(scores: Sequence[Score], path: str) -> Iterable[Standing]:
+def _standings(scores: Sequence[Score], clip: FileScore) -> Iterable[Standing]:
     for score in scores:
         for place, file in enumerate(score.detail.files, 1):
-            if file.path == path:
+            if (file.path, file.name) == (clip.path, clip.name):
                 yield Standing(
                     plain(score.model),
                     f"{count(place)} of {count(len(score.detail.files))}",
