@@ -153,8 +153,8 @@ def stats(
 ) -> AudioSet:  # fmt: skip
     """The statistics of a set of audio, written to `output` if it is given.
 
-    shard: "I/N" takes part I of N of the sorted files. name, licence: what to publish the set
-    as; they travel in the file. Raises FadError.
+    shard: "I/N" takes part I of N of the sorted files, which may be empty. name, licence: what to
+    publish the set as; they travel in the file. Raises FadError.
     """
     paths = _paths(audio)
     listed, files = _listed(paths)
@@ -163,7 +163,7 @@ def stats(
         own = shards.cut(files, shard)
         published["shard"] = shards.part_of(paths, files, shard)
         files = own
-    (result,) = Run(model, run).embed(listed, files)
+    (result,) = Run(model, run).embed(listed, files, may_be_empty=shard is not None)
     result = replace(result, metadata={**result.metadata, **published})
     if output is not None and isinstance(result.moments, Moments):
         statsfile.save(output, result.moments, result.metadata)

@@ -55,11 +55,12 @@ def read_set(path: PathLike, key: str | None = None) -> AudioSet:
     if embfile.holds(statsfile.names(path)):
         clips, stored_metadata = embfile.read(path)
         metadata = _current(stored_metadata)
-        _check(metadata, path)
+        _check(metadata, path, len(clips.rows.embeddings))
         return _embedded(os.fspath(path), clips, metadata)
     stored = statsfile.load(path, key)
     metadata = _current(stored.metadata)
-    _check(metadata, path)
+    count = stored.moments.count if isinstance(stored.moments, Moments) else None
+    _check(metadata, path, count)
     warnings = sets.warnings(os.fspath(path), metadata)
     if stored.foreign:
         warnings = (f"{os.fspath(path)}: foreign statistics, nothing says how they were made",)
@@ -78,7 +79,7 @@ def _current(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _check(metadata: Mapping[str, Any], path: PathLike) -> None:
+def _check(metadata: Mapping[str, Any], path: PathLike, count: int | None) -> None:
     """StatisticsError unless what is used of a file's metadata is of the kind that it should be."""
     wrong = [key for key, kind in KINDS.items() if not _is(metadata.get(key), kind | None)]
     for outer, kinds in NESTED.items():
@@ -90,6 +91,10 @@ def _check(metadata: Mapping[str, Any], path: PathLike) -> None:
             wrong += [outer for value in several if not all(_is(one, Plain) for one in value)]
     if wrong:
         raise StatisticsError(path, f"metadata: {wrong[0]} is not of the kind that it should be")
+    if metadata.get("embeddings") not in (None, count):
+        raise StatisticsError(
+            path, f"metadata: {metadata['embeddings']} embeddings, the file holds {count}"
+        )
 
 
 def _is(value: object, kind: Any) -> bool:

@@ -157,9 +157,10 @@ class Run:
         name: str,
         files: Sequence[AudioFile],
         keep: Callable[[FileSummary], object] | None = None,
+        may_be_empty: bool = False,
     ) -> list[AudioSet]:
         """The set of these files for each model; `keep` is handed every file, with its rows."""
-        return self._sets([(name, files)], keep)[0]
+        return self._sets([(name, files)], keep, may_be_empty)[0]
 
     def sides(self, paths: Sequence[PathLike]) -> list[list[AudioSet]]:
         """The set of each path for each model; all paths are listed before any is embedded."""
@@ -169,9 +170,12 @@ class Run:
         self,
         sides: Sequence[tuple[str, Sequence[AudioFile]]],
         keep: Callable[[FileSummary], object] | None = None,
+        may_be_empty: bool = False,
     ) -> list[list[AudioSet]]:
         executor, progress = self._kwargs.get("executor"), self._kwargs.get("progress")
-        return sets.embed_sets(sides, self.job, self.embedders, executor, progress, keep)
+        return sets.embed_sets(
+            sides, self.job, self.embedders, executor, progress, keep, may_be_empty
+        )
 
 
 # What a value must be an instance of, and how to say so.

@@ -84,14 +84,15 @@ def embed_sets(
     executor: Executor | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     keep: Callable[[FileSummary], object] | None = None,
+    may_be_empty: bool = False,
 ) -> list[list[AudioSet]]:
     """The sets of each model for each named list of files, in one pass over all of them.
 
     progress: told the name of the set, the files just done and the files in all. With `keep`,
     rows go there file by file, in order, and are not held here.
 
-    Raises NoAudioError if every file of a set was skipped, and whatever the first unusable file
-    raises unless the policy is to skip it.
+    Raises NoAudioError if every file of a set was skipped, unless it may be empty, and whatever the
+    first unusable file raises unless the policy is to skip it.
     """
     parts = [cut(files) for _, files in sides]
     done = ((name, 1, len(files)) for name, files in sides for _ in files)
@@ -104,7 +105,7 @@ def embed_sets(
     every = [part for own in parts for part in own]
     with closing(chunks(job, embedders, every, executor, tell)) as made:
         return [
-            _gather(name, islice(made, len(own)), job, embedders, keep)
+            _gather(name, islice(made, len(own)), job, embedders, keep, may_be_empty)
             for (name, _), own in zip(sides, parts, strict=True)
         ]
 
@@ -115,6 +116,7 @@ def _gather(
     job: Job,
     embedders: Sequence[Embedder],
     keep: Callable[[FileSummary], object] | None,
+    may_be_empty: bool,
 ) -> list[AudioSet]:
     totals = [Gather(embedder.model.dimension) for embedder in embedders]
     summaries: list[FileSummary] = []
@@ -128,7 +130,7 @@ def _gather(
             summaries.append(summary)
     used = tuple(summary for summary in summaries if summary.skipped is None)
     skipped = tuple((s.file.path, s.skipped) for s in summaries if s.skipped is not None)
-    if not used:
+    if not used and not may_be_empty:
         reason = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise NoAudioError(name, f"none of {len(summaries)} files could be used{reason}")
     described = [
@@ -154,8 +156,9 @@ def _gather(
 def _metadata(
     embedder: Embedder, short: str, used: Sequence[FileSummary], skipped: int, i: int
 ) -> dict[str, Any]:
-    rate, largest = embedder.model.sample_rate_hz, max(used, key=lambda one: one.counts[i])
-    loudest = max(used, key=lambda one: one.peak)
+    rate = embedder.model.sample_rate_hz
+    largest = max(used, key=lambda one: one.counts[i], default=None)
+    loudest = max(used, key=lambda one: one.peak, default=None)
     return {
         "model": embedder.model.name,
         "options": dict(embedder.chosen),
@@ -169,10 +172,10 @@ def _metadata(
         "files_skipped": skipped,
         "files_padded": sum(_samples(one, rate) < embedder.model.minimum_samples for one in used),
         "files_below_rate": sum(one.source_hz < rate for one in used),
-        "lowest_source_hz": min(one.source_hz for one in used),
-        "largest_file": {"name": shown(largest.file.name), "embeddings": largest.counts[i]},
+        "lowest_source_hz": min((one.source_hz for one in used), default=None),
+        "largest_file": largest and {"name": shown(largest.name), "embeddings": largest.counts[i]},
         "files_loud": sum(one.peak > LOUD for one in used),
-        "loudest_file": {"name": shown(loudest.file.name), "peak": loudest.peak},
+        "loudest_file": loudest and {"name": shown(loudest.name), "peak": loudest.peak},
     }
 
 
@@ -189,11 +192,8 @@ def _why_not_cuda(embedder: Embedder) -> tuple[str, ...]:
 def warnings(name: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """What the numbers of a set say against it, whether it was made now or read from a file."""
     said, made = metadata, metadata.get("protocol") or {}
-    count, files, largest = (
-        said.get("embeddings") or 0,
-        said.get("files") or 0,
-        said.get("largest_file"),
-    )
+    count, files = said.get("embeddings") or 0, said.get("files") or 0
+    largest = said.get("largest_file")
     dim, rate = made.get("dimension") or 0, made.get("sample_rate_hz")
     found = []
     if shard := said.get("shard"):
@@ -233,8 +233,8 @@ def _unvouched(weights: Mapping[str, Any]) -> list[str]:
     """Official checkpoints, as recorded, of which no digest is published."""
     facts = [one for one in weights.values() if isinstance(one, dict)]
     return [
-        f"whether {one.get('file')} is the official file was not checked: nobody publishes a hash"
-        f" of it (it has sha256 {one.get('sha256')})"
+        f"whether {provenance.text(one.get('file'))} is the official file was not checked: nobody"
+        f" publishes a hash of it (it has sha256 {provenance.text(one.get('sha256'))})"
         for one in facts
-        if one.get("checked") == "none"
+        if one.get("checked") == "none" or "none" in (one.get("checked") or ())
     ]

@@ -54,10 +54,11 @@ class Stored:
 def save(path: PathLike, moments: Moments, metadata: Mapping[str, Any]) -> None:
     """Write a statistics file, whole or not at all.
 
-    One row has no covariance: `sigma` is then NaN, and the file is good for merging alone.
-    Raises TooFewRowsError for no rows and OutputError if it cannot be written.
+    Without two embeddings there is no covariance: `sigma` is then NaN, and the file is good for
+    merging alone. Raises TooFewRowsError for none, unless in a part of a dataset, and
+    OutputError if it cannot be written.
     """
-    if moments.count < 1:
+    if moments.count < 1 and not metadata.get("shard"):
         raise TooFewRowsError(path, 0, 1, "a statistics file")
     arrays: dict[str, NDArray[Any]] = {
         "mu": moments.mean,
@@ -89,7 +90,7 @@ def load(path: PathLike, key: str | None = None) -> Stored:
 
 
 def _sigma(moments: Moments) -> NDArray[np.float64]:
-    if moments.count == 1:
+    if moments.count < 2:
         return np.full((moments.dim, moments.dim), np.nan)
     return moments.covariance()
 
@@ -111,7 +112,8 @@ def _foreign_names(held: tuple[str, ...], key: str | None, path: PathLike) -> tu
 
 
 def _own(arrays: Arrays, path: PathLike) -> Stored:
-    count, metadata = _count(arrays["count"], path), _metadata(arrays["metadata"], path)
+    metadata = _metadata(arrays["metadata"], path)
+    count = _count(arrays["count"], path, 0 if metadata.get("shard") else 1)
     if "factor" not in arrays:
         moments = Moments.of_statistics(arrays["mu"], arrays["sigma"], count, path)
         return Stored(moments, metadata)
@@ -134,9 +136,9 @@ def _check_factor(moments: Moments, covariance: NDArray[Any], path: PathLike) ->
         raise StatisticsError(path, "sigma and factor are not of the same rows")
 
 
-def _count(array: NDArray[Any], path: PathLike) -> int:
-    if array.shape != () or array.dtype.kind not in "iu" or not 1 <= int(array) < 2**53:
-        raise StatisticsError(path, "count must be one whole number from 1")
+def _count(array: NDArray[Any], path: PathLike, least: int) -> int:
+    if array.shape != () or array.dtype.kind not in "iu" or not least <= int(array) < 2**53:
+        raise StatisticsError(path, f"count must be one whole number from {least}")
     return int(array)
 
 

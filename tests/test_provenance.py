@@ -276,3 +276,58 @@ def test_embeddings_are_never_decoded_otherwise_than_is_said(clips):
     job = Job((), (embedder.fingerprint,), Policy(sample_format="int16"))
     with pytest.raises(AssertionError):
         list(chunks(job, [embedder], [[AudioFile(str(clips / "00.wav"), "00.wav")]]))
+
+
+# Parts without embeddings.
+
+
+def test_a_part_whose_clips_are_all_skipped_merges_with_the_rest(tmp_path, capsys):
+    for index in range(2):
+        write_clip(tmp_path / "set" / f"a{index}.wav", index, 0.5)
+        write_clip(tmp_path / "set" / f"b{index}.wav", index, 3)
+    folder, asked = str(tmp_path / "set"), ["-m", WEIGHTLESS, "--short", "skip"]
+    whole = fad_onnx.stats(folder, None, WEIGHTLESS, short="skip")
+    parts = [str(tmp_path / f"{part}.npz") for part in (1, 2)]
+    for part, path in enumerate(parts, 1):
+        assert main(["stats", folder, "-o", path, "--shard", f"{part}/2", *asked]) == 0
+    assert "0 files, 0 embeddings" in capsys.readouterr().out
+    with np.load(parts[0]) as stored:
+        assert stored["count"] == 0
+    for order in (parts, parts[::-1]):
+        made = archives.merge(order, tmp_path / "all.npz")
+        assert made.metadata == json.loads(json.dumps({**whole.metadata, "name": None,
+                                                       "licence": None}))  # fmt: skip
+        np.testing.assert_array_equal(made.moments.mean, whole.moments.mean)
+    # Alone it cannot be scored, and a dataset without any embedding stays an error.
+    assert main(["score", parts[0], parts[1]]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "1.npz: 0 rows, a covariance needs at least 2" in error
+    for index in range(2):
+        (tmp_path / "set" / f"b{index}.wav").unlink()
+    for part, path in enumerate(parts, 1):
+        assert main(["stats", folder, "-o", path, "--shard", f"{part}/2", *asked]) == 0
+    assert main(["merge", *parts, "-o", str(tmp_path / "none.npz")]) == 1
+    assert main(["stats", folder, "-o", str(tmp_path / "none.npz"), *asked]) == 1
+    assert not (tmp_path / "none.npz").exists()
+
+
+def test_more_parts_than_files_and_parts_that_are_all_broken(tmp_path):
+    for index in range(3):
+        write_clip(tmp_path / "set" / f"{index}.wav", index, 3)
+    (tmp_path / "set" / "1.wav").write_text("broken")
+    whole = fad_onnx.stats(tmp_path / "set", None, WEIGHTLESS, skip_errors=True)
+    parts = [tmp_path / f"{part}.npz" for part in range(1, 6)]
+    for part, path in enumerate(parts, 1):
+        fad_onnx.stats(
+            tmp_path / "set", path, WEIGHTLESS, shard=f"{part}/5", skip_errors=True
+        )  # fmt: skip
+    assert sorted(np.load(path)["count"].item() > 0 for path in parts) == [False] * 3 + [True] * 2
+    made = archives.merge(parts, tmp_path / "all.npz")
+    assert made.metadata["files_skipped"] == 1 == whole.metadata["files_skipped"]
+    np.testing.assert_allclose(made.moments.mean, whole.moments.mean, rtol=1e-12)
+    assert made.moments.count == whole.moments.count
+
+
+def test_metadata_that_count_otherwise_than_the_file_are_refused(made):
+    with pytest.raises(StatisticsError, match="metadata: 7 embeddings, the file holds"):
+        archives.read_set(reworded(made / "plain.npz", embeddings=7))
