@@ -147,6 +147,34 @@ def coverage(
     }  # fmt: skip
 
 
+def paired_coverage(
+    dim: int, files: int, noise: float, shift: float, repeats: int
+) -> dict[str, Any]:
+    """As `coverage`, for an evaluation set made of the reference's own files.
+
+    Every embedding gets noise of its own of `noise` times the source's deviation, and all are
+    shifted by `shift`. Both intervals: from pairs, and as if the sets were independent.
+    """
+    source = Source(dim)
+    pairs = [(i, i) for i in range(files)]
+    found = []
+    for seed in range(repeats):
+        random = np.random.RandomState(seed)
+        clean = source.files(random, files, 5)
+        made = [x + noise * random.randn(*x.shape) @ source.root + shift * dim**-0.5 for x in clean]
+        x, y = Side.of(made), Side.of(clean)
+        found.append([interval(x, y, 0.95, pairs=which) for which in (pairs, [])])
+    estimates = [both[0].estimate for both in found]
+    expected, spread = float(np.mean(estimates)), float(np.std(estimates, ddof=1))
+    result: dict[str, Any] = {"dim": dim, "files": files, "noise": noise, "shift": shift}
+    for name, own in zip(("paired", "independent"), zip(*found, strict=True), strict=True):
+        inside = [one.low <= expected <= one.high for one in own]
+        errors = [one.standard_error or 0.0 for one in own]
+        result[f"{name}_covered_95"] = round(float(np.mean(inside)), 3)
+        result[f"{name}_error_over_sd"] = round(float(np.median(errors)) / spread, 2)
+    return result
+
+
 def bootstrap(dim: int, files: int, repeats: int, resamples: int = 200) -> dict[str, Any]:
     """Coverage of the 95 % percentile bootstrap over files, for comparison."""
     evaluation, reference = Source(dim, True), Source(dim)
@@ -223,6 +251,12 @@ def simulate(repeats: int) -> dict[str, Any]:
             ranking(dim, shift, 1000, few) for dim, shift in product((16, 128), (0.5, 1.0, 2.0))
         ],
         "coverage": [coverage(*case, repeats) for case in cases],
+        "paired_coverage": [
+            paired_coverage(dim, files, noise, shift, repeats)
+            for dim, files, noise, shift in product(
+                (8, 64, 128), (30, 100, 300), (0.1, 0.5), (0.0, 0.5)
+            )
+        ],
         "percentile_bootstrap": [bootstrap(dim, 60, few) for dim in (8, 64)],
     }
 

@@ -13,7 +13,7 @@ from .errors import OptionError, StatisticsError
 from .frechet import Gaussian, file_distance
 from .infinity import DRAWS, Infinity, fad_infinity
 from .influence import influences
-from .interval import Interval, Side, interval
+from .interval import Interval, Side, interval, pairs_by_name
 from .kad import Kad, KernelReference
 from .moments import Moments
 from .sets import AudioSet
@@ -151,7 +151,11 @@ class Reference:
             if progress:
                 progress(f"interval of {evaluation.path}", count, files)
 
-        return interval(Side(rows, moments), reference, level, tell)
+        pairs: tuple[tuple[int, int], ...] = ()
+        if isinstance(reference, Side):
+            names = ([file.file.name for file in one.files] for one in (evaluation, self.set))
+            pairs = pairs_by_name(*names)
+        return interval(Side(rows, moments), reference, level, tell, pairs)
 
     def _files(
         self, evaluation: AudioSet, rows: Sequence[Rows],

@@ -3,7 +3,8 @@
 For what the data can tell: the distance expected of sets of these sizes from these sources
 (not its limit for infinite sets, for which see fad_onnx.infinity). Rows of a file are alike, so
 files are what is resampled. A reference given as statistics is taken as fixed; one given as rows
-is resampled too, and both variances add.
+is resampled too. Both variances add, but clips of the same name on both sides (a codec's output
+and its input) are resampled together: their influences are summed before they are squared.
 
 The method is the infinitesimal jackknife (Jaeckel 1972; Efron 1982, "The Jackknife, the
 Bootstrap and Other Resampling Plans", chapter 6): the derivative of the distance with respect
@@ -25,8 +26,10 @@ and cover nothing when rows are about as many as dimensions.
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +55,7 @@ class Interval:
     """[low, high] around `estimate` at `level`, or the reason why there is none.
 
     `files` are those resampled: of the evaluation set, and of the reference (None if fixed).
+    `pairs` of them were resampled together; all others are taken as independent.
     """
 
     level: float
@@ -61,7 +65,15 @@ class Interval:
     standard_error: float | None = None
     degrees_of_freedom: float | None = None
     files: tuple[int, int | None] = (0, None)
+    pairs: int = 0
     reason: str | None = None
+
+    @property
+    def sampling(self) -> str:
+        """How the two sets were taken: "24 pairs", "independent" or "fixed reference"."""
+        if self.files[1] is None:
+            return "fixed reference"
+        return f"{self.pairs} pairs" if self.pairs else "independent"
 
 
 @dataclass(frozen=True)
@@ -82,15 +94,17 @@ def interval(
     reference: Side | Moments | Gaussian,
     level: float = 0.95,
     progress: Progress | None = None,
+    pairs: Sequence[tuple[int, int]] = (),
 ) -> Interval:
     """Confidence interval for the distance of `evaluation` to `reference`.
 
-    `progress` is called with the number of files just done. With fewer than ten files on a
-    resampled side nothing is computed, and `reason` gives the numbers. Costs one singular
-    value decomposition with vectors and dim^2 operations a row: at dim 2048 about ten seconds
-    and 400 MB beside the rows, and a second for every 50,000 rows. Raises OptionError for a
-    level that is not between 0 and 1, and TooFewRowsError and StatisticsError as the distance
-    does.
+    `progress` is called with the number of files just done. `pairs`, as `pairs_by_name` finds
+    them, are indices of an evaluation file and of the reference file that it was made from. With
+    fewer than ten files on a resampled side nothing is computed, and `reason` gives the numbers.
+    Costs one singular value decomposition with vectors and dim^2 operations an embedding: at dim
+    2048 about ten seconds and 400 MB beside the embeddings, and a second for every 50,000. Raises
+    OptionError for a level that is not between 0 and 1, and TooFewRowsError and StatisticsError as
+    the distance does.
     """
     if not 0.0 < level < 1.0:
         raise OptionError("--ci", f"the level must be between 0 and 1, is {level}")
@@ -99,14 +113,15 @@ def interval(
     files = (counts[0], counts[1] if len(counts) == 2 else None)
     a = Gaussian.of(evaluation.moments, "evaluation set")
     b = Gaussian.of(reference.moments if isinstance(reference, Side) else reference, "reference")
+    pairs = [both for both in pairs if all(map(_held, sides, both))]
     estimate, maps = distance_and_maps(a, b)
     if min(counts) < LEAST_FILES:
         reason = f"a confidence interval needs at least {LEAST_FILES} files a side, there are "
         named = zip(("of the evaluation", "of the reference"), counts, strict=False)
         reason += " and ".join(f"{count} {side}" for side, count in named)
         return Interval(level, estimate, files=files, reason=reason)
-    variances = [
-        _variance(side, mean_gap, transport, progress)
+    weighted = [
+        file_influences(side, mean_gap, transport, progress) / side.moments.count
         for side, mean_gap, transport in zip(
             sides,
             (a.mean - b.mean, b.mean - a.mean),
@@ -114,7 +129,30 @@ def interval(
             strict=False,  # one side may be fixed
         )
     ]
-    return _around(estimate, variances, counts, level, files)
+    found = _around(estimate, _parts(weighted, counts, pairs), level)
+    return replace(found, files=files, pairs=len(pairs))
+
+
+def _held(side: Side, index: int) -> bool:
+    return len(side.files[index]) > 0
+
+
+def pairs_by_name(
+    evaluation: Sequence[str], reference: Sequence[str]
+) -> tuple[tuple[int, int], ...]:
+    """Indices of the clips that have the same relative path, suffix aside.
+
+    A name that occurs twice on a side has no pair. Clips that only happen to share a name do no
+    harm: their covariance is estimated as what it is, about zero.
+    """
+    ours, theirs = _by_name(evaluation), _by_name(reference)
+    return tuple((ours[name], theirs[name]) for name in ours if name in theirs)
+
+
+def _by_name(names: Sequence[str]) -> dict[str, int]:
+    stems = [os.path.splitext(name)[0] for name in names]
+    counts = Counter(stems)
+    return {stem: i for i, stem in enumerate(stems) if counts[stem] == 1}
 
 
 def distance_and_maps(a: Gaussian, b: Gaussian) -> tuple[float, tuple[Array, Array]]:
@@ -136,7 +174,7 @@ def distance_and_maps(a: Gaussian, b: Gaussian) -> tuple[float, tuple[Array, Arr
 def file_influences(
     side: Side, mean_gap: Array, transport: Array, progress: Progress | None = None
 ) -> Array:
-    """What each file that has rows adds to the distance, to first order, times n; sums to zero."""
+    """What each file adds to the distance, to first order, times n; sums to zero."""
     sums, sizes = [], []
     for rows, starts in _blocks(side.files):
         centred = rows - side.moments.mean
@@ -149,7 +187,9 @@ def file_influences(
         if progress is not None:
             progress(len(starts))
     total, count = np.concatenate(sums), np.concatenate(sizes)
-    return np.asarray(total - count * (total.sum() / count.sum()), np.float64)
+    found = np.zeros(len(side.files))
+    found[[len(rows) > 0 for rows in side.files]] = total - count * (total.sum() / count.sum())
+    return found
 
 
 def _blocks(files: Iterable[Rows]) -> Iterator[tuple[Array, NDArray[np.intp]]]:
@@ -170,24 +210,42 @@ def _joined(held: list[Rows]) -> tuple[Array, NDArray[np.intp]]:
     return np.concatenate(held).astype(np.float64), starts
 
 
-def _variance(side: Side, mean_gap: Array, transport: Array, progress: Progress | None) -> float:
-    influences = file_influences(side, mean_gap, transport, progress)
-    files, rows = len(influences), side.moments.count
-    return float(np.square(influences / rows).sum()) * files / (files - 1)
+@dataclass(frozen=True)
+class _Part:
+    """The variance of the distance that these many independent files or pairs bring."""
+
+    variance: float
+    units: int
 
 
-def _around(
-    estimate: float,
-    variances: Sequence[float],
-    counts: Sequence[int],
-    level: float,
-    files: tuple[int, int | None],
-) -> Interval:
-    variance = sum(variances)
+def _parts(
+    weighted: Sequence[Array], counts: Sequence[int], pairs: Sequence[tuple[int, int]]
+) -> list[_Part]:
+    """Pairs, and the files of each side that have none."""
+    alone = [influences.copy() for influences in weighted]
+    found = []
+    if pairs:
+        indices = np.array(pairs).T
+        together = sum(own[index] for own, index in zip(weighted, indices, strict=True))
+        found.append(_part(np.asarray(together), min(counts), len(pairs)))
+        for own, index in zip(alone, indices, strict=True):
+            own[index] = 0.0
+    rest = [count - len(pairs) for count in counts]
+    every = zip(alone, counts, rest, strict=True)
+    return found + [_part(own, count, units) for own, count, units in every if units]
+
+
+def _part(influences: Array, count: int, units: int) -> _Part:
+    return _Part(float(np.square(influences).sum()) * count / (count - 1), units)
+
+
+def _around(estimate: float, parts: Sequence[_Part], level: float) -> Interval:
+    variance = sum(part.variance for part in parts)
     # Welch and Satterthwaite's degrees of freedom of a sum of variances.
-    weight = sum(v * v / (k - 1) for v, k in zip(variances, counts, strict=True))
-    degrees = variance * variance / weight if weight > 0.0 else float(min(counts) - 1)
+    weight = sum(part.variance**2 / max(part.units - 1, 1) for part in parts)
+    fewest = max(min(part.units for part in parts) - 1, 1)
+    degrees = variance * variance / weight if weight > 0.0 else float(fewest)
     error = float(np.sqrt(variance))
     reach = float(stdtrit(degrees, 0.5 + level / 2)) * error
     low, high = max(0.0, estimate - reach), estimate + reach
-    return Interval(level, estimate, low, high, error, degrees, files)
+    return Interval(level, estimate, low, high, error, degrees)

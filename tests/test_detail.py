@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -142,6 +143,27 @@ def test_statistics_are_refused_where_rows_are_needed(run, sets, tmp_path):  # n
     live = json.loads(run("score", *sets, "--json", "--ci").out)["results"][0]
     assert live["fad_ci_files"] == [24, 24]
     assert live["fad_ci"][1] - live["fad_ci"][0] > result["fad_ci"][1] - result["fad_ci"][0]
+
+
+def test_results_say_whether_the_sets_were_paired_by_name(run, sets, tmp_path):  # noqa: F811
+    """The two folders hold the same names, as a codec's input and output do."""
+    for index in range(24):
+        (tmp_path / "others").mkdir(exist_ok=True)
+        shutil.copy(sets[1] / f"{index:02}.wav", tmp_path / "others" / f"other{index:02}.wav")
+    run("embed", sets[1], "-o", tmp_path / "same.npz")
+    run("stats", sets[0], "-o", tmp_path / "fixed.npz")
+    for reference, evaluation, pairs, said in (
+        (sets[0], sets[1], 24, "(24 pairs)"),
+        (sets[0], tmp_path / "same.npz", 24, "(24 pairs)"),
+        (sets[0], tmp_path / "others", 0, "(independent)"),
+        (tmp_path / "fixed.npz", sets[1], 0, "(fixed reference)"),
+    ):
+        table = tmp_path / f"{pairs}{evaluation.name}.csv"
+        found = run("score", reference, evaluation, "--json", "--ci", "--csv", table)
+        (result,) = json.loads(found.out)["results"]
+        assert result["fad_ci_pairs"] == pairs
+        assert [line["fad_ci_pairs"] for line in csv.DictReader(table.open())] == [str(pairs)]
+        assert said in run("score", reference, evaluation, "--ci").out
 
 
 def test_a_report_on_statistics_leaves_out_what_needs_their_rows(run, sets, tmp_path):  # noqa: F811

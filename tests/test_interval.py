@@ -9,7 +9,14 @@ import scipy.stats
 from fad_onnx import interval as module
 from fad_onnx.errors import OptionError, StatisticsError, TooFewRowsError
 from fad_onnx.frechet import Gaussian, frechet_distance
-from fad_onnx.interval import Interval, Side, distance_and_maps, file_influences, interval
+from fad_onnx.interval import (
+    Interval,
+    Side,
+    distance_and_maps,
+    file_influences,
+    interval,
+    pairs_by_name,
+)
 from fad_onnx.moments import Moments
 
 Files = list[np.ndarray]
@@ -234,3 +241,83 @@ def test_coverage(files: int, rows: int, dim: int, gap: float, level: float) -> 
     inside, _ = coverage(200, files, rows, dim, gap, level)
     # Three standard errors of 200 repeats below the level; without a gap it is conservative.
     assert inside >= level - 3 * np.sqrt(level * (1 - level) / 200)
+
+
+def paired(random: np.random.RandomState, files: int, noise: float) -> tuple[Files, Files]:
+    """Clips, and what a codec makes of them."""
+    clean = clips(random, files, 4, 6)
+    return [one + noise * random.randn(*one.shape) + 0.1 for one in clean], clean
+
+
+def test_pairs_are_resampled_together() -> None:
+    """Against the jackknife that leaves out a clip on both sides at once."""
+    made, clean = paired(np.random.RandomState(3), 60, 0.5)
+    values = [frechet_distance(left_out(made, i), left_out(clean, i)) for i in range(60)]
+    expected = 59 * np.var(values)
+    pairs = [(i, i) for i in range(60)]
+    together = interval(Side.of(made), Side.of(clean), pairs=pairs)
+    apart = interval(Side.of(made), Side.of(clean))
+    assert together.standard_error is not None
+    assert apart.standard_error is not None
+    assert together.standard_error**2 == pytest.approx(expected, rel=0.25)
+    assert apart.standard_error**2 > 4 * expected
+    assert (together.pairs, together.sampling, together.degrees_of_freedom) == (
+        60, "60 pairs", pytest.approx(59),
+    )  # fmt: skip
+    assert (apart.pairs, apart.sampling) == (0, "independent")
+    assert interval(Side.of(made), Side.of(clean).moments).sampling == "fixed reference"
+
+
+def test_the_order_of_the_files_does_not_matter_to_pairs() -> None:
+    made, clean = paired(np.random.RandomState(4), 20, 0.2)
+    same = interval(Side.of(made), Side.of(clean), pairs=[(i, i) for i in range(20)])
+    turned = [(i, 19 - i) for i in range(20)]
+    moved = interval(Side.of(made), Side.of(clean[::-1]), pairs=turned)
+    assert moved.standard_error == pytest.approx(same.standard_error, rel=1e-9)
+
+
+def test_some_pairs_lie_between_all_and_none() -> None:
+    made, clean = paired(np.random.RandomState(5), 40, 0.2)
+    errors = []
+    for count in (0, 1, 20, 39, 40):
+        found = interval(Side.of(made), Side.of(clean), pairs=[(i, i) for i in range(count)])
+        assert found.pairs == count
+        assert found.standard_error is not None
+        errors.append(found.standard_error)
+    assert errors[0] > errors[2] > errors[4]
+    assert errors[1] == pytest.approx(errors[0], rel=0.1)
+    assert errors[3] < errors[2]
+
+
+def test_a_set_against_itself_has_no_doubt() -> None:
+    _, clean = paired(np.random.RandomState(6), 20, 0.2)
+    found = interval(Side.of(clean), Side.of(clean), pairs=[(i, i) for i in range(20)])
+    assert found.high == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_pair_with_an_empty_clip_is_none() -> None:
+    made, clean = paired(np.random.RandomState(7), 20, 0.2)
+    empty = np.zeros((0, 6))
+    pairs = [(i, i) for i in range(21)]
+    found = interval(Side.of([*made, empty]), Side.of([*clean, clean[0]]), pairs=pairs)
+    without = interval(Side.of(made), Side.of([*clean, clean[0]]), pairs=pairs[:20])
+    assert (found.pairs, found.files) == (20, (20, 21))
+    assert found.standard_error == pytest.approx(without.standard_error, rel=1e-9)
+
+
+def test_pairs_have_the_same_path_suffix_aside() -> None:
+    ours = ["a/1.mp3", "a/2.mp3", "b.c.mp3", "twice.wav", "twice.mp3", "only.wav"]
+    theirs = ["a/2.wav", "1.wav", "b.c.flac", "a/1.wav", "twice.wav", "A/1.wav"]
+    assert pairs_by_name(ours, theirs) == ((0, 3), (1, 0), (2, 2))
+    assert pairs_by_name(ours, []) == pairs_by_name([], theirs) == ()
+
+
+def test_pairs_cover_the_expected_distance() -> None:
+    found = []
+    for seed in range(100):
+        made, clean = paired(np.random.RandomState(100 + seed), 40, 0.5)
+        pairs = [(i, i) for i in range(40)]
+        found.append(interval(Side.of(made), Side.of(clean), 0.9, pairs=pairs))
+    expected = np.mean([one.estimate for one in found])
+    inside = [one.low <= expected <= one.high for one in found]  # type: ignore[operator]
+    assert 0.83 <= np.mean(inside) <= 0.97

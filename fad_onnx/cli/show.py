@@ -32,7 +32,7 @@ CSV_COLUMNS = (
     "timestamp", "model", "reference", "path", "fad", *COUNTED,
     *(f"reference_{key}" for key in COUNTED), "skipped", *MADE,
     *(f"reference_{key}" for key in MADE), "fad_inf", "fad_inf_draw",
-    "fad_ci_low", "fad_ci_high", "kad",
+    "fad_ci_low", "fad_ci_high", "fad_ci_pairs", "kad",
 )  # fmt: skip
 
 
@@ -83,6 +83,7 @@ def detail_object(detail: Detail) -> dict[str, Any]:
         one = detail.interval
         bounds = None if one.low is None else [one.low, one.high]
         found |= {"fad_ci": bounds, "fad_ci_level": one.level, "fad_ci_files": list(one.files)}
+        found["fad_ci_pairs"] = one.pairs
     if detail.kad:
         found |= {"kad": detail.kad.value, "kad_embeddings": list(detail.kad.rows)}
     return found
@@ -124,7 +125,8 @@ def _detail_cells(detail: Detail) -> dict[str, str]:
         cells[f"fad_inf({detail.inf.draw})"] = value
     if detail.interval:
         one = detail.interval
-        cells["fad_ci"] = "-" if one.low is None else f"{one.low:.5g}..{one.high:.5g}"
+        bounds = "-" if one.low is None else f"{one.low:.5g}..{one.high:.5g}"
+        cells["fad_ci"] = f"{bounds} ({one.sampling})"
     if detail.kad:
         cells["kad"] = f"{detail.kad.value:.6g}"
     return cells
@@ -210,6 +212,7 @@ def _csv_row(score: Score, now: str) -> dict[str, Any]:
         "fad_inf_draw": detail.inf and detail.inf.draw,
         "fad_ci_low": detail.interval and detail.interval.low,
         "fad_ci_high": detail.interval and detail.interval.high,
+        "fad_ci_pairs": detail.interval and detail.interval.pairs,
         "kad": detail.kad and detail.kad.value,
     }
 

@@ -32,7 +32,7 @@ class ScoreTable:
     model: str
     note: str
     level: str  # of the intervals; empty if there are none
-    reference_fixed: bool  # in the intervals: it is statistics alone
+    sampling: str  # how the intervals took the two sets
     infinity_draw: str  # what FAD-infinity is drawn from; empty if there is none
     has_kad: bool
     reference: Row
@@ -87,7 +87,7 @@ def score_table(model: str, scores: Sequence[Score]) -> ScoreTable:
         plain(model),
         plain(next(filter(None, notes), "")),
         f"{100 * levels[0]:g} %" if levels else "",
-        any(one is not None and one.files[1] is None for one in intervals),
+        _sampling(scores),
         next((score.detail.inf.draw for score in scores if score.detail.inf), ""),
         any(score.detail.kad for score in scores),
         _counted(scores[0].reference),
@@ -125,6 +125,14 @@ def _interval(score: Score) -> str:
     if found is None or found.low is None or found.high is None:
         return "–"
     return f"{number(found.low)} to {number(found.high)}"
+
+
+def _sampling(scores: Sequence[Score]) -> str:
+    """How the intervals of one model took the two sets; by set where that differs."""
+    kinds = {plain(one.path): one.detail.interval.sampling for one in scores if one.detail.interval}
+    if len(set(kinds.values())) == 1:
+        return next(iter(kinds.values()))
+    return "; ".join(f"{name}: {kind}" for name, kind in kinds.items())
 
 
 def protocol(model: str, scores: Sequence[Score]) -> Protocol:
