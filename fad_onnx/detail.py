@@ -153,7 +153,7 @@ class Reference:
 
         pairs: tuple[tuple[int, int], ...] = ()
         if isinstance(reference, Side):
-            names = ([file.file.name for file in one.files] for one in (evaluation, self.set))
+            names = ([file.name for file in one.files] for one in (evaluation, self.set))
             pairs = pairs_by_name(*names)
         return interval(Side(rows, moments), reference, level, tell, pairs)
 
