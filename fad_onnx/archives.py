@@ -39,7 +39,7 @@ NESTED: Mapping[str, Mapping[str, Any]] = {
 
 def is_archive(path: PathLike) -> bool:
     """Whether a path means statistics or embeddings rather than audio."""
-    return os.fspath(path).endswith(".npz") and not os.path.isdir(path)
+    return os.fspath(path).endswith((".npz", ".npy")) and not os.path.isdir(path)
 
 
 def holds_rows(path: PathLike) -> bool:

@@ -19,7 +19,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from . import cutshort
+from . import cutshort, lookalikes
 from .cutshort import UNKNOWN_FRAMES
 from .errors import AudioError, NoAudioError, OptionError, shown
 
@@ -68,7 +68,8 @@ def find(where: str | os.PathLike[str]) -> tuple[AudioFile, ...]:
 
     Raises NoAudioError for a missing path or a folder without audio.
     """
-    top = os.fspath(where)
+    # Of NumPy's strings, which are buffers as well, os.walk makes bytes.
+    top = str(os.fspath(where))
     if not os.path.lexists(top):
         raise NoAudioError(top, "no such file or folder")
     if not os.path.isdir(top):
@@ -146,9 +147,7 @@ class Decoder:
                 self._file.seek(0)
         except soundfile.LibsndfileError as error:
             self._opened.close()
-            # Of a file that is there it says that it does not exist, if it looks like no format.
-            reason = error.error_string.partition("File does not exist")[0] or "of no known format"
-            raise AudioError(path, f"not readable as audio: {reason}") from error
+            raise AudioError(path, f"not readable as audio: {self._instead(error)}") from error
         except (OSError, ValueError, TypeError) as error:
             self._opened.close()
             if isinstance(error, AudioError):
@@ -167,6 +166,14 @@ class Decoder:
         if problem:
             self._opened.close()
             raise problem
+
+    def _instead(self, error: soundfile.LibsndfileError) -> str:
+        """What the file is in place of audio, or what libsndfile says."""
+        with open(self.path, "rb") as file:
+            start = file.read(64)
+        # Of a file that is there it says that it does not exist, if it looks like no format.
+        reason = error.error_string.partition("File does not exist")[0].rstrip(". ")
+        return lookalikes.not_audio(start) or reason or "of no known format"
 
     def __enter__(self) -> Self:
         return self
@@ -201,7 +208,7 @@ class Decoder:
             block: NDArray[Any] = self._file.read(size, dtype=dtype, always_2d=True)
         except soundfile.LibsndfileError as error:
             raise AudioError(
-                self.path, f"damaged after {self.frames} frames: {error.error_string}"
+                self.path, f"damaged after {self.frames} frames: {self._instead(error)}"
             ) from error
         if dtype == self.sample_format and scale != 1:
             block = block / scale

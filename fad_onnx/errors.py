@@ -120,10 +120,14 @@ class NoAudioError(FadError, FileNotFoundError):
 class TooShortError(FadError, ValueError):
     """A clip shorter than the model's minimum; seconds had and needed."""
 
-    def __init__(self, path: Path, had_seconds: float, needed_seconds: float) -> None:
+    def __init__(self, path: Path, had: int, needed: int, rate: int) -> None:
+        """The samples that there are and that are needed, at the model's rate in Hz."""
         self.path = fspath(path)
-        self.had_seconds, self.needed_seconds = had_seconds, needed_seconds
-        self.reason = f"{had_seconds:.4g} s is shorter than the model's {needed_seconds:.4g} s"
+        self.had_seconds, self.needed_seconds = had / rate, needed / rate
+        had_text, needed_text = f"{had / rate:.4g} s", f"{needed / rate:.4g} s"
+        if had_text == needed_text:
+            had_text, needed_text = f"{had} samples", f"{needed} (at {rate} Hz)"
+        self.reason = f"{had_text} is shorter than the model's {needed_text}"
         super().__init__(
             f"{shown(path)}: {self.reason}; leave such clips out with --short skip"
             ' or fill them with silence with --short pad (in Python: short="pad")'

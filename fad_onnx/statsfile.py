@@ -177,6 +177,11 @@ def _deeper(value: object, limit: int) -> bool:
 
 def names(path: PathLike) -> tuple[str, ...]:
     """What an .npz file holds; StatisticsError if it cannot be read."""
+    if os.fspath(path).endswith(npz.SUFFIX):
+        raise StatisticsError(
+            path, "one array (.npy), which does not say what it is: save mu and sigma of statistics"
+            " with numpy.savez, or make statistics or embeddings again with `stats` or `embed`",
+        )  # fmt: skip
     try:
         return tuple(npz.names(path))
     except CheckpointError as error:

@@ -132,7 +132,7 @@ class Cutter:
         if missing <= 0:
             return
         if self._short != "pad":
-            raise TooShortError(self._path, self._seen / rate, minimum / rate)
+            raise TooShortError(self._path, self._seen, minimum, rate)
         self._held.append(np.zeros((self._model.channels, missing), np.float32))
         self._seen += missing
 

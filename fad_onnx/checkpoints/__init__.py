@@ -7,6 +7,7 @@ arrays, dictionaries and plain values; whatever else it names ends the reading.
 
 from __future__ import annotations
 
+from .. import lookalikes
 from . import npz, onnx_file, safetensors, torch_legacy, torch_zip
 from .checkpoint import Checkpoint
 from .mapped import Mapped, Path
@@ -46,10 +47,8 @@ def _open_zip(file: Mapped) -> Checkpoint:
 
 
 def _unknown(start: bytes) -> str:
-    if start.lstrip()[:1] == b"<":
-        return "is a web page, not a checkpoint; the download was answered by a page: fetch again"
-    if start.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the file itself; run git lfs pull, or download it"
+    if instead := lookalikes.known(start):
+        return instead
     if start[:1] == b"\x80":
         return "is a plain pickle, not a torch checkpoint; save it with torch.save"
     return f"starts with {start[:8].hex(' ')}, which is no container known here; {KNOWN}"

@@ -1,0 +1,42 @@
+"""What a file is that is not what its name says, by its first bytes."""
+
+from __future__ import annotations
+
+_PAGE = "is a web page: the download was answered by a page, fetch it again"
+_POINTER = "is a Git LFS pointer, not the file itself: run git lfs pull, or download it"
+# What people name like the audio that is read: phones and messengers write MP4, browsers WebM.
+_MEDIA = {
+    b"\x1aE\xdf\xa3": "Matroska or WebM",
+    b"0&\xb2u\x8ef\xcf\x11": "Windows Media",
+    b"#!AMR": "AMR",
+    b"wvpk": "WavPack",
+    b"MAC ": "Monkey's Audio",
+    b"\xff\xf1": "AAC",
+    b"\xff\xf9": "AAC",
+}
+_CONTAINERS = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"\x93NUMPY": "NumPy"}
+_APPLE_DOUBLE = b"\x00\x05\x16\x07"
+
+
+def known(start: bytes) -> str | None:
+    """What a file that starts so is, where that is no file of its own but came in its place."""
+    if start.lstrip()[:1] == b"<":
+        return _PAGE
+    return _POINTER if start.startswith(b"version https://git-lfs") else None
+
+
+def not_audio(start: bytes) -> str | None:
+    """What a file that starts so is, where no audio that is read here starts so."""
+    if start[4:8] == b"ftyp":
+        return _convert("MP4 or M4A")
+    if start.startswith(_APPLE_DOUBLE):
+        return "is what macOS keeps beside a file (AppleDouble), not the file itself"
+    media = [kind for magic, kind in _MEDIA.items() if start.startswith(magic)]
+    other = [kind for magic, kind in _CONTAINERS.items() if start.startswith(magic)]
+    if media:
+        return _convert(media[0])
+    return f"is {other[0]}, not audio" if other else known(start)
+
+
+def _convert(kind: str) -> str:
+    return f"is {kind}, which is not read here: convert it, ffmpeg -i FILE out.wav"

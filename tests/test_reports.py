@@ -1,0 +1,59 @@
+"""Files and calls of public reports that were answered wrongly or badly; see RELIABILITY.md."""
+
+import numpy as np
+import pytest
+
+import fad_onnx
+from fad_onnx import audio
+from fad_onnx.errors import AudioError, StatisticsError, TooShortError
+
+from .conftest import write_clip
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:c6f9\nsize 72862\n"
+NO_AUDIO = {
+    "pointer": (POINTER, "Git LFS pointer"),
+    "page": (b"\n<!DOCTYPE html><html>404", "web page"),
+    "telephone": (b"\0\0\0\x1cftypM4A \0\0\0\0", "MP4 or M4A.*ffmpeg"),
+    "browser": (b"\x1aE\xdf\xa3\x9f", "WebM.*ffmpeg"),
+    "stream": (b"\xff\xf1\x50\x80" + bytes(range(256)) * 8, "AAC.*ffmpeg"),
+    "mac": (b"\0\x05\x16\x07\0\2\0\0Mac OS X", "AppleDouble"),
+    "archive": (b"PK\x03\x04", "zip archive"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".mp3", ".flac", ".ogg"])
+@pytest.mark.parametrize("kind", NO_AUDIO)
+def test_what_came_in_place_of_audio_is_named(kind, suffix, tmp_path):
+    content, reason = NO_AUDIO[kind]
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(content + bytes(2000))
+    with pytest.raises(AudioError, match=reason), audio.Decoder(path) as decoder:
+        list(decoder)
+
+
+def test_what_is_nothing_known_keeps_the_words_of_the_decoder(tmp_path):
+    (tmp_path / "x.wav").write_bytes(b"8BPS" + bytes(2000))
+    with pytest.raises(AudioError, match=r"not readable as audio: Format not recognised$"):
+        audio.Decoder(tmp_path / "x.wav")
+
+
+def test_paths_may_be_numpys_strings(clips):
+    score = fad_onnx.score(np.str_(clips), np.array([str(clips)])[0], "logmel")
+    assert float(score) == 0
+    assert audio.find(np.str_(clips)) == audio.find(clips)
+
+
+@pytest.mark.parametrize("saved", [np.zeros((5, 128)), {"mu": 1}])
+def test_an_array_alone_is_no_reference(saved, clips, tmp_path):
+    np.save(tmp_path / "reference.npy", saved, allow_pickle=True)
+    with pytest.raises(StatisticsError, match="one array.*numpy.savez"):
+        fad_onnx.score(tmp_path / "reference.npy", clips, "logmel")
+
+
+def test_a_clip_one_sample_short_is_told_in_samples(tmp_path):
+    path = write_clip(tmp_path / "x.wav", 1, 15599 / 16000)
+    with pytest.raises(TooShortError, match=r"0.9749 s is shorter than the model's 0.975 s"):
+        fad_onnx.embed(path, "logmel")
+    told = TooShortError("x.wav", 9919, 9920, 32000)
+    assert told.reason == "9919 samples is shorter than the model's 9920 (at 32000 Hz)"
+    assert (told.had_seconds, told.needed_seconds) == (9919 / 32000, 0.31)
