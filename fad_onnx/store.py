@@ -72,7 +72,7 @@ def locked(name: str) -> Iterator[None]:
     """Hold the lock of this name against every other process and thread that asks for it.
 
     The lock goes with its process, however that ends. Not re-entrant. Waits as long as the
-    other one works (and says so once in the log). Raises CacheError if the cache cannot be
+    other one works, which is a warning. Raises CacheError if the cache cannot be
     written.
     """
     folder = make_folder(part("locks"))
@@ -90,7 +90,7 @@ def _acquire(path: Path, name: str) -> filelock.BaseFileLock:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            logger.info("waiting for another process that works on %s", name)
+            logger.warning("waiting for another process that works on %s", name)
             lock.acquire()
         except NotImplementedError:
             # Older filelock on a drive without flock; newer ones change over by themselves.

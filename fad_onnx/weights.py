@@ -90,8 +90,12 @@ def prepare(
     with suppress(DamagedModelError):  # met again under the lock
         if ready := _published_already(model, variant, given):
             return ready
-    # One process fetches and converts; others that wait find the work done.
-    with store.locked(model.name):
+    # One process fetches and converts; others that wait find the work done. By the files too:
+    # models that share one must not remove it from under each other.
+    files = {model.checkpoints[name].file for name in variant.checkpoints if name not in given}
+    with ExitStack() as locks:
+        for name in sorted({model.name, *files}):
+            locks.enter_context(store.locked(name))
         try:
             if ready := _published_already(model, variant, given):
                 return ready

@@ -812,3 +812,23 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     with RowCache(tmp_path / "c") as cache:
         expected = hashlib.sha256(b"x").hexdigest()
         assert cache.content_sha256(path) == cache.content_sha256(path) == expected
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+def test_a_thread_that_outlives_its_run_opens_nothing(tmp_path: Path) -> None:
+    """What a pool still does after an error ended the run that the cache belonged to."""
+    audio = tmp_path / "clip.wav"
+    audio.write_bytes(b"sound")
+    with RowCache(tmp_path / "cache") as cache:
+        assert put(cache, 1)
+    before = len(os.listdir("/proc/self/fd"))
+    with RowCache(tmp_path / "cache") as cache:
+        assert same(cache.get(sha(1), "f"), 1)
+    with ThreadPoolExecutor(2) as pool:
+        assert (
+            pool.submit(cache.content_sha256, audio).result()
+            == hashlib.sha256(b"sound").hexdigest()
+        )
+        assert pool.submit(cache.get, sha(1), "f").result() is None
+        assert pool.submit(put, cache, 2).result() is False
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -5,13 +5,15 @@ import json
 import math
 import os
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fad_onnx import api, binding, converted, manifest, synthetic, verify, weights
+from fad_onnx import api, binding, converted, manifest, store, synthetic, verify, weights
 from fad_onnx.checkpoints.onnx_file import initializers
 from fad_onnx.cli import main
 from fad_onnx.download import verified
@@ -370,6 +372,24 @@ def test_a_checkpoint_keeps_its_name_through_a_conversion(official):
     first = weights.load(weights.Request(ROW.name)).weights
     assert weights.load(weights.Request(sibling.name)).weights == first
     assert first["main"]["file"] == ROW.checkpoints["main"].file
+
+
+def test_models_that_share_a_download_wait_for_each_other(official, caplog):
+    """Or the one that is done would remove the file from under the other."""
+    file = weights._downloads() / ROW.checkpoints["main"].file
+    for name in (ROW.name, with_sibling(official).name):
+        file.parent.mkdir(exist_ok=True)
+        shutil.copy(official, file)
+        caplog.clear()
+        with ThreadPoolExecutor(1) as pool:
+            with store.locked(file.name):
+                loaded = pool.submit(weights.load, weights.Request(name))
+                while f"waiting for another process that works on {file.name}" not in caplog.text:
+                    assert not loaded.done()
+                    time.sleep(0.01)
+                assert file.exists()
+            loaded.result()
+        assert caplog.records[0].levelname == "WARNING"
 
 
 def test_a_copy_under_another_name_is_called_by_its_own(tensors, tmp_path):

@@ -120,7 +120,9 @@ class RowCache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self.close()
+        # Threads of a run that failed may still be at work: they must not open it again.
+        self._rows.end()
+        self._hashes.end()
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path, int]]:
         return type(self), (self.folder, self.max_bytes)

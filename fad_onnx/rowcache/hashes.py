@@ -57,13 +57,17 @@ class FileHashes:
         """Let go of all files; the next call opens what it needs."""
         self._known.close()
 
+    def end(self) -> None:
+        """Close for good; files are still hashed, and nothing is remembered."""
+        self._known.end()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self.close()
+        self.end()
 
 
 def _key(path: str | os.PathLike[str], found: os.stat_result) -> bytes:

@@ -45,6 +45,7 @@ class Keyed:
         self._level = level
         self._segment_bytes = min(LARGEST_SEGMENT_BYTES, max(max_bytes // 8, 1 << 16))
         self._lock = threading.RLock()
+        self._ended = False
         self._begin()
         _instances.add(self)
 
@@ -66,6 +67,8 @@ class Keyed:
     def get(self, key: bytes) -> bytes | None:
         """The value, or None; a damaged one is None with a warning."""
         with self._lock:
+            if self._ended:
+                return None
             if not self._loaded:
                 self.refresh()
             found = self._find(key)
@@ -125,6 +128,8 @@ class Keyed:
     def put(self, key: bytes, payload: bytes) -> bool:
         """Keep a value; whether it is kept now. What is there already is not written again."""
         with self._lock:
+            if self._ended:
+                return False
             if not self._loaded:
                 self.refresh()
             if self._stopped or len(payload) > self._segment_bytes:
@@ -251,6 +256,12 @@ class Keyed:
             self._drop_files()
             self._begin()
 
+    def end(self) -> None:
+        """Close for good: a thread that is still at work finds nothing and opens nothing."""
+        with self._lock:
+            self._ended = True
+            self.close()
+
     def _drop_files(self) -> None:
         for descriptor in self._files.values():
             os.close(descriptor)
@@ -261,7 +272,7 @@ class Keyed:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self.close()
+        self.end()
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path, int, int]]:
         return type(self), (self.folder, self.max_bytes, self._level)
