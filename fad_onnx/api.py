@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ from .run import ModelName, PathLike, Run, RunOptions
 from .sets import AudioSet
 
 NOTHING = Wanted()
+
+logger = logging.getLogger("fad_onnx")
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,8 @@ def embed(
             raise TwoFilesError(name)
         found[name] = rows
 
-    _embed(audio, model, run, keep)
+    for text in _embed(audio, model, run, keep).warnings:
+        logger.warning("%s", text)
     return found
 
 

@@ -17,7 +17,7 @@ PathLike = str | os.PathLike[str]
 Plain = str | int | float | bool | None
 # Of what is read from a file's metadata.
 KINDS: Mapping[str, Any] = {
-    **dict.fromkeys(("model", "fingerprint", "name", "licence", "note"), str),
+    **dict.fromkeys(("model", "fingerprint", "name", "licence", "note", "left_out"), str),
     **dict.fromkeys(("options", "protocol", "weights", "shard"), dict),
     **dict.fromkeys(("largest_file", "loudest_file"), dict),
     **dict.fromkeys(("files", "embeddings", "lowest_source_hz"), int),

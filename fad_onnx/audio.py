@@ -5,10 +5,10 @@ Everything flows in blocks, so that memory does not grow with the length of a fi
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +23,14 @@ from . import cutshort, lookalikes
 from .cutshort import UNKNOWN_FRAMES
 from .errors import AudioError, NoAudioError, OptionError, shown
 
-logger = logging.getLogger("fad_onnx")
-
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
-# What people keep audio in that is not read here: left out with a warning, not in silence.
-OTHER_SUFFIXES = frozenset(
-    {".aac", ".aif", ".aiff", ".alac", ".au", ".caf", ".m4a", ".mka", ".mp4", ".oga", ".snd",
-     ".w64", ".webm", ".wma", ".wv"}
+# What files of the formats that libsndfile reads are called, where audio is all that it can mean.
+SUFFIXES = frozenset(
+    {".8svx", ".aif", ".aifc", ".aiff", ".au", ".avr", ".bwf", ".caf", ".flac", ".ircam", ".mp1",
+     ".mp2", ".mp3", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".sds", ".snd",
+     ".sph", ".svx", ".voc", ".w64", ".wav", ".wave", ".wve", ".xi"}
 )  # fmt: skip
+# How many kinds of other files are named; the rest are counted.
+KINDS_NAMED = 5
 # Raised when the same file gives other samples: embeddings that were kept are computed again.
 READING = 2
 RESAMPLER = "soxr HQ, floor(frames * target / source) samples"
@@ -50,6 +50,9 @@ REWOUND = frozenset({"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LA
 # What holds floats: libsndfile makes integers of some without scaling, of others without clipping.
 FLOATING = REWOUND | {"FLOAT", "DOUBLE"}
 
+# Of these libsndfile loses the last samples, or mixes channels up.
+MISREAD = frozenset({("SDS", "PCM_S8"), ("SDS", "PCM_16"), ("SDS", "PCM_24"), ("PAF", "PCM_24")})
+
 
 @dataclass(frozen=True)
 class AudioFile:
@@ -59,12 +62,28 @@ class AudioFile:
     name: str
 
 
-def find(where: str | os.PathLike[str]) -> tuple[AudioFile, ...]:
+class Listing(tuple[AudioFile, ...]):
+    """Audio files in order; `left_out` says what else lay there, and is empty if nothing did."""
+
+    left_out: str
+
+    def __new__(cls, files: Iterable[AudioFile], left_out: str = "") -> Self:
+        made = super().__new__(cls, files)
+        made.left_out = left_out
+        return made
+
+
+def left_out(files: Sequence[AudioFile]) -> str:
+    """What was left out as these files were listed."""
+    return files.left_out if isinstance(files, Listing) else ""
+
+
+def find(where: str | os.PathLike[str]) -> Listing:
     """The audio files of a folder (recursive, sorted, nothing hidden) or the one file named.
 
-    Links to files are followed, links to folders are not, so that no loop can form; the log
-    says so, as of audio of other types than SUFFIXES. What carries an audio suffix without being
-    a regular file is listed: reading it says why not.
+    Links to files are followed, links to folders are not, so that no loop can form; those and
+    files without one of SUFFIXES are counted in `left_out`. What carries an audio suffix without
+    being a regular file is listed: reading it says why not.
 
     Raises NoAudioError for a missing path or a folder without audio.
     """
@@ -73,34 +92,37 @@ def find(where: str | os.PathLike[str]) -> tuple[AudioFile, ...]:
     if not os.path.lexists(top):
         raise NoAudioError(top, "no such file or folder")
     if not os.path.isdir(top):
-        return (AudioFile(top, os.path.basename(top)),)
-    found, others, unread, linked = [], 0, [], []
+        return Listing([AudioFile(top, os.path.basename(top))])
+    found, others, linked = [], Counter[str](), []
     for folder, folders, files in os.walk(top, onerror=_unlistable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = (os.path.join(folder, name) for name in folders)
         linked += [path for path in paths if os.path.islink(path)]
         for name in files:
-            if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
-                others += not name.startswith(".")
-                if not name.startswith(".") and Path(name).suffix.lower() in OTHER_SUFFIXES:
-                    unread.append(os.path.join(folder, name))
-                continue
-            path = os.path.join(folder, name)
-            found.append(AudioFile(path, Path(os.path.relpath(path, top)).as_posix()))
-    if unread:
-        logger.warning(
-            "%d files of other types are left out, as %s; convert them to wav or flac",
-            len(unread), shown(min(unread)),
-        )  # fmt: skip
-    if linked:
-        logger.warning(
-            "%d links to folders are not followed, as %s; name their targets to include them",
-            len(linked), shown(min(linked)),
-        )  # fmt: skip
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in SUFFIXES and not name.startswith("."):
+                path = os.path.join(folder, name)
+                found.append(AudioFile(path, Path(os.path.relpath(path, top)).as_posix()))
+            elif not name.startswith("."):
+                others[suffix] += 1
+    omitted = _counted(others, linked)
     if not found:
-        kinds = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise NoAudioError(top, f"no audio file in it ({kinds}; {others} other files)")
-    return tuple(sorted(found, key=lambda file: os.fsencode(file.name).split(b"/")))
+        raise NoAudioError(top, f"no audio file in it, but {omitted or 'nothing at all'}")
+    return Listing(sorted(found, key=lambda file: os.fsencode(file.name).split(b"/")), omitted)
+
+
+def _counted(others: Counter[str], linked: list[str]) -> str:
+    """So many files by suffix, the most frequent first, and links to folders."""
+    said = []
+    if others:
+        kinds = sorted(others.items(), key=lambda kind: (-kind[1], kind[0]))
+        named = [f"{n} {shown(kind) if kind else 'without'}" for kind, n in kinds[:KINDS_NAMED]]
+        rest = sum(n for _, n in kinds[KINDS_NAMED:])
+        named += [f"{rest} others"] if rest else []
+        said.append(f"{others.total()} files of other suffixes ({', '.join(named)})")
+    if linked:
+        said.append(f"{len(linked)} links to folders, as {shown(min(linked))}")
+    return " and ".join(said)
 
 
 def _unlistable(error: OSError) -> None:
@@ -163,6 +185,8 @@ class Decoder:
                 path, f"sample rate {self.sample_rate_hz} Hz, usable are"
                 f" {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz",
             )  # fmt: skip
+        elif (kind := (self._file.format, self._file.subtype)) in MISREAD:
+            problem = AudioError(path, f"{' '.join(kind)} is read wrongly: convert it to wav")
         if problem:
             self._opened.close()
             raise problem

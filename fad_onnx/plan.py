@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 from . import machine, manifest, sets, shards, synthetic, weights
 from .archives import is_archive, read_set
-from .audio import Decoder
+from .audio import Decoder, left_out
 from .embedder import Embedder
 from .errors import AudioError
 from .manifest import Model, Windows
@@ -63,6 +63,7 @@ def estimate(
         **result,
         "weights": state,
         "unreadable": bad,
+        "left_out": left_out(listed),
         "memory_mb": _memory(model, rules, longest, embedder, workers(run)) >> 20,
         "estimated_seconds": _time(embedder, rules, longest, work, workers(run))
         if embedder

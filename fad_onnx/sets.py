@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from . import provenance
-from .audio import LOUD, RESAMPLER, AudioFile, find
+from .audio import LOUD, RESAMPLER, AudioFile, Listing, find, left_out
 from .embedder import Embedder, Rows
 from .errors import NoAudioError, shown
 from .execution import Chunk, FileSummary, Job, StoredClip, chunks, cut
@@ -53,9 +53,13 @@ class AudioSet:
         return {"path": self.path, **counts, **published}
 
 
-def list_files(paths: Sequence[str | os.PathLike[str]]) -> tuple[AudioFile, ...]:
+def list_files(paths: Sequence[str | os.PathLike[str]]) -> Listing:
     """The files of all these folders and files in order; NoAudioError if one holds none."""
-    files = tuple(file for path in paths for file in find(path))
+    found = [find(path) for path in paths]
+    files = Listing(
+        (file for one in found for file in one),
+        "; ".join(filter(None, (one.left_out for one in found))),
+    )
     if not files:
         raise NoAudioError("no path", "name at least one file or folder")
     return files
@@ -105,8 +109,10 @@ def embed_sets(
     every = [part for own in parts for part in own]
     with closing(chunks(job, embedders, every, executor, tell)) as made:
         return [
-            _gather(name, islice(made, len(own)), job, embedders, keep, may_be_empty)
-            for (name, _), own in zip(sides, parts, strict=True)
+            _gather(
+                name, islice(made, len(own)), job, embedders, keep, may_be_empty, left_out(files)
+            )
+            for (name, files), own in zip(sides, parts, strict=True)
         ]
 
 
@@ -117,6 +123,7 @@ def _gather(
     embedders: Sequence[Embedder],
     keep: Callable[[FileSummary], object] | None,
     may_be_empty: bool,
+    omitted: str,
 ) -> list[AudioSet]:
     totals = [Gather(embedder.model.dimension) for embedder in embedders]
     summaries: list[FileSummary] = []
@@ -134,7 +141,7 @@ def _gather(
         reason = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise NoAudioError(name, f"none of {len(summaries)} files could be used{reason}")
     described = [
-        _metadata(embedder, job.policy.short, used, len(skipped), i)
+        {**_metadata(embedder, job.policy.short, used, len(skipped), i), "left_out": omitted}
         for i, embedder in enumerate(embedders)
     ]
     return [
@@ -212,6 +219,11 @@ def warnings(name: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
         found.append(f"{padded} of {files} clips were short and padded with silence")
     if skipped := said.get("files_skipped"):
         found.append(f"{skipped} of {files + skipped} files were skipped")
+    if omitted := said.get("left_out"):
+        found.append(
+            f"left out {omitted}; to include audio of them, convert it to wav or flac,"
+            " or name the folders"
+        )
     if loud := said.get("files_loud"):
         loudest = said.get("loudest_file") or {"name": "?", "peak": LOUD}
         found.append(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from .audio import AudioFile
+from .audio import AudioFile, Listing, left_out
 from .errors import OptionError, StatisticsError
 from .provenance import RECORDED, together
 from .sets import AudioSet
@@ -19,13 +19,15 @@ COUNTS = (
 )  # fmt: skip
 
 
-def cut(files: Sequence[AudioFile], part: str) -> tuple[AudioFile, ...]:
+def cut(files: Sequence[AudioFile], part: str) -> Listing:
     """Part I of N, written "I/N", I from 1: a contiguous run, so that parts merge in order.
 
-    Of more parts than files some are empty. Raises OptionError.
+    Of more parts than files some are empty. The first says what was left out of the whole. Raises
+    OptionError.
     """
     i, n = _parsed(part)
-    return tuple(files[(i - 1) * len(files) // n : i * len(files) // n])
+    own = files[(i - 1) * len(files) // n : i * len(files) // n]
+    return Listing(own, left_out(files) if i == 1 else "")
 
 
 def _parsed(part: str) -> tuple[int, int]:
@@ -90,6 +92,7 @@ def merged_metadata(parts: Sequence[AudioSet]) -> dict[str, Any]:
     merged["largest_file"] = max(
         filter(None, largest), key=lambda one: int(one["embeddings"]), default=None
     )
+    merged["left_out"] = "; ".join(filter(None, (one.get("left_out") for one in every)))
     loudest = (one.get("loudest_file") for one in every)
     merged["loudest_file"] = max(filter(None, loudest), key=lambda one: one["peak"], default=None)
     return merged

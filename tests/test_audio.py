@@ -6,7 +6,8 @@ import pytest
 import soundfile
 import soxr
 
-from fad_onnx import audio, synthetic
+import fad_onnx
+from fad_onnx import archives, audio, synthetic
 from fad_onnx.errors import (
     AudioError,
     FadError,
@@ -14,6 +15,7 @@ from fad_onnx.errors import (
     OptionError,
     TruncatedAudioError,
 )
+from fad_onnx.plan import estimate
 
 from .conftest import write_clip
 
@@ -52,7 +54,9 @@ def test_find_names_what_is_missing(tmp_path):
     with pytest.raises(NoAudioError, match="no such file or folder"):
         audio.find(tmp_path / "nowhere")
     (tmp_path / "cover.png").touch()
-    with pytest.raises(NoAudioError, match="no audio file in it .*1 other files"):
+    with pytest.raises(
+        NoAudioError, match="no audio file in it, but 1 files of other suffixes .1 .png."
+    ):
         audio.find(tmp_path)
 
 
@@ -242,10 +246,75 @@ def test_odd_names_are_read_and_shown_as_one_line(tmp_path):
         assert isinstance(error, FadError)
 
 
-def test_links_to_folders_are_said(tmp_path, caplog):
-    write_clip(tmp_path / "set" / "a.wav", 1, 1)
-    write_clip(tmp_path / "other" / "b.wav", 1, 1)
-    assert [file.name for file in audio.find(tmp_path / "set")] == ["a.wav"] and not caplog.text
-    (tmp_path / "set" / "linked").symlink_to(tmp_path / "other")
-    assert [file.name for file in audio.find(tmp_path / "set")] == ["a.wav"]
-    assert f"1 links to folders are not followed, as {tmp_path}/set/linked" in caplog.text
+@pytest.mark.parametrize("kind", sorted(audio.MISREAD))
+def test_what_libsndfile_reads_wrongly_is_refused(kind, tmp_path):
+    container, subtype = kind
+    path, clip = tmp_path / "clip.x", synthetic.clip(1, 1003)[0]
+    soundfile.write(path, clip, 16000, subtype, format=container)
+    with soundfile.SoundFile(path) as file:
+        found = np.concatenate([file.read(1) for _ in range(len(clip))])
+    assert len(found) < len(clip)
+    with pytest.raises(AudioError, match=f"{container} {subtype} is read wrongly: convert"):
+        audio.Decoder(path)
+
+
+def touched(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_what_is_left_out_of_a_folder_is_counted_by_suffix(tmp_path):
+    touched(tmp_path, "a.wav", ".hidden.m4a", ".git/x.m4a")
+    assert audio.find(tmp_path).left_out == ""
+    touched(tmp_path, "b.M4A", "c/d.m4a", "e.txt", "README", "f.mkv", "g.tar", "h.ape", "i.spx")
+    files = audio.find(tmp_path)
+    assert [file.name for file in files] == ["a.wav"]
+    assert files.left_out == (
+        "8 files of other suffixes (2 .m4a, 1 without, 1 .ape, 1 .mkv, 1 .spx, 2 others)"
+    )
+    touched(tmp_path / "elsewhere", "x.wav")
+    (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
+    assert audio.find(tmp_path).left_out.endswith(f" and 1 links to folders, as {tmp_path}/linked")
+
+
+READ = [
+    ("aif", "AIFF", "PCM_16"), ("aiff", "AIFF", "PCM_24"), ("aifc", "AIFF", "FLOAT"),
+    ("au", "AU", "PCM_16"), ("snd", "AU", "ULAW"), ("caf", "CAF", "PCM_16"),
+    ("w64", "W64", "PCM_16"), ("rf64", "RF64", "PCM_16"), ("bwf", "WAV", "PCM_16"),
+    ("wave", "WAV", "PCM_16"), ("oga", "OGG", "VORBIS"), ("sph", "NIST", "PCM_16"),
+    ("nist", "NIST", "ALAW"), ("voc", "VOC", "PCM_16"), ("avr", "AVR", "PCM_16"),
+    ("ircam", "IRCAM", "PCM_16"), ("paf", "PAF", "PCM_16"), ("pvf", "PVF", "PCM_16"),
+    ("svx", "SVX", "PCM_16"), ("8svx", "SVX", "PCM_S8"), ("wve", "WVE", "ALAW"),
+    ("xi", "XI", "DPCM_16"), ("WAV", "WAVEX", "PCM_16"), ("Flac", "FLAC", "PCM_24"),
+]  # fmt: skip
+
+
+def test_folders_are_searched_for_every_format_that_libsndfile_reads(tmp_path):
+    for suffix, container, subtype in READ:
+        path = tmp_path / f"{suffix}.{suffix}"
+        soundfile.write(path, synthetic.clip(1, 3000)[0], 8000, subtype, format=container)
+    files = audio.find(tmp_path)
+    assert len(files) == len(READ) and not files.left_out
+    for file in files:
+        with audio.Decoder(file.path) as decoder:
+            assert sum(map(len, decoder)) == 3000, file.name
+
+
+def test_what_is_left_out_travels_with_results(tmp_path):
+    for number in range(4):
+        write_clip(tmp_path / "set" / f"{number}.wav", number, 1)
+    write_clip(tmp_path / "more" / "a.wav", 9, 1)
+    touched(tmp_path, "set/x.m4a", "more/captions.csv")
+    said = "left out 1 files of other suffixes (1 .m4a)"
+    for part in (1, 2):
+        output = tmp_path / f"{part}.npz"
+        made = fad_onnx.stats(tmp_path / "set", output, "logmel", shard=f"{part}/2")
+        assert any(said in text for text in made.warnings) == (part == 1)
+    archives.merge([tmp_path / "1.npz", tmp_path / "2.npz"], tmp_path / "all.npz")
+    score = fad_onnx.score(tmp_path / "all.npz", tmp_path / "set")
+    assert len([text for text in score.warnings if said in text]) == 2
+    made = fad_onnx.stats([tmp_path / "set", tmp_path / "more"], model="logmel")
+    (text,) = (text for text in made.warnings if said in text)
+    assert "(1 .csv)" in text
+    assert estimate([tmp_path / "set"], "logmel")["left_out"] == said.removeprefix("left out ")

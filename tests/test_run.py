@@ -369,17 +369,6 @@ def test_a_fifo_keeps_nobody_waiting(clips):
     assert done.returncode == 1 and "pipe.wav: not a regular file" in done.stderr
 
 
-def test_other_audio_is_left_out_aloud(clips, caplog):
-    write_clip(clips / "cover.png.wav", 1, 1)
-    (clips / "cover.png").touch()
-    assert len(audio.find(clips)) == 11 and not caplog.text
-    (clips / "song.m4a").touch()
-    (clips / "LOUD.AIFF").touch()
-    (clips / ".hidden.m4a").touch()
-    assert len(audio.find(clips)) == 11
-    assert f"2 files of other types are left out, as {clips}/LOUD.AIFF" in caplog.text
-
-
 def test_a_file_of_the_same_size_with_another_date_has_changed(tmp_path):
     path = write_clip(tmp_path / "a.wav", 1, 1)
     before = loader._stamp(path)
