@@ -126,15 +126,15 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def hold(descriptor: int) -> bool | None:
-    """Take the exclusive lock of an open file without waiting; it goes with the descriptor.
+def hold(descriptor: int, wait: bool = False) -> bool | None:
+    """Take the exclusive lock of an open file, which goes with the descriptor.
 
     True: taken. False: somebody else has it. None: this file system cannot tell.
     """
     if sys.platform == "win32":
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:

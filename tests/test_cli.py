@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 import fad_onnx
 from fad_onnx import archives, manifest, report
-from fad_onnx.cli import main
+from fad_onnx.cli import csv_file, main, show
 
 from .conftest import write_clip
 
@@ -207,9 +208,108 @@ def test_csv_has_its_columns_whatever_the_sets_say(run, clips, others, tmp_path)
     assert last["reference_fingerprint"] == published["fingerprint"] != ""
 
 
-def test_a_table_that_cannot_be_written_does_not_cost_the_number(run, clips):
-    found = run("score", clips, clips, "--csv", "/dev/null/x.csv", code=1)
-    assert float(found.out) < 1e-6 and "/dev/null: cannot be written" in found.err
+def test_a_table_that_fails_after_all_does_not_cost_the_number(run, clips, tmp_path, monkeypatch):
+    monkeypatch.setattr("fad_onnx.cli.csv_file.check", lambda *_: None)
+    found = run("score", clips, clips, "--csv", tmp_path, code=1)
+    assert float(found.out) < 1e-6 and "cannot be written" in found.err
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    monkeypatch.setattr("fad_onnx.api.compare", lambda *_, **__: pytest.fail("it worked"))
+
+
+HEADER = ",".join(show.CSV_COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("timestamp,model,fad\r\n", "its columns (timestamp, model, fad ...) are not those"),
+        ("a song;its score\n", "are not those of this version"),
+        (f"{HEADER},more\r\n", "are not those"), (HEADER[:-1], "are not those"),
+        ("\n", "are not those"), ("\ufeffx", "are not those"), (HEADER.upper(), "are not those"),
+        (f"{HEADER}\r\n1,2,3", f"record 2 has 3 of {len(show.CSV_COLUMNS)} columns"),
+        (f"{HEADER}\r\n{',' * len(show.CSV_COLUMNS)}\r\n", "record 2 has"),
+        (f'{HEADER}\r\n"cut', "no table that can be continued"),
+    ],
+)  # fmt: skip
+def test_a_table_of_other_columns_is_refused_before_the_work(
+    content, said, run, clips, tmp_path, no_work
+):
+    table = tmp_path / "own.csv"
+    table.write_text(content, "utf-8")
+    before = table.read_bytes()
+    found = run("score", clips, clips, "--csv", table, code=1)
+    assert said in found.err and found.err.count("\n") == 1 and not found.out
+    assert table.read_bytes() == before
+
+
+def test_a_table_that_cannot_be_is_an_error_before_the_work(run, clips, tmp_path, no_work):
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "x.csv", "", "/dev/null/x.csv"):
+        found = run("score", clips, clips, "--csv", path, code=1)
+        assert "cannot be written" in found.err and found.err.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_table_that_may_not_be_written_is_an_error_before_the_work(
+    run, clips, tmp_path, no_work, monkeypatch
+):
+    """Root may write what is read-only: so the refusals are played."""
+    table = tmp_path / "own.csv"
+    table.write_text(f"{HEADER}\r\n")
+    real = open
+
+    def refused(path, *arguments, **named):
+        if os.fspath(path) == str(table):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", refused)
+        assert "permission denied" in run("score", clips, clips, "--csv", table, code=1).err
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    error = run("score", clips, clips, "--csv", tmp_path / "new" / "x.csv", code=1).err
+    assert "this user may not write into" in error and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("content", ["", HEADER, f"\ufeff{HEADER}\n", f"{HEADER}\r\n\r\n"])
+def test_a_table_is_continued_on_a_line_of_its_own(content, run, clips, tmp_path):
+    table = tmp_path / "own.csv"
+    table.write_text(content, "utf-8", newline="")
+    for _ in range(2):
+        run("score", clips, clips, "--csv", table)
+        table.write_bytes(table.read_bytes().rstrip())  # as some editors leave it
+    with open(table, newline="", encoding="utf-8-sig") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["path"] for row in rows] == [str(clips)] * 2
+    assert all(None not in row and None not in row.values() for row in rows)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX only")
+def test_a_table_into_a_stream_has_a_header_and_waits_for_nobody(run, clips, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    run("score", clips, clips, "--csv", pipe)
+    (row,) = csv.DictReader(os.read(reader, 1 << 16).decode().splitlines())
+    os.close(reader)
+    assert row["path"] == str(clips)
+
+
+def test_runs_that_write_one_table_at_once_write_one_header(tmp_path):
+    table = str(tmp_path / "own.csv")
+
+    def line(index):
+        csv_file.append(table, ("a", "b"), [{"a": index, "b": "x" * 5000}])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(line, range(200)))
+    with open(table, newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert sorted(int(row["a"]) for row in rows) == list(range(200))
+    assert {row["b"] for row in rows} == {"x" * 5000}
 
 
 def test_models_of_two_files_against_foreign_statistics(run, clips, tmp_path, capsys):

@@ -20,7 +20,7 @@ from ..errors import CheckpointError, FadError, OptionError, ProviderError
 from ..manifest import Model
 from ..run import RunOptions, cache_folder
 from ..session import Settings
-from . import show
+from . import csv_file, show
 from .progress import Bars, download_progress
 
 
@@ -31,6 +31,8 @@ def score(options: Namespace) -> None:
     report = options.report is not None
     if report:
         reports.require()
+    if options.csv is not None:
+        csv_file.check(options.csv, show.CSV_COLUMNS)
     wanted = Wanted(
         options.inf or report,
         0.95 if report and options.ci is None else options.ci,
@@ -52,7 +54,7 @@ def score(options: Namespace) -> None:
         if options.provider == "auto" and not options.quiet:
             show.providers(scores)
         print(show.number_or_table(scores), flush=True)
-    if options.csv:
+    if options.csv is not None:
         show.append_csv(options.csv, scores)
     if options.per_file:
         show.write_per_file(options.per_file, scores)

@@ -17,12 +17,12 @@ from .. import provenance, weights
 from ..api import Score
 from ..bench import Timing
 from ..detail import Detail
-from ..disk import make_folder
 from ..errors import OutputError, printable, shown
 from ..manifest import Model
 from ..sets import AudioSet
 from ..store import publish_file
 from ..verify import Check
+from . import csv_file
 
 SCHEMA = 2
 COUNTED = ("files", "embeddings", "seconds")
@@ -185,16 +185,7 @@ def written(path: str, made: AudioSet) -> None:
 def append_csv(path: str, scores: Sequence[Score]) -> None:
     """A line per result, below a header if the file is new; OutputError if it cannot be."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    make_folder(Path(path).absolute().parent, OutputError)
-    try:
-        new = not Path(path).exists() or not Path(path).stat().st_size
-        with open(path, "a", newline="", encoding="utf-8", errors="backslashreplace") as out:
-            writer = csv.DictWriter(out, CSV_COLUMNS)
-            if new:
-                writer.writeheader()
-            writer.writerows(_csv_row(score, now) for score in scores)
-    except OSError as error:
-        raise OutputError(path, error.strerror or str(error)) from error
+    csv_file.append(path, CSV_COLUMNS, [_csv_row(score, now) for score in scores])
 
 
 def _csv_row(score: Score, now: str) -> dict[str, Any]:

@@ -1,0 +1,96 @@
+"""A table that grows run by run: a file gets new lines only if it is a table of their columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..disk import guarded, hold, make_folder
+from ..errors import OutputError, shown
+
+
+def check(path: str, columns: Sequence[str]) -> None:
+    """OutputError, before hours of work, unless lines of these columns can be appended."""
+    final = Path(path).absolute()
+    with guarded(final, OutputError):
+        if final.is_dir():
+            raise OutputError(path, "it is a folder")
+        if not final.exists():
+            return _check_folder(path, final)
+        if _regular(final):
+            with open(final, "r+b") as file:
+                _judge(file.read(), columns, path)
+    return None
+
+
+def append(path: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append a line for each of these, below a header if the file is new or empty.
+
+    Where the last line has no end it gets one. Processes that append to one file wait for each
+    other, so only the first writes the header. OutputError if the file is of other columns, or
+    cannot be written.
+    """
+    final = Path(path).absolute()
+    make_folder(final.parent, OutputError)
+    with guarded(final, OutputError):
+        if final.exists() and not _regular(final):
+            with open(final, "wb") as stream:
+                stream.write(_lines(columns, rows, header=True))
+            return
+        with open(final, "a+b") as file:
+            hold(file.fileno(), wait=True)
+            file.seek(0)
+            held = file.read()
+            _judge(held, columns, path)
+            end = b"" if not held or held.endswith((b"\n", b"\r")) else b"\r\n"
+            file.write(end + _lines(columns, rows, header=not held))
+
+
+def _regular(path: Path) -> bool:
+    return stat.S_ISREG(path.stat().st_mode)
+
+
+def _check_folder(path: str, final: Path) -> None:
+    folder = next(folder for folder in final.parents if folder.exists())
+    if not folder.is_dir():
+        raise OutputError(path, f"{shown(folder)} is no folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(path, f"this user may not write into {shown(folder)}")
+
+
+def _judge(held: bytes, columns: Sequence[str], path: str) -> None:
+    if not held:
+        return
+    # Excel begins a file with a byte order mark.
+    text = held.decode("utf-8-sig", "replace")
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise OutputError(path, f"it is no table that can be continued: {error}") from error
+    header = rows[0] if rows else []
+    if header != list(columns):
+        found = ", ".join(header[:3])[:100]
+        raise OutputError(
+            path, f"its columns ({found} ...) are not those of this version"
+            f" ({', '.join(columns[:3])} ...); name another file",
+        )  # fmt: skip
+    for number, row in enumerate(rows, 1):
+        if row and len(row) != len(columns):
+            raise OutputError(
+                path, f"record {number} has {len(row)} of {len(columns)} columns; mend it, or name"
+                " another file",
+            )  # fmt: skip
+
+
+def _lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], header: bool) -> bytes:
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, columns)
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode("utf-8", "backslashreplace")
