@@ -18,12 +18,15 @@ from .audio import AudioFile
 from .embedder import Embedder, Rows
 from .errors import AudioError, TooLongError, TooShortError
 from .loader import Facts, Piece, Policy, cache_key, load
-from .memory import is_large
+from .memory import full_batch, limit_bytes, needed_bytes
 from .rowcache import RowCache
+from .session import ACCELERATOR_RUNS
 from .windows import Window
 
 # Files and bytes of windows that may wait for a full batch before batches go part-filled.
 WAITING_FILES, WAITING_BYTES = 128, 1 << 27
+# Files of which the first block is decoded ahead of its turn.
+AHEAD_FILES = 32
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class _Running:
 
     slots: list[_Slot]
     rows: Future[list[Rows]]
-    large: bool
+    bytes: int
 
 
 @dataclass
@@ -88,6 +91,7 @@ class _Batches:
     """Windows of one model waiting, by shape, for a full batch."""
 
     embedder: Embedder
+    workers: int
     waiting: dict[tuple[int, bool], list[_Slot]] = field(default_factory=dict)
 
     def add(self, slot: _Slot) -> list[_Slot] | None:
@@ -99,8 +103,8 @@ class _Batches:
         return self.waiting.pop(key) if len(bucket) >= self._full(samples) else None
 
     def _full(self, samples: int) -> int:
-        ten_seconds = 10 * self.embedder.model.sample_rate_hz
-        return max(1, self.embedder.batch_windows * ten_seconds // max(samples, ten_seconds))
+        accelerator = self.embedder.network.provider.accelerator
+        return full_batch(self.embedder.model, samples, self.workers, accelerator)
 
     def rest(self) -> list[list[_Slot]]:
         """What waits, as part-filled batches."""
@@ -121,10 +125,15 @@ class Engine:
     ) -> None:
         self._embedders, self._policy, self._cache = list(embedders), policy, cache
         self._workers = workers
-        self._batches = [_Batches(embedder) for embedder in embedders]
+        self._batches = [_Batches(embedder, workers) for embedder in embedders]
         self._running: deque[_Running] = deque()
         self._clips: deque[_Clip] = deque()
         self._waiting_bytes = 0
+        self._limit_bytes = limit_bytes()
+        # One more than can run, so that no thread waits for the next.
+        self._most = workers + 1
+        if any(embedder.network.provider.accelerator for embedder in embedders):
+            self._most = ACCELERATOR_RUNS
 
     def embed(self, files: Sequence[AudioFile]) -> Iterator[FileResult]:
         """A FileResult for every file, in the order given.
@@ -155,7 +164,7 @@ class Engine:
         for file in files:
             pieces = load(file, self._embedders, self._policy, self._cache)
             ahead.append((file, pieces, pool.submit(next, pieces, None)))
-            if len(ahead) > 2 * self._workers:
+            if len(ahead) > min(2 * self._workers, AHEAD_FILES):
                 yield ahead.popleft()
         yield from ahead
 
@@ -200,12 +209,14 @@ class Engine:
     def _start(self, pool: ThreadPoolExecutor, batch: list[_Slot]) -> None:
         embedder = self._embedders[batch[0].model]
         windows = [slot.window for slot in batch]
-        large = is_large(embedder.model, sum(window.samples.shape[1] for window in windows))
-        # Two clips that fit one at a time may not fit together.
-        while len(self._running) > self._workers or (large and any(b.large for b in self._running)):
+        samples = sum(window.samples.shape[1] for window in windows)
+        needed = needed_bytes(embedder.model, samples)
+        while len(self._running) >= self._most or (
+            self._running and needed + sum(b.bytes for b in self._running) > self._limit_bytes
+        ):
             self._collect()
         self._waiting_bytes -= sum(window.samples.nbytes for window in windows)
-        self._running.append(_Running(batch, pool.submit(embedder.run, windows), large))
+        self._running.append(_Running(batch, pool.submit(embedder.run, windows), needed))
 
     def _flush(self, pool: ThreadPoolExecutor, shares: int = 1) -> None:
         """Run what waits, each batch in so many shares: at the end no thread waits for another."""

@@ -12,7 +12,7 @@ import soundfile
 from .audio import READING, AudioFile, Conform, Decoder, with_last
 from .embedder import Embedder, Rows
 from .errors import AudioError, OptionError
-from .memory import check_fits
+from .memory import check_fits, grows
 from .rowcache import RowCache
 from .windows import SHORT_CHOICES, Window
 
@@ -92,9 +92,10 @@ def _decode(
     with Decoder(file.path, policy.sample_format) as decoder:
         rate = decoder.sample_rate_hz
         conforms = {}
-        for row in (embedder.model for embedder in embedders):
-            if row.peak_bytes_per_sample:
-                check_fits(row, file.path, decoder.length(), rate)
+        for embedder in embedders:
+            row, rules = embedder.model, embedder.rules
+            if grows(row, rules):
+                check_fits(row, rules, file.path, decoder.length(), rate)
             conforms[row.sample_rate_hz, row.channel_rule] = Conform(
                 rate, row.sample_rate_hz, decoder.channels, row.channel_rule
             )

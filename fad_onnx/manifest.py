@@ -159,7 +159,7 @@ class Model:
     windows: Windows
     tiles: Tiles | None
     batch_windows: Mapping[str, int]
-    peak_bytes_per_sample: int | None
+    peak_bytes_per_sample: int
     options: Mapping[str, Option]
     variants: tuple[Variant, ...]
     checkpoints: Mapping[str, Checkpoint]

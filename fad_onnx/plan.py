@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 from . import machine, manifest, sets, shards, synthetic, weights
 from .archives import is_archive, read_set
-from .audio import Decoder, left_out
+from .audio import BLOCK_SAMPLES, Decoder, left_out
 from .embedder import Embedder
+from .engine import AHEAD_FILES, WAITING_BYTES
 from .errors import AudioError
 from .manifest import Model, Windows
-from .memory import is_large
+from .memory import full_batch, limit_bytes, longest_window, needed_bytes
 from .run import PathLike, Run, RunOptions, workers
+from .session import ACCELERATOR_RUNS
 from .windows import Window
 
 # Decoding, resampling and front end, as a share of the network's time (measured: under 0.1).
@@ -41,11 +45,12 @@ def estimate(
     rules, rate = model.window_rules(chosen), model.sample_rate_hz
     audio = [path for path in paths if not is_archive(path)]
     listed = sets.list_files(audio) if audio else ()
-    files, seconds, rows, work, longest, bad = 0, 0.0, 0, 0, 0, []
+    files, seconds, rows, work, longest, widest, bad = 0, 0.0, 0, 0, 0, 0, []
     for file in shards.cut(listed, shard) if shard else listed:
         try:
             with Decoder(file.path) as decoder:
                 samples = decoder.length() * rate // decoder.sample_rate_hz
+                widest = max(widest, decoder.length() * decoder.channels)
                 seconds += decoder.length() / decoder.sample_rate_hz
         except AudioError as error:
             bad.append({"path": file.path, "reason": error.reason})
@@ -59,12 +64,13 @@ def estimate(
     result = {"model": model.name, "files": files, "seconds": round(seconds, 3), "rows": rows}
     state = weights.state(model, chosen, runner.requests[0].weights)
     embedder = None if state == "to download" else runner.embedders[0]
+    todo = Work(work, longest, widest)
     return {
         **result,
         "weights": state,
         "unreadable": bad,
         "left_out": left_out(listed),
-        "memory_mb": _memory(model, rules, longest, embedder, workers(run)) >> 20,
+        "memory_mb": _memory(model, rules, todo, embedder, workers(run)) >> 20,
         "estimated_seconds": _time(embedder, rules, longest, work, workers(run))
         if embedder
         else None,
@@ -91,19 +97,53 @@ def count_rows(model: Model, windows: int, samples: int) -> int:
     return -(-samples // model.samples_per_row)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is to be computed: samples at the model's rate, in all windows and of the longest
+    clip, and samples of all channels in the longest file.
+    """
+
+    samples: int
+    longest: int
+    widest: int
+
+
 def _memory(
-    model: Model, rules: Windows, longest: int, embedder: Embedder | None, workers: int
+    model: Model, rules: Windows, work: Work, embedder: Embedder | None, workers: int
 ) -> int:
+    """Bytes at the peak: of loading the model, or of all that is in flight afterwards."""
     weight_bytes = sum(checkpoint.bytes or 0 for checkpoint in model.checkpoints.values())
+    loading, accelerator = BASE_BYTES + 2 * weight_bytes, False
     if embedder is not None:
         folder = embedder.network.graph.parent
         weight_bytes = sum(file.stat().st_size for file in folder.glob("weights.bin"))
-    samples = max(rules.length_samples or 0, longest if rules.cover == "whole" else 0)
-    working = samples * (model.peak_bytes_per_sample or 64 * 4)
-    if not is_large(model, samples):  # those are computed one at a time
-        working *= workers
-    # The file is mapped and ONNX Runtime keeps a packed copy of it; statistics are float64.
-    return BASE_BYTES + 2 * weight_bytes + working + 4 * 8 * model.dimension**2
+        loading = _peak_bytes()  # it has just been loaded
+        accelerator = embedder.network.provider.accelerator
+    running = _in_flight(model, rules, work, workers, accelerator)
+    statistics = 4 * 8 * model.dimension**2  # float64
+    return max(loading, BASE_BYTES + weight_bytes + running + statistics)
+
+
+def _in_flight(model: Model, rules: Windows, work: Work, workers: int, accelerator: bool) -> int:
+    """Bytes of what is decoded ahead, of windows that wait for a batch, and of batches that run."""
+    decoded = min(2 * workers, AHEAD_FILES) * 3 * 4 * min(BLOCK_SAMPLES, work.widest)
+    waiting = min(WAITING_BYTES, 4 * model.channels * work.samples)
+    held = 0 if rules.cover == "windows" else 3 * 4 * model.channels * work.longest
+    window = longest_window(model, rules, work.longest)
+    together = ACCELERATOR_RUNS if accelerator else workers
+    samples = together * window * full_batch(model, window, workers, accelerator)
+    running = min(limit_bytes(), needed_bytes(model, min(samples, work.samples)))
+    return decoded + waiting + held + max(running, needed_bytes(model, window))
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has had."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _time(embedder: Embedder, rules: Windows, longest: int, work: int, workers: int) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from .errors import MissingDependencyError, OptionError, ProviderError
 
 Inputs = tuple[NDArray[np.float32], ...]
+# Runs at one time on an accelerator, whoever asks: one computes while the next is copied there.
+ACCELERATOR_RUNS = 2
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,8 @@ def _open(graph: Path, settings: Settings, provider: Provider) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
+    # A pattern keeps the whole memory of a run for every shape and every thread that runs.
+    options.enable_mem_pattern = False
     options.log_severity_level = 4  # a failure raises; its log line would say it twice
     chosen: list[Any] | None = [(provider.name, _provider_options(settings, provider))]
     try:
@@ -202,6 +207,7 @@ class Network:
     _session: Any = field(init=False, repr=False, default=None)
     _owner: int = field(init=False, repr=False, default=0)
     _lock: Any = field(init=False, repr=False, default_factory=threading.Lock)
+    _turn: AbstractContextManager[Any] = field(init=False, repr=False, default=nullcontext())
 
     def __post_init__(self) -> None:
         self._load()
@@ -222,6 +228,8 @@ class Network:
     def _adopt(self, provider: Provider) -> None:
         self._session = _open(self.graph, self.settings, provider)
         self.provider, self._owner = provider, os.getpid()
+        if provider.accelerator:
+            self._turn = threading.BoundedSemaphore(ACCELERATOR_RUNS)
         self._input_names = [value.name for value in self._session.get_inputs()]
 
     def run(self, inputs: Inputs, output: str | None = None) -> NDArray[np.float32]:
@@ -233,7 +241,8 @@ class Network:
                     self._load()
         try:
             feed = dict(zip(self._input_names, inputs, strict=True))
-            rows: NDArray[np.float32] = self._session.run([output or self.output], feed)[0]
+            with self._turn:
+                rows: NDArray[np.float32] = self._session.run([output or self.output], feed)[0]
         except _runtime_errors() as error:
             raise ProviderError(
                 self.provider.name, f"a run failed: {_first_line(error)}", "try --provider cpu"

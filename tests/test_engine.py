@@ -43,34 +43,9 @@ def test_order_and_bits_do_not_depend_on_workers_or_batches(clips):
             np.testing.assert_array_equal(got, want)
 
 
-def test_work_that_needs_much_memory_is_done_one_at_a_time(clips, monkeypatch):
-    counts = {}
-    for need in (None, 1 << 20):  # bytes a sample: a clip of a second needs 16 GB
-        model = replace(load().model, peak_bytes_per_sample=need, batch_windows={"cpu": 1})
-        running, most = [], []
-        original = embedder.Embedder.run
-
-        def counting(self, windows, running=running, most=most, original=original):
-            running.append(1)
-            most.append(len(running))
-            try:
-                time.sleep(0.02)
-                return original(self, windows)
-            finally:
-                running.pop()
-
-        monkeypatch.setattr(memory, "available_bytes", lambda: 1 << 60)
-        with monkeypatch.context() as patch:
-            patch.setattr(embedder.Embedder, "run", counting)
-            got = rows(clips, replace(load(), model=model), 3)
-        counts[need] = max(most)
-        for one, want in zip(got, rows(clips, load()), strict=True):
-            np.testing.assert_array_equal(one, want)
-    assert counts[None] > 1 and counts[1 << 20] == 1
-
-
 def test_a_clip_beyond_the_memory_is_refused_before_it_is_read(clips, monkeypatch):
-    model = replace(load().model, peak_bytes_per_sample=1 << 20)
+    whole = replace(load().model.windows, cover="whole", length_samples=None)
+    model = replace(load().model, windows=whole, peak_bytes_per_sample=1 << 20)
     longest = audio.find(clips)[-1]
     monkeypatch.setattr(memory, "available_bytes", lambda: 10**9)
     monkeypatch.setattr(audio.Conform, "push", lambda *args: pytest.fail("was read"))

@@ -536,10 +536,11 @@ def test_a_dry_run_asks_for_all_checkpoints_of_the_options(clips, capsys, monkey
 
 def test_the_memory_of_a_plan_grows_with_the_workers(monkeypatch):
     row = next(row for row in manifest.models().values() if row.windows.cover == "whole")
-    rules = row.window_rules(row.choose())
-    monkeypatch.setattr(plan, "is_large", lambda *_: False)
-    one, four = (plan._memory(row, rules, 10 * row.sample_rate_hz, None, n) for n in (1, 4))
-    assert four - one == 3 * 10 * row.sample_rate_hz * (row.peak_bytes_per_sample or 256)
+    rules, samples = row.window_rules(row.choose()), 10 * row.sample_rate_hz
+    work = plan.Work(1000 * samples, samples, 0)
+    one, four = (plan._memory(row, rules, work, None, n) for n in (1, 4))
+    batch = row.batch_windows["cpu"] * samples * row.peak_bytes_per_sample
+    assert 0 < four - one <= 3 * batch
 
 
 def test_the_time_of_a_plan_grows_with_the_length_of_whole_clips(monkeypatch):
