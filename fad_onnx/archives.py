@@ -21,7 +21,8 @@ KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("options", "protocol", "weights", "shard"), dict),
     **dict.fromkeys(("largest_file", "loudest_file"), dict),
     **dict.fromkeys(("files", "embeddings", "lowest_source_hz"), int),
-    **dict.fromkeys(("files_skipped", "files_padded", "files_below_rate", "files_loud"), int),
+    **dict.fromkeys(("files_skipped", "files_padded", "files_below_rate"), int),
+    **dict.fromkeys(("files_loud", "files_silent"), int),
     "seconds": int | float,
     "file_seconds": list,
 }

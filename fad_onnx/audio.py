@@ -32,7 +32,7 @@ SUFFIXES = frozenset(
 # How many kinds of other files are named; the rest are counted.
 KINDS_NAMED = 5
 # Raised when the same file gives other samples: embeddings that were kept are computed again.
-READING = 2
+READING = 3
 RESAMPLER = "soxr HQ, floor(frames * target / source) samples"
 # Rates outside are broken headers; each step of resampling then costs without bound.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
@@ -42,6 +42,8 @@ LARGEST_SAMPLE = 1e6
 # Floats from here on are no louder audio but integers that nobody scaled: writers of floats
 # exceed 1.0 by a few percent.
 LOUD = 8.0
+# One step of 16 bits, which dither sets where there is no sound.
+SILENT = 2.0**-15
 # How PCM is scaled to [-1, 1), as frechet_audio_distance/utils.py load_audio_task does.
 FULL_SCALE = {"float32": 1.0, "float64": 1.0, "int16": 2.0**15, "int32": 2.0**31}
 # Where the first frames come right only after going back to them: Ogg whose times do not begin
@@ -261,7 +263,8 @@ class Conform:
     """Blocks (frames, channels) at a file's rate -> float32 (channels, frames) at a model's.
 
     The mean over the channels comes before resampling, as frechet_audio_distance/utils.py
-    does. The stream gives the bits of one call on the whole clip.
+    does. The stream gives the bits of one call on the whole clip. `peak` is the largest magnitude
+    so far of the channels as they were mixed.
 
     channel_rule "mean": one channel, the mean of all. "stereo": two channels as they are, one
     duplicated, more averaged and duplicated.
@@ -274,6 +277,7 @@ class Conform:
         self._as_is = channel_rule == "stereo" and source_channels == 2
         self._duplicate = channel_rule == "stereo" and not self._as_is
         self._taken = self._given = 0
+        self.peak = 0.0
         self._stream = None
         if source_hz != target_hz:
             width = 2 if self._as_is else 1
@@ -284,6 +288,7 @@ class Conform:
         self._taken += len(block)
         if not self._as_is:
             block = block.mean(axis=1, keepdims=True) if block.shape[1] != 1 else block
+        self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)))
         if self._stream is not None:
             block = self._stream.resample_chunk(np.ascontiguousarray(block), last=last)
             block = block.reshape(-1, 2 if self._as_is else 1)

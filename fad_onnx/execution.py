@@ -55,6 +55,7 @@ class FileSummary:
     skipped: str | None
     rows: tuple[Rows, ...] | None = None
     peak: float = 0.0
+    mixed_peak: float = 0.0
 
     @property
     def name(self) -> str:
@@ -198,4 +199,5 @@ def _summary(result: FileResult, keep_rows: bool) -> FileSummary:
         result.skipped,
         result.rows if keep_rows and facts else None,
         facts.peak if facts else 0.0,
+        facts.mixed_peak if facts else 0.0,
     )

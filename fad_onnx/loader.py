@@ -37,6 +37,7 @@ class Facts:
     seconds: float
     source_hz: int
     peak: float
+    mixed_peak: float
     content_sha256: str | None = None
 
 
@@ -78,7 +79,8 @@ def load(
         hits = [cache.get(digest, cache_key(embedder, policy)) for embedder in embedders]
         found = [hit for hit in hits if hit is not None]
         if len(found) == len(hits):
-            facts = Facts(found[0].seconds, found[0].source_hz, found[0].peak)
+            mixed = min(hit.mixed_peak for hit in found)
+            facts = Facts(found[0].seconds, found[0].source_hz, found[0].peak, mixed)
             yield Piece((), facts, tuple(hit.rows for hit in found))
             return
     yield from _decode(file, embedders, policy, digest)
@@ -108,7 +110,8 @@ def _decode(
             )
             facts = None
             if last:
-                facts = Facts(decoder.frames / rate, rate, decoder.peak, digest)
+                mixed = min(conform.peak for conform in conforms.values())
+                facts = Facts(decoder.frames / rate, rate, decoder.peak, mixed, digest)
             yield Piece(windows, facts)
 
 

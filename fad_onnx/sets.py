@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from . import provenance
-from .audio import LOUD, RESAMPLER, AudioFile, Listing, find, left_out
+from .audio import LOUD, RESAMPLER, SILENT, AudioFile, Listing, find, left_out
 from .embedder import Embedder, Rows
 from .errors import NoAudioError, shown
 from .execution import Chunk, FileSummary, Job, StoredClip, chunks, cut
@@ -181,6 +181,7 @@ def _metadata(
         "files_below_rate": sum(one.source_hz < rate for one in used),
         "lowest_source_hz": min((one.source_hz for one in used), default=None),
         "largest_file": largest and {"name": shown(largest.name), "embeddings": largest.counts[i]},
+        "files_silent": sum(one.mixed_peak <= SILENT for one in used),
         "files_loud": sum(one.peak > LOUD for one in used),
         "loudest_file": loudest and {"name": shown(loudest.name), "peak": loudest.peak},
     }
@@ -223,6 +224,10 @@ def warnings(name: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
         found.append(
             f"left out {omitted}; to include audio of them, convert it to wav or flac,"
             " or name the folders"
+        )
+    if silent := said.get("files_silent"):
+        found.append(
+            f"{silent} of {files} files are silent, or their channels cancel where they are mixed"
         )
     if loud := said.get("files_loud"):
         loudest = said.get("loudest_file") or {"name": "?", "peak": LOUD}

@@ -15,7 +15,7 @@ from .sets import AudioSet
 
 COUNTS = (
     "files", "embeddings", "seconds", "files_skipped", "files_padded", "files_below_rate",
-    "files_loud",
+    "files_loud", "files_silent",
 )  # fmt: skip
 
 

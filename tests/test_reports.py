@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import soundfile
 
 import fad_onnx
-from fad_onnx import audio
+from fad_onnx import archives, audio, loader, synthetic
 from fad_onnx.errors import AudioError, StatisticsError, TooShortError
 
 from .conftest import write_clip
@@ -57,3 +58,41 @@ def test_a_clip_one_sample_short_is_told_in_samples(tmp_path):
     told = TooShortError("x.wav", 9919, 9920, 32000)
     assert told.reason == "9919 samples is shorter than the model's 9920 (at 32000 Hz)"
     assert (told.had_seconds, told.needed_seconds) == (9919 / 32000, 0.31)
+
+
+@pytest.fixture
+def silent(tmp_path):
+    """Four clips: sound, digital silence, dither alone, and channels that cancel each other."""
+    clip, dither = synthetic.clip(3, 48000)[0], np.random.RandomState(0).randint(-1, 2, 48000)
+    kinds = {"sound": clip, "zeros": 0 * clip, "dither": dither / 2**15,
+             "cancels": np.stack([clip, -clip], axis=1)}  # fmt: skip
+    folder = tmp_path / "silent"
+    folder.mkdir()
+    for name, samples in kinds.items():
+        soundfile.write(folder / f"{name}.wav", samples, 44100, subtype="PCM_16")
+    return folder
+
+
+def silence(warnings):
+    return [text for text in warnings if "are silent" in text]
+
+
+def test_silent_clips_and_channels_that_cancel_are_counted(silent, clips, monkeypatch):
+    said = ["3 of 4 files are silent, or their channels cancel where they are mixed"]
+    made = fad_onnx.stats(silent, model="logmel")
+    assert [text.partition(": ")[2] for text in silence(made.warnings)] == said
+    monkeypatch.setattr(loader, "Decoder", None)  # from here on embeddings come from the cache
+    again = fad_onnx.stats(silent, model="logmel")
+    assert silence(again.warnings) == silence(made.warnings)
+    monkeypatch.undo()
+    assert not silence(fad_onnx.stats(clips, model="logmel").warnings)
+
+
+def test_silent_clips_are_counted_in_what_was_stored(silent, clips, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parts")
+    for part in (1, 2):
+        fad_onnx.stats(silent, folder / f"{part}.npz", "logmel", shard=f"{part}/2")
+    merged = archives.merge([folder / "1.npz", folder / "2.npz"], folder / "all.npz")
+    assert "3 of 4 files" in silence(merged.warnings)[0]
+    score = fad_onnx.score(folder / "all.npz", clips, "logmel")
+    assert "3 of 4 files" in silence(score.warnings)[0]

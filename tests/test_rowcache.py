@@ -33,6 +33,7 @@ class Facts:
     seconds: float = 1.5
     source_hz: int = 44100
     peak: float = 0.5
+    mixed_peak: float = 0.25
 
 
 def sha(number: int) -> str:
@@ -44,7 +45,7 @@ def rows_of(number: int, count: int = 10, dim: int = 8) -> np.ndarray[Any, Any]:
 
 
 def facts_of(number: int) -> Facts:
-    return Facts(number / 7, 8000 + number, number / 4)
+    return Facts(number / 7, 8000 + number, number / 4, number / 8)
 
 
 def put(cache: RowCache, number: int, fingerprint: str = "f") -> bool:
@@ -59,7 +60,7 @@ def same(found: CachedRows | None, number: int) -> bool:
     assert found.rows.tobytes() == rows_of(number).tobytes()
     assert found.rows.dtype == np.float32
     assert (found.seconds, found.source_hz) == (facts.seconds, facts.source_hz)
-    assert found.peak == facts.peak
+    assert (found.peak, found.mixed_peak) == (facts.peak, facts.mixed_peak)
     return True
 
 

@@ -28,8 +28,8 @@ from .upkeep import Freed, Info
 Rows = NDArray[np.float32]
 
 MAX_BYTES = 20_000_000_000
-# seconds, sample rate in Hz, largest sample, dimension, number of rows
-_HEAD = struct.Struct("<dIfIQ")
+# seconds, sample rate in Hz, largest sample, that of the mix, dimension, number of rows
+_HEAD = struct.Struct("<dIffIQ")
 
 
 class Facts(Protocol):
@@ -41,6 +41,8 @@ class Facts(Protocol):
     def source_hz(self) -> int: ...
     @property
     def peak(self) -> float: ...
+    @property
+    def mixed_peak(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class CachedRows:
     seconds: float
     source_hz: int
     peak: float
+    mixed_peak: float
 
 
 class RowCache:
@@ -145,12 +148,14 @@ def _key(content_sha256: str, fingerprint: str) -> bytes:
 def _packed(rows: NDArray[Any], facts: Facts) -> bytes:
     if rows.ndim != 2 or rows.dtype != np.float32:
         raise TypeError(f"rows must be float32 (n, dim), not {rows.dtype} {rows.shape}")
-    head = _HEAD.pack(facts.seconds, facts.source_hz, facts.peak, rows.shape[1], rows.shape[0])
+    head = _HEAD.pack(
+        facts.seconds, facts.source_hz, facts.peak, facts.mixed_peak, rows.shape[1], rows.shape[0]
+    )  # fmt: skip
     return head + rows.astype("<f4", copy=False).tobytes()
 
 
 def _unpacked(payload: bytes) -> CachedRows:
     """The inverse; the payload's hash has been checked, so it is what `_packed` made."""
-    seconds, source_hz, peak, dim, count = _HEAD.unpack_from(payload)
+    seconds, source_hz, peak, mixed_peak, dim, count = _HEAD.unpack_from(payload)
     rows = np.frombuffer(payload, "<f4", offset=_HEAD.size).reshape(count, dim)
-    return CachedRows(rows.astype(np.float32, copy=False), seconds, source_hz, peak)
+    return CachedRows(rows.astype(np.float32, copy=False), seconds, source_hz, peak, mixed_peak)
