@@ -12,10 +12,12 @@ from . import chunks, streams
 from .errors import TruncatedAudioError
 
 # Who writes into a pipe cannot go back to the header: sizes close below 2^31 (sox) and 2^32
-# (ffmpeg), or from 2^62 on in files of 64 bits, mean "until the end".
+# (ffmpeg), or from 2^62 on in files of 64 bits, mean "until the end"; so do whole billions, of
+# servers that count so many samples before they make one.
 UNKNOWN_SIZES = (
     range(0x7FFF0000, 0x80000001), range(0xFFFF0000, 0x100000000), range(1 << 62, 1 << 64),
 )  # fmt: skip
+BILLION = 10**9
 SAMPLE_BYTES = {
     "PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4,
     "FLOAT": 4, "DOUBLE": 8,
@@ -36,7 +38,7 @@ def at_opening(file: soundfile.SoundFile, path: str) -> TruncatedAudioError | No
         found = chunks.samples(opened)
     if found is None:
         return None
-    known = not any(found.counted in sizes for sizes in UNKNOWN_SIZES)
+    known = found.counted % BILLION and not any(found.counted in sizes for sizes in UNKNOWN_SIZES)
     if known and found.there + chunks.HEADER_BYTES < found.counted:
         return _cut(path, found.there, found.counted, "bytes of samples")
     read = min(found.counted, found.there)

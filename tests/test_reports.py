@@ -96,3 +96,19 @@ def test_silent_clips_are_counted_in_what_was_stored(silent, clips, tmp_path_fac
     assert "3 of 4 files" in silence(merged.warnings)[0]
     score = fad_onnx.score(folder / "all.npz", clips, "logmel")
     assert "3 of 4 files" in silence(score.warnings)[0]
+
+
+@pytest.mark.parametrize("size", [1_000_000_000, 2_000_000_000, 4_000_000_000])
+def test_a_size_of_whole_billions_means_until_the_end(size, tmp_path):
+    path = write_clip(tmp_path / "x.wav", 5, 1.5)
+    expected = soundfile.read(path, dtype="float32", always_2d=True)[0]
+    content = bytearray(path.read_bytes())
+    content[4:8] = (size + 36).to_bytes(4, "little")
+    content[40:44] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+    with audio.Decoder(path) as decoder:
+        np.testing.assert_array_equal(np.concatenate(list(decoder)), expected)
+    content[40:44] = (size + 2).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=f"cut short: 48000 of {size + 2} bytes"):
+        audio.Decoder(path)
