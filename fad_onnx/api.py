@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from . import embfile, provenance, sets, shards, statsfile
+from . import embfile, outputs, provenance, sets, shards, statsfile
 from .archives import check_comparable, is_archive, read_set
 from .audio import AudioFile
 from .detail import Detail, Reference, Wanted, rows_of
@@ -19,7 +19,7 @@ from .embedder import Embedder
 from .errors import OptionError, StatisticsError, TwoFilesError
 from .frechet import Gaussian, frechet_distance
 from .moments import Moments
-from .run import ModelName, PathLike, Run, RunOptions
+from .run import ModelName, PathLike, Run, RunOptions, given_weights
 from .sets import AudioSet
 
 NOTHING = Wanted()
@@ -160,6 +160,8 @@ def stats(
     publish the set as; they travel in the file. Raises FadError.
     """
     paths = _paths(audio)
+    if output is not None:
+        outputs.check([output], [*paths, *given_weights(run)])
     listed, files = _listed(paths)
     published: dict[str, Any] = {"name": name, "licence": licence}
     if shard is not None:
@@ -195,6 +197,7 @@ def embed_to(
 ) -> AudioSet:  # fmt: skip
     """As `embed`, into a file that is written as the rows come; see fad_onnx.embfile."""
     made: list[AudioSet] = []
+    outputs.check([output], [*_paths(audio), *given_weights(run)])
 
     def fill(writer: embfile.Writer) -> None:
         made.append(_embed(audio, model, run, writer.add))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import embfile, provenance, sets, shards, statsfile
+from . import embfile, outputs, provenance, sets, shards, statsfile
 from .errors import IncompatibleStatisticsError, OptionError, StatisticsError
 from .execution import StoredClip, fold
 from .frechet import Gaussian
@@ -139,6 +139,7 @@ def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
     """
     if not parts:
         raise OptionError("parts", "an empty list; name at least one file")
+    outputs.check([output], parts)
     read = [read_set(part) for part in parts]
     shards.check(read)
     held = []

@@ -17,21 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import machine, manifest, sets
+from . import machine, manifest, outputs, sets
 from .api import load_model
 from .embedder import Embedder
 from .errors import (
     IncompatibleStatisticsError,
     NoAudioError,
     OptionError,
-    OutputError,
     StatisticsError,
     TooFewRowsError,
 )
 from .frechet import Gaussian, frechet_distance
 from .moments import Gather, Moments
 from .run import PathLike, Run, RunOptions, check_keywords
-from .store import publish_file
 
 logger = logging.getLogger("fad_onnx")
 
@@ -156,9 +154,7 @@ class FrechetAudioDistance:
         if len(rows) < 2:
             raise TooFewRowsError(folder, len(rows), 2)
         if stored is not None:
-            publish_file(
-                Path(stored), lambda out: np.save(out, rows, allow_pickle=False), OutputError
-            )
+            outputs.write(stored, lambda out: np.save(out, rows, allow_pickle=False))
         return rows
 
     def update(self, samples: ArrayLike, sample_rate: int | None = None, *, real: bool) -> None:

@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import CacheError, FadError
@@ -141,6 +141,18 @@ def hold(descriptor: int, wait: bool = False) -> bool | None:
         # Lustre and some FUSE drives have no flock; NFS refuses it for folders.
         return None
     return True
+
+
+def keep_owner(descriptor: int, replaced: Path) -> None:
+    """Give an open file the mode and owner of the one that it will replace, if there is one."""
+    if sys.platform == "win32" or not replaced.exists():
+        return
+    old = os.stat(replaced)
+    # Only root may give files away, and some drives keep neither.
+    with suppress(PermissionError):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    with suppress(PermissionError):
+        os.fchmod(descriptor, old.st_mode & 0o777)
 
 
 def sync_folder(folder: Path) -> None:

@@ -20,18 +20,17 @@ import tempfile
 import zipfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO, overload
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import statsfile, store
+from . import outputs, statsfile
 from .checkpoints import npz
 from .checkpoints.mapped import Mapped
 from .checkpoints.zip_directory import Member, members
-from .errors import CheckpointError, OutputError, StatisticsError, TwoFilesError, shown
+from .errors import CheckpointError, StatisticsError, TwoFilesError, shown
 
 METADATA = "@metadata"  # of version 1
 OWN = ("embeddings", "offsets", "names", "metadata")
@@ -167,15 +166,14 @@ def write(path: PathLike, fill: Callable[[Writer], object]) -> None:
     Until it is whole, the embeddings are there twice: the disk must have room for both. Raises
     OutputError if it cannot be written, and whatever `fill` raises.
     """
-    final = Path(path)
 
     def into(out: BinaryIO) -> None:
-        with tempfile.TemporaryFile(dir=final.absolute().parent) as raw:
+        with tempfile.TemporaryFile(dir=outputs.workspace(path)) as raw:
             writer = Writer(raw)
             fill(writer)
             writer.into(out)
 
-    store.publish_file(final, into, OutputError)
+    outputs.write(path, into)
 
 
 def read(path: PathLike) -> tuple[Clips, dict[str, Any]]:

@@ -100,9 +100,7 @@ class Run:
     @cached_property
     def requests(self) -> tuple[weights.Request, ...]:
         """What is asked of each model."""
-        kwargs, given = self._kwargs, self._kwargs.get("weights", {})
-        if not isinstance(given, Mapping):
-            given = {"main": given}
+        kwargs, given = self._kwargs, _named_weights(self._kwargs)
         settings = Settings(
             kwargs.get("provider", "auto"),
             kwargs.get("threads", 1),
@@ -212,6 +210,16 @@ def workers(kwargs: RunOptions) -> int:
     # Within a worker of an executor one thread a chunk: the executor knows its own cores.
     default = 1 if kwargs.get("executor") is not None else machine.cores()
     return kwargs.get("workers") or default
+
+
+def given_weights(kwargs: RunOptions) -> list[PathLike]:
+    """The files that are given in place of the official ones."""
+    return list(_named_weights(kwargs).values())
+
+
+def _named_weights(kwargs: RunOptions) -> Mapping[str, PathLike]:
+    given = kwargs.get("weights", {})
+    return given if isinstance(given, Mapping) else {"main": given}
 
 
 def cache_folder() -> Path:

@@ -14,16 +14,15 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import store
+from . import outputs
 from .checkpoints import npz
 from .checks import real_array
-from .errors import CheckpointError, OutputError, StatisticsError, TooFewRowsError
+from .errors import CheckpointError, StatisticsError, TooFewRowsError
 from .frechet import Gaussian
 from .moments import Moments, gram
 
@@ -72,7 +71,7 @@ def save(path: PathLike, moments: Moments, metadata: Mapping[str, Any]) -> None:
     def into(out: BinaryIO) -> None:
         np.savez(out, **arrays)  # type: ignore[arg-type]
 
-    store.publish_file(Path(path), into, OutputError)
+    outputs.write(path, into)
 
 
 def load(path: PathLike, key: str | None = None) -> Stored:

@@ -29,6 +29,7 @@ from .disk import (
     check_trusted,
     guarded,
     hold,
+    keep_owner,
     make_folder,
     require_room,
     sync_folder,
@@ -108,12 +109,16 @@ def _plain(name: str) -> str:
 
 
 def publish_file(
-    final: Path, writer: Callable[[BinaryIO], object], failure: Failure = CacheError
+    final: Path,
+    writer: Callable[[BinaryIO], object],
+    failure: Failure = CacheError,
+    rename: Callable[[Path, Path], object] | None = None,
 ) -> Path:
-    """Let `writer` fill a file and give it its final name by one rename, replacing an old one.
+    """Let `writer` fill a file and give it its final name by one rename, replacing an old one,
+    whose mode and owner stay.
 
-    If `writer` raises, nothing changes. Errors of the operating system become
-    `failure(path, reason)`.
+    If `writer` raises, nothing changes. rename: in place of os.replace. Errors of the operating
+    system become `failure(path, reason)`.
     """
     final = final.absolute()
     make_folder(final.parent, failure)
@@ -126,10 +131,11 @@ def publish_file(
         try:
             with os.fdopen(descriptor, "w+b") as out:
                 hold(descriptor)
+                keep_owner(descriptor, final)
                 writer(out)
                 out.flush()
                 os.fsync(descriptor)
-            os.replace(temporary, final)
+            (rename or os.replace)(temporary, final)
         except BaseException:  # an interrupt too must not leave half a file
             with suppress(FileNotFoundError):
                 temporary.unlink()

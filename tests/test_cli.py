@@ -154,8 +154,8 @@ def test_a_merge_must_have_every_part_once(run, clips, tmp_path):
     # What is whole may be merged with other wholes, and again.
     run("stats", clips, "-o", parts[0])
     run("merge", parts[0], parts[0], "-o", whole)
-    run("merge", whole, parts[0], "-o", whole)
-    assert json.loads(str(np.load(whole)["metadata"]))["files"] == 33
+    run("merge", whole, parts[0], "-o", tmp_path / "more.npz")
+    assert json.loads(str(np.load(tmp_path / "more.npz")["metadata"]))["files"] == 33
 
 
 def test_a_named_model_that_a_file_is_not_of_is_never_loaded(run, clips, tmp_path):
@@ -208,10 +208,19 @@ def test_csv_has_its_columns_whatever_the_sets_say(run, clips, others, tmp_path)
     assert last["reference_fingerprint"] == published["fingerprint"] != ""
 
 
-def test_a_table_that_fails_after_all_does_not_cost_the_number(run, clips, tmp_path, monkeypatch):
-    monkeypatch.setattr("fad_onnx.cli.csv_file.check", lambda *_: None)
-    found = run("score", clips, clips, "--csv", tmp_path, code=1)
-    assert float(found.out) < 1e-6 and "cannot be written" in found.err
+def nobody_reads(path):
+    """A link to a pipe that nobody reads: what cannot be written, and shows it only then."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    path.symlink_to(f"/proc/self/fd/{writer}")
+    return path
+
+
+def test_a_table_that_cannot_be_written_does_not_cost_the_number(run, clips, tmp_path):
+    table, others = nobody_reads(tmp_path / "x.csv"), tmp_path / "files.csv"
+    found = run("score", clips, clips, "--csv", table, "--per-file", others, code=1)
+    assert float(found.out.split()[-1]) < 1e-6 and others.exists()
+    assert f"{table}: cannot be written: broken pipe" in found.err
 
 
 @pytest.fixture
@@ -259,17 +268,9 @@ def test_a_table_that_may_not_be_written_is_an_error_before_the_work(
     """Root may write what is read-only: so the refusals are played."""
     table = tmp_path / "own.csv"
     table.write_text(f"{HEADER}\r\n")
-    real = open
-
-    def refused(path, *arguments, **named):
-        if os.fspath(path) == str(table):
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path, *arguments, **named)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("builtins.open", refused)
-        assert "permission denied" in run("score", clips, clips, "--csv", table, code=1).err
     monkeypatch.setattr(os, "access", lambda *_: False)
+    error = run("score", clips, clips, "--csv", table, code=1).err
+    assert "this user may not write it" in error
     error = run("score", clips, clips, "--csv", tmp_path / "new" / "x.csv", code=1).err
     assert "this user may not write into" in error and not (tmp_path / "new").exists()
 

@@ -1,20 +1,19 @@
 """The command line: arguments in, results on stdout, progress and errors on stderr.
 
 The only package here that prints. Exit codes: 0 done, 1 an error of the data or the machine,
-2 usage, 130 interrupted.
+2 usage, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
 """
 
 from __future__ import annotations
 
-import errno
 import io
-import os
 import signal
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from ..errors import AudioError, FadError
+from . import stop, streams
 from .parser import build
 
 
@@ -22,50 +21,43 @@ def main(
     arguments: Sequence[str] | None = None, loaded: Callable[[], object] = lambda: None
 ) -> int:
     """Run one command and return its exit code; `loaded` is called when its modules are."""
-    options = build().parse_args(arguments)
-    from . import commands
-
-    loaded()
+    streams.open_closed()
+    options = None
     try:
+        options = _parsed(arguments)
+        from . import commands
+
+        loaded()
         getattr(commands, options.command.replace("-", "_"))(options)
-        sys.stdout.flush()
+    except streams.ReaderGoneError:
+        return 1
     except FadError as error:
         skip = isinstance(error, AudioError) and not getattr(options, "skip_errors", True)
         hint = "; --skip-errors goes on without such files and lists them" if skip else ""
-        print(f"fad-onnx: {error}{hint}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        gone = errno.EINVAL if os.name == "nt" else errno.EPIPE
-        if error.errno != gone:
-            raise
-        # The reader of our output is gone; nothing more can be said, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.note(f"fad-onnx: {error}{hint}")
         return 1
     return 0
 
 
+def _parsed(arguments: Sequence[str] | None) -> Namespace:
+    try:
+        return build().parse_args(arguments)
+    finally:
+        streams.say("", end="")  # what --help printed
+
+
 def entry() -> None:
-    """The console script: as `main`, but an interrupt ends at once, whenever it comes."""
-    # KeyboardInterrupt inside the start of a C extension crashes it, or looks like a failed
-    # import; while modules are loaded, and after the work, there is nothing to unwind anyhow.
-    signal.signal(signal.SIGINT, _leave)
+    """The console script: as `main`, but a signal ends it at once, whenever it comes."""
+    streams.open_closed()
+    # An exception inside the start of a C extension crashes it, or looks like a failed import;
+    # while modules are loaded, and after the work, there is nothing to unwind anyhow.
+    stop.on_signals(stop.leave)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A path that the terminal's encoding cannot show is escaped, as stderr does by default.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = main(loaded=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
-    except KeyboardInterrupt:
-        _leave()
-    signal.signal(signal.SIGINT, _leave)
+        code = main(loaded=lambda: stop.on_signals(stop.unwind))
+    except KeyboardInterrupt as stopped:
+        stop.leave(stopped.number if isinstance(stopped, stop.Stopped) else signal.SIGINT)
+    stop.on_signals(stop.leave)
     sys.exit(code)
-
-
-def _leave(*_: object) -> NoReturn:
-    print(
-        "\nfad-onnx: interrupted; embeddings finished so far are in the cache"
-        " (unless --no-cache) and the next run goes on from there",
-        file=sys.stderr,
-        flush=True,
-    )
-    # Threads inside a network run cannot be stopped; waiting for them could take minutes.
-    os._exit(130)

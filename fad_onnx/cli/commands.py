@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from itertools import chain, product
 from pathlib import Path
 
-from .. import api, archives, converted, machine, manifest, rowcache, weights
+from .. import api, archives, converted, machine, manifest, outputs, rowcache, weights
 from .. import report as reports
 from ..cluster import dask_executor
 from ..detail import Wanted
@@ -22,12 +22,17 @@ from ..run import RunOptions, cache_folder
 from ..session import Settings
 from . import csv_file, show
 from .progress import Bars, download_progress
+from .streams import note, say
 
 
 def score(options: Namespace) -> None:
     """score: one number, a table, or JSON."""
     if options.dry_run:
-        return _dry_run(options, [options.reference, *options.evaluations])
+        _dry_run(options, [options.reference, *options.evaluations])
+        return
+    written = [path for path in (options.csv, options.per_file, options.report) if path is not None]
+    given = [options.reference, *options.evaluations, *named_paths(options.weights).values()]
+    outputs.check(written, given)
     report = options.report is not None
     if report:
         reports.require()
@@ -46,21 +51,39 @@ def score(options: Namespace) -> None:
         scores = api.compare(
             options.reference, options.evaluations, options.model or None, wanted, **run
         )
-    # First the number: a file that cannot be written must not cost it.
-    if options.json:
-        print(json.dumps(show.as_object(scores), indent=2), flush=True)
-    else:
-        show.notes(scores)
-        if options.provider == "auto" and not options.quiet:
-            show.providers(scores)
-        print(show.number_or_table(scores), flush=True)
+    # First the number: a file that cannot be written must not cost it, nor the other way round.
+    steps: list[Callable[[], object]] = [partial(_say_scores, options, scores)]
     if options.csv is not None:
-        show.append_csv(options.csv, scores)
-    if options.per_file:
-        show.write_per_file(options.per_file, scores)
+        steps.append(partial(show.append_csv, options.csv, scores))
+    if options.per_file is not None:
+        steps.append(partial(show.write_per_file, options.per_file, scores))
     if report:
-        reports.write(options.report, scores, seed=options.seed)
-    return None
+        steps.append(partial(reports.write, options.report, scores, seed=options.seed))
+    _all_of(steps)
+
+
+def _say_scores(options: Namespace, scores: list[api.Score]) -> None:
+    if options.json:
+        say(json.dumps(show.as_object(scores), indent=2))
+        return
+    show.notes(scores)
+    if options.provider == "auto" and not options.quiet:
+        show.providers(scores)
+    say(show.number_or_table(scores))
+
+
+def _all_of(steps: Iterable[Callable[[], object]]) -> None:
+    """Every step, also after one that fails; then the first error, after the others are said."""
+    failed = []
+    for step in steps:
+        try:
+            step()
+        except FadError as error:
+            failed.append(error)
+    for later in failed[1:]:
+        note(f"fad-onnx: {later}")
+    if failed:
+        raise failed[0]
 
 
 def stats(options: Namespace) -> None:
@@ -73,7 +96,7 @@ def stats(options: Namespace) -> None:
             name=options.name, licence=options.licence, **run,
         )  # fmt: skip
     show.set_notes(made)
-    show.written(options.output, made)
+    say(show.written(options.output, made))
     return None
 
 
@@ -84,7 +107,7 @@ def embed(options: Namespace) -> None:
     with _run_options(options) as run:
         made = api.embed_to(options.audio, options.output, options.model, **run)
     show.set_notes(made)
-    show.written(options.output, made)
+    say(show.written(options.output, made))
     return None
 
 
@@ -92,13 +115,13 @@ def merge(options: Namespace) -> None:
     """merge: one line that says what was written."""
     made = archives.merge(options.parts, options.output)
     show.set_notes(made)
-    show.written(options.output, made)
+    say(show.written(options.output, made))
 
 
 def models(options: Namespace) -> None:
     """models: the table."""
     rows = list(manifest.models().values())
-    print(show.models_json(rows) if options.json else show.models_table(rows))
+    say(show.models_json(rows) if options.json else show.models_table(rows))
 
 
 def pull(options: Namespace) -> None:
@@ -113,7 +136,7 @@ def pull(options: Namespace) -> None:
         except FadError as error:
             if len(options.models) == 1:
                 raise
-            print(f"fad-onnx: {model.name}: {error}", file=sys.stderr)
+            note(f"fad-onnx: {model.name}: {error}")
             failed.append(model.name)
     if failed:
         raise FadError(f"{len(failed)} of {len(options.models)} failed: {', '.join(failed)}")
@@ -125,7 +148,7 @@ def _pull(model: Model, options: Namespace, sources: dict[str, str]) -> None:
             model, dict(options.option), sources,
             offline=options.offline, keep=options.keep, progress=progress,
         ):  # fmt: skip
-            print(line)
+            say(line)
 
 
 def verify(options: Namespace) -> None:
@@ -143,9 +166,9 @@ def verify(options: Namespace) -> None:
         ):
             checks.append(check)
             if not options.json:
-                print(show.check_line(check), flush=True)
+                say(show.check_line(check))
     if options.json:
-        print(json.dumps({"schema": show.SCHEMA, "checks": [asdict(c) for c in checks]}, indent=2))
+        say(json.dumps({"schema": show.SCHEMA, "checks": [asdict(c) for c in checks]}, indent=2))
     failed = [check for check in checks if check.passed is False]
     if any(check.error is None for check in failed):
         raise CheckpointError(converted.models_folder(), "holds damaged models, listed above")
@@ -171,9 +194,9 @@ def bench(options: Namespace) -> None:
         load = timing.Load(options.clips, options.seconds, options.rate, workers, batch)
         found.append(timing.measure(model, Settings(provider), load))
     if options.json:
-        print(json.dumps({"schema": show.SCHEMA, "timings": [asdict(t) for t in found]}, indent=2))
+        say(json.dumps({"schema": show.SCHEMA, "timings": [asdict(t) for t in found]}, indent=2))
     else:
-        print(show.timings(found))
+        say(show.timings(found))
 
 
 def cache(options: Namespace) -> None:
@@ -186,7 +209,7 @@ def cache(options: Namespace) -> None:
             limit = options.max_gb
             rows.prune(rowcache.MAX_BYTES if limit is None else int(limit * 1e9))
         info = {**asdict(rows.info()), "folder": str(folder)}
-    print(json.dumps(info) if options.json else "\n".join(f"{k}: {v}" for k, v in info.items()))
+    say(json.dumps(info) if options.json else "\n".join(f"{k}: {v}" for k, v in info.items()))
 
 
 def demo(options: Namespace) -> None:
@@ -196,8 +219,8 @@ def demo(options: Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         reference, near, far, model = sets.write(Path(folder))
         scores = api.compare(reference, [near, far], model, cache=False, workers=2)
-    print(f"{model}: {manifest.model(model).note}")
-    print(show.number_or_table(scores))
+    say(f"{model}: {manifest.model(model).note}")
+    say(show.number_or_table(scores))
 
 
 def _dry_run(options: Namespace, paths: list[str]) -> None:
@@ -208,7 +231,7 @@ def _dry_run(options: Namespace, paths: list[str]) -> None:
         run["key"] = getattr(options, "key", None)
         names = options.model if isinstance(options.model, list) else [options.model]
         for name in names or [None]:
-            print(json.dumps(plan.estimate(paths, name, shard, **run), indent=2))
+            say(json.dumps(plan.estimate(paths, name, shard, **run), indent=2))
 
 
 def named_paths(given: list[str]) -> dict[str, str]:

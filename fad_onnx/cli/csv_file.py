@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import stat
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ..disk import guarded, hold, make_folder
-from ..errors import OutputError, shown
+from .. import outputs
+from ..errors import OutputError
 
 
 def check(path: str, columns: Sequence[str]) -> None:
-    """OutputError, before hours of work, unless lines of these columns can be appended."""
-    final = Path(path).absolute()
-    with guarded(final, OutputError):
-        if final.is_dir():
-            raise OutputError(path, "it is a folder")
-        if not final.exists():
-            return _check_folder(path, final)
-        if _regular(final):
-            with open(final, "r+b") as file:
-                _judge(file.read(), columns, path)
-    return None
+    """OutputError, before hours of work, unless it is a table of these columns or none yet."""
+    _judge(outputs.held(path), columns, path)
 
 
 def append(path: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -35,32 +23,13 @@ def append(path: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]])
     other, so only the first writes the header. OutputError if the file is of other columns, or
     cannot be written.
     """
-    final = Path(path).absolute()
-    make_folder(final.parent, OutputError)
-    with guarded(final, OutputError):
-        if final.exists() and not _regular(final):
-            with open(final, "wb") as stream:
-                stream.write(_lines(columns, rows, header=True))
-            return
-        with open(final, "a+b") as file:
-            hold(file.fileno(), wait=True)
-            file.seek(0)
-            held = file.read()
-            _judge(held, columns, path)
-            end = b"" if not held or held.endswith((b"\n", b"\r")) else b"\r\n"
-            file.write(end + _lines(columns, rows, header=not held))
 
+    def lines(held: bytes) -> bytes:
+        _judge(held, columns, path)
+        end = b"" if not held or held.endswith((b"\n", b"\r")) else b"\r\n"
+        return end + _lines(columns, rows, header=not held)
 
-def _regular(path: Path) -> bool:
-    return stat.S_ISREG(path.stat().st_mode)
-
-
-def _check_folder(path: str, final: Path) -> None:
-    folder = next(folder for folder in final.parents if folder.exists())
-    if not folder.is_dir():
-        raise OutputError(path, f"{shown(folder)} is no folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(path, f"this user may not write into {shown(folder)}")
+    outputs.append(path, lines)
 
 
 def _judge(held: bytes, columns: Sequence[str], path: str) -> None:

@@ -6,23 +6,21 @@ import csv
 import io
 import json
 import math
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
-from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import provenance, weights
+from .. import outputs, provenance, weights
 from ..api import Score
 from ..bench import Timing
 from ..detail import Detail
-from ..errors import OutputError, printable, shown
+from ..errors import printable, shown
 from ..manifest import Model
 from ..sets import AudioSet
-from ..store import publish_file
 from ..verify import Check
 from . import csv_file
+from .streams import note
 
 SCHEMA = 2
 COUNTED = ("files", "embeddings", "seconds")
@@ -151,8 +149,7 @@ def notes(scores: Sequence[Score]) -> None:
     for said in {score.model: score.reference.metadata for score in scores}.values():
         if said.get("name") or said.get("licence"):
             mark = str(said.get("fingerprint"))[:16]
-            line = f"reference: {said.get('name')}, {said.get('licence')}, {mark}"
-            print(printable(line), file=sys.stderr)
+            note(printable(f"reference: {said.get('name')}, {said.get('licence')}, {mark}"))
     _notes(dict.fromkeys(pair for s in scores for pair in s.skipped), _warnings(scores))
 
 
@@ -160,7 +157,7 @@ def providers(scores: Sequence[Score]) -> None:
     """What "auto" came to, where audio was embedded just now, on stderr."""
     used = [one for score in scores for one in (score.reference, score.evaluation) if one.embedded]
     for name in dict.fromkeys(str(one.metadata["protocol"]["provider"]) for one in used):
-        print(f"provider: {printable(name)}", file=sys.stderr)
+        note(f"provider: {printable(name)}")
 
 
 def set_notes(made: AudioSet) -> None:
@@ -170,16 +167,16 @@ def set_notes(made: AudioSet) -> None:
 
 def _notes(skipped: Iterable[tuple[str, str]], warnings: Iterable[str]) -> None:
     for path, reason in skipped:
-        print(f"skipped: {shown(path)}: {printable(reason)}", file=sys.stderr)
+        note(f"skipped: {shown(path)}: {printable(reason)}")
     for text in warnings:
-        print(f"warning: {printable(text)}", file=sys.stderr)
+        note(f"warning: {printable(text)}")
 
 
-def written(path: str, made: AudioSet) -> None:
+def written(path: str, made: AudioSet) -> str:
     """The line that says what a file holds."""
     said = made.metadata
     counts = f"{said['files']} files, {said['embeddings']} embeddings, {said['seconds']:.1f} s"
-    print(f"{shown(path)}: {counts}, {shown(str(said.get('model')))}")
+    return f"{shown(path)}: {counts}, {shown(str(said.get('model')))}"
 
 
 def append_csv(path: str, scores: Sequence[Score]) -> None:
@@ -239,7 +236,7 @@ def write_per_file(path: str, scores: Sequence[Score]) -> None:
         text.flush()
         text.detach()
 
-    publish_file(Path(path), into, OutputError)
+    outputs.write(path, into)
 
 
 def models_table(rows: Sequence[Model]) -> str:

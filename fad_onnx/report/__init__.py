@@ -17,8 +17,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import MissingDependencyError, OptionError, OutputError
-from ..store import publish_bytes
+from .. import outputs
+from ..errors import MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
     from ..api import Score
@@ -48,4 +48,4 @@ def write(path: str | PathLike[str], scores: Sequence[Score], *, seed: int = 0) 
     from . import page
 
     html = page.render(scores, seed, datetime.now(UTC))
-    return publish_bytes(Path(path), html.encode("utf-8"), OutputError)
+    return outputs.write_bytes(path, html.encode("utf-8"))
