@@ -42,8 +42,10 @@ def main(
 def _parsed(arguments: Sequence[str] | None) -> Namespace:
     try:
         return build().parse_args(arguments)
-    finally:
-        streams.say("", end="")  # what --help printed
+    except SystemExit as done:
+        # What --help or an error of usage has printed may not get out.
+        (streams.note if done.code else streams.say)("", end="")
+        raise
 
 
 def entry() -> None:

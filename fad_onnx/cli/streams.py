@@ -40,10 +40,10 @@ def say(text: str, end: str = "\n") -> None:
         raise kind("standard output", (error.strerror or str(error)).lower()) from error
 
 
-def note(text: str) -> None:
+def note(text: str, end: str = "\n") -> None:
     """A line on stderr, for whoever watches."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(text, end=end, file=sys.stderr, flush=True)
     except OSError:
         # There is nobody left who could be told.
         _abandon(sys.stderr)
