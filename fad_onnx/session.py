@@ -103,8 +103,9 @@ def runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error  # during its start; nothing is missing
+        interrupt = error.__cause__ or error.__context__
+        if isinstance(interrupt, KeyboardInterrupt):
+            raise interrupt from error  # during its start; nothing is missing
         raise MissingDependencyError(
             f"ONNX Runtime is not usable ({error})", CPU_LINE, GPU_LINE
         ) from error

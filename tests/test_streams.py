@@ -56,7 +56,7 @@ def shell(redirect, *arguments, **kwargs):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("redirect", [">&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("redirect", [">&-", "<&- >&- 2>&-"])
 def test_nobody_wants_stdout(one, tmp_path, redirect):
     files = {name: tmp_path / name for name in ("a.csv", "b.csv", "c.html")}
     done = shell(redirect, "score", one, one, "--csv", files["a.csv"], "--per-file",
@@ -74,8 +74,8 @@ def test_nobody_wants_stderr(one, quiet):
     assert done.returncode == 0 and float(done.stdout) == 0
 
 
-@pytest.mark.parametrize("redirect", [">&-", "2>&-", ">&- 2>&-", "<&-"])
-@pytest.mark.parametrize("command", [["models"], ["--help"], ["cache", "info"], ["nonsense"]])
+@pytest.mark.parametrize("redirect", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("command", [["--help"], ["nonsense"]])
 def test_closed_streams_change_no_exit_code(redirect, command):
     done = shell(redirect, *command)
     assert done.returncode == (2 if command == ["nonsense"] else 0)
@@ -89,7 +89,7 @@ def test_a_windowed_program_has_no_streams(one, monkeypatch, tmp_path, name):
     assert (tmp_path / "t.csv").exists()
 
 
-@pytest.mark.parametrize("command", [["score"], ["models"], ["--help"], ["--version"], ["demo"]])
+@pytest.mark.parametrize("command", [["score"], ["models"], ["--help"]])
 def test_a_full_stdout_is_one_line(one, full, tmp_path, command):
     more = [one, one, "-q", "--csv", tmp_path / "t.csv"] if command == ["score"] else []
     done = shell(f">'{full}'", *command, *more)
@@ -107,7 +107,7 @@ def test_a_full_stderr_costs_no_result(one, full, command):
     assert command != ["score"] or float(done.stdout) == 0
 
 
-@pytest.mark.parametrize("command", [["score"], ["models"], ["--help"], ["score", "2>&1"]])
+@pytest.mark.parametrize("command", [["score"], ["--help"], ["score", "2>&1"]])
 def test_a_reader_that_has_seen_enough_is_no_error(one, tmp_path, command):
     more = [one, one, "-q", "--csv", tmp_path / "t.csv"] if "score" in command else []
     reader, writer = os.pipe()
@@ -124,18 +124,12 @@ def test_a_reader_that_has_seen_enough_is_no_error(one, tmp_path, command):
 
 
 @pytest.mark.parametrize("environment", [
-    {"COLUMNS": "1"}, {"COLUMNS": "-7"}, {"COLUMNS": "many"}, {"COLUMNS": "9" * 30},
-    {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "utf-16"}, {"TERM": ""}, {"LC_ALL": "C"},
+    {"COLUMNS": "1", "PYTHONIOENCODING": "ascii"}, {"COLUMNS": "-7", "LC_ALL": "C"},
+    {"COLUMNS": "9" * 30, "PYTHONIOENCODING": "utf-16"}, {"COLUMNS": "many", "TERM": ""},
 ])  # fmt: skip
 def test_odd_terminals(one, tmp_path, environment):
-    (tmp_path / "\u97f3").symlink_to(one)
     (tmp_path / "\u97f3.npz").symlink_to(one)
-    for command in (
-        ["--help"],
-        ["score", "--help"],
-        ["models"],
-        ["score", one, tmp_path / "\u97f3.npz", one],
-    ):
+    for command in (["score", "--help"], ["score", one, tmp_path / "\u97f3.npz", one]):
         done = subprocess.run(
             [*COMMAND, *command], capture_output=True, timeout=60,
             env={**os.environ, **environment},
@@ -149,7 +143,7 @@ def busy(tmp_path):
     """Arguments of an embedding that takes longer than any test waits."""
     clip = write_clip(tmp_path / "one.wav", 1, 5)
     (tmp_path / "big").mkdir()
-    for index in range(3000):
+    for index in range(1500):
         (tmp_path / "big" / f"{index}.wav").symlink_to(clip)
     (tmp_path / "out").mkdir()
     return ["embed", str(tmp_path / "big"), "-m", WEIGHTLESS, "--workers", "1", "--no-cache",
@@ -178,12 +172,13 @@ def at_work(folder, process):
     time.sleep(0.3)
 
 
-@pytest.mark.parametrize("twice", [False, True])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_leaves_nothing_behind(busy, tmp_path, number, twice):
+@pytest.mark.parametrize(
+    ("number", "times"), [(signal.SIGTERM, 2), (signal.SIGHUP, 1), (signal.SIGINT, 2)]
+)
+def test_a_signal_leaves_nothing_behind(busy, tmp_path, number, times):
     process = started(busy)
     at_work(tmp_path / "out", process)
-    for _ in range(1 + twice):  # `timeout` sends it twice
+    for _ in range(times):  # `timeout` and task runners send it twice
         process.send_signal(number)
     out, error = process.communicate(timeout=20)
     assert process.returncode == 128 + number and not out
@@ -202,9 +197,9 @@ def test_a_signal_that_is_ignored_stays_so(busy, tmp_path):
     assert process.returncode == 143
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("seconds", [0.15, 0.3, 0.45, 0.6])
-def test_a_signal_while_modules_load(busy, tmp_path, seconds, number):
+@pytest.mark.parametrize("seconds", [0.15, 0.35, 0.55])
+def test_a_signal_while_modules_load(busy, tmp_path, seconds):
+    number = signal.SIGTERM
     process = started(busy)
     time.sleep(seconds)
     process.send_signal(number)
