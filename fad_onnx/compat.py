@@ -157,14 +157,14 @@ class FrechetAudioDistance:
             outputs.write(stored, lambda out: np.save(out, rows, allow_pickle=False))
         return rows
 
-    def update(self, samples: ArrayLike, sample_rate: int | None = None, *, real: bool) -> None:
+    def update(self, samples: ArrayLike, sample_rate: int, *, real: bool) -> None:
         """Add one clip to the reference set (real) or to the evaluation set.
 
-        samples: (frames,) or (frames, channels), anything with __array__; sample_rate in Hz,
-        the model's by default. Raises AudioError, and TooShortError below the model's minimum.
+        samples: (frames,) or (frames, channels), anything with __array__; sample_rate in Hz.
+        Raises AudioError, TooShortError below the model's minimum, and TooLongError for what the
+        memory cannot take.
         """
-        rate = self.sample_rate if sample_rate is None else sample_rate
-        rows = self.embedder.embed(samples, rate)
+        rows = self.embedder.embed(samples, sample_rate)
         self._sides[real].add(Moments.of(rows, "samples"))
 
     def compute(self) -> float:

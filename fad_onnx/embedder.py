@@ -16,8 +16,9 @@ from . import audio, frontends
 from .errors import AudioError, OptionError
 from .fingerprint import fingerprint
 from .manifest import Model, Windows
+from .memory import check_fits
 from .session import Network
-from .windows import Cutter, Window
+from .windows import Cutter, Window, checked_short
 
 Rows = NDArray[np.float32]
 HEAD_FILE = "head.onnx"  # beside model.onnx, for the models that have one
@@ -110,15 +111,17 @@ class Embedder:
 
         samples: (frames,) or (frames, channels), float in [-1, 1] or int16 / int32.
         sample_rate: in Hz. short: "error" or "pad"; by default what the model was loaded with.
-        Raises AudioError for unusable samples and TooShortError for a clip below the model's
-        minimum.
+        Raises AudioError for unusable samples, TooShortError for a clip below the model's
+        minimum, and TooLongError for one that the memory cannot take.
         """
+        short = checked_short("short", self.short if short is None else short)
         block = as_frames(samples)
         sample_rate = _rate(sample_rate)
+        check_fits(self.model, self.rules, "samples", len(block), sample_rate)
         conform = audio.Conform(
             sample_rate, self.model.sample_rate_hz, block.shape[1], self.model.channel_rule
         )
-        windows = self.cutter(short or self.short).push(conform.push(block, last=True), last=True)
+        windows = self.cutter(short).push(conform.push(block, last=True), last=True)
         parts = [rows for batch in self.batches(windows) for rows in self.run(batch)]
         return self.join(parts, windows[0].steps is not None)
 

@@ -11,10 +11,10 @@ import soundfile
 
 from .audio import READING, AudioFile, Conform, Decoder, with_last
 from .embedder import Embedder, Rows
-from .errors import AudioError, OptionError
+from .errors import AudioError
 from .memory import check_fits, grows
 from .rowcache import RowCache
-from .windows import SHORT_CHOICES, Window
+from .windows import Window, checked_short
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,7 @@ class Policy:
     sample_format: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.short not in SHORT_CHOICES:
-            raise OptionError("--short", f"{self.short!r} is not one of {', '.join(SHORT_CHOICES)}")
+        checked_short("--short", self.short)
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import TooShortError
+from .errors import OptionError, TooShortError
 from .manifest import Model, Tiles, Windows
 
-SHORT_CHOICES = ("error", "skip", "pad")
 Samples = NDArray[np.float32]
+SHORT_CHOICES = ("error", "skip", "pad")
+
+
+def checked_short(option: str, value: str) -> str:
+    """The rule for short clips, or OptionError for a word that is none."""
+    if value not in SHORT_CHOICES:
+        raise OptionError(option, f"{value!r} is not one of {', '.join(SHORT_CHOICES)}")
+    return value
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def test_the_streaming_metric_is_the_score_of_what_it_saw():
     for clip in real:
         whole.update(Tensor(clip), 16000, real=True)
     for clip in fake:
-        whole.update(clip, real=False)
+        whole.update(clip, 16000, real=False)
     rows = [metric().get_embeddings(clips, 16000) for clips in (real, fake)]
     direct = fad_onnx.frechet_distance(*(fad_onnx.Moments.of(one) for one in rows))
     assert whole.compute() == pytest.approx(direct, rel=1e-10)
@@ -125,7 +125,7 @@ def test_the_streaming_metric_is_the_score_of_what_it_saw():
     for index, clip in enumerate(real):
         parts[index % 2].update(clip, 16000, real=True)
     for index, clip in enumerate(fake):
-        parts[index % 2].update(clip, real=False)
+        parts[index % 2].update(clip, 16000, real=False)
     assert parts[0].merge_state([parts[1].state()]).compute() == pytest.approx(direct, rel=1e-10)
     whole.reset(real=False)
     with pytest.raises(TooFewRowsError):
@@ -217,6 +217,16 @@ def test_clips_may_come_from_a_generator_at_any_rate_but_zero():
     np.testing.assert_array_equal(rows, metric().get_embeddings(clips, 16000))
     with pytest.raises(OptionError, match="0 is no rate"):
         metric().update(clips[0], 0, real=True)
+
+
+def test_a_rate_that_is_left_out_is_an_error():
+    clip = np.random.RandomState(0).uniform(-1, 1, 20000)
+    with pytest.raises(TypeError, match="sample_rate"):
+        metric().update(clip, real=True)
+    with pytest.raises(OptionError, match="None is no rate"):
+        metric().update(clip, None, real=True)
+    with pytest.raises(TypeError, match="sample_rate"):
+        metric().embedder.embed(clip)
 
 
 def test_the_model_is_loaded_once(clips, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 
 from fad_onnx import audio, embedder, manifest, memory, score, sets, weights
 from fad_onnx.engine import Engine
-from fad_onnx.errors import AudioError, NoAudioError, TooLongError, TooShortError
+from fad_onnx.errors import AudioError, NoAudioError, OptionError, TooLongError, TooShortError
 from fad_onnx.execution import CHUNK_FILES, Job
 from fad_onnx.loader import Policy
 from fad_onnx.session import Settings
@@ -52,6 +52,22 @@ def test_a_clip_beyond_the_memory_is_refused_before_it_is_read(clips, monkeypatc
     with pytest.raises(TooLongError, match=r"GB.* 1\.0 GB") as caught:
         list(Engine([replace(load(), model=model)], Policy()).embed([longest]))
     assert longest.path in str(caught.value)
+
+
+def test_a_clip_in_memory_beyond_the_memory_is_refused(monkeypatch):
+    whole = replace(load().model.windows, cover="whole", length_samples=None)
+    model = replace(load().model, windows=whole, peak_bytes_per_sample=1 << 20)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10**9)
+    monkeypatch.setattr(audio.Conform, "push", lambda *args: pytest.fail("was worked on"))
+    with pytest.raises(TooLongError, match=r"samples: 2 s would need about 33\.6 GB.* 1\.0 GB"):
+        replace(load(), model=model).embed(np.zeros(88200, np.float32), 44100)
+
+
+def test_a_rule_for_short_clips_that_does_not_exist_is_an_error():
+    for bad in ("foo", "", 1):
+        with pytest.raises(OptionError, match="is not one of error, skip, pad"):
+            load().embed(np.zeros(100), 16000, short=bad)
+    assert len(load().embed(np.zeros(100), 16000, short="pad")) == 1
 
 
 def test_a_clip_alone_has_the_rows_it_has_in_a_set(clips):
