@@ -41,7 +41,8 @@ def at_opening(file: soundfile.SoundFile, path: str) -> TruncatedAudioError | No
     known = found.counted % BILLION and not any(found.counted in sizes for sizes in UNKNOWN_SIZES)
     if known and found.there + chunks.HEADER_BYTES < found.counted:
         return _cut(path, found.there, found.counted, "bytes of samples")
-    read = min(found.counted, found.there)
+    # A size that was never written is 0; where that makes no frames, there is another error.
+    read = min(found.counted or found.there, found.there)
     if width := SAMPLE_BYTES.get(file.subtype):
         read = file.frames * file.channels * width
     if read + chunks.HEADER_BYTES < found.there and file.subtype not in MPEG:
@@ -54,14 +55,11 @@ def at_end(file: soundfile.SoundFile, path: str, frames: int) -> TruncatedAudioE
     with open(path, "rb") as opened:
         if file.subtype in MPEG:
             return _mpeg(streams.mpeg(opened), path, frames, file.samplerate)
+        if file.format == "FLAC":
+            return _flac(streams.flac(opened), path, frames, file.frames)
         if file.format == "OGG" and (error := _ogg(streams.ogg(opened), path)):
             return error
-        there = streams.flac(opened) if file.format == "FLAC" else frames
-    if file.frames == UNKNOWN_FRAMES:
-        return _cut(path, frames, there) if frames < there else None
-    if frames < file.frames:
-        return _cut(path, frames, file.frames)
-    return _part(path, frames, there) if frames < there else None
+    return _cut(path, frames, file.frames) if frames < file.frames else None
 
 
 def _mpeg(
@@ -75,6 +73,15 @@ def _mpeg(
     if frames / hertz + slack < found.there:
         return _part(path, frames, round(found.there * hertz))
     return None
+
+
+def _flac(found: streams.Flac, path: str, frames: int, counted: int) -> TruncatedAudioError | None:
+    if counted == UNKNOWN_FRAMES:
+        return _cut(path, frames, found.there) if frames < found.there else None
+    # The last part that a segmenter cuts off may count the samples of all parts.
+    if found.before + frames < counted:
+        return _cut(path, frames, counted)
+    return _part(path, frames, found.there) if frames < found.there else None
 
 
 def _ogg(found: streams.Ogg, path: str) -> TruncatedAudioError | None:

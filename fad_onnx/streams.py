@@ -137,21 +137,31 @@ _FLAC_HEADER = re.compile(
 _FLAC_HEADER_BYTES = 16
 
 
-def flac(file: BinaryIO) -> int:
-    """Samples in the frames of a FLAC, by their headers; of several joined, those of all."""
-    total, following = 0, None
+@dataclass(frozen=True)
+class Flac:
+    """Samples before the first frame, by its number (a part of a longer file), and in all."""
+
+    before: int
+    there: int
+
+
+def flac(file: BinaryIO) -> Flac:
+    """The frames of a FLAC file, by their headers; of several joined, those of all."""
+    before = following = None
+    there = 0
     for at in _matches(file, _FLAC_HEADER, 7, 0):
         head = _read(file, at, _FLAC_HEADER_BYTES)
         if head.startswith(b"fLaC"):
             following = None
-        elif (frame := _flac_frame(head)) and frame[0] == (
-            frame[0] if following is None else following
-        ):
+        elif (frame := _flac_frame(head)) and following in (None, frame[0]):
             number, samples = frame
-            total += samples
+            there += samples
             # Numbers count frames, or samples where frames differ in length.
-            following = number + (samples if head[1] & 1 else 1)
-    return total
+            step = samples if head[1] & 1 else 1
+            following = number + step
+            if before is None:
+                before = number * samples // step
+    return Flac(before or 0, there)
 
 
 def _flac_frame(head: bytes) -> tuple[int, int] | None:
