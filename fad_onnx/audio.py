@@ -218,13 +218,14 @@ class Decoder:
         size = max(1, BLOCK_SAMPLES // self.channels)
         if self.frames_promised:
             size = min(size, self.frames_promised)
-        while len(block := self._read(size)):
+        extent = cutshort.extent(self._file, self.path)
+        while len(block := self._read(min(size, extent.limit - self.frames))):
             self.frames += len(block)
             yield block
+        if error := cutshort.at_end(self._file, self.path, self.frames, extent):
+            raise error
         if not self.frames:
             raise AudioError(self.path, "no samples in it")
-        if error := cutshort.at_end(self._file, self.path, self.frames):
-            raise error
 
     def _read(self, size: int) -> NDArray[np.float32]:
         dtype, scale = self.sample_format, FULL_SCALE[self.sample_format]

@@ -6,10 +6,13 @@ either would pass for a shorter clip. What is in the file decides, not what it i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import BinaryIO
+
 import soundfile
 
 from . import chunks, streams
-from .errors import TruncatedAudioError
+from .errors import AudioError, TruncatedAudioError
 
 # Who writes into a pipe cannot go back to the header: sizes close below 2^31 (sox) and 2^32
 # (ffmpeg), or from 2^62 on in files of 64 bits, mean "until the end"; so do whole billions, of
@@ -29,12 +32,22 @@ UNKNOWN_FRAMES = 2**63 - 1
 MPEG_SLACK_FRAMES = 2
 
 _CONVERT = "convert it: ffmpeg -i FILE out.wav"
-_CONVERT_ALL = "if the rest is audio, convert it: ffmpeg -ignore_length 1 -i FILE out.wav"
+_CONVERT_ALL = "if the rest is audio, convert it: sox --ignore-length FILE out.wav"
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Frames of a file: how many are to be read, are promised, and lie in it (0: not looked)."""
+
+    limit: int
+    promised: int
+    there: int = 0
+    slack: int = 0
 
 
 def at_opening(file: soundfile.SoundFile, path: str) -> TruncatedAudioError | None:
     """What is wrong with the sizes in the header of this file, or None."""
-    with open(path, "rb") as opened:
+    with _opened(path) as opened:
         found = chunks.samples(opened)
     if found is None:
         return None
@@ -43,45 +56,58 @@ def at_opening(file: soundfile.SoundFile, path: str) -> TruncatedAudioError | No
         return _cut(path, found.there, found.counted, "bytes of samples")
     # A size that was never written is 0; where that makes no frames, there is another error.
     read = min(found.counted or found.there, found.there)
-    if width := SAMPLE_BYTES.get(file.subtype):
+    # libsndfile may know better than the header, but not in W64: see `extent`.
+    if (width := SAMPLE_BYTES.get(file.subtype)) and file.format != "W64":
         read = file.frames * file.channels * width
     if read + chunks.HEADER_BYTES < found.there and file.subtype not in MPEG:
         return _part(path, read, found.there, "bytes of samples", _CONVERT_ALL)
     return None
 
 
-def at_end(file: soundfile.SoundFile, path: str, frames: int) -> TruncatedAudioError | None:
-    """What is missing now that all `frames` that libsndfile finds were decoded, or None."""
-    with open(path, "rb") as opened:
-        if file.subtype in MPEG:
-            return _mpeg(streams.mpeg(opened), path, frames, file.samplerate)
+def extent(file: soundfile.SoundFile, path: str) -> Extent:
+    """How much is to be read, and what that should come to; looks at the whole file."""
+    with _opened(path) as opened:
+        if file.subtype in MPEG and (mpeg := streams.mpeg(opened)):
+            return _mpeg(mpeg, file)
         if file.format == "FLAC":
-            return _flac(streams.flac(opened), path, frames, file.frames)
-        if file.format == "OGG" and (error := _ogg(streams.ogg(opened), path)):
-            return error
-    return _cut(path, frames, file.frames) if frames < file.frames else None
+            return _flac(streams.flac(opened), file.frames)
+        # Of W64, libsndfile takes for samples whatever follows them.
+        width = file.channels * SAMPLE_BYTES.get(file.subtype, 0)
+        if file.format == "W64" and width and (samples := chunks.samples(opened)):
+            frames = samples.there // width
+            return Extent(frames, frames)
+    return Extent(file.frames, 0 if file.subtype in MPEG else file.frames)
 
 
-def _mpeg(
-    found: streams.Mpeg | None, path: str, frames: int, hertz: int
+def at_end(
+    file: soundfile.SoundFile, path: str, frames: int, extent: Extent
 ) -> TruncatedAudioError | None:
-    if found is None:
-        return None
-    slack = MPEG_SLACK_FRAMES * found.frame
-    if found.counted and found.there + slack < found.counted:
-        return _cut(path, round(found.there * hertz), round(found.counted * hertz))
-    if frames / hertz + slack < found.there:
-        return _part(path, frames, round(found.there * hertz))
-    return None
+    """What is missing now that all `frames` that libsndfile finds were decoded, or None."""
+    if file.format == "OGG":
+        with _opened(path) as opened:
+            if error := _ogg(streams.ogg(opened), path):
+                return error
+    if frames + extent.slack < extent.promised:
+        return _cut(path, frames, extent.promised)
+    return _part(path, frames, extent.there) if frames + extent.slack < extent.there else None
 
 
-def _flac(found: streams.Flac, path: str, frames: int, counted: int) -> TruncatedAudioError | None:
+def _mpeg(found: streams.Mpeg, file: soundfile.SoundFile) -> Extent:
+    there, slack = (
+        round(seconds * file.samplerate)
+        for seconds in (found.there, MPEG_SLACK_FRAMES * found.frame)
+    )
+    if found.counted is None:
+        # libsndfile guesses the length from the bit rate, and may fail at a tag behind the end.
+        return Extent(there, 0, there, slack)
+    return Extent(file.frames, round(found.counted * file.samplerate), there, slack)
+
+
+def _flac(found: streams.Flac, counted: int) -> Extent:
     if counted == UNKNOWN_FRAMES:
-        return _cut(path, frames, found.there) if frames < found.there else None
+        return Extent(found.there, found.there)
     # The last part that a segmenter cuts off may count the samples of all parts.
-    if found.before + frames < counted:
-        return _cut(path, frames, counted)
-    return _part(path, frames, found.there) if frames < found.there else None
+    return Extent(counted, counted - found.before, found.there)
 
 
 def _ogg(found: streams.Ogg, path: str) -> TruncatedAudioError | None:
@@ -92,6 +118,13 @@ def _ogg(found: streams.Ogg, path: str) -> TruncatedAudioError | None:
         there, whole = sorted((found.stop, found.end))
         return _cut(path, there, whole, "bytes")
     return None
+
+
+def _opened(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise AudioError(path, f"cannot be opened: {error.strerror}") from error
 
 
 def _cut(path: str, there: int, whole: int, unit: str = "frames") -> TruncatedAudioError:
