@@ -88,7 +88,11 @@ def bind(model: Model, variant: Variant, sources: Mapping[str, Source], folder: 
         "graph": graph.name,
         "tensors_sha256": tensors_sha256,
         "files": files,
-        "weights": {name: source.facts() for name, source in sources.items()},
+        # With the place it was at, which only `fad-onnx cache info` tells.
+        "weights": {
+            name: {**source.facts(), "path": str(source.path.absolute())}
+            for name, source in sources.items()
+        },
     }
     write_note(folder, facts)
 

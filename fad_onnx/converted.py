@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,11 @@ from . import store
 from .disk import guarded
 from .errors import CheckpointError, DamagedModelError
 
+logger = logging.getLogger("fad_onnx")
+
 NOTE = "meta.json"
 WEIGHTS_FILE = "weights.bin"
+USED_SECONDS = 3600.0
 Facts = Mapping[str, Any]
 
 
@@ -75,3 +81,12 @@ def read_sha256(path: Path) -> str:
     """SHA-256 of what the disk gives now, whatever is remembered of the file."""
     with guarded(path, CheckpointError), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def note_use(folder: Path) -> None:
+    """The date of a model's folder says when it was last loaded, to the hour."""
+    try:
+        if time.time() - folder.stat().st_mtime >= USED_SECONDS:
+            os.utime(folder)
+    except OSError as error:  # a shared cache that this user only reads
+        logger.debug("%s: %s", folder, error)

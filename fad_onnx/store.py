@@ -15,8 +15,8 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,7 +41,7 @@ logger = logging.getLogger("fad_onnx")
 
 HOME_VARIABLE = "FAD_ONNX_HOME"
 # Outputs go to folders of the user, where only what is surely ours may be swept.
-_TEMPORARY = ".fad-onnx-tmp-"
+TEMPORARY = ".fad-onnx-tmp-"
 # A leftover that nobody holds is removed after an hour; where the file system has no locks to
 # ask (some network drives), after a week.
 LEFTOVER_SECONDS = 3600.0
@@ -83,6 +83,22 @@ def locked(name: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def held(names: Iterable[str]) -> Iterator[bool]:
+    """Hold the locks of these names if all are free now; whether they are."""
+    folder = make_folder(part("locks"))
+    free = True
+    with ExitStack() as taken:
+        with guarded(folder):
+            try:
+                for name in sorted(set(names)):
+                    lock = filelock.FileLock(folder / f"{_plain(name)}.lock")
+                    taken.enter_context(lock.acquire(timeout=0))
+            except filelock.Timeout:
+                free = False
+        yield free
 
 
 def _acquire(path: Path, name: str) -> filelock.BaseFileLock:
@@ -206,7 +222,7 @@ def _rename_folder(temporary: Path, final: Path) -> None:
 
 
 def _temporary(final: Path) -> Path:
-    return final.with_name(f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}")
+    return final.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}")
 
 
 def _open_folder(folder: Path) -> int | None:
@@ -225,7 +241,7 @@ def _sync_tree(folder: Path) -> None:
 def sweep(folder: Path, now: float | None = None) -> list[Path]:
     """Remove what killed processes left half-written in this folder; what was removed."""
     removed = []
-    for path in folder.glob(f"{_TEMPORARY}*"):
+    for path in folder.glob(f"{TEMPORARY}*"):
         if _abandoned(path, time.time() if now is None else now):
             logger.info("removing %s, left behind by an earlier run", path)
             # Another process may be removing it too, and Windows keeps what is open.

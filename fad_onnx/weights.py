@@ -65,6 +65,8 @@ def load(request: Request, progress: Progress | None = None) -> Embedder:
         raise CheckpointError(given[name], problem)
     folders = [Path(folder) for folder in request.folders]
     ready = prepare(model, variant, given, folders, offline=request.offline, progress=progress)
+    if variant.checkpoints:
+        converted.note_use(ready.graph.parent)
     network = Network(ready.graph, variant.output, request.settings)
     return Embedder(
         model, chosen, network, ready.weights, ready.tensors_sha256, request.sample_format

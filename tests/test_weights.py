@@ -21,6 +21,7 @@ from fad_onnx.errors import CheckpointError, ChecksumError, DamagedModelError, D
 from fad_onnx.rowcache import hashes
 
 from .checkpoints import writers
+from .conftest import write_clip
 from .loopback import Loopback
 
 
@@ -429,12 +430,11 @@ def test_what_has_no_full_hash_is_converted_once(official, kind, road, monkeypat
     assert weights.load(weights.Request(ROW.name)).weights["main"]["checked"] == kind
 
 
-def test_a_file_that_nobody_vouches_for_is_a_warning_with_every_score(
-    official, clips, tmp_path, capsys
-):
+def test_a_file_that_nobody_vouches_for_is_a_warning_with_every_score(official, tmp_path, capsys):
     published_with({})
     assert main(["pull", ROW.name, "--from", str(official)]) == 0
     model = ("-m", ROW.name, "-q")
+    clips = write_clip(tmp_path / "clips" / "a.wav", 1, 1.5).parent
     audio, made = str(clips), str(tmp_path / "made.npz")
     said = f"whether {ROW.checkpoints['main'].file} is the official file was not checked"
     for command in (

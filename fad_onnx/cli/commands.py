@@ -201,15 +201,23 @@ def bench(options: Namespace) -> None:
 
 def cache(options: Namespace) -> None:
     """cache: what it holds, after clearing or pruning it if that was asked."""
-    folder = Path(options.cache_dir) if options.cache_dir else cache_folder()
-    with rowcache.RowCache(folder) as rows:
+    from .. import housekeeping
+    from . import caching
+
+    # A folder that was named holds embeddings alone.
+    named = options.cache_dir is not None
+    kinds = ("embeddings",) if named else options.only or housekeeping.KINDS
+    with rowcache.RowCache(Path(options.cache_dir) if named else cache_folder()) as rows:
+        limit = rowcache.MAX_BYTES if options.max_gb is None else int(options.max_gb * 1e9)
         if options.action == "clear":
-            rows.clear()
-        if options.action == "prune":
-            limit = options.max_gb
-            rows.prune(rowcache.MAX_BYTES if limit is None else int(limit * 1e9))
-        info = {**asdict(rows.info()), "folder": str(folder)}
-    say(json.dumps(info) if options.json else "\n".join(f"{k}: {v}" for k, v in info.items()))
+            housekeeping.clear(rows, kinds)
+        elif options.action == "prune" and named:
+            rows.prune(limit)
+        elif options.action == "prune":
+            housekeeping.prune(rows, limit)
+        info = {**asdict(rows.info()), "folder": str(rows.folder)}
+    items = [] if named else housekeeping.items()
+    say(caching.as_json(info, items) if options.json else caching.as_text(info, items))
 
 
 def demo(options: Namespace) -> None:

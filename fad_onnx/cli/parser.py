@@ -145,11 +145,20 @@ def _bench(commands: Commands) -> None:
 
 
 def _cache(commands: Commands) -> None:
-    parser = _command(commands, "cache", "The cache of embeddings.")
+    parser = _command(
+        commands, "cache",
+        "The cache: embeddings, converted models, downloads. `prune` removes downloads and models"
+        " that this release does not use, then embeddings, then other models, the least recently"
+        " used first.",
+    )  # fmt: skip
     parser.add_argument("action", choices=("info", "clear", "prune"))
-    parser.add_argument("--cache-dir", metavar="DIR")
+    parser.add_argument("--cache-dir", metavar="DIR", help="a folder of embeddings alone")
     parser.add_argument(
-        "--max-gb", type=float, metavar="N", help="prune down to this size (default: the limit)"
+        "--only", action="append", choices=("embeddings", "models", "downloads"),
+        help="clear these alone; may be given several times",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-gb", type=_gigabytes, metavar="N", help="prune all to this size (default: 20)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -237,6 +246,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return int(text)
+
+
+def _gigabytes(text: str) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        size = -1.0
+    if not 0 <= size < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size in GB")
+    return size
 
 
 def _shard(text: str) -> str:
