@@ -11,11 +11,8 @@ from fad_onnx import converted, housekeeping, rowcache, store, synthetic, weight
 from fad_onnx.cli import main
 from fad_onnx.run import cache_folder
 
+from .test_rowcache import Facts
 from .test_weights import ROW, bound
-
-
-class Facts:
-    seconds, source_hz, peak = 1.0, 16000, 0.5
 
 
 def convert(tmp_path, seed):
