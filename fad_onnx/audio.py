@@ -10,7 +10,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -58,10 +58,14 @@ MISREAD = frozenset({("SDS", "PCM_S8"), ("SDS", "PCM_16"), ("SDS", "PCM_24"), ("
 
 @dataclass(frozen=True)
 class AudioFile:
-    """A file of a set, and its name within the set."""
+    """A file of a set, and its name within the set.
+
+    stamp: size and time of change (ns) where it was listed, for who reads it elsewhere.
+    """
 
     path: str
     name: str
+    stamp: tuple[int, int] | None = field(default=None, compare=False)
 
 
 class Listing(tuple[AudioFile, ...]):

@@ -99,6 +99,17 @@ class AudioError(FadError, OSError):
         super().__init__(f"{shown(path)}: {reason}")
 
 
+class OtherFileError(AudioError):
+    """A worker elsewhere finds another file under the path than the one that was meant."""
+
+    def __init__(self, path: Path, meant: str, found: str) -> None:
+        super().__init__(
+            path,
+            f"another file than the one that was meant: {meant} here, {found} where the worker"
+            " is; give all workers the same folder under the same path",
+        )
+
+
 class TruncatedAudioError(AudioError):
     """A file of which a part is missing, or in which more audio lies than can be read."""
 

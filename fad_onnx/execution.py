@@ -6,11 +6,12 @@ threads, processes and a cluster give the same bits. Any concurrent.futures.Exec
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -20,16 +21,18 @@ import numpy as np
 from .audio import AudioFile
 from .embedder import Embedder, Rows
 from .engine import Engine, FileResult
-from .errors import ExecutorError, IncompatibleStatisticsError
+from .errors import AudioError, ExecutorError, IncompatibleStatisticsError, OtherFileError
 from .loader import Policy
 from .moments import Moments
 from .rowcache import RowCache, shared
+from .store import file_sha256
 from .weights import Request, load
 
 Item = TypeVar("Item")
 CHUNK_FILES = 16
-# Chunks handed to an executor ahead of the one that is folded: bounds what waits in memory.
-CHUNKS_AHEAD = 256
+# Chunks handed to an executor ahead of the one that is folded, and the bytes that they may hold
+# when they wait; until one has come back and shows its size, few.
+CHUNKS_AHEAD, AHEAD_BYTES, FIRST_CHUNKS = 256, 1 << 30, 32
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,15 @@ class Chunk:
 
     files: tuple[FileSummary, ...]
     moments: tuple[Moments, ...]
+    # Files of another date than where they were listed, and the hash of what was read.
+    doubtful: tuple[tuple[AudioFile, str], ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """What its arrays hold."""
+        moments = [array for part in self.moments for array in part.to_arrays().values()]
+        rows = [array for file in self.files for array in file.rows or ()]
+        return sum(array.nbytes for array in (*moments, *rows))
 
 
 def cut(files: Sequence[Item]) -> list[Sequence[Item]]:
@@ -109,27 +121,56 @@ def chunks(
         with RowCache(job.cache) if job.cache else nullcontext() as cache:
             yield from _here(job, embedders, parts, cache, progress or (lambda count: None))
         return
-    waiting: deque[Future[Chunk]] = deque()
+    yield from _elsewhere(job, parts, executor, progress or (lambda count: None))
+
+
+def _elsewhere(
+    job: Job,
+    parts: Sequence[Sequence[AudioFile]],
+    executor: Executor,
+    progress: Callable[[int], None],
+) -> Iterator[Chunk]:
+    waiting: deque[tuple[Sequence[AudioFile], Future[Chunk]]] = deque()
+    left, most = iter(parts), min(FIRST_CHUNKS, CHUNKS_AHEAD)
     try:
-        for files in parts:
-            if len(waiting) >= CHUNKS_AHEAD:
-                yield _next(waiting, progress)
-            waiting.append(executor.submit(run_chunk, job, files))
-        while waiting:
-            yield _next(waiting, progress)
+        while True:
+            for files in islice(left, max(0, most - len(waiting))):
+                sent = [_for_elsewhere(file) for file in files]
+                waiting.append((files, executor.submit(run_chunk, job, sent)))
+            if not waiting:
+                return
+            chunk = _next(*waiting.popleft())
+            most = min(CHUNKS_AHEAD, max(1, AHEAD_BYTES // max(1, chunk.bytes)))
+            progress(len(chunk.files))
+            yield chunk
     finally:
-        for future in waiting:
+        for _, future in waiting:
             future.cancel()
 
 
-def _next(waiting: deque[Future[Chunk]], progress: Callable[[int], None] | None) -> Chunk:
+def _for_elsewhere(file: AudioFile) -> AudioFile:
+    """The file by a path that holds in any folder, and what shows that it is the same there."""
     try:
-        chunk = waiting.popleft().result()
+        found = os.stat(file.path)
+    except OSError:  # it has gone since it was listed; who wants to read it says so
+        return replace(file, path=os.path.abspath(file.path))
+    return replace(file, path=os.path.abspath(file.path), stamp=(found.st_size, found.st_mtime_ns))
+
+
+def _next(files: Sequence[AudioFile], future: Future[Chunk]) -> Chunk:
+    """The chunk of these files, under the paths that they have here.
+
+    Raises OtherFileError if the worker has read other files than these.
+    """
+    try:
+        chunk = future.result()
     except (CancelledError, BrokenExecutor) as error:
         raise ExecutorError(str(error) or type(error).__name__) from error
-    if progress:
-        progress(len(chunk.files))
-    return chunk
+    for file, digest in chunk.doubtful:
+        if (own := file_sha256(Path(file.path), AudioError)) != digest:
+            raise OtherFileError(file.path, f"sha256 {own[:12]}", f"sha256 {digest[:12]}")
+    named = zip(chunk.files, files, strict=True)
+    return Chunk(tuple(replace(one, file=file) for one, file in named), chunk.moments)
 
 
 def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
@@ -147,7 +188,15 @@ def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
             )
     cache = shared(job.cache) if job.cache else None
     (chunk,) = _here(job, embedders, [files], cache, lambda count: None)
-    return chunk
+    return replace(chunk, doubtful=tuple(_doubtful(chunk)))
+
+
+def _doubtful(chunk: Chunk) -> Iterator[tuple[AudioFile, str]]:
+    """Files of the size but not of the date that was meant: some mounts and copies change it."""
+    for one in chunk.files:
+        file = one.file
+        if one.skipped is None and file.stamp and os.stat(file.path).st_mtime_ns != file.stamp[1]:
+            yield file, file_sha256(Path(file.path), AudioError)
 
 
 # The models of the last job in this worker process.

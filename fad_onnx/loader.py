@@ -11,7 +11,7 @@ import soundfile
 
 from .audio import READING, AudioFile, Conform, Decoder, with_last
 from .embedder import Embedder, Rows
-from .errors import AudioError
+from .errors import AudioError, OtherFileError
 from .memory import check_fits, grows
 from .rowcache import RowCache
 from .windows import Window, checked_short
@@ -72,6 +72,8 @@ def load(
     to neither version.
     """
     before = _stamp(file.path)
+    if file.stamp and file.stamp[0] != before[0]:
+        raise OtherFileError(file.path, f"{file.stamp[0]} bytes", f"{before[0]} bytes")
     digest = None
     if cache is not None:
         digest = cache.content_sha256(file.path)

@@ -111,8 +111,9 @@ class Run:
             weights.Request(
                 manifest.model(name).name,
                 tuple(sorted(self.options.items())),
-                tuple(sorted((key, os.fspath(path)) for key, path in given.items())),
-                tuple(os.fspath(folder) for folder in kwargs.get("folders", ())),
+                # A worker, or a copy of what is made here, may be in another folder.
+                tuple(sorted((key, os.path.abspath(path)) for key, path in given.items())),
+                tuple(os.path.abspath(folder) for folder in kwargs.get("folders", ())),
                 settings,
                 self.policy.sample_format,
                 kwargs.get("offline", False),
@@ -143,9 +144,9 @@ class Run:
         if not self._kwargs.get("cache", True):
             return None
         if folder := self._kwargs.get("cache_dir"):
-            return Path(folder)
+            return Path(folder).absolute()
         try:
-            return cache_folder()
+            return cache_folder().absolute()
         except CacheError as error:
             logger.warning("embeddings are not kept: %s", error)
             return None

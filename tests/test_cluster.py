@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from fad_onnx import api, manifest
 from fad_onnx.cli import main
@@ -82,3 +82,34 @@ def test_nobody_at_the_address_is_an_error(monkeypatch):
         dask_executor("tcp://127.0.0.1:9"),
     ):
         pass
+
+
+@pytest.fixture
+def other_folder(cluster, tmp_path):
+    """The workers in a folder of their own, with files of the same relative names."""
+    elsewhere = tmp_path / "elsewhere"
+    for side, seed in (("ref", 50), ("gen", 60)):
+        for index in range(4):
+            write_clip(tmp_path / "own" / side / f"{index}.wav", 10 * index + seed, 3)
+            write_clip(elsewhere / side / f"{index}.wav", index, 3)
+    with Client(cluster.scheduler_address) as client:
+        before = client.run(os.getcwd)
+        client.run(os.chdir, str(elsewhere))
+        yield elsewhere
+        for worker, folder in before.items():
+            client.run(os.chdir, folder, workers=[worker])
+
+
+def test_workers_in_another_folder_read_the_callers_files(
+    cluster, other_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path / "own")
+    arguments = ["score", "ref", "gen", "-m", WEIGHTLESS, "--cache-dir", "kept"]
+    assert main([*arguments, "--dask", cluster.scheduler_address]) == 0
+    through = capsys.readouterr().out
+    assert (tmp_path / "own" / "kept").is_dir() and not (other_folder / "kept").exists()
+    assert main([*arguments, "--no-cache"]) == 0
+    assert capsys.readouterr().out == through
+    with dask_executor(cluster.scheduler_address) as executor:
+        made = api.stats("ref", None, WEIGHTLESS, cache=False, executor=executor)
+    assert {clip.path for clip in made.files} == {f"ref/{i}.wav" for i in range(4)}
