@@ -57,18 +57,28 @@ class Samples:
 def samples(file: BinaryIO) -> Samples | None:
     """The samples of a file made of chunks, None of any other."""
     end = file.seek(0, os.SEEK_END)
-    magic = _read(file, 0, 4)
+    begin = _behind_id3(file)
+    magic = _read(file, begin, 4)
     if magic in (b".snd", b"dns."):
-        head = _read(file, 4, 8)
+        head = _read(file, begin + 4, 8)
         order: Order = "big" if magic == b".snd" else "little"
         start, counted = (int.from_bytes(part, order) for part in (head[:4], head[4:]))
-        return _measured(file, None, start, counted, end)
+        return _measured(file, None, begin + start, counted, end)
     layout = LAYOUTS.get(magic)
-    return _in_chunks(file, layout, end) if layout else None
+    return _in_chunks(file, layout, begin + layout.first, end) if layout else None
 
 
-def _in_chunks(file: BinaryIO, layout: Layout, end: int) -> Samples | None:
-    at, long = layout.first, 0
+def _behind_id3(file: BinaryIO) -> int:
+    """Where the file begins, behind a tag in front of it."""
+    head, size = _read(file, 0, 10), 0
+    # ID3v2, section 3.1: the length of the tag in four bytes of seven bits.
+    for byte in head[6:]:
+        size = size << 7 | byte & 0x7F
+    return len(head) + size if head.startswith(b"ID3") else 0
+
+
+def _in_chunks(file: BinaryIO, layout: Layout, at: int, end: int) -> Samples | None:
+    long = 0
     while at < end:
         name, start, size = _chunk(file, layout, at)
         if name == b"ds64":

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import BinaryIO
 
 _STEP = 1 << 16
@@ -23,23 +23,28 @@ _KBPS = {
     (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _MPEG_HZ = (44100, 48000, 32000)
-# Sync, no reserved version, layer, bit rate or sampling rate. The length of frames of a free bit
-# rate is nowhere written; they are not counted.
+# Sync, and no reserved version, layer, bit rate or sampling rate.
 _MPEG_HEADER = re.compile(
-    rb"(?=\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\x1b\x20-\x2b\x30-\x3b\x40-\x4b\x50-\x5b"
-    rb"\x60-\x6b\x70-\x7b\x80-\x8b\x90-\x9b\xa0-\xab\xb0-\xbb\xc0-\xcb\xd0-\xdb\xe0-\xeb])",
-    re.DOTALL,
+    rb"(?=\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]"
+    rb"[\x00-\x0b\x10-\x1b\x20-\x2b\x30-\x3b\x40-\x4b\x50-\x5b\x60-\x6b\x70-\x7b"
+    rb"\x80-\x8b\x90-\x9b\xa0-\xab\xb0-\xbb\xc0-\xcb\xd0-\xdb\xe0-\xeb])"
 )
+# The longest has 640 kbit/s at 8 kHz.
+_LONGEST_FREE_FRAME = 1 << 13
 # Headers that follow each other; fewer may be chance.
 _MPEG_RUN = 3
 
 
 @dataclass(frozen=True)
 class _MpegFrame:
-    kind: tuple[int, int, int]
+    kind: tuple[int, int, int, bool]
     samples: int
     hertz: int
-    bytes: int
+    bytes: int  # of a free bit rate, the padding alone
+
+    @property
+    def is_free(self) -> bool:
+        return self.kind[3]
 
 
 @dataclass(frozen=True)
@@ -82,25 +87,39 @@ def _mpeg_runs(file: BinaryIO, end: int) -> Iterator[tuple[int, _MpegFrame, int]
 
 
 def _follow(file: BinaryIO, at: int, end: int) -> tuple[int, int]:
-    kind, frames = None, 0
+    """How many frames of one kind follow each other from here, and where they end."""
+    kind, frames, unpadded = None, 0, None
     while frame := _mpeg_frame(_read(file, at, 3)):
-        if at + frame.bytes > end or frame.kind != (kind or frame.kind):
+        if frame.is_free and unpadded is None:
+            unpadded = _free_bytes(file, at, frame)
+        following = at + frame.bytes + (unpadded or 0)
+        if following > end or frame.kind != (kind or frame.kind):
             break
-        at, kind, frames = at + frame.bytes, frame.kind, frames + 1
+        at, kind, frames = following, frame.kind, frames + 1
     return frames, at
 
 
-@cache
+def _free_bytes(file: BinaryIO, at: int, frame: _MpegFrame) -> int:
+    """Bytes of a frame without padding, of a free bit rate: up to the next header."""
+    data = _read(file, at, _LONGEST_FREE_FRAME)
+    for found in _MPEG_HEADER.finditer(data, 3):
+        following = _mpeg_frame(data[found.start() : found.start() + 3])
+        if following and following.kind == frame.kind:
+            return found.start() - frame.bytes
+    return _LONGEST_FREE_FRAME
+
+
+@lru_cache(maxsize=1024)
 def _mpeg_frame(head: bytes) -> _MpegFrame | None:
     if not _MPEG_HEADER.match(head):
         return None
     half = {3: 0, 2: 1, 0: 2}[head[1] >> 3 & 3]  # MPEG-1, MPEG-2, "MPEG-2.5"
     layer = 4 - (head[1] >> 1 & 3)
     table = _KBPS[(2, min(layer, 2)) if half else (1, layer)]
-    bits = 1000 * table[(head[2] >> 4) - 1]
+    bits = 1000 * (0, *table)[head[2] >> 4]
     hertz = _MPEG_HZ[head[2] >> 2 & 3] >> half
     padding = head[2] >> 1 & 1
-    kind = (half, layer, hertz)
+    kind = (half, layer, hertz, not bits)
     if layer == 1:
         return _MpegFrame(kind, 384, hertz, (12 * bits // hertz + padding) * 4)
     samples = 576 if half and layer == 3 else 1152

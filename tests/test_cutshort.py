@@ -188,6 +188,15 @@ def test_cut_files_are_refused_by_any_name(kind, share, tmp_path):
             frames(tmp_path / name, data[: round(share * len(data))])
 
 
+@pytest.mark.parametrize("kind", ["wav", "aiff", "au"])
+def test_a_tag_in_front_hides_nothing(kind, tmp_path):
+    data, path = written(tmp_path / f"a.{kind}"), tmp_path / "x.wav"
+    for tag in (ID3V2, PICTURE):
+        assert frames(path, tag + data) == RATE
+        refused(path, tag + data[:-30000])
+        refused(path, tag + counting(data, kind, lambda size: size // 2 // 12 * 12))
+
+
 def test_above_four_gigabytes_the_size_of_a_wav_wraps(tmp_path):
     path, data = tmp_path / "x.wav", written(tmp_path / "a.wav")
     wrapped, size = 48000, 2**32 + 48000
@@ -330,6 +339,21 @@ def test_every_whole_mp3_is_read(how, rate, tmp_path):
     assert whole >= 1.5 * rate
     for tag in TAGS.values():
         assert frames(path, data + tag) == whole
+
+
+@pytest.mark.decoders("lame")
+@pytest.mark.parametrize("options", [(), ("-t",)])
+def test_a_free_bit_rate_is_counted_too(options, tmp_path):
+    source = write_clip(tmp_path / "a.wav", 3, 1.5, 44100, 2)
+    tool("lame", "--quiet", "--freeformat", "-b", "400", *options, source, tmp_path / "a.mp3")
+    data, path = (tmp_path / "a.mp3").read_bytes(), tmp_path / "x.mp3"
+    whole = frames(path, data)
+    assert 0 <= whole - 66150 < 3 * 1152
+    assert frames(path, data + bytes(9000)) == whole
+    if options:
+        assert abs(frames(path, data + data) - 2 * whole) <= 1152
+    else:
+        refused(path, data + data)
 
 
 @pytest.mark.decoders("ffmpeg")
