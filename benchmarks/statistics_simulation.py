@@ -109,7 +109,7 @@ def bias(dim: int, rows: int, rows_per_file: int, apart: bool, repeats: int) -> 
             if extrapolated.value is not None:
                 found[name].append(extrapolated.value)
         kernel = KernelReference(np.concatenate(reference.files(random, 1000, 1)))
-        found["kad"].append(kernel.distance(x).value)
+        found["kad"].append(float(kernel.distance(x)))
         found["bandwidth"].append(kernel.bandwidth)
     truth = frechet_distance(reference.gaussian, evaluation.gaussian)
     kad_truth = true_kad(reference, evaluation, float(np.mean(found["bandwidth"])))

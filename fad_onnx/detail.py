@@ -9,7 +9,7 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import OptionError, StatisticsError
+from .errors import NoBandwidthError, OptionError, StatisticsError
 from .frechet import Gaussian, file_distance
 from .infinity import DRAWS, Infinity, fad_infinity
 from .influence import influences
@@ -82,12 +82,12 @@ class Detail:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Why something could not be computed, and what was computed from a part of the rows."""
-        found = [one.reason for one in (self.inf, self.interval) if one and one.reason]
+        found = [one.reason for one in (self.inf, self.interval, self.kad) if one and one.reason]
         if self.kad and self.kad.subsampled:
             used, given = self.kad.rows, self.kad.rows_given
             found.append(
-                f"KAD is of {used[0]} of {given[0]} reference rows"
-                f" and {used[1]} of {given[1]} evaluation rows, drawn by the seed"
+                f"KAD is of {used[0]} of {given[0]} reference embeddings"
+                f" and {used[1]} of {given[1]} evaluation embeddings, drawn by the seed"
             )
         return tuple(found)
 
@@ -97,10 +97,9 @@ class Reference:
 
     def __init__(self, reference: AudioSet, gaussian: Gaussian, wanted: Wanted) -> None:
         self.set, self.gaussian, self._wanted = reference, gaussian, wanted
-        self._kernel = None
+        self._kernel: KernelReference | Kad | None = None
         if wanted.kad:
-            rows = np.concatenate(rows_of(reference, "--kad"))
-            self._kernel = KernelReference(rows, wanted.seed, reference.path)
+            self._kernel = _kernel(np.concatenate(rows_of(reference, "--kad")), wanted, reference)
 
     def detail(
         self, evaluation: AudioSet, progress: Callable[[str, int, int], None] | None = None
@@ -119,9 +118,13 @@ class Reference:
             self._interval(evaluation, rows, wanted.ci, progress)
             if wanted.ci is not None
             else None,
-            self._kernel.distance(joined, evaluation.path) if self._kernel else None,
+            self._kad(joined, evaluation.path),
             self._files(evaluation, rows, progress) if wanted.per_file else (),
         )
+
+    def _kad(self, rows: Rows, where: str) -> Kad | None:
+        kernel = self._kernel
+        return kernel.distance(rows, where) if isinstance(kernel, KernelReference) else kernel
 
     def _infinity(
         self, evaluation: AudioSet, rows: Sequence[Rows], joined: Rows,
@@ -179,6 +182,14 @@ class Reference:
                 )
             )  # fmt: skip
         return tuple(sorted(scores, key=lambda score: (-score.influence, score.name)))
+
+
+def _kernel(rows: Rows, wanted: Wanted, reference: AudioSet) -> KernelReference | Kad:
+    """Without a bandwidth there is no KAD, and the FAD is as good as ever."""
+    try:
+        return KernelReference(rows, wanted.seed, reference.path)
+    except NoBandwidthError as error:
+        return Kad(None, 0.0, (0, 0), (0, 0), str(error))
 
 
 def rows_of(one: AudioSet, what: str) -> Sequence[Rows]:

@@ -193,6 +193,16 @@ class StatisticsError(FadError, ValueError):
         super().__init__(f"{shown(path)}: {reason}")
 
 
+class NoBandwidthError(StatisticsError):
+    """A reference whose embeddings are mostly equal, which leaves KAD without a bandwidth."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path, "KAD needs a bandwidth, the median distance of two reference embeddings, and over"
+            " half of them are equal (silent or constant clips?); give a reference that varies",
+        )  # fmt: skip
+
+
 class ChecksumError(FadError, OSError):
     """A file whose hash is not the published one."""
 

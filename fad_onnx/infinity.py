@@ -125,7 +125,9 @@ def line_at_infinity(sizes: Array, values: Array) -> tuple[float, float | None]:
     dx, dy = x - x.mean(), values - values.mean()
     slope = (dx @ dy) / (dx @ dx)
     spread = float(dy @ dy)
-    r2 = 1.0 - float(np.square(dy - slope * dx).sum()) / spread if spread > 0.0 else None
+    # Values that differ by rounding alone are equal.
+    equal = spread <= 1e-24 * float(values @ values)
+    r2 = None if equal else 1.0 - float(np.square(dy - slope * dx).sum()) / spread
     return float(values.mean() - slope * x.mean()), r2
 
 

@@ -19,27 +19,34 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .checks import Array, check_rows
-from .errors import Path, StatisticsError, TooFewRowsError
+from .errors import NoBandwidthError, Path, StatisticsError, TooFewRowsError
 from .selection import median
 
 SCALE = 100.0
 LARGEST_ROWS = 10_000
 BLOCK_ROWS = 1024
+# Of the largest embedding: equal ones are as far apart by rounding. Above the root of float64's
+# precision, below the precision of the float32 that embeddings are.
+EQUAL = 1e-7
 
 
 @dataclass(frozen=True)
 class Kad:
-    """The distance and what it was computed from; `float(kad)` is the number.
+    """The distance and what it was computed from, or the reason why there is none.
 
-    `rows` of the reference and of the evaluation set that were used, of so many `rows_given`.
+    `float(kad)` is the number. `rows` are the counts of the reference and of the evaluation set
+    that were used, out of `rows_given`.
     """
 
-    value: float
+    value: float | None
     bandwidth: float
     rows: tuple[int, int]
     rows_given: tuple[int, int]
+    reason: str | None = None
 
     def __float__(self) -> float:
+        if self.value is None:
+            raise StatisticsError("KAD", self.reason or "there is none")
         return self.value
 
     @property
@@ -57,16 +64,17 @@ class KernelReference:
         """From rows (n, dim), n >= 2.
 
         The same seed draws the same rows with every version of NumPy. Raises TooFewRowsError
-        below two rows and StatisticsError for rows that are none, or if over half the pairs
-        are equal, which leaves no bandwidth.
+        below two rows, StatisticsError for rows that are none, and NoBandwidthError if over half
+        the pairs are equal.
         """
         self._seed, self._limit = seed, limit
         chosen, self._given = _drawn(rows, seed, limit, where)
         self._shift = chosen.mean(axis=0)
         self._rows = chosen - self._shift
         self.bandwidth = median_distance(self._rows)
-        if self.bandwidth == 0.0:
-            raise StatisticsError(where, "over half of its pairs of rows are equal: no bandwidth")
+        largest = np.linalg.norm(self._rows, axis=1).max()
+        if self.bandwidth <= EQUAL * largest:
+            raise NoBandwidthError(where)
         self._within = _mean_within(self._rows, self.bandwidth)
 
     def distance(self, rows: ArrayLike, where: Path = "evaluation set") -> Kad:

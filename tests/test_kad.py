@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fad_onnx import kad, selection
-from fad_onnx.errors import StatisticsError, TooFewRowsError
+from fad_onnx.errors import NoBandwidthError, StatisticsError, TooFewRowsError
 from fad_onnx.kad import KernelReference, kernel_distance
 
 
@@ -103,9 +103,24 @@ def test_a_reference_serves_many() -> None:
         assert reference.distance(y) == kernel_distance(rows(30, 10), y)
 
 
-def test_equal_rows_leave_no_bandwidth() -> None:
-    with pytest.raises(StatisticsError, match="no bandwidth"):
+def test_equal_embeddings_leave_no_bandwidth() -> None:
+    with pytest.raises(NoBandwidthError, match="silent or constant"):
         KernelReference(np.ones((5, 2)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("others", [0.0, 1.0])
+def test_rounding_is_no_bandwidth(seed: int, others: float) -> None:
+    """Equal embeddings are apart by rounding, as seen at many dimensions."""
+    random = np.random.RandomState(seed)
+    dim, count = random.choice([8, 128, 512]), random.randint(8, 200)
+    x = np.tile(random.randn(dim).astype(np.float32), (count, 1)) * 10 ** random.uniform(-3, 3)
+    x[: count // 6] += others * random.randn(count // 6, dim)
+    with pytest.raises(NoBandwidthError):
+        KernelReference(x)
+    # The same with the faintest dither that float32 keeps is a reference.
+    x += 1e-5 * np.abs(x).max() * random.randn(count, dim)
+    assert KernelReference(x).bandwidth > 0.0
 
 
 def test_what_cannot_be_compared() -> None:

@@ -126,7 +126,7 @@ def _detail_cells(detail: Detail) -> dict[str, str]:
         bounds = "-" if one.low is None else f"{one.low:.5g}..{one.high:.5g}"
         cells["fad_ci"] = f"{bounds} ({one.sampling})"
     if detail.kad:
-        cells["kad"] = f"{detail.kad.value:.6g}"
+        cells["kad"] = "-" if detail.kad.value is None else f"{detail.kad.value:.6g}"
     return cells
 
 
