@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import CacheError, FadError
+from .errors import CacheError, FadError, OptionError
 
 if sys.platform != "win32":
     import fcntl
 
 SHARED_VARIABLE = "FAD_ONNX_SHARED"
+TRUE = ("1", "true", "yes", "on")
 # Left free beside what is about to be written: file systems and other programs need some too.
 SPARE_BYTES = 1 << 24
 
@@ -66,6 +67,14 @@ def check_readable(folder: Path) -> Path:
             return folder
 
 
+def switched_on(variable: str) -> bool:
+    """Whether an environment variable is a yes; OptionError if it is neither yes nor no."""
+    value = os.environ.get(variable, "").strip().lower()
+    if value not in ("", "0", "false", "no", "off", *TRUE):
+        raise OptionError(variable, f"{value!r} is neither 1 nor 0")
+    return value in TRUE
+
+
 def check_trusted(folder: Path) -> Path:
     """The folder; CacheError if others than this user, root and a group of theirs may change
     what is in it.
@@ -73,7 +82,7 @@ def check_trusted(folder: Path) -> Path:
     Whoever may write to the cache decides the numbers that are read from it. FAD_ONNX_SHARED=1
     says that they are trusted. Where a folder has no owner and mode (Windows), nothing is checked.
     """
-    if sys.platform == "win32" or os.environ.get(SHARED_VARIABLE, "") not in ("", "0"):
+    if sys.platform == "win32" or switched_on(SHARED_VARIABLE):
         return folder
     with guarded(folder):
         try:

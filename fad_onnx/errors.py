@@ -240,8 +240,8 @@ class CacheError(FadError, OSError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
-            f"{shown(path)}: {reason}; choose another place with FAD_ONNX_HOME or --cache-dir,"
-            " or run with --no-cache"
+            f"{shown(path)}: {reason}; choose another place with FAD_ONNX_HOME"
+            " (for embeddings alone with --cache-dir, or keep none with --no-cache)"
         )
 
 

@@ -102,15 +102,16 @@ def converted_files(model: Model) -> Iterator[Check]:
     for folder in converted.folders():
         if folder.name.rpartition("-")[0] != model.name:
             continue
-        what, passed = f"converted files in {folder.name}", True
+        what, damage = f"converted files in {folder.name}", None
         try:
             converted.check(folder, converted.read_sha256)
         except DamagedModelError as error:
-            what, passed = f"{error}; the next use makes it again", False
+            what, damage = f"{error}; the next use makes it again", Path(error.path)
+        yield Check(model.name, what, "their hashes at conversion", None, damage is None)
+        if damage:
             # Its dates change, so that what is remembered of it no longer holds.
-            with guarded(Path(error.path)):
-                os.utime(error.path)
-        yield Check(model.name, what, "their hashes at conversion", None, passed)
+            with guarded(damage):
+                os.utime(damage)
 
 
 def _key(when: Mapping[str, str]) -> str:

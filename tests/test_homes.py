@@ -11,7 +11,7 @@ import pytest
 
 from fad_onnx import manifest, store, weights
 from fad_onnx.cli import main
-from fad_onnx.errors import CacheError
+from fad_onnx.errors import CacheError, FadError
 from fad_onnx.rowcache import RowCache
 
 MODELS = [row for row in manifest.models().values() if row.checkpoints]
@@ -145,6 +145,10 @@ def test_a_cache_that_others_may_change_is_not_trusted(
         store.root()
     with pytest.raises(CacheError, match="FAD_ONNX_SHARED=1"):
         RowCache(home)
+    for value, said in (("false", "everybody|another"), ("nonsense", "neither 1 nor 0")):
+        monkeypatch.setenv("FAD_ONNX_SHARED", value)
+        with pytest.raises(FadError, match=said):
+            store.root()
     monkeypatch.setenv("FAD_ONNX_SHARED", "1")
     assert store.root() == home
     RowCache(home).close()

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from .. import store
-from ..disk import guarded, make_folder, require_room
+from ..disk import TRUE, guarded, make_folder, require_room, switched_on
 from ..errors import CheckpointError, ChecksumError, DownloadError, OptionError
 from .partial import Partial
 from .transfer import Broken, Patience, Refused, Reply, blocks, refusal, request, start
@@ -30,7 +30,6 @@ OFFLINE_VARIABLE = "FAD_ONNX_OFFLINE"
 # Those of the tools that share the machine; ours, where it is set, comes first.
 OFFLINE_ELSEWHERE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 MIRROR_VARIABLE = "FAD_ONNX_MIRROR"
-TRUE = ("1", "true", "yes", "on")
 # Failures in a row are counted afresh once this much more has arrived than ever before.
 PROGRESS_BYTES = 1 << 20
 # For a file of unpublished length; the largest known checkpoint has 2.4 GB.
@@ -111,10 +110,8 @@ def is_offline() -> bool:
     """Whether FAD_ONNX_OFFLINE forbids the network, or else HF_HUB_OFFLINE or
     TRANSFORMERS_OFFLINE do.
     """
-    value = os.environ.get(OFFLINE_VARIABLE, "").strip().lower()
-    if value not in ("", "0", "false", "no", "off", *TRUE):
-        raise OptionError(OFFLINE_VARIABLE, f"{value!r} is neither 1 nor 0")
-    return value in TRUE if value else offline_elsewhere() is not None
+    ours = switched_on(OFFLINE_VARIABLE)
+    return ours if os.environ.get(OFFLINE_VARIABLE) else offline_elsewhere() is not None
 
 
 def offline_elsewhere() -> str | None:
