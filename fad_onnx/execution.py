@@ -86,10 +86,11 @@ class StoredClip:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Files in order, and the moments of their rows for each model."""
+    """Files in order; for each model the moments of their embeddings, and what made these."""
 
     files: tuple[FileSummary, ...]
     moments: tuple[Moments, ...]
+    versions: tuple[dict[str, str], ...]
     # Files of another date than where they were listed, and the hash of what was read.
     doubtful: tuple[tuple[AudioFile, str], ...] = ()
 
@@ -170,7 +171,7 @@ def _next(files: Sequence[AudioFile], future: Future[Chunk]) -> Chunk:
         if (own := file_sha256(Path(file.path), AudioError)) != digest:
             raise OtherFileError(file.path, f"sha256 {own[:12]}", f"sha256 {digest[:12]}")
     named = zip(chunk.files, files, strict=True)
-    return Chunk(tuple(replace(one, file=file) for one, file in named), chunk.moments)
+    return replace(chunk, files=tuple(replace(one, file=file) for one, file in named), doubtful=())
 
 
 def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
@@ -220,7 +221,7 @@ def _here(
         for result in islice(results, len(files)):
             held.append(result)
             progress(1)
-        yield _fold(held, dims, job.keep_rows)
+        yield _fold(held, dims, job.keep_rows, tuple(map(versions, embedders)))
 
 
 def fold(rows_by_file: Sequence[Rows], dim: int, where: str) -> Moments:
@@ -229,13 +230,26 @@ def fold(rows_by_file: Sequence[Rows], dim: int, where: str) -> Moments:
     return Moments.total((Moments.of(rows, where) for rows in parts), dim)
 
 
-def _fold(results: Sequence[FileResult], dims: Sequence[int], keep_rows: bool) -> Chunk:
+def versions(embedder: Embedder) -> dict[str, str]:
+    """What runs a network here; workers may have others than their caller."""
+    from . import __version__
+
+    graph = embedder.model.variant(embedder.chosen).sha256
+    return {**embedder.network.versions(), "fad_onnx": __version__, "graph_sha256": graph}
+
+
+def _fold(
+    results: Sequence[FileResult],
+    dims: Sequence[int],
+    keep_rows: bool,
+    made_by: tuple[dict[str, str], ...],
+) -> Chunk:
     used = [result for result in results if result.skipped is None]
     where = results[0].file.path
     moments = tuple(
         fold([result.rows[model] for result in used], dim, where) for model, dim in enumerate(dims)
     )
-    return Chunk(tuple(_summary(result, keep_rows) for result in results), moments)
+    return Chunk(tuple(_summary(result, keep_rows) for result in results), moments, made_by)
 
 
 def _summary(result: FileResult, keep_rows: bool) -> FileSummary:

@@ -14,7 +14,7 @@ from . import provenance
 from .audio import LOUD, RESAMPLER, SILENT, AudioFile, Listing, find, left_out
 from .embedder import Embedder, Rows
 from .errors import NoAudioError, shown
-from .execution import Chunk, FileSummary, Job, StoredClip, chunks, cut
+from .execution import Chunk, FileSummary, Job, StoredClip, chunks, cut, versions
 from .frechet import Gaussian
 from .moments import Gather, Moments
 
@@ -67,17 +67,13 @@ def list_files(paths: Sequence[str | os.PathLike[str]]) -> Listing:
 
 def protocol(embedder: Embedder, short: str) -> dict[str, Any]:
     """Everything a reader must know to repeat a number."""
-    from . import __version__
-
     return {
         **embedder.model.numbers(embedder.chosen),
         "model": embedder.model.name,
         "resampler": RESAMPLER,
         "sample_format": embedder.sample_format,
         "short_clips": short,
-        **embedder.network.versions(),
-        "fad_onnx": __version__,
-        "graph_sha256": embedder.model.variant(embedder.chosen).sha256,
+        **versions(embedder),
     }
 
 
@@ -126,10 +122,12 @@ def _gather(
     omitted: str,
 ) -> list[AudioSet]:
     totals = [Gather(embedder.model.dimension) for embedder in embedders]
+    made_by: list[dict[str, Any]] = [{} for _ in embedders]
     summaries: list[FileSummary] = []
     for chunk in made:
         for total, moments in zip(totals, chunk.moments, strict=True):
             total.add(moments)
+        made_by = [provenance.together(pair) for pair in zip(made_by, chunk.versions, strict=True)]
         for summary in chunk.files:
             if keep is not None:
                 keep(summary)
@@ -141,8 +139,12 @@ def _gather(
         reason = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise NoAudioError(name, f"none of {len(summaries)} files could be used{reason}")
     described = [
-        {**_metadata(embedder, job.policy.short, used, len(skipped), i), "left_out": omitted}
-        for i, embedder in enumerate(embedders)
+        {
+            **_metadata(embedder, used, len(skipped), i),
+            "protocol": protocol(embedder, job.policy.short) | by,
+            "left_out": omitted,
+        }
+        for i, (embedder, by) in enumerate(zip(embedders, made_by, strict=True))
     ]
     return [
         AudioSet(
@@ -161,7 +163,7 @@ def _gather(
 
 
 def _metadata(
-    embedder: Embedder, short: str, used: Sequence[FileSummary], skipped: int, i: int
+    embedder: Embedder, used: Sequence[FileSummary], skipped: int, i: int
 ) -> dict[str, Any]:
     rate = embedder.model.sample_rate_hz
     largest = max(used, key=lambda one: one.counts[i], default=None)
@@ -170,7 +172,6 @@ def _metadata(
         "model": embedder.model.name,
         "options": dict(embedder.chosen),
         "fingerprint": embedder.fingerprint,
-        "protocol": protocol(embedder, short),
         "weights": {name: dict(facts) for name, facts in embedder.weights.items()},
         "note": embedder.model.note,
         "files": len(used),

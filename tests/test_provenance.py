@@ -3,13 +3,14 @@
 import csv
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx import archives, fingerprint, manifest, provenance, synthetic, weights
+from fad_onnx import archives, execution, fingerprint, manifest, provenance, synthetic, weights
 from fad_onnx.audio import AudioFile
 from fad_onnx.cli import main
 from fad_onnx.errors import IncompatibleStatisticsError, StatisticsError
@@ -331,3 +332,32 @@ def test_more_parts_than_files_and_parts_that_are_all_broken(tmp_path):
 def test_metadata_that_count_otherwise_than_the_file_are_refused(made):
     with pytest.raises(StatisticsError, match="metadata: 7 embeddings, the file holds"):
         archives.read_set(reworded(made / "plain.npz", embeddings=7))
+
+
+def test_workers_that_differ_from_each_other_are_on_record(clips, monkeypatch):
+    """Their versions and providers, not those of the caller."""
+    monkeypatch.setattr(execution, "CHUNK_FILES", 4)
+    real = execution.versions
+    turns = iter(["CUDAExecutionProvider", "CPUExecutionProvider", "CUDAExecutionProvider"])
+    here = execution._here
+
+    def elsewhere(*arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            provider = next(turns)
+            patch.setattr(execution, "versions", lambda one: {**real(one), "provider": provider})
+            yield from here(*arguments)
+
+    monkeypatch.setattr(execution, "_here", elsewhere)
+    with ThreadPoolExecutor(1) as executor:
+        made = fad_onnx.stats(clips, None, WEIGHTLESS, executor=executor)
+    assert made.provenance["provider"] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert isinstance(made.provenance["onnxruntime"], str)
+    assert any("its parts were made differently: provider CUDA" in text for text in made.warnings)
+
+
+def test_a_merge_says_what_was_left_out_of_each_part(made):
+    reworded(made / "plain.npz", left_out="1 file (.txt)")
+    reworded(made / "skip.npz", left_out="2 files (.m4a)")
+    parts = [made / f"{name}.npz" for name in ("plain", "skip", "plain", "cuda")]
+    whole = archives.merge(parts, made / "whole.npz")
+    assert whole.metadata["left_out"] == "1 file (.txt); 2 files (.m4a)"

@@ -270,7 +270,7 @@ def test_padding_is_said_of_the_models_that_pad_also_from_the_cache(tmp_path):
         assert [result.facts.content_sha256 is None for result in found] == [cached, cached]
         used = [execution._summary(result, False) for result in found]
         padded = [
-            sets._metadata(model, "pad", used, 0, i)["files_padded"]
+            sets._metadata(model, used, 0, i)["files_padded"]
             for i, model in enumerate((one, other))
         ]
         assert padded == [1, 0]
