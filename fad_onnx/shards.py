@@ -86,8 +86,6 @@ def merged_metadata(parts: Sequence[AudioSet]) -> dict[str, Any]:
     merged["weights"] = together([one.get("weights") for one in every])
     for key in ("name", "licence"):
         merged[key] = _published([one.get(key) for one in every])
-    omitted = filter(None, (one.get("left_out") for one in every))
-    merged["left_out"] = "; ".join(dict.fromkeys(omitted))
     lowest = (one.get("lowest_source_hz") for one in every)
     largest = (one.get("largest_file") for one in every)
     merged["lowest_source_hz"] = min(filter(None, lowest), default=None)

@@ -353,11 +353,3 @@ def test_workers_that_differ_from_each_other_are_on_record(clips, monkeypatch):
     assert made.provenance["provider"] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
     assert isinstance(made.provenance["onnxruntime"], str)
     assert any("its parts were made differently: provider CUDA" in text for text in made.warnings)
-
-
-def test_a_merge_says_what_was_left_out_of_each_part(made):
-    reworded(made / "plain.npz", left_out="1 file (.txt)")
-    reworded(made / "skip.npz", left_out="2 files (.m4a)")
-    parts = [made / f"{name}.npz" for name in ("plain", "skip", "plain", "cuda")]
-    whole = archives.merge(parts, made / "whole.npz")
-    assert whole.metadata["left_out"] == "1 file (.txt); 2 files (.m4a)"
