@@ -30,6 +30,9 @@ MPEG = frozenset({"MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"})
 UNKNOWN_FRAMES = 2**63 - 1
 # Some encoders count their first frame, which holds no audio, or leave out a last one of padding.
 MPEG_SLACK_FRAMES = 2
+# Positions in an Ogg are times, which other containers round: of a file that was copied out of one
+# the last may be a packet of Vorbis too late.
+OGG_SLACK_FRAMES = 8192
 
 _CONVERT = "convert it: ffmpeg -i FILE out.wav"
 _CONVERT_ALL = "if the rest is audio, convert it: sox --ignore-length FILE out.wav"
@@ -76,7 +79,8 @@ def extent(file: soundfile.SoundFile, path: str) -> Extent:
         if file.format == "W64" and width and (samples := chunks.samples(opened)):
             frames = samples.there // width
             return Extent(frames, frames)
-    return Extent(file.frames, 0 if file.subtype in MPEG else file.frames)
+    slack = OGG_SLACK_FRAMES if file.format == "OGG" else 0
+    return Extent(file.frames, 0 if file.subtype in MPEG else file.frames, slack=slack)
 
 
 def at_end(

@@ -23,7 +23,7 @@ def home(tmp_path_factory, monkeypatch):
     return folder
 
 
-DEBIAN = {"opusdec": "opus-tools", "opusenc": "opus-tools", "oggenc": "vorbis-tools"}
+DEBIAN = {"opusdec": "opus-tools", "opusenc": "opus-tools"}
 
 
 def pytest_runtest_setup(item):
