@@ -6,13 +6,14 @@ files in silence, this raises.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,9 +30,11 @@ from .errors import (
 )
 from .frechet import Gaussian, frechet_distance
 from .moments import Gather, Moments
-from .run import PathLike, Run, RunOptions, check_keywords
+from .run import PathLike, Run, RunOptions, absolute, check_keywords
 
 logger = logging.getLogger("fad_onnx")
+
+OF_A_PROCESS = ("executor", "progress", "download_progress")
 
 
 class FrechetAudioDistance:
@@ -43,6 +46,9 @@ class FrechetAudioDistance:
     audio_load_worker: threads. verbose: accepted; nothing is printed, warnings are logged and
     progress= is told what is done.
     run: further keywords of fad_onnx.run.RunOptions, such as weights or provider.
+
+    A copy shares the loaded model; a pickle loads it again when it is first needed, and leaves
+    executor and progress, which belong to a process, behind.
 
     Raises OptionError or UnknownModelError for a combination that no model has, and KeywordError
     for an argument that does not exist.
@@ -81,7 +87,9 @@ class FrechetAudioDistance:
         self._run.setdefault("workers", min(audio_load_worker, machine.cores()))
         if ckpt_dir is not None:
             self._run["folders"] = [ckpt_dir]
+        self._run = absolute(self._run)
         self._embedder: Embedder | None = None
+        self._fingerprint: str | None = None  # of a copy: that of what it was copied from
         self._sides: dict[bool, Gather] = {}
         self.reset()
 
@@ -89,8 +97,28 @@ class FrechetAudioDistance:
     def embedder(self) -> Embedder:
         """The loaded model; loaded when first needed."""
         if self._embedder is None:
-            self._embedder = load_model(self.model.name, **self._run)
+            loaded = load_model(self.model.name, **self._run)
+            if self._fingerprint not in (None, loaded.fingerprint):
+                raise IncompatibleStatisticsError(
+                    f"{self.model.name} of this process", "that of the copied metric",
+                    "weights or version differ",
+                )  # fmt: skip
+            self._embedder = loaded
         return self._embedder
+
+    def __getstate__(self) -> dict[str, Any]:
+        known = self._embedder.fingerprint if self._embedder else self._fingerprint
+        travels = {key: value for key, value in self._run.items() if key not in OF_A_PROCESS}
+        return {**self.__dict__, "_embedder": None, "_fingerprint": known, "_run": travels}
+
+    def __copy__(self) -> Self:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # The model is shared, what was added is not.
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__dict__, _sides=copy.deepcopy(self._sides, memo))
+        return copied
 
     def get_embeddings(self, x: Iterable[ArrayLike], sr: int) -> NDArray[np.float32]:
         """Rows (n, dim) of all clips, in order; x holds float arrays (frames,) or (frames, 2).

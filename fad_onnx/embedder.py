@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,9 @@ from .memory import check_fits
 from .session import Network
 from .windows import Cutter, Window, checked_short
 
+if TYPE_CHECKING:
+    from .weights import Request
+
 Rows = NDArray[np.float32]
 HEAD_FILE = "head.onnx"  # beside model.onnx, for the models that have one
 
@@ -29,6 +32,7 @@ class Embedder:
     """A row of the table, the user's options, and the network that runs it.
 
     Safe to use from many threads; the rows of a clip do not depend on what else is in a batch.
+    A copy is the same object; a pickle holds what was asked for, and loads it again.
     """
 
     model: Model
@@ -38,6 +42,20 @@ class Embedder:
     tensors_sha256: str
     sample_format: str = "float32"
     short: str = "error"  # what `embed` does with a short clip
+    request: Request | None = field(default=None, repr=False, compare=False)
+
+    def __copy__(self) -> Embedder:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Embedder:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from .weights import load_again
+
+        if self.request is None:
+            return Embedder, tuple(getattr(self, own.name) for own in fields(self))
+        return load_again, (self.request, self.fingerprint, self.sample_format, self.short)
 
     def __repr__(self) -> str:
         chosen = "".join(f" {key}={value}" for key, value in self.chosen.items())

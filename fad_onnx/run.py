@@ -74,7 +74,7 @@ class Run:
         if not self._names:
             raise OptionError("model", "an empty list; name at least one, or give None")
         self._named = [name for name in self._names if name]
-        self._kwargs, self._keep_rows = kwargs, keep_rows
+        self._kwargs, self._keep_rows = absolute(kwargs), keep_rows
         self.policy = Policy(
             kwargs.get("short", "error"),
             kwargs.get("skip_errors", False),
@@ -111,9 +111,8 @@ class Run:
             weights.Request(
                 manifest.model(name).name,
                 tuple(sorted(self.options.items())),
-                # A worker, or a copy of what is made here, may be in another folder.
-                tuple(sorted((key, os.path.abspath(path)) for key, path in given.items())),
-                tuple(os.path.abspath(folder) for folder in kwargs.get("folders", ())),
+                tuple(sorted((key, os.fspath(path)) for key, path in given.items())),
+                tuple(os.fspath(folder) for folder in kwargs.get("folders", ())),
                 settings,
                 self.policy.sample_format,
                 kwargs.get("offline", False),
@@ -144,7 +143,7 @@ class Run:
         if not self._kwargs.get("cache", True):
             return None
         if folder := self._kwargs.get("cache_dir"):
-            return Path(folder).absolute()
+            return Path(folder)
         try:
             return cache_folder().absolute()
         except CacheError as error:
@@ -221,6 +220,19 @@ def given_weights(kwargs: RunOptions) -> list[PathLike]:
 def _named_weights(kwargs: RunOptions) -> Mapping[str, PathLike]:
     given = kwargs.get("weights", {})
     return given if isinstance(given, Mapping) else {"main": given}
+
+
+def absolute(kwargs: RunOptions) -> RunOptions:
+    """The same with paths that hold in any folder: that of a worker, or of a copy."""
+    found = kwargs.copy()
+    if "weights" in kwargs:
+        given = _named_weights(kwargs)
+        found["weights"] = {name: os.path.abspath(path) for name, path in given.items()}
+    if "folders" in kwargs:
+        found["folders"] = [os.path.abspath(folder) for folder in kwargs["folders"]]
+    if folder := kwargs.get("cache_dir"):
+        found["cache_dir"] = os.path.abspath(folder)
+    return found
 
 
 def cache_folder() -> Path:

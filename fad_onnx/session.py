@@ -213,6 +213,10 @@ class Network:
     def __post_init__(self) -> None:
         self._load()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A session belongs to its process: a copy opens one of its own.
+        return Network, (self.graph, self.output, self.settings)
+
     def _load(self) -> None:
         if self.settings.provider == "auto":
             cuda = PROVIDERS["cuda"]

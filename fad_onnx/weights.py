@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,13 @@ from . import converted, download, manifest, store
 from .binding import Source, bind, external, graph_file, open_all
 from .download.verified import Fetched, verify
 from .embedder import Embedder
-from .errors import CacheError, CheckpointError, DamagedModelError, DownloadError
+from .errors import (
+    CacheError,
+    CheckpointError,
+    DamagedModelError,
+    DownloadError,
+    IncompatibleStatisticsError,
+)
 from .manifest import Checkpoint, Model, Variant
 from .session import Network, Settings
 
@@ -69,8 +75,20 @@ def load(request: Request, progress: Progress | None = None) -> Embedder:
         converted.note_use(ready.graph.parent)
     network = Network(ready.graph, variant.output, request.settings)
     return Embedder(
-        model, chosen, network, ready.weights, ready.tensors_sha256, request.sample_format
-    )
+        model, chosen, network, ready.weights, ready.tensors_sha256, request.sample_format,
+        request=request,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)  # a pool's worker is sent the same model with every task
+def load_again(request: Request, fingerprint: str, sample_format: str, short: str) -> Embedder:
+    """A model from its pickle; IncompatibleStatisticsError if it is another one here."""
+    found = replace(load(request), sample_format=sample_format, short=short)
+    if found.fingerprint != fingerprint:
+        raise IncompatibleStatisticsError(
+            f"{request.name} of this process", "that of the pickle", "weights or version differ"
+        )
+    return found
 
 
 def prepare(

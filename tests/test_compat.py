@@ -192,7 +192,7 @@ def test_states_of_other_models_do_not_mix():
 
 def test_arguments_reach_the_work(tmp_path):
     made = metric(ckpt_dir=tmp_path, audio_load_worker=1)
-    assert made._run["folders"] == [tmp_path] and made._run["workers"] == 1
+    assert made._run["folders"] == [str(tmp_path)] and made._run["workers"] == 1
     with pytest.raises(OptionError, match="use_pca"):
         metric(use_pca=True)
 
