@@ -18,11 +18,12 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from . import audio, frontends, synthetic
+from . import audio, frontends, machine, synthetic
 from .audio import AudioFile
 from .binding import publish_synthetic
 from .embedder import Embedder, Rows
 from .engine import Engine
+from .errors import OptionError
 from .execution import fold
 from .loader import Policy
 from .manifest import Model
@@ -63,7 +64,11 @@ class Timing:
 
 
 def measure(model: Model, settings: Settings, load: Load) -> Timing:
-    """Time one model on one provider; ProviderError if it does not load."""
+    """Time one model on one provider; ProviderError if it does not load.
+
+    Raises OptionError for clips that are too short for the model or do not fit into memory.
+    """
+    _check(model, load)
     with tempfile.TemporaryDirectory(prefix="fad-onnx-bench-") as name:
         folder = Path(name)
         variant = model.variant(model.choose())
@@ -79,6 +84,22 @@ def measure(model: Model, settings: Settings, load: Load) -> Timing:
         return Timing(
             model.name, network.provider.name, load.workers, embedder.batch_windows,
             loaded, seconds / (loaded + cold), seconds / warm, _stages(embedder, files),
+        )  # fmt: skip
+
+
+def _check(model: Model, load: Load) -> None:
+    least = model.minimum_samples / model.sample_rate_hz
+    if not load.seconds >= least:
+        raise OptionError(
+            "--seconds", f"{load.seconds:g} s is below the {least:g} s of {model.name}"
+        )
+    # The stages are run clip by clip, each for all clips before the next.
+    needed = load.clips * load.seconds * load.rate_hz * model.channels * 8
+    available = machine.available_bytes()
+    if available is not None and needed > available:
+        raise OptionError(
+            "--clips, --seconds", f"{load.clips} clips of {load.seconds:g} s need"
+            f" {needed / 1e9:.1f} GB, {available / 1e9:.1f} GB are available",
         )  # fmt: skip
 
 

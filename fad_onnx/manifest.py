@@ -176,8 +176,8 @@ class Model:
             option, value = self.options[name], str(value).lower()
             if option.values and value not in option.values:
                 raise OptionError(f"--option {name}={value}", f"one of {', '.join(option.values)}")
-            if not option.values and not value.isdecimal():
-                raise OptionError(f"--option {name}={value}", "a whole number")
+            if not option.values and not (value.isdecimal() and len(value) < 20):
+                raise OptionError(f"--option {name}={value[:40]}", "a whole number below 10^19")
             chosen[name] = value
         return chosen
 

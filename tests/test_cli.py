@@ -1,5 +1,6 @@
 """The command line as a user meets it: what is on stdout, on stderr, and the exit code."""
 
+import argparse
 import csv
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 import fad_onnx
 from fad_onnx import archives, manifest, report
 from fad_onnx.cli import csv_file, main, show
+from fad_onnx.cli.parser import build
 
 from .conftest import write_clip
 
@@ -518,3 +520,66 @@ def test_a_report_that_cannot_be_made_is_said_before_the_work(run, tmp_path, mon
     monkeypatch.setattr(report, "find_spec", lambda name: None)
     said = run("score", tmp_path, tmp_path, "--report", tmp_path / "r.html", code=1)
     assert "pip install 'fad-onnx[report]'" in said.err
+
+
+ODD = [
+    "nan", "inf", "-inf", "-1", "-0", "0", "1e400", "1e300", "1e-300", "", " ", "1.5", "0x10",
+    "1_0", "1\n", "\u0661", "\u00b2", "9" * 19, "9" * 5000, "1/0", "0/1", "2/1",
+    f"1/{'9' * 5000}", "\udcff",
+]  # fmt: skip
+
+
+def numeric_flags():
+    """(command, flag) of all whose value is a number."""
+    (commands,) = (a for a in build()._actions if isinstance(a, argparse._SubParsersAction))
+    for command, parser in commands.choices.items():
+        for action in parser._actions:
+            if action.metavar in ("N", "HZ", "LEVEL", "I/N", "KEY=VALUE"):
+                yield command, action.option_strings[0]
+
+
+def test_every_numeric_flag_is_found():
+    found = set(numeric_flags())
+    assert len(found) > 20 and ("score", "--ci") in found and ("cache", "--max-gb") in found
+
+
+@pytest.mark.parametrize(("command", "flag"), list(numeric_flags()))
+def test_odd_numbers_are_one_line(command, flag, clips, tmp_path, capsys, monkeypatch):
+    """Exit 2 or 1 and one line, or a run that ends; bench is played, for it would take long."""
+    made = fad_onnx.stats(clips, tmp_path / "a.npz", WEIGHTLESS, cache=False)
+    assert made.metadata
+    one = str(tmp_path / "a.npz")
+    given = {
+        "score": [one, one], "stats": [str(clips), "-m", WEIGHTLESS, "-o", f"{tmp_path}/s.npz"],
+        "embed": [str(clips), "-m", WEIGHTLESS, "-o", f"{tmp_path}/e.npz"],
+        "cache": ["prune"], "pull": [WEIGHTLESS, "--offline"], "bench": [WEIGHTLESS],
+    }  # fmt: skip
+    monkeypatch.setattr("fad_onnx.bench.measure", lambda *_: pytest.fail("not odd"))
+    for value in ODD:
+        value = f"seed={value}" if flag == "--option" else value
+        try:
+            code = main([command, *given[command], f"{flag}={value}"])
+        except SystemExit as stop:
+            code = stop.code
+        except pytest.fail.Exception:
+            assert float(value) > 0
+            continue
+        error = capsys.readouterr().err
+        assert code in (0, 1, 2) and "Traceback" not in error
+        if code == 1:
+            assert error.startswith("fad-onnx: ") and len(error.splitlines()) == 1, error
+
+
+def test_clips_that_cannot_be_timed_are_one_line(run, monkeypatch):
+    for many in (["--clips", 2**31 - 1], ["--seconds", 1e9]):
+        error = run("bench", WEIGHTLESS, *map(str, many), code=1).err
+        assert "GB are available" in error and len(error.splitlines()) == 1
+    assert "is below the" in run("bench", WEIGHTLESS, "--seconds", "1e-300", code=1).err
+
+
+def test_a_seed_of_a_model_is_a_whole_number():
+    model = next(row for row in manifest.models().values() if "seed" in row.options)
+    for value in ("-1", "nan", "1e3", "9" * 20, "9" * 5000, ""):
+        with pytest.raises(fad_onnx.FadError, match="a whole number"):
+            model.choose({"seed": value})
+    assert model.choose({"seed": "9" * 19})["seed"] == "9" * 19

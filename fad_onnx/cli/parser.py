@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import __version__
@@ -57,7 +59,11 @@ def _score(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument("--report", metavar="FILE.html", help="write a report with everything")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of everything that is drawn (default: 0)"
+        "--seed",
+        type=_whole(0, 2**32 - 1),
+        default=0,
+        metavar="N",
+        help="of everything that is drawn (default: 0)",
     )
 
 
@@ -137,9 +143,9 @@ def _bench(commands: Commands) -> None:
         help="windows a batch; may be given several times (default: the model's own)",
     )  # fmt: skip
     parser.add_argument("--clips", type=_positive, default=16, metavar="N", help="default: 16")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="N", help="default: 10")
+    parser.add_argument("--seconds", type=_seconds, default=10.0, metavar="N", help="default: 10")
     parser.add_argument(
-        "--rate", type=_positive, default=44100, metavar="HZ", help="default: 44100"
+        "--rate", type=_whole(1000, 768_000), default=44100, metavar="HZ", help="default: 44100"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -192,9 +198,9 @@ def _run(parser: argparse.ArgumentParser, several: bool = False) -> None:
         "--provider", default="auto",
         help="auto (CUDA where it loads, else CPU), cpu, cuda, tensorrt, coreml, directml, ...",
     )  # fmt: skip
-    parser.add_argument("--device", type=int, default=0, metavar="N", help="index of the GPU")
+    parser.add_argument("--device", type=_whole(0), default=0, metavar="N", help="index of the GPU")
     parser.add_argument(
-        "--gpu-memory-mb", type=int, metavar="N", help="most that CUDA may take of the card"
+        "--gpu-memory-mb", type=_positive, metavar="N", help="most that CUDA may take of the card"
     )
     parser.add_argument(
         "--skip-errors", action="store_true", help="go on after an unusable file and list it"
@@ -234,32 +240,56 @@ def _npz(text: str) -> str:
 
 
 def _level(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
+    level = _number(text)
+    if level is None or not 0 < level < 1:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no level; before a path write --ci=0.95"
-        ) from None
+            f"{text!r} is no level; before a path write --ci=0.95 (between 0 and 1)"
+        )
+    return level
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return int(text)
+def _number(text: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _gigabytes(text: str) -> float:
-    try:
-        size = float(text)
-    except ValueError:
-        size = -1.0
-    if not 0 <= size < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size in GB")
-    return size
+    number = _number(text)
+    if number is None or not 0 <= number <= 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size in GB, from 0 to 1e9")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = _number(text)
+    if number is None or not 0 < number <= 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number, up to 1e9")
+    return number
+
+
+def _whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+    """The type of an argument that is a whole number within bounds."""
+
+    def parse(text: str) -> int:
+        # Python converts no more than 4,300 digits.
+        if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
+            kind = "positive number" if least == 1 else "whole number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {kind}, from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+_positive = _whole(1)
 
 
 def _shard(text: str) -> str:
     index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+    digits = index.isdecimal() and count.isdecimal() and len(text) < 40
+    if not (digits and 1 <= int(index) <= int(count)):
         raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N")
     return text
