@@ -233,6 +233,7 @@ class DamagedModelError(CheckpointError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(path, f"the converted model is damaged: {reason}")
+        self.reason = reason
 
 
 class CacheError(FadError, OSError):

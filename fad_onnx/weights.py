@@ -107,11 +107,31 @@ def prepare(
     keep: leave a download in the cache after it was converted. Raises CheckpointError,
     ChecksumError, DownloadError, CacheError.
     """
-    with suppress(DamagedModelError):  # met again under the lock
+    damage = None
+    try:
         if ready := _published_already(model, variant, given):
             return ready
-    # One process fetches and converts; others that wait find the work done. By the files too:
-    # models that share one must not remove it from under each other.
+    except DamagedModelError as error:
+        damage = error
+    try:
+        return _make(model, variant, given, folders, offline, keep, progress)
+    except (CacheError, DownloadError) as error:
+        if damage is None:
+            raise
+        raise DamagedModelError(damage.path, f"{damage.reason}; {error}") from error
+
+
+def _make(
+    model: Model,
+    variant: Variant,
+    given: Mapping[str, Path],
+    folders: Sequence[Path],
+    offline: bool,
+    keep: bool,
+    progress: Progress | None,
+) -> Ready:
+    """Fetch and convert, unless another process has done it meanwhile."""
+    # By the files too: models that share one must not remove it from under each other.
     files = {model.checkpoints[name].file for name in variant.checkpoints if name not in given}
     with ExitStack() as locks:
         for name in sorted({model.name, *files}):
@@ -119,13 +139,9 @@ def prepare(
         try:
             if ready := _published_already(model, variant, given):
                 return ready
-            sources = _locate_all(model, variant, given, folders, offline, progress)
         except DamagedModelError as damage:
             logger.warning("%s; it is made again", damage)
-            try:
-                sources = _locate_all(model, variant, given, folders, offline, progress)
-            except DownloadError as error:
-                raise DamagedModelError(damage.path, f"{damage.reason}; {error}") from error
+        sources = _locate_all(model, variant, given, folders, offline, progress)
         return _convert(model, variant, sources, keep)
 
 

@@ -345,6 +345,18 @@ def test_a_damaged_model_that_cannot_be_made_again_is_an_error(official, damaged
     weights.load(weights.Request(ROW.name))
 
 
+def test_a_damaged_model_in_a_cache_that_is_not_writable_is_called_damaged(
+    official, home, monkeypatch
+):
+    assert main(["pull", ROW.name, "--from", str(official)]) == 0
+    (folder,) = converted.models_folder().iterdir()
+    flip(folder / "weights.bin")
+    shutil.rmtree(home / "locks")
+    (home / "locks").write_text("in the way, as a read-only disk would be")
+    with pytest.raises(DamagedModelError, match=r"weights\.bin: .*sha256 expected .*locks"):
+        weights.load(weights.Request(ROW.name, folders=(str(official.parent),)))
+
+
 def test_a_damaged_model_gives_no_tensors_to_another(official, caplog):
     """Models that share a checkpoint take it from each other, but not damaged."""
     sibling = with_sibling(official)
