@@ -34,6 +34,10 @@ MPEG_SLACK_FRAMES = 2
 # the last may be a packet of Vorbis too late.
 OGG_SLACK_FRAMES = 8192
 
+# What libsndfile notes of Vorbis that was cut without decoding, so that its first page begins
+# before time 0: it reads that part as well, breaks behind it, and leaves out as much at the end.
+_BEFORE_ZERO = "Granule position is nonsensical"
+
 _CONVERT = "convert it: ffmpeg -i FILE out.wav"
 _CONVERT_ALL = "if the rest is audio, convert it: sox --ignore-length FILE out.wav"
 
@@ -48,8 +52,12 @@ class Extent:
     slack: int = 0
 
 
-def at_opening(file: soundfile.SoundFile, path: str) -> TruncatedAudioError | None:
-    """What is wrong with the sizes in the header of this file, or None."""
+def at_opening(file: soundfile.SoundFile, path: str) -> AudioError | None:
+    """What is wrong with the sizes in the header of this file, or with its first time, or None."""
+    if _BEFORE_ZERO in file.extra_info:
+        return AudioError(
+            path, f"was cut without decoding and begins before its time 0; {_CONVERT}"
+        )
     with _opened(path) as opened:
         found = chunks.samples(opened)
     if found is None:

@@ -1,5 +1,7 @@
 """Files and calls of public reports that were answered wrongly or badly; see RELIABILITY.md."""
 
+import subprocess
+
 import numpy as np
 import pytest
 import soundfile
@@ -112,3 +114,25 @@ def test_a_size_of_whole_billions_means_until_the_end(size, tmp_path):
     path.write_bytes(content)
     with pytest.raises(AudioError, match=f"cut short: 48000 of {size + 2} bytes"):
         audio.Decoder(path)
+
+
+@pytest.mark.decoders("ffmpeg")
+@pytest.mark.parametrize("start", ["0.1", "1.3", "2.9"])
+def test_vorbis_that_was_cut_without_decoding_is_refused(start, tmp_path):
+    whole, cut = write_clip(tmp_path / "x.ogg", 6, 4, 44100), tmp_path / "cut.ogg"
+    command = ["ffmpeg", "-v", "error", "-ss", start, "-i", whole, "-c", "copy", cut]
+    subprocess.run(command, check=True)
+    with pytest.raises(AudioError, match="begins before its time 0.*ffmpeg -i FILE"):
+        audio.Decoder(cut)
+
+
+@pytest.mark.decoders("ffmpeg")
+def test_vorbis_that_was_cut_at_its_end_is_read(tmp_path):
+    whole, cut = write_clip(tmp_path / "x.ogg", 6, 4, 44100), tmp_path / "cut.ogg"
+    command = ["ffmpeg", "-v", "error", "-i", whole, "-t", "2", "-c", "copy", cut]
+    subprocess.run(command, check=True)
+    expected = soundfile.read(whole, dtype="float32", always_2d=True)[0]
+    with audio.Decoder(cut) as decoder:
+        found = np.concatenate(list(decoder))
+    assert 88200 <= len(found) < 100000
+    np.testing.assert_array_equal(found, expected[: len(found)])
