@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 
 from .errors import ExecutorError, MissingDependencyError, OptionError
+from .machine import starting_threads
 
 CONNECT_SECONDS = 30
 # How often Dask may lose the worker of one chunk before it blames the chunk.
@@ -32,7 +33,8 @@ def dask_executor(address: str) -> Iterator[Executor]:
             "--dask needs Dask's scheduler", "pip install 'fad-onnx[dask]'"
         ) from error
     try:
-        client = Client(address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
+        with starting_threads():
+            client = Client(address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TimeoutError) as error:
         raise OptionError("--dask", f"no scheduler answers at {address}: {error}") from error
     with client:

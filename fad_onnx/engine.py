@@ -18,6 +18,7 @@ from .audio import AudioFile
 from .embedder import Embedder, Rows
 from .errors import AudioError, TooLongError, TooShortError
 from .loader import Facts, Piece, Policy, cache_key, load
+from .machine import starting_threads
 from .memory import full_batch, limit_bytes, needed_bytes
 from .rowcache import RowCache
 from .session import ACCELERATOR_RUNS
@@ -139,22 +140,28 @@ class Engine:
         """A FileResult for every file, in the order given.
 
         Raises the error of the first file (in that order) that gives no rows, unless the
-        policy is to skip it.
+        policy is to skip it; NoThreadError where there are no threads for the workers.
         """
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fad_onnx")
         try:
-            for file, pieces, first in self._ahead(pool, files):
-                self._take(pool, file, pieces, first)
-                if len(self._clips) >= WAITING_FILES or self._waiting_bytes > WAITING_BYTES:
-                    self._flush(pool)
-                yield from self._finished()
-            self._flush(pool, self._workers)
-            while self._running:
-                self._collect()
-            yield from self._finished()
+            with starting_threads():
+                yield from self._results(pool, files)
         finally:
             # On an error or an interrupt, what has not started never will.
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _results(
+        self, pool: ThreadPoolExecutor, files: Sequence[AudioFile]
+    ) -> Iterator[FileResult]:
+        for file, pieces, first in self._ahead(pool, files):
+            self._take(pool, file, pieces, first)
+            if len(self._clips) >= WAITING_FILES or self._waiting_bytes > WAITING_BYTES:
+                self._flush(pool)
+            yield from self._finished()
+        self._flush(pool, self._workers)
+        while self._running:
+            self._collect()
+        yield from self._finished()
 
     def _ahead(
         self, pool: ThreadPoolExecutor, files: Sequence[AudioFile]

@@ -269,6 +269,16 @@ class ExecutorError(FadError, RuntimeError):
         )
 
 
+class NoThreadError(FadError, RuntimeError):
+    """The system starts no more threads."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the system starts no more threads: allow more (ulimit -u, or the limit of the"
+            " container), or use fewer with --workers"
+        )
+
+
 class ProviderError(FadError, RuntimeError):
     """An execution provider that does not load, or fails while it runs."""
 

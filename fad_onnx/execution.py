@@ -23,6 +23,7 @@ from .embedder import Embedder, Rows
 from .engine import Engine, FileResult
 from .errors import AudioError, ExecutorError, IncompatibleStatisticsError, OtherFileError
 from .loader import Policy
+from .machine import starting_threads
 from .moments import Moments
 from .rowcache import RowCache, shared
 from .store import file_sha256
@@ -137,7 +138,8 @@ def _elsewhere(
         while True:
             for files in islice(left, max(0, most - len(waiting))):
                 sent = [_for_elsewhere(file) for file in files]
-                waiting.append((files, executor.submit(run_chunk, job, sent)))
+                with starting_threads():
+                    waiting.append((files, executor.submit(run_chunk, job, sent)))
             if not waiting:
                 return
             chunk = _next(*waiting.popleft())

@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path, PurePosixPath
+
+from .errors import NoThreadError
 
 ROOT = Path("/")
 
@@ -33,6 +36,17 @@ def available_bytes(root: Path = ROOT) -> int | None:
     rooms = (_room(folder) for folder in _groups(root, "memory"))
     found = [room for room in chain([_free(root)], rooms) if room is not None]
     return min(found) if found else None
+
+
+@contextmanager
+def starting_threads() -> Iterator[None]:
+    """NoThreadError where Python starts no more threads, which it says with a bare RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        raise NoThreadError from error
 
 
 def _own_cores() -> int:

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import urljoin, urlsplit
 
+from ..machine import starting_threads
 from .proxy import Proxy, UnspokenProxyError, proxy_for
 
 REDIRECTS = 5
@@ -231,7 +232,8 @@ class _Watch:
             raise Broken(self._problem)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        with starting_threads():
+            self._thread.start()
         return self
 
     def __exit__(
