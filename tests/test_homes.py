@@ -81,8 +81,10 @@ def test_a_home_that_is_a_file(clips, capsys, caplog, tmp_path, monkeypatch, ins
 @pytest.mark.usefixtures("no_home")
 def test_official_weights_are_looked_for_without_a_home(tmp_path, monkeypatch):
     monkeypatch.setenv("FAD_ONNX_HOME", str(tmp_path))
-    monkeypatch.setenv("FAD_ONNX_OFFLINE", "1")
-    assert main(["pull", *(row.name for row in MODELS)]) == 1
+    for folder in ("", "~nobody-of-that-name/x"):
+        for name in ("TORCH_HOME", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
+            monkeypatch.setenv(name, folder)
+        assert main(["pull", *(row.name for row in MODELS)]) == 1
 
 
 SCRIPT = """

@@ -124,6 +124,12 @@ def test_a_named_folder_holds_embeddings_alone(full, capsys, tmp_path):
     assert len(names(info(capsys, "info"), "models")) == 3
 
 
+def test_an_option_of_another_action_is_refused(capsys):
+    for command in (["info", "--max-gb", "1"], ["prune", "--only", "models"]):
+        assert main(["cache", *command]) == 1
+        assert "goes with" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("size", ["nan", "-1", "inf", "many", ""])
 def test_sizes_that_are_none(size, capsys):
     with pytest.raises(SystemExit) as caught:

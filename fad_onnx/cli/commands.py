@@ -204,6 +204,12 @@ def cache(options: Namespace) -> None:
     from .. import housekeeping
     from . import caching
 
+    for option, given, action in (
+        ("--only", options.only, "clear"),
+        ("--max-gb", options.max_gb, "prune"),
+    ):
+        if given is not None and options.action != action:
+            raise OptionError(option, f"goes with {action}")
     # A folder that was named holds embeddings alone.
     named = options.cache_dir is not None
     kinds = ("embeddings",) if named else options.only or housekeeping.KINDS

@@ -31,7 +31,7 @@ class Proxy:
 
 
 def masked(url: str) -> str:
-    """A proxy's URL without what lies before its host."""
+    """A URL without the user and password that may lie before its host."""
     scheme, _, rest = url.rpartition("://")
     user, at, host = rest.rpartition("@")
     return f"{scheme}://{'***' if user else ''}{at}{host}"

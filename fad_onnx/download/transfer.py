@@ -23,7 +23,7 @@ from typing import Any, Self, cast
 from urllib.parse import urljoin, urlsplit
 
 from ..machine import starting_threads
-from .proxy import Proxy, UnspokenProxyError, proxy_for
+from .proxy import Proxy, UnspokenProxyError, masked, proxy_for
 
 REDIRECTS = 5
 BLOCK_BYTES = 1 << 18
@@ -72,9 +72,9 @@ def refusal(url: str, before: str | None = None) -> str | None:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        return f"{url!r} is not a URL"
+        return f"{masked(url)!r} is not a URL"
     if parts.username is not None or not host:
-        return f"{url!r} has no host, or a user name, in it"
+        return f"{masked(url)!r} has no host, or a user name, in it"
     if parts.scheme == "https":
         return None
     if parts.scheme != "http":

@@ -100,8 +100,10 @@ class RowCache:
         )
 
     def prune(self, max_bytes: int) -> Freed:
-        """Remove rows, the least recently used segments first, until `max_bytes` are left."""
-        return self._rows.prune(max_bytes)
+        """Remove rows, the least recently used segments first, until `max_bytes` are left with
+        the remembered hashes.
+        """
+        return self._rows.prune(max(0, max_bytes - self._hashes.info().bytes))
 
     def clear(self) -> Freed:
         """Remove everything that no running process writes."""
