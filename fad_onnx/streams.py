@@ -23,7 +23,7 @@ _KBPS = {
     (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _MPEG_HZ = (44100, 48000, 32000)
-# Sync, and no reserved version, layer, bit rate or sampling rate.
+# Sync, and no reserved version, layer, bit rate or sampling rate. A free bit rate is 0.
 _MPEG_HEADER = re.compile(
     rb"(?=\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]"
     rb"[\x00-\x0b\x10-\x1b\x20-\x2b\x30-\x3b\x40-\x4b\x50-\x5b\x60-\x6b\x70-\x7b"
@@ -119,6 +119,8 @@ def _mpeg_frame(head: bytes) -> _MpegFrame | None:
     bits = 1000 * (0, *table)[head[2] >> 4]
     hertz = _MPEG_HZ[head[2] >> 2 & 3] >> half
     padding = head[2] >> 1 & 1
+    if layer < 3 and not bits:
+        return None  # the mark of UTF-16 in tags, FF FE, looks like layer I
     kind = (half, layer, hertz, not bits)
     if layer == 1:
         return _MpegFrame(kind, 384, hertz, (12 * bits // hertz + padding) * 4)
@@ -165,26 +167,63 @@ class Flac:
 
 
 def flac(file: BinaryIO) -> Flac:
-    """The frames of a FLAC file, by their headers; of several joined, those of all."""
-    before = following = None
-    there = 0
-    for at in _matches(file, _FLAC_HEADER, 7, 0):
-        head = _read(file, at, _FLAC_HEADER_BYTES)
-        if head.startswith(b"fLaC"):
-            following = None
-        elif (frame := _flac_frame(head)) and following in (None, frame[0]):
-            number, samples = frame
-            there += samples
-            # Numbers count frames, or samples where frames differ in length.
-            step = samples if head[1] & 1 else 1
-            following = number + step
-            if before is None:
-                before = number * samples // step
+    """The frames of a FLAC file, by their headers; of several joined, those of all.
+
+    A header is one where a stream begins, or if its number follows the last one's. Where frames
+    are missing, the first behind the gap is known by the second: chance makes no such pair.
+    """
+    before, there, following, doubtful, samples_in_doubt = None, 0, -1, -1, 0
+    for is_first, frame in _flac_frames(file):
+        if is_first or frame.number == following:
+            there += frame.samples
+        elif frame.number == doubtful:
+            there += samples_in_doubt + frame.samples
+        else:
+            doubtful, samples_in_doubt = frame.following, frame.samples
+            continue
+        following = frame.following
+        if before is None:
+            before = frame.before
     return Flac(before or 0, there)
 
 
-def _flac_frame(head: bytes) -> tuple[int, int] | None:
-    """Its number and its samples, None if this is no header."""
+@dataclass(frozen=True)
+class _FlacFrame:
+    number: int
+    samples: int
+    counts_samples: bool  # in its number, where frames differ in length
+
+    @property
+    def before(self) -> int:
+        return self.number if self.counts_samples else self.number * self.samples
+
+    @property
+    def following(self) -> int:
+        return self.number + (self.samples if self.counts_samples else 1)
+
+
+def _flac_frames(file: BinaryIO) -> Iterator[tuple[bool, _FlacFrame]]:
+    """What looks like a header of a frame, and whether a stream begins with it."""
+    begin = 0
+    for at in _matches(file, _FLAC_HEADER, 7, 0):
+        head = _read(file, at, _FLAC_HEADER_BYTES)
+        if at >= begin and head.startswith(b"fLaC"):
+            begin = _behind_metadata(file, at)
+        elif at >= begin and (frame := _flac_frame(head)):
+            yield at == begin, frame
+
+
+def _behind_metadata(file: BinaryIO, at: int) -> int:
+    """Where the frames of a stream begin; pictures before them may hold what looks like one."""
+    at += 4
+    while len(head := _read(file, at, 4)) == 4:
+        at += 4 + int.from_bytes(head[1:], "big")
+        if head[0] & 0x80:
+            break
+    return at
+
+
+def _flac_frame(head: bytes) -> _FlacFrame | None:
     # As UTF-8: the ones that the first byte begins with are the length.
     ones = 8 - (head[4] ^ 0xFF).bit_length()
     at = 5 + max(0, ones - 1)
@@ -197,7 +236,7 @@ def _flac_frame(head: bytes) -> tuple[int, int] | None:
     if not explicit:
         samples = 192 if code == 1 else 576 << code - 2 if code < 6 else 256 << code - 8
     at += explicit + {12: 1, 13: 2, 14: 2}.get(rate, 0)
-    return (number, samples) if _crc8(head[: at + 1]) == 0 else None
+    return None if _crc8(head[: at + 1]) else _FlacFrame(number, samples, bool(head[1] & 1))
 
 
 def _crc8(data: bytes) -> int:

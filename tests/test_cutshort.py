@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx import audio, synthetic
+from fad_onnx import audio, streams, synthetic
 from fad_onnx.errors import AudioError, TruncatedAudioError
 
 from .conftest import write_clip
@@ -128,6 +128,37 @@ def test_joined_flacs_are_refused(between, tmp_path):
     refused(tmp_path / "x.flac", first + junk + first, RATE, 2 * RATE)
     with pytest.raises(AudioError):
         frames(tmp_path / "x.flac", flac_that_counts(first, 0) + junk + second)
+
+
+def test_frames_behind_a_gap_are_counted(tmp_path):
+    data = written(tmp_path / "a.flac", 2.0)
+    starts = [
+        at
+        for at in range(42, len(data))
+        if data[at : at + 4] == data[data.index(b"\xff\xf8") :][:4]
+    ]
+    for unknown in (data, flac_that_counts(data, 0)):
+        gap = unknown[: starts[4]] + unknown[starts[6] :]
+        (tmp_path / "x.flac").write_bytes(gap)
+        with open(tmp_path / "x.flac", "rb") as file:
+            assert streams.flac(file).there == 2 * RATE - 2 * 4096
+
+
+def test_what_looks_like_a_frame_in_a_picture_is_none(tmp_path):
+    data, path = written(tmp_path / "a.flac"), tmp_path / "x.flac"
+    at = next(at for at in range(42, len(data)) if data[at : at + 2] == b"\xff\xf8")
+    for looks in (b"abcd" + data[at : at + 16], data[-20000:-9000], data, PICTURE):
+        block = b"\2" + len(looks).to_bytes(3, "big") + looks
+        for whole in (data, flac_that_counts(data, 0)):
+            assert frames(path, whole[:42] + block + whole[42:]) == RATE
+        refused(path, flac_that_counts(data[:42] + block + data[42:], 100), 100, RATE)
+    mp3, empty_text = (
+        written(tmp_path / "a.mp3"),
+        b"COMM\0\0\0\x20\0\0\1eng\xff\xfe\0\0" + bytes(24),
+    )
+    tag = b"ID3\3\0\0" + bytes([0, 0, 40 * len(empty_text) >> 7, 40 * len(empty_text) & 127])
+    assert frames(tmp_path / "x.mp3", tag + 40 * empty_text + mp3) == RATE
+    refused(tmp_path / "x.mp3", tag + 40 * empty_text + mp3[:-4000])
 
 
 # Where each kind has the size of its samples: text before it, how many bytes further, how wide.
