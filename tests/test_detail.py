@@ -13,6 +13,7 @@ from fad_onnx.errors import OptionError, StatisticsError
 from fad_onnx.frechet import frechet_distance
 from fad_onnx.infinity import fad_infinity
 from fad_onnx.moments import Moments
+from fad_onnx.sets import warnings
 
 from .conftest import write_clip
 from .test_cli import WEIGHTLESS, run  # noqa: F401 - a fixture
@@ -207,3 +208,24 @@ def test_several_models_have_a_column_each(run, sets, monkeypatch):  # noqa: F81
     head, best, _ = (line.split() for line in out.splitlines())
     assert head == ["set", WEIGHTLESS, WEIGHTLESS, "kad", "other", "other", "kad"]
     assert best[0] == str(sets[0]) and len(best) == 5
+
+
+@pytest.mark.parametrize(
+    ("count", "largest", "warned"),
+    [
+        (1, 0, "1 embeddings for 8 dimensions"), (8, 0, "8 embeddings for 8 dimensions"),
+        (9, 0, None), (20, 10, None), (20, 11, "a.wav holds 11 of 20 embeddings"),
+    ],
+)  # fmt: skip
+def test_warnings_begin_where_the_covariance_is_singular_or_one_clip_is_most(
+    count, largest, warned
+):
+    metadata = {
+        "fingerprint": "f" * 64, "protocol": {"dimension": 8}, "files": 2, "embeddings": count,
+        "largest_file": {"name": "a.wav", "embeddings": largest},
+    }  # fmt: skip
+    found = warnings("s", metadata)
+    assert found == () if warned is None else len(found) == 1 and warned in found[0]
+    covariance = Moments.of(np.random.RandomState(0).randn(count, 8)).dense_scatter()
+    singular = np.linalg.matrix_rank(covariance) < 8
+    assert singular == any("FAD is biased upward" in text for text in found)
