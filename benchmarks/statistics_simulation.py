@@ -1,4 +1,4 @@
-"""Bias of FAD, FAD-infinity and KAD, and coverage of the interval, against the set size.
+"""Bias of FAD, FAD-infinity and KAD, coverage of intervals, and rankings of clips, simulated.
 
     python benchmarks/statistics_simulation.py [--repeats 200] > statistics.json
     python benchmarks/statistics_simulation.py --plot statistics.png < statistics.json
@@ -293,13 +293,13 @@ def plot(result: dict[str, Any], path: str) -> None:
     Image.open(drawn).convert("RGB").quantize(96).save(path, optimize=True)
 
 
-TITLES = {1: "independent rows", 5: "5 rows a file, half their variance shared"}
+TITLES = {1: "independent embeddings", 5: "5 per clip, half their variance shared"}
 NAMES = {
     "fad": "FAD",
-    "fad_inf": "FAD-infinity, rows drawn",
-    "fad_inf_by_file": "FAD-infinity, files drawn",
-    "kad": "KAD, independent rows",
-    "kad_alike": "KAD, 5 rows a file",
+    "fad_inf": "FAD-infinity, embeddings drawn",
+    "fad_inf_by_file": "FAD-infinity, clips drawn",
+    "kad": "KAD, independent embeddings",
+    "kad_alike": "KAD, 5 embeddings per clip",
 }
 COLOURS = dict(zip(NAMES, ("#0072b2", "#d55e00", "#009e73", "#0072b2", "#d55e00"), strict=True))
 
@@ -314,11 +314,11 @@ def plot_bias(
             case for case in cases
             if case["apart"] == apart and case["rows_per_file"] == rows and case[key]
         ]  # fmt: skip
-        # At one row a file the two ways of drawing are the same.
+        # With one embedding per clip the two ways of drawing are the same.
         if not (name == "fad_inf_by_file" and rows == 1):
             plot_line(axes, chosen, key, name, apart)
         axes.axhline(chosen[0][key]["truth"], color="black", linewidth=0.8, linestyle=":")
-    axes.set(xscale="log", xlabel="rows of the evaluation set")
+    axes.set(xscale="log", xlabel="embeddings of the evaluation set")
     axes.set_xticks([50, 100, 200, 500, 1000, 2000], ["50", "100", "200", "500", "1000", "2000"])
     axes.minorticks_off()
     axes.set_ylabel("mean and standard deviation; dotted: true value")
@@ -345,11 +345,11 @@ def plot_coverage(axes: Any, cases: list[dict[str, Any]]) -> None:
             s=28, label=f"{dim} dimensions, {'different' if apart else 'same'} source",
         )  # fmt: skip
     axes.axhline(0.95, color="black", linewidth=0.8, linestyle=":")
-    axes.set(xscale="log", xlabel="files a set", ylabel="share of intervals that hold E[FAD]")
+    axes.set(xscale="log", xlabel="clips per dataset", ylabel="share of intervals that hold E[FAD]")
     axes.set_ylim(0.8, 1.01)
     axes.set_xticks([30, 60, 100, 300], ["30", "60", "100", "300"])
     axes.minorticks_off()
-    axes.set_title("95 % interval, 1 and 5 rows a file")
+    axes.set_title("95 % interval, 1 and 5 embeddings per clip")
     axes.legend(fontsize=8, loc="lower right")
 
 
