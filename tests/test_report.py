@@ -173,6 +173,19 @@ def test_scores_stand_in_the_tables_in_full_and_nearest_first(scores, page):
     assert "None" not in page.text
 
 
+def test_the_page_says_what_the_numbers_were_drawn_from(page, tmp_path):
+    assert "Sampling: 11 pairs (one <b>); 11 pairs (two)." in page.text
+    assert "subsets of whole clips" in page.text and "no clip shares its name" not in page.text
+    ours, theirs = (clip_files(tmp_path / kind, [f"{kind}{i}.wav" for i in range(10)])
+                    for kind in ("a", "b"))  # fmt: skip
+    reference = audio_set("r", theirs, seed=1)
+    wanted = Wanted(ci=0.9, inf=True, inf_draw="embeddings")
+    alone = replace(reference, moments=Gaussian.of(reference.moments), rows_by_file=None, files=())
+    for one, said in ((reference, "Sampling: independent."), (alone, "Sampling: fixed reference.")):
+        text = Page(write(tmp_path / "r.html", [score(one, audio_set("e", ours), wanted)])).text
+        assert said in text and "subsets of single embeddings, as published" in text
+
+
 def test_ten_clips_weigh_less_than_five_megabytes_and_sound_like_the_file(tmp_path):
     files = clip_files(tmp_path, [f"{i}.wav" for i in range(12)], seconds=11.0)
     noise = np.random.RandomState(0).uniform(-1, 1, (48000 * 11, 2))
