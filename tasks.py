@@ -13,6 +13,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fad_onnx.models.table import Model
 
 ROOT = Path(__file__).resolve().parent
 README = ROOT / "README.md"
@@ -77,29 +81,32 @@ def generated(text: str) -> str:
 
 
 def _models() -> Iterator[str]:
-    from fad_onnx import manifest
+    from fad_onnx.models import table
 
-    yield "| model | rate | rows | what | weights | licence of the weights |"
+    yield "| model | rate | embeddings | what | weights | licence of the weights |"
     yield "|---|---|---|---|---|---|"
-    for row in manifest.models().values():
-        per = f"a {row.samples_per_row} samples" if row.samples_per_row else _per_window(row)
+    for model in table.models().values():
+        files = model.network.checkpoints.values()
         sizes = " + ".join(
-            f"{c.bytes / 1e6:.0f} MB" if c.bytes else "size unknown"
-            for c in row.checkpoints.values()
+            f"{one.bytes / 1e6:.0f} MB" if one.bytes else "size unknown" for one in files
         )
-        licences = "; ".join(dict.fromkeys(c.licence for c in row.checkpoints.values()))
-        name = f"`{row.name}`" + (" (default)" if row.default else "")
+        licences = "; ".join(dict.fromkeys(one.licence for one in files))
+        name = f"`{model.name}`" + (" (default)" if model.default else "")
+        rate = model.preparation.sample_rate_hz
         yield (
-            f"| {name} | {row.sample_rate_hz} Hz | {row.dimension} {per} | {row.summary}"
+            f"| {name} | {rate} Hz | {model.output().width} per {_every(model)} | {model.summary}"
             f" | {sizes or 'none'} | {licences or '-'} |"
         )
 
 
-def _per_window(row: object) -> str:
-    windows = row.windows  # type: ignore[attr-defined]
-    if windows.cover == "windows":
-        return f"a {windows.hop_samples / row.sample_rate_hz:.2f} s"  # type: ignore[attr-defined]
-    return "a file"
+def _every(model: Model) -> str:
+    """What one embedding stands for."""
+    if samples := model.output().samples_per_embedding:
+        return f"{samples} samples"
+    windows = model.preparation.windows
+    if windows.cover == "windows" and windows.hop_samples:
+        return f"{windows.hop_samples / model.preparation.sample_rate_hz:.2f} s"
+    return "clip"
 
 
 def _parity() -> Iterator[str]:

@@ -28,10 +28,12 @@ import onnxruntime
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from fad_onnx import frontends, manifest, synthetic
+from fad_onnx.manifest import Model
+
+from fad_onnx import frontends, synthetic
 from fad_onnx.binding import publish_synthetic
 from fad_onnx.embedder import Embedder
-from fad_onnx.manifest import Model
+from fad_onnx.models import table
 from fad_onnx.session import Network, Settings
 
 SECONDS = 10
@@ -85,7 +87,7 @@ def _batch(embedder: Embedder, size: int) -> tuple[Any, float]:
     rate, windows, clips = embedder.model.sample_rate_hz, [], 0
     while len(windows) < size:
         clip = synthetic.clip(clips, SECONDS * rate, embedder.model.channels)
-        windows += embedder.cutter("pad").push(clip, last=True)
+        windows += embedder.windower("pad").push(clip, last=True)
         clips += 1
     of_a_clip = len(windows) / clips
     stack = np.stack([window.samples for window in windows[:size]])
@@ -121,7 +123,7 @@ def main() -> None:
     for name in chosen.models:
         # Next to each other: the speed of a shared machine drifts.
         speed = product_gflops()
-        one = measure(manifest.model(name), chosen.batch, chosen.runs)
+        one = measure(table.model(name), chosen.batch, chosen.runs)
         if one["gflop_per_clip"]:
             share = one["gflop_per_clip"] / (one["ms_per_clip"] / 1000) / speed
             one |= {"product_gflops": round(speed, 1), "share": round(share, 2)}

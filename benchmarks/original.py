@@ -18,13 +18,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from exporters import parity
-from fad_onnx import manifest
+from fad_onnx.models import table
 
 LOADERS = 8  # audio_load_worker's default
 
 
 def main(name: str, weights: str, reference: str, evaluation: str) -> float:
-    model = manifest.model(name)
+    model = table.model(name)
     with parity.stand_ins():
         from frechet_audio_distance import fad, utils
     with np.load(weights) as archive:

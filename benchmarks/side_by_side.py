@@ -26,16 +26,17 @@ import soundfile
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from fad_onnx import manifest, synthetic
+from fad_onnx import synthetic
 from fad_onnx.binding import graph_file
 from fad_onnx.checkpoints.onnx_file import initializers
+from fad_onnx.models import table
 
 CLIPS, SECONDS = 23, 10
 
 
 def prepare(name: str, rate: int | None, folder: Path) -> tuple[list[str], list[str]]:
     """Two folders of clips and a file of weights; the command lines of both programs."""
-    model = manifest.model(name)
+    model = table.model(name)
     infos = initializers(graph_file(model, model.variants[0]))
     bound = {key: info for key, info in infos.items() if info.external}
     np.savez(folder / "weights.npz", **synthetic.tensors(bound, 0))
@@ -92,7 +93,7 @@ def compare(name: str, rate: int | None, runs: int) -> dict[str, object]:
     ratios = [b["wall_s"] / a["wall_s"] for a, b in pairs]
     return {
         "model": name,
-        "rate_hz": rate or manifest.model(name).sample_rate_hz,
+        "rate_hz": rate or table.model(name).sample_rate_hz,
         "times_the_original": round(statistics.median(ratios), 2),
         "range": [round(min(ratios), 2), round(max(ratios), 2)],
         "fad_onnx": [a for a, _ in pairs],

@@ -14,8 +14,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fad_onnx import manifest
 from fad_onnx.errors import FadError
+from fad_onnx.models import selection, table
 
 from . import golden, parity, scores, standalone, verify
 from .check import difference
@@ -52,8 +52,8 @@ def _graphs(arguments: Sequence[str]) -> int:
         parser.error("a standalone model needs one NAME, --weights FILE and -o OUT.onnx")
     if chosen.weights:
         options = dict(option.split("=", 1) for option in chosen.option)
-        model = manifest.model(chosen.names[0])
-        for path in standalone.write(model, options, _given(chosen.weights), chosen.output):
+        one = selection.selection_of(table.model(chosen.names[0]), options)
+        for path in standalone.write(one, _given(chosen.weights), chosen.output):
             print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
         return 0
     graphs = _named(chosen.names, parser)
@@ -70,12 +70,12 @@ def _given(weights: Iterable[str]) -> dict[str, Path]:
 
 
 def _named(names: Iterable[str], parser: argparse.ArgumentParser) -> list[Graph]:
-    graphs, rows = parity.graphs(), manifest.models()
+    graphs, models = parity.graphs(), table.models()
     found: dict[str, Graph] = {}
     for name in names:
         wanted = {name} if name in graphs else set()
-        if name in rows:
-            wanted |= {file.removesuffix(".onnx") for file in parity.hashes(rows[name])}
+        if name in models:
+            wanted |= {file.removesuffix(".onnx") for file in parity.graph_files(models[name])}
         for family in parity.families():
             if name in ("all", family.__name__.rpartition(".")[2]):
                 wanted |= {graph.name for graph in family.GRAPHS}
@@ -86,29 +86,26 @@ def _named(names: Iterable[str], parser: argparse.ArgumentParser) -> list[Graph]
 
 
 def _write(graphs: Iterable[Graph]) -> int:
-    """Write each graph, and its hash into the rows that use it."""
+    """Write each graph, and its hash into the table."""
     for graph in graphs:
         data = export(graph)
         graph.path.write_bytes(data)
         digest = hashlib.sha256(data).hexdigest()
-        users = _record(graph, digest)
-        print(f"{graph.path.name}: {len(data)} bytes, sha256 {digest}, used by {users or 'no row'}")
+        _record(graph, digest)
+        print(f"{graph.path.name}: {len(data)} bytes, sha256 {digest}")
     return 0
 
 
-def _record(graph: Graph, digest: str) -> str:
-    table = json.loads(TABLE.read_text("utf-8"))
-    users = []
-    for name, row in table["models"].items():
-        for variant in row["variants"]:
-            if variant["graph"] == graph.path.name:
-                variant["sha256"] = digest
-                users.append(name)
-        if row["tiles"] and row["tiles"]["head"] == graph.path.name:
-            row["tiles"]["head_sha256"] = digest
-            users.append(name)
-    TABLE.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    return ", ".join(dict.fromkeys(users))
+def _record(graph: Graph, digest: str) -> None:
+    """Put the hash of a graph into the table; its layout stays as it is."""
+    text = TABLE.read_text("utf-8")
+    graphs = json.loads(text)["graphs"]
+    name = json.dumps(graph.path.name)
+    if graph.path.name in graphs:
+        text = text.replace(f'{name}: "{graphs[graph.path.name]}"', f'{name}: "{digest}"')
+    else:
+        text = text.replace('"graphs": {\n', f'"graphs": {{\n    {name}: "{digest}",\n', 1)
+    TABLE.write_text(text, "utf-8")
 
 
 def _check(graphs: Iterable[Graph]) -> int:
@@ -121,11 +118,9 @@ def _check(graphs: Iterable[Graph]) -> int:
     return int(failed > 0)
 
 
-def _models(names: Sequence[str]) -> list[manifest.Model]:
+def _models(names: Sequence[str]) -> list[table.Model]:
     originals = parity.offered("ORIGINALS")
-    return [
-        manifest.model(name) for name in names or manifest.models() if names or name in originals
-    ]
+    return [table.model(name) for name in names or table.models() if names or name in originals]
 
 
 def _verify(arguments: Sequence[str]) -> int:

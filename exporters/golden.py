@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fad_onnx import synthetic
-from fad_onnx.manifest import Model, Variant
+from fad_onnx.models.selection import Selection, variants
+from fad_onnx.models.table import Model
+from fad_onnx.verify import options_key
 
 from . import parity
 from .parity import Embed
@@ -37,10 +39,12 @@ def write(model: Model) -> Path:
     """Compute and write the golden file of a model; the same bytes at every call."""
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{model.name}.npz"
-    originals = {options_key(v.when): _original(model, v) for v in model.variants}
+    originals = {options_key(one): _original(one) for one in variants(model)}
     clips = _clips(model, list(originals.values()))
     arrays: dict[str, Any] = {
-        f"{key}/{index}": _thinned(embed(synthetic.clip(seed, samples, model.channels)))
+        f"{key}/{index}": _thinned(
+            embed(synthetic.clip(seed, samples, model.preparation.channel_count))
+        )
         for key, embed in originals.items()
         for index, (seed, samples) in enumerate(clips)
     }
@@ -48,26 +52,23 @@ def write(model: Model) -> Path:
     return path
 
 
-def options_key(when: Mapping[str, str]) -> str:
-    """The name of a variant: its options in alphabetical order."""
-    return ",".join(f"{name}={value}" for name, value in sorted(when.items())) or "default"
-
-
-def _original(model: Model, variant: Variant) -> Embed:
-    tensors = synthetic.tensors(parity.bound(parity.graph_path(variant)), SEED)
-    return parity.original(model, model.choose(variant.when), tensors)
+def _original(selection: Selection) -> Embed:
+    tensors = synthetic.tensors(parity.bound(parity.graph_path(selection)), SEED)
+    return parity.original(selection, tensors)
 
 
 def _clips(model: Model, originals: Sequence[Embed]) -> list[tuple[int, int]]:
     """Seed and samples of MOST_CLIPS clips, short ones where there are any."""
     lengths = parity.clip_samples(model)
-    short = [n for n in lengths if n <= LONGEST_SECONDS * model.sample_rate_hz] or lengths[:1]
+    longest, channels = (
+        LONGEST_SECONDS * model.preparation.sample_rate_hz,
+        model.preparation.channel_count,
+    )
+    short = [n for n in lengths if n <= longest] or lengths[:1]
     chosen: list[tuple[int, int]] = []
     for index in np.linspace(0, len(short) - 1, MOST_CLIPS).round().astype(int):
         samples, seed = short[index], chosen[-1][0] + 1 if chosen else 0
-        while not all(
-            _settled(o, synthetic.clip(seed, samples, model.channels)) for o in originals
-        ):
+        while not all(_settled(o, synthetic.clip(seed, samples, channels)) for o in originals):
             seed += 1
         chosen.append((seed, samples))
     return chosen

@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 
 import exporters
 from fad_onnx import synthetic
-from fad_onnx.binding import external as bound  # the tensors of a checkpoint that a graph names
-from fad_onnx.binding import write_tensors
+from fad_onnx.binding import write_model
 from fad_onnx.embedder import Embedder
-from fad_onnx.manifest import Model, Variant
-from fad_onnx.session import Network, Settings
+from fad_onnx.models.selection import Selection, variants
+from fad_onnx.models.table import Model
+from fad_onnx.session import Session, Settings
 from fad_onnx.verify import spread_error
 
 from .skeleton import GRAPHS_FOLDER, Graph
@@ -110,34 +110,29 @@ def offered(name: str) -> dict[str, Any]:
     }
 
 
-def hashes(model: Model) -> dict[str, str]:
-    """The graph files that a row names, the head among them, and the sha256 it says they have."""
-    found = {variant.graph: variant.sha256 for variant in model.variants}
-    return found | ({model.tiles.head: model.tiles.head_sha256} if model.tiles else {})
+def graph_files(model: Model) -> set[str]:
+    """The graph files that a model uses, the head among them."""
+    network = model.network
+    heads = {network.tiles.head} if network.tiles else set()
+    return {selection.graph for selection in variants(model)} | heads
 
 
-def graph_path(variant: Variant) -> Path:
-    """Where the graph of a variant is committed."""
-    return GRAPHS_FOLDER / variant.graph
+def graph_path(selection: Selection) -> Path:
+    """Where the graph of a selection is committed."""
+    return GRAPHS_FOLDER / selection.graph
 
 
-def embedder(model: Model, chosen: Mapping[str, str], tensors: Tensors, folder: Path) -> Embedder:
-    """The run time's own path from samples to rows, on one thread of the CPU."""
-    variant = model.variant(chosen)
-    graph = graph_path(variant)
-    write_tensors(graph, bound(graph), tensors.__getitem__, folder, model.tiles)
-    network = Network(folder / "model.onnx", variant.output, Settings("cpu"))
-    return Embedder(model, chosen, network, {}, "")
+def embedder(selection: Selection, tensors: Tensors, folder: Path) -> Embedder:
+    """The run time's own path from samples to embeddings, on one thread of the CPU."""
+    write_model(selection, tensors.__getitem__, folder)
+    session = Session(folder / "model.onnx", Settings("cpu"))
+    return Embedder(selection, session, {}, "")
 
 
-def variant_options(model: Model, chosen: Mapping[str, str]) -> dict[str, str]:
-    """Those of the options that select a graph or output, as the originals take them."""
-    return {name: value for name, value in chosen.items() if not model.options[name].sets}
-
-
-def original(model: Model, chosen: Mapping[str, str], tensors: Tensors) -> Embed:
+def original(selection: Selection, tensors: Tensors) -> Embed:
     """The original network on these tensors."""
-    embed: Embed = offered("ORIGINALS")[model.name](tensors, **variant_options(model, chosen))
+    options = selection.output_options
+    embed: Embed = offered("ORIGINALS")[selection.model.name](tensors, **options)
     return embed
 
 
@@ -146,18 +141,23 @@ def clip_samples(model: Model) -> tuple[int, ...]:
     named = offered("CLIP_SAMPLES").get(model.name)
     if named is not None:
         return tuple(named)
-    rate, lengths = model.sample_rate_hz, {model.minimum_samples, model.minimum_samples + 1}
-    length, hop = model.windows.length_samples, model.windows.hop_samples
-    if model.windows.tail == "pad" and length:
+    preparation, tiles = model.preparation, model.network.tiles
+    rate, minimum, rules = (
+        preparation.sample_rate_hz,
+        preparation.minimum_samples,
+        preparation.windows,
+    )
+    lengths, length, hop = {minimum, minimum + 1}, rules.length_samples, rules.hop_samples
+    if rules.tail == "pad" and length:
         return (length,)  # What a network makes of padding, only its family can say.
     if length and hop:
         lengths |= {length + hop - 1, length + hop}
     lengths |= {round(seconds * rate) + 13 for seconds in (1.37, 2.9, 5.003)}
-    if model.tiles:
-        lengths.add(2 * model.tiles.steps * model.tiles.step_samples + 13)  # the first in tiles
-    if model.windows.cover == "crop" and length:
+    if tiles:
+        lengths.add(2 * tiles.steps * tiles.step_samples + 13)  # the first in tiles
+    if rules.cover == "crop" and length:
         lengths = {samples for samples in lengths if samples <= length} | {length}
-    return tuple(sorted(samples for samples in lengths if samples >= model.minimum_samples))
+    return tuple(sorted(samples for samples in lengths if samples >= minimum))
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,8 @@ def compare(ours: Embedder, theirs: Embed, lengths: Sequence[int], seed: int) ->
     """One comparison for a synthetic clip of each length, in samples at the model's rate."""
     results = []
     for samples in lengths:
-        clip = synthetic.clip(seed + samples, samples, ours.model.channels)
-        got = ours.embed(clip.T, ours.model.sample_rate_hz)
+        clip = synthetic.clip(seed + samples, samples, ours.preparation.channel_count)
+        got = ours.embed(clip.T, ours.preparation.sample_rate_hz)
         results.append(Comparison(samples, got, theirs(clip)))
     return results
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fad_onnx import audio, synthetic
 from fad_onnx.embedder import Embedder
 from fad_onnx.frechet import frechet_distance
-from fad_onnx.manifest import Model
+from fad_onnx.models.table import Model
 from fad_onnx.moments import Moments
 
 from . import parity
@@ -37,11 +37,12 @@ class Clip:
 def synthetic_sets(model: Model) -> tuple[list[Clip], list[Clip]]:
     """Two sets that differ in level and noise."""
     count, seconds, random = SET_CLIPS, SET_SECONDS, np.random.RandomState(5)
-    if model.windows.tail == "pad" and model.windows.length_samples:
-        count, seconds = FILLED_CLIPS, model.windows.length_samples / model.sample_rate_hz
+    rules, channels = model.preparation.windows, model.preparation.channel_count
+    if rules.tail == "pad" and rules.length_samples:
+        count, seconds = FILLED_CLIPS, rules.length_samples / model.preparation.sample_rate_hz
     frames = round(seconds * FOREIGN_HZ)
-    reference = [synthetic.clip(100 + i, frames, model.channels) for i in range(count)]
-    evaluation = [synthetic.clip(200 + i, frames, model.channels) for i in range(count)]
+    reference = [synthetic.clip(100 + i, frames, channels) for i in range(count)]
+    evaluation = [synthetic.clip(200 + i, frames, channels) for i in range(count)]
     noisy = [0.5 * clip + 0.02 * random.standard_normal(clip.shape) for clip in evaluation]
     return (
         [Clip(clip, FOREIGN_HZ) for clip in reference],
@@ -66,12 +67,12 @@ def resampled(clip: Clip, model: Model) -> Clip:
     """
     import resampy
 
-    samples = clip.samples
-    if model.channel_rule == "mean" or len(samples) != model.channels:
-        samples = np.repeat(samples.mean(axis=0, keepdims=True), model.channels, axis=0)
-    if clip.rate_hz != model.sample_rate_hz:
-        samples = resampy.resample(samples, clip.rate_hz, model.sample_rate_hz, axis=-1)
-    return Clip(samples.astype(np.float32), model.sample_rate_hz)
+    samples, rules = clip.samples, model.preparation
+    if rules.channels == "mean" or len(samples) != rules.channel_count:
+        samples = np.repeat(samples.mean(axis=0, keepdims=True), rules.channel_count, axis=0)
+    if clip.rate_hz != rules.sample_rate_hz:
+        samples = resampy.resample(samples, clip.rate_hz, rules.sample_rate_hz, axis=-1)
+    return Clip(samples.astype(np.float32), rules.sample_rate_hz)
 
 
 @dataclass(frozen=True)

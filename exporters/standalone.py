@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import onnx
 
 from fad_onnx import weights
 from fad_onnx.checkpoints.onnx_file import initializers
-from fad_onnx.manifest import Model
+from fad_onnx.models.schema import canonical
+from fad_onnx.models.selection import Selection
 
 from .skeleton import WEIGHTS_FILE
 
@@ -21,8 +21,7 @@ LARGEST_BYTES = 2**31 - 2**26
 
 
 def write(
-    model: Model,
-    options: Mapping[str, str],
+    selection: Selection,
     given: Mapping[str, Path],
     out: Path,
     largest_bytes: int = LARGEST_BYTES,
@@ -34,18 +33,15 @@ def write(
     before the graph is told by the model's metadata. Checkpoints are bound by the run time's
     own code and stay converted in its cache; CheckpointError if one does not fit.
     """
-    ready = weights.prepare(model, model.variant(model.choose(options)), given)
+    ready = weights.prepare(selection, given)
     size = sum(info.length for info in initializers(ready.graph).values())
     proto = onnx.load(ready.graph, load_external_data=size <= largest_bytes)
     proto.graph.name = out.stem
     facts = {
-        "model": model.name,
-        "sample_rate_hz": model.sample_rate_hz,
-        "channel_rule": model.channel_rule,
-        "frontend": asdict(model.frontend),
-        "windows": asdict(model.windows),
+        "model": selection.label,
+        "preparation": canonical(selection.preparation),
         "weights": {name: dict(entry) for name, entry in ready.weights.items()},
-        "citation": model.citation,
+        "citation": selection.network.citation,
     }
     onnx.helper.set_model_props(proto, {key: _text(value) for key, value in facts.items()})
     files = [out]

@@ -13,13 +13,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from fad_onnx import checkpoints, manifest, synthetic, weights
+from fad_onnx import checkpoints, synthetic, weights
 from fad_onnx.embedder import Embedder
-from fad_onnx.manifest import Model, Variant
-from fad_onnx.session import Network
+from fad_onnx.models import table as entries
+from fad_onnx.models.selection import Selection, variants
+from fad_onnx.models.table import Model
+from fad_onnx.session import Session
+from fad_onnx.verify import options_key
 
 from . import parity
-from .golden import options_key
 from .parity import Embed, Tensors
 from .scores import Clip, resampled, scores, synthetic_sets
 
@@ -59,32 +61,31 @@ def verify(
 
     sets: clips of a reference and an evaluation, in place of synthetic ones.
     """
-    for variant in model.variants:
-        if given and set(variant.checkpoints) != given.keys():
+    for selection in variants(model):
+        if given and set(selection.output.checkpoints) != given.keys():
             continue
-        for seed in range(1 if given or not variant.checkpoints else seeds):
+        for seed in range(1 if given or not selection.output.checkpoints else seeds):
             with tempfile.TemporaryDirectory() as folder:
-                source, tensors, ours = _loaded(model, variant, given, seed, Path(folder))
-                theirs = parity.original(model, ours.chosen, tensors)
-                yield _finding(
-                    source, variant, ours, theirs, tensors, sets or synthetic_sets(model)
-                )
+                source, tensors, ours = _loaded(selection, given, seed, Path(folder))
+                theirs = parity.original(selection, tensors)
+                yield _finding(source, ours, theirs, tensors, sets or synthetic_sets(model))
 
 
 def _loaded(
-    model: Model, variant: Variant, given: Mapping[str, Path], seed: int, folder: Path
+    selection: Selection, given: Mapping[str, Path], seed: int, folder: Path
 ) -> tuple[str, Tensors, Embedder]:
     """Where the weights come from, the weights, and the run time's network on them."""
-    infos = parity.bound(parity.graph_path(variant))
+    infos = parity.bound(parity.graph_path(selection))
     if given:
-        ready = weights.prepare(model, variant, given)
+        ready = weights.prepare(selection, given)
         bound = checkpoints.open(ready.graph).tensors()
         tensors = {name: np.array(bound[name].read()) for name in infos}
         source = " + ".join(path.name for path in given.values())
     else:
-        tensors = _with_filterbanks(synthetic.tensors(infos, seed), model.sample_rate_hz)
+        rate = selection.preparation.sample_rate_hz
+        tensors = _with_filterbanks(synthetic.tensors(infos, seed), rate)
         source = f"synthetic, seed {seed}" if tensors else "none"
-    return source, tensors, parity.embedder(model, model.choose(variant.when), tensors, folder)
+    return source, tensors, parity.embedder(selection, tensors, folder)
 
 
 def _with_filterbanks(tensors: Tensors, rate_hz: int) -> Tensors:
@@ -112,7 +113,6 @@ def _with_filterbanks(tensors: Tensors, rate_hz: int) -> Tensors:
 
 def _finding(
     source: str,
-    variant: Variant,
     ours: Embedder,
     theirs: Embed,
     tensors: Tensors,
@@ -125,7 +125,7 @@ def _finding(
     foreign = scores(ours, theirs, sets)
     return Finding(
         model=model.name,
-        options=options_key(variant.when),
+        options=options_key(ours.selection),
         weights=source,
         clips=len(compared),
         rows=len(rows.got),
@@ -146,9 +146,8 @@ def _features_error(ours: Embedder, tensors: Tensors) -> float | None:
         return None
     value, original_features = named
     # In one pass: a tile's features are not a clip's.
-    whole = replace(ours.model, tiles=None)
     compared = parity.compare(
-        replace(ours, model=whole, network=_with_output(ours.network, value)),
+        replace(ours.without_tiles(value), session=_with_output(ours.session, value)),
         original_features(tensors),
         parity.clip_samples(ours.model),
         seed=7,
@@ -156,13 +155,13 @@ def _features_error(ours: Embedder, tensors: Tensors) -> float | None:
     return parity.pooled(compared).spread_error
 
 
-def _with_output(network: Network, value: str) -> Network:
-    """The same network, cut off at an intermediate value."""
-    proto = onnx.load(network.graph, load_external_data=False)
+def _with_output(session: Session, value: str) -> Session:
+    """The same network with an intermediate value among its outputs."""
+    proto = onnx.load(session.graph, load_external_data=False)
     proto.graph.output.append(onnx.ValueInfoProto(name=value))
-    path = network.graph.with_name(f"until_{value}.onnx")
+    path = session.graph.with_name(f"until_{value}.onnx")
     path.write_bytes(proto.SerializeToString())
-    return Network(path, value, network.settings)
+    return Session(path, session.settings)
 
 
 def worst(findings: Sequence[Finding]) -> list[Finding]:
@@ -219,7 +218,7 @@ def table(findings: Sequence[Finding]) -> str:
 
 def merged(path: Path, findings: Sequence[Finding]) -> dict[str, Any]:
     """The findings in a file, these in place of their models' old ones, in the table's order."""
-    models = list(manifest.models())
+    models = list(entries.models())
     found = {finding.model for finding in findings}
     kept = [Finding(**row) for row in json.loads(path.read_text("utf-8"))["findings"]]
     every = [finding for finding in kept if finding.model not in found] + list(findings)

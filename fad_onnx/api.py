@@ -133,7 +133,7 @@ def _score(
     reference = prepared.set
     check_comparable(reference, evaluation)
     value = frechet_distance(prepared.gaussian, _gaussian(evaluation))
-    name = evaluation.metadata.get("model") or reference.metadata.get("model") or "unknown"
+    name = _label(evaluation) or _label(reference) or "unknown"
     detail = prepared.detail(evaluation, progress)
     differing = provenance.differences(reference.provenance, evaluation.provenance)
     pair = f"{reference.path} and {evaluation.path} were made differently: {'; '.join(differing)}"
@@ -142,6 +142,10 @@ def _score(
          *detail.warnings)
     )  # fmt: skip
     return Score(value, name, reference, evaluation, detail, tuple(warnings))
+
+
+def _label(one: AudioSet) -> str | None:
+    return one.metadata.get("label") or one.metadata.get("model")
 
 
 def _gaussian(one: AudioSet) -> Gaussian:

@@ -7,9 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import embfile, outputs, provenance, sets, shards, statsfile
-from .errors import IncompatibleStatisticsError, OptionError, StatisticsError
+from .errors import (
+    IncompatibleStatisticsError,
+    OptionError,
+    StatisticsError,
+    UnknownModelError,
+)
 from .execution import StoredClip, fold
 from .frechet import Gaussian
+from .models import version_1
+from .models.selection import select
+from .models.spec import ModelSpec
 from .moments import Moments
 from .sets import AudioSet
 
@@ -17,7 +25,8 @@ PathLike = str | os.PathLike[str]
 Plain = str | int | float | bool | None
 # Of what is read from a file's metadata.
 KINDS: Mapping[str, Any] = {
-    **dict.fromkeys(("model", "fingerprint", "name", "licence", "note", "left_out"), str),
+    **dict.fromkeys(("model", "label", "output", "fingerprint", "tensors_sha256"), str),
+    **dict.fromkeys(("name", "licence", "note", "left_out"), str),
     **dict.fromkeys(("options", "protocol", "weights", "shard"), dict),
     **dict.fromkeys(("largest_file", "loudest_file"), dict),
     **dict.fromkeys(("files", "embeddings", "lowest_source_hz"), int),
@@ -30,6 +39,7 @@ NESTED: Mapping[str, Mapping[str, Any]] = {
     "protocol": {
         "dimension": int | None,
         "sample_rate_hz": int | None,
+        **dict.fromkeys(("network", "output", "preparation"), dict | None),
         **dict.fromkeys(provenance.RECORDED, str | list | None),
     },
     "shard": {"part": int, "of": int, "list_sha256": str},
@@ -124,11 +134,42 @@ def check_comparable(first: AudioSet, second: AudioSet) -> None:
         raise IncompatibleStatisticsError(
             first.path, second.path, f"{first.moments.dim} and {second.moments.dim} dimensions"
         )
-    if a.get("fingerprint") and b.get("fingerprint") and a["fingerprint"] != b["fingerprint"]:
-        differing = provenance.defining(a.get("protocol") or {}, b.get("protocol") or {})
-        raise IncompatibleStatisticsError(
-            first.path, second.path, "; ".join(differing) or "their weights differ"
-        )
+    if a.get("fingerprint") and b.get("fingerprint") and not _same(a, b):
+        raise IncompatibleStatisticsError(first.path, second.path, _why(a, b))
+
+
+def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two fingerprints say the same, of whatever versions they are."""
+    if _version(a) == _version(b):
+        return bool(a["fingerprint"] == b["fingerprint"])
+    old, new = (a, b) if _version(a) < _version(b) else (b, a)
+    return bool(old["fingerprint"] == _in_version_1(new))
+
+
+def _version(metadata: Mapping[str, Any]) -> int:
+    """Version 1 recorded no tensors."""
+    return 2 if metadata.get("tensors_sha256") else 1
+
+
+def _in_version_1(metadata: Mapping[str, Any]) -> str | None:
+    """The fingerprint that version 1 would have given, if this release knows the model."""
+    made = (metadata.get("protocol") or {}).get("preparation") or {}
+    spec = ModelSpec(metadata.get("model") or "", metadata.get("options") or {})
+    try:
+        one = select(spec).decoding(made.get("sample_format", "float32"))
+    except (UnknownModelError, OptionError):
+        return None
+    described = one.describe()["preparation"]
+    known = all(described.get(key) == value for key, value in made.items())
+    return version_1.fingerprint(one, metadata["tensors_sha256"]) if known else None
+
+
+def _why(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+    """Why two datasets do not compare."""
+    if _version(a) != _version(b):
+        return "one was made by an earlier version, by other weights or another preparation"
+    differing = provenance.defining(a.get("protocol") or {}, b.get("protocol") or {})
+    return "; ".join(differing) or "their weights differ"
 
 
 def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:

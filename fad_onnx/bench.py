@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from . import audio, frontends, machine, synthetic
+from . import audio, machine, synthetic
 from .audio import AudioFile
 from .binding import publish_synthetic
 from .embedder import Embedder, Rows
@@ -26,8 +26,11 @@ from .engine import Engine
 from .errors import OptionError
 from .execution import fold
 from .loader import Policy
-from .manifest import Model
-from .session import Network, Settings
+from .models import frontends
+from .models.network import Batch
+from .models.preparation import Preparation
+from .models.selection import Selection
+from .session import Session, Settings
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -63,38 +66,38 @@ class Timing:
     stages: Mapping[str, float]
 
 
-def measure(model: Model, settings: Settings, load: Load) -> Timing:
+def measure(selection: Selection, settings: Settings, load: Load) -> Timing:
     """Time one model on one provider; ProviderError if it does not load.
 
     Raises OptionError for clips that are too short for the model or do not fit into memory.
     """
-    _check(model, load)
+    _check(selection, load)
     with tempfile.TemporaryDirectory(prefix="fad-onnx-bench-") as name:
         folder = Path(name)
-        variant = model.variant(model.choose())
-        graph = publish_synthetic(model, variant, 0, folder)
-        files = _clips(model, load, folder / "clips")
+        graph = publish_synthetic(selection, 0, folder)
+        files = _clips(selection.preparation, load, folder / "clips")
         start = time.perf_counter()
-        network = Network(graph, variant.output, settings)
-        embedder = Embedder(_with_batch(model, load.batch), model.choose(), network, {}, "")
+        session = Session(graph, settings)
+        embedder = Embedder(_with_batch(selection, load.batch), session, {}, "")
         loaded = time.perf_counter() - start
         cold = _whole(embedder, files, load.workers)
         warm = min(_whole(embedder, files, load.workers) for _ in range(2))
         seconds = load.clips * load.seconds
         return Timing(
-            model.name, network.provider.name, load.workers, embedder.batch_windows,
+            selection.label, session.provider.name, load.workers, embedder.batch_windows,
             loaded, seconds / (loaded + cold), seconds / warm, _stages(embedder, files),
         )  # fmt: skip
 
 
-def _check(model: Model, load: Load) -> None:
-    least = model.minimum_samples / model.sample_rate_hz
+def _check(selection: Selection, load: Load) -> None:
+    preparation = selection.preparation
+    least = preparation.minimum_samples / preparation.sample_rate_hz
     if not load.seconds >= least:
         raise OptionError(
-            "--seconds", f"{load.seconds:g} s is below the {least:g} s of {model.name}"
+            "--seconds", f"{load.seconds:g} s is below the {least:g} s of {selection.label}"
         )
     # The stages are run clip by clip, each for all clips before the next.
-    needed = load.clips * load.seconds * load.rate_hz * model.channels * 8
+    needed = load.clips * load.seconds * load.rate_hz * preparation.channel_count * 8
     available = machine.available_bytes()
     if available is not None and needed > available:
         raise OptionError(
@@ -103,14 +106,17 @@ def _check(model: Model, load: Load) -> None:
         )  # fmt: skip
 
 
-def _with_batch(model: Model, batch: int | None) -> Model:
-    return model if batch is None else replace(model, batch_windows={"cpu": batch, "gpu": batch})
+def _with_batch(selection: Selection, batch: int | None) -> Selection:
+    if batch is None:
+        return selection
+    network = replace(selection.network, batch=Batch(batch, batch))
+    return replace(selection, model=replace(selection.model, network=network))
 
 
-def _clips(model: Model, load: Load, folder: Path) -> list[AudioFile]:
+def _clips(preparation: Preparation, load: Load, folder: Path) -> list[AudioFile]:
     folder.mkdir()
     for index in range(load.clips):
-        clip = synthetic.clip(index, round(load.seconds * load.rate_hz), model.channels)
+        clip = synthetic.clip(index, round(load.seconds * load.rate_hz), preparation.channel_count)
         soundfile.write(folder / f"{index:04}.wav", clip.T, load.rate_hz)
     return list(audio.find(folder))
 
@@ -118,26 +124,27 @@ def _clips(model: Model, load: Load, folder: Path) -> list[AudioFile]:
 def _whole(embedder: Embedder, files: Sequence[AudioFile], workers: int) -> float:
     start = time.perf_counter()
     rows = [result.rows[0] for result in Engine([embedder], Policy(), workers).embed(files)]
-    fold(rows, embedder.model.dimension, "bench")
+    fold(rows, embedder.width, "bench")
     return time.perf_counter() - start
 
 
 def _stages(embedder: Embedder, files: Sequence[AudioFile]) -> dict[str, float]:
     """Seconds per clip of every stage, each run for all clips before the next."""
     blocks, decode = _timed(_decode, files)
-    samples, resample = _timed(lambda block: _conform(embedder.model, *block), blocks)
-    cuts = [embedder.cutter("pad").push(clip, last=True) for clip in samples]
+    samples, resample = _timed(lambda block: _conform(embedder.preparation, *block), blocks)
+    cuts = [embedder.windower("pad").push(clip, last=True) for clip in samples]
     batches = list(embedder.batches([window for cut in cuts for window in cut]))
     inputs, front = _timed(
         lambda batch: frontends.apply(
-            embedder.model.frontend, np.stack([window.samples for window in batch])
+            embedder.preparation.frontend, np.stack([window.samples for window in batch])
         ),
         batches,
     )
-    outputs, network = _timed(embedder.network.run, inputs)
-    rows: list[Rows] = [row.reshape(-1, embedder.model.dimension) for row in outputs]
+    tensors = (embedder.selection.output.tensor,)
+    outputs, network = _timed(lambda batch: embedder.session.run(batch, tensors)[0], inputs)
+    rows: list[Rows] = [row.reshape(-1, embedder.width) for row in outputs]
     start = time.perf_counter()
-    fold(rows, embedder.model.dimension, "bench")
+    fold(rows, embedder.width, "bench")
     spent = (decode, resample, front, network, time.perf_counter() - start)
     names = ("decode", "resample", "front_end", "network", "statistics")
     return {name: value / len(files) for name, value in zip(names, spent, strict=True)}
@@ -148,8 +155,10 @@ def _decode(file: AudioFile) -> tuple[NDArray[np.float32], int]:
         return np.concatenate(list(decoder)), decoder.sample_rate_hz
 
 
-def _conform(model: Model, block: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    conform = audio.Conform(rate, model.sample_rate_hz, block.shape[1], model.channel_rule)
+def _conform(
+    preparation: Preparation, block: NDArray[np.float32], rate: int
+) -> NDArray[np.float32]:
+    conform = audio.Conform(rate, preparation.sample_rate_hz, block.shape[1], preparation.channels)
     return conform.push(block, last=True)
 
 

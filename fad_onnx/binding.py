@@ -22,12 +22,13 @@ from . import checkpoints, synthetic
 from .checkpoints import LazyTensor
 from .checkpoints.onnx_file import initializers
 from .checkpoints.onnx_tensors import TensorInfo
-from .converted import WEIGHTS_FILE, write_note
+from .converted import HEAD_FILE, WEIGHTS_FILE, write_note
 from .disk import guarded
-from .embedder import HEAD_FILE
 from .errors import CheckpointError, ChecksumError, ManifestError
-from .frontends import fourier_kernels
-from .manifest import Model, Tiles, Variant
+from .models.frontends import fourier_kernels
+from .models.network import Network
+from .models.preparation import Stft
+from .models.selection import Selection
 
 GRAPHS = Path(__file__).resolve().parent / "graphs"
 
@@ -47,45 +48,40 @@ class Source:
         return {"file": self.file, "sha256": self.sha256, "checked": self.checked}
 
 
-def graph_file(model: Model, variant: Variant) -> Path:
-    """The graph of a variant in the package, after its hash was compared with the row's."""
-    path = GRAPHS / variant.graph
+def graph_file(selection: Selection) -> Path:
+    """The graph of a selection in the package, after its hash was compared with the table's."""
+    return _checked(selection.network, selection.graph)
+
+
+def _checked(network: Network, graph: str) -> Path:
+    path, sha256 = GRAPHS / graph, network.hashes[graph]
     if not path.is_file():
-        raise ManifestError(f"models.{model.name}", f"graph {variant.graph} is not in the package")
-    return _checked(path, variant.sha256)
-
-
-def _checked(path: Path, sha256: str) -> Path:
+        raise ManifestError(f"networks.{network.name}", f"graph {graph} is not in the package")
     if not sha256:
         remedy = f"run `python -m exporters {path.stem}`"
-        raise ManifestError("sha256", f"that of {path.name} is not filled in; {remedy}")
+        raise ManifestError(f"graphs.{graph}", f"its hash is not filled in; {remedy}")
     got = hashlib.sha256(path.read_bytes()).hexdigest()
     if got != sha256:
         raise ChecksumError(path, sha256, got, "reinstall fad-onnx")
     return path
 
 
-def bind(model: Model, variant: Variant, sources: Mapping[str, Source], folder: Path) -> None:
+def bind(selection: Selection, sources: Mapping[str, Source], folder: Path) -> None:
     """Write model.onnx, weights.bin and meta.json into an empty folder."""
-    graph = graph_file(model, variant)
-    wanted = external(graph)
+    wanted = external(graph_file(selection))
     with ExitStack() as stack:
-        tensors = dict(open_all(model, sources, stack))
+        tensors = dict(open_all(selection.network, sources, stack))
         _check_names(wanted, tensors, sources)
-        _check_kernels(model, tensors)
-        tensors_sha256, weights_sha256 = write_tensors(
-            graph,
-            wanted,
-            lambda name: _fitted(name, *tensors[name], wanted[name]),
-            folder,
-            model.tiles,
+        _check_kernels(selection, tensors)
+        tensors_sha256, weights_sha256 = write_model(
+            selection, lambda name: _fitted(name, *tensors[name], wanted[name]), folder
         )
-    files = {"model.onnx": variant.sha256, WEIGHTS_FILE: weights_sha256}
-    if model.tiles:
-        files[HEAD_FILE] = model.tiles.head_sha256
+    files = {"model.onnx": selection.graph_sha256, WEIGHTS_FILE: weights_sha256}
+    if selection.head_sha256:
+        files[HEAD_FILE] = selection.head_sha256
     facts = {
-        "model": model.name,
-        "graph": graph.name,
+        "model": selection.model.name,
+        "graph": selection.graph,
         "tensors_sha256": tensors_sha256,
         "files": files,
         # With the place it was at, which only `fad-onnx cache info` tells.
@@ -97,21 +93,17 @@ def bind(model: Model, variant: Variant, sources: Mapping[str, Source], folder: 
     write_note(folder, facts)
 
 
-def write_tensors(
-    graph: Path,
-    wanted: Mapping[str, TensorInfo],
-    read: Callable[[str], NDArray[Any]],
-    folder: Path,
-    tiles: Tiles | None = None,
+def write_model(
+    selection: Selection, read: Callable[[str], NDArray[Any]], folder: Path
 ) -> tuple[str, str]:
-    """Make `folder` a runnable model: the graph, each tensor at its place beside it, and the
-    head graph of a model that has one.
+    """Make `folder` a runnable model: the graph, its tensors in weights.bin, the head graph.
 
     Returns the SHA-256 of all tensors (names, types, shapes, values), and that of weights.bin.
     """
+    graph, network = graph_file(selection), selection.network
     hashes, whole = {}, hashlib.sha256()
     with open(folder / WEIGHTS_FILE, "wb") as out:
-        for name, info in sorted(wanted.items(), key=lambda item: item[1].offset):
+        for name, info in sorted(external(graph).items(), key=lambda item: item[1].offset):
             array = np.ascontiguousarray(read(name), info.dtype)
             # What is hashed is what was meant, not what the disk gives back.
             gap = bytes(info.offset - out.tell())
@@ -121,19 +113,19 @@ def write_tensors(
             digest = hashlib.sha256(array.data).hexdigest()
             hashes[name] = (str(array.dtype), array.shape, digest)
     shutil.copyfile(graph, folder / "model.onnx")
-    if tiles is not None:
-        shutil.copyfile(_checked(GRAPHS / tiles.head, tiles.head_sha256), folder / HEAD_FILE)
+    if network.tiles:
+        shutil.copyfile(_checked(network, network.tiles.head), folder / HEAD_FILE)
     tensors_sha256 = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
     return tensors_sha256, whole.hexdigest()
 
 
 def open_all(
-    model: Model, sources: Mapping[str, Source], stack: ExitStack
+    network: Network, sources: Mapping[str, Source], stack: ExitStack
 ) -> Iterator[tuple[str, tuple[Path, LazyTensor]]]:
     """Every tensor of every checkpoint, by name, without the prefix of a parallel wrapper."""
     for name, source in sources.items():
         checkpoint = stack.enter_context(checkpoints.open(source.path))
-        nesting = model.checkpoints[name].nesting
+        nesting = network.checkpoints[name].nesting
         tensors = checkpoint.tensors(nesting) or checkpoint.tensors()
         # torch.nn.DataParallel writes every name behind "module.".
         for key, tensor in tensors.items():
@@ -154,16 +146,14 @@ def _check_names(
         )
 
 
-def publish_synthetic(model: Model, variant: Variant, seed: int, folder: Path) -> Path:
-    """The graph of a variant with weights from a seed, in `folder`; where it can be opened.
+def publish_synthetic(selection: Selection, seed: int, folder: Path) -> Path:
+    """The graph of a selection with weights from a seed, in `folder`; where it can be opened.
 
     Raises CacheError if the disk does not take it.
     """
-    graph = graph_file(model, variant)
-    wanted = external(graph)
-    tensors = synthetic.tensors(wanted, seed)
+    tensors = synthetic.tensors(external(graph_file(selection)), seed)
     with guarded(folder):
-        write_tensors(graph, wanted, tensors.__getitem__, folder, model.tiles)
+        write_model(selection, tensors.__getitem__, folder)
     return folder / "model.onnx"
 
 
@@ -187,17 +177,18 @@ def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(size for size in shape if size != 1)
 
 
-def _check_kernels(model: Model, tensors: Mapping[str, tuple[Path, LazyTensor]]) -> None:
-    """A checkpoint that carries Fourier kernels must carry those of the row's front end."""
-    names = model.frontend.kernels
+def _check_kernels(selection: Selection, tensors: Mapping[str, tuple[Path, LazyTensor]]) -> None:
+    """A checkpoint that carries Fourier kernels must carry those of the front end."""
+    names, frontend = selection.network.fourier_kernels, selection.preparation.frontend
     if not names or not all(name in tensors for name in names):
         return
-    for name, expected in zip(names, fourier_kernels(model.frontend), strict=True):
+    assert isinstance(frontend, Stft)
+    for name, expected in zip(names, fourier_kernels(frontend), strict=True):
         path, tensor = tensors[name]
         # torchlibrosa makes them in complex128 by repeated powers and stores float32.
         if tensor.shape != expected.shape or np.abs(tensor.read() - expected).max() > 1e-4:
             raise CheckpointError(
                 path,
-                f"{name}: not the Fourier transform with the Hann window of {model.name};"
+                f"{name}: not the Fourier transform with the Hann window of {selection.model.name};"
                 " this front end cannot honour other kernels",
             )

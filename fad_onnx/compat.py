@@ -11,14 +11,13 @@ import inspect
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import machine, manifest, outputs, sets
+from . import machine, outputs, sets
 from .api import load_model
 from .embedder import Embedder
 from .errors import (
@@ -29,6 +28,7 @@ from .errors import (
     TooFewRowsError,
 )
 from .frechet import Gaussian, frechet_distance
+from .models import table
 from .moments import Gather, Moments
 from .run import PathLike, Run, RunOptions, absolute, check_keywords
 
@@ -69,20 +69,19 @@ class FrechetAudioDistance:
         **run: Any,
     ) -> None:
         check_keywords(run, inspect.signature(type(self)).parameters)
-        self.model = manifest.resolve(
+        self.model = table.resolve_alias(
             model_name,
             sample_rate=sample_rate,
             submodel_name=submodel_name,
             enable_fusion=enable_fusion,
         )
-        if channels is not None and (channels not in (1, 2) or channels < self.model.channels):
-            raise OptionError(
-                "channels", f"{channels}; {self.model.name} needs {self.model.channels}"
-            )
+        needed = self.model.preparation.channel_count
+        if channels is not None and (channels not in (1, 2) or channels < needed):
+            raise OptionError("channels", f"{channels}; {self.model.name} needs {needed}")
         options = {"use_pca": use_pca, "use_activation": use_activation}
         options = {key: value for key, value in options.items() if value}
         self.model.choose({key: str(value) for key, value in options.items()})
-        self.sample_rate, self.verbose = self.model.sample_rate_hz, verbose
+        self.sample_rate, self.verbose = self.model.preparation.sample_rate_hz, verbose
         self._run: RunOptions = {"options": options, **run}  # type: ignore[typeddict-item]
         self._run.setdefault("workers", min(audio_load_worker, machine.cores()))
         if ckpt_dir is not None:
@@ -171,10 +170,10 @@ class FrechetAudioDistance:
 
     def _rows(self, folder: PathLike, stored: PathLike | None, dtype: str) -> NDArray[Any]:
         if stored is not None and Path(stored).exists():
-            return _read_rows(Path(stored), self.model.dimension)
+            return _read_rows(Path(stored), self.model.output().width)
         files = sets.list_files([folder])
         run = Run(self.model.name, {**self._run, "sample_format": dtype}, keep_rows=True)
-        run.embedders = [replace(self.embedder, sample_format=dtype)]  # not loaded for every set
+        run.embedders = [self.embedder.decoding(dtype)]  # not loaded for every set
         (made,) = run.embed(os.fspath(folder), files)
         for text in made.warnings:
             logger.warning("%s", text)
@@ -205,7 +204,7 @@ class FrechetAudioDistance:
     def reset(self, *, real: bool | None = None) -> None:
         """Forget both sets, or only the one named: the reference can stay for every epoch."""
         for side in (True, False) if real is None else (real,):
-            self._sides[side] = Gather(self.model.dimension)
+            self._sides[side] = Gather(self.model.output().width)
 
     def state(self) -> dict[str, Any]:
         """What has been added (`real` and `fake`, Moments) and by which model (`model`,

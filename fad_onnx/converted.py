@@ -24,6 +24,7 @@ logger = logging.getLogger("fad_onnx")
 NOTE = "meta.json"
 WEIGHTS_FILE = "weights.bin"
 USED_SECONDS = 3600.0
+HEAD_FILE = "head.onnx"
 Facts = Mapping[str, Any]
 
 

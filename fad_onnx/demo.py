@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from . import manifest, synthetic
+from . import synthetic
+from .models import table
 
 RATE_HZ, CLIPS, SECONDS = 16000, 24, 4
 
 
 def write(folder: Path) -> tuple[Path, Path, Path, str]:
     """Write the three sets below a folder; returns them and the model that needs no weights."""
-    model = next(row.name for row in manifest.models().values() if not row.checkpoints)
+    model = next(one.name for one in table.models().values() if not one.network.checkpoints)
     noise = np.random.RandomState(0)
     levels = {"reference": 0.0, "light_noise": 0.003, "heavy_noise": 0.1}
     for name, level in levels.items():

@@ -1,10 +1,10 @@
-"""A loaded model: windows or samples in, rows of embeddings out."""
+"""A loaded model: windows or samples in, embeddings out."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -12,35 +12,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import audio, frontends
+from . import audio
+from .converted import HEAD_FILE
 from .errors import AudioError, OptionError
-from .fingerprint import fingerprint
-from .manifest import Model, Windows
 from .memory import check_fits
-from .session import Network
-from .windows import Cutter, Window, checked_short
+from .models import frontends
+from .models.pooling import pool
+from .models.preparation import Preparation
+from .models.selection import Selection
+from .models.windows import Window, Windower, checked_short
+from .session import Session
 
 if TYPE_CHECKING:
     from .weights import Request
 
 Rows = NDArray[np.float32]
-HEAD_FILE = "head.onnx"  # beside model.onnx, for the models that have one
 
 
 @dataclass(frozen=True)
 class Embedder:
-    """A row of the table, the user's options, and the network that runs it.
+    """What was selected of the table, and the session that runs its network.
 
-    Safe to use from many threads; the rows of a clip do not depend on what else is in a batch.
-    A copy is the same object; a pickle holds what was asked for, and loads it again.
+    Safe to use from many threads; the embeddings of a clip do not depend on what else is in a
+    batch. A copy is the same object; a pickle holds what was asked for, and loads it again.
     """
 
-    model: Model
-    chosen: Mapping[str, str]
-    network: Network
+    selection: Selection
+    session: Session
     weights: Mapping[str, Mapping[str, Any]]  # checkpoint name -> file, sha256, what was checked
     tensors_sha256: str
-    sample_format: str = "float32"
     short: str = "error"  # what `embed` does with a short clip
     request: Request | None = field(default=None, repr=False, compare=False)
 
@@ -55,35 +55,58 @@ class Embedder:
 
         if self.request is None:
             return Embedder, tuple(getattr(self, own.name) for own in fields(self))
-        return load_again, (self.request, self.fingerprint, self.sample_format, self.short)
+        form = self.preparation.sample_format
+        return load_again, (self.request, self.fingerprint, form, self.short)
 
     def __repr__(self) -> str:
-        chosen = "".join(f" {key}={value}" for key, value in self.chosen.items())
-        return f"<Embedder {self.model.name}{chosen}, weights {self.tensors_sha256[:12]}>"
+        return f"<Embedder {self.selection.label}, weights {self.tensors_sha256[:12]}>"
 
-    @cached_property
-    def rules(self) -> Windows:
-        """The row's window rules with the user's options."""
-        return self.model.window_rules(self.chosen)
+    @property
+    def name(self) -> str:
+        """The name of the model."""
+        return self.selection.model.name
 
-    @cached_property
-    def seed(self) -> int:
-        """The seed of what the options leave to chance."""
-        return int(self.chosen.get("seed", 0))
+    @property
+    def label(self) -> str:
+        """The model's name with what differs from its defaults."""
+        return self.selection.label
+
+    @property
+    def width(self) -> int:
+        """Numbers in one embedding."""
+        return self.selection.width
+
+    @property
+    def preparation(self) -> Preparation:
+        """What happens between a file and the network."""
+        return self.selection.preparation
 
     @cached_property
     def fingerprint(self) -> str:
-        """What two sets must share so that their statistics may be compared."""
-        return fingerprint(self.model, self.chosen, self.tensors_sha256, self.sample_format)
+        """What two datasets must share so that their statistics may be compared."""
+        return self.selection.fingerprint(self.tensors_sha256)
+
+    def decoding(self, sample_format: str) -> Embedder:
+        """The same model for PCM decoded as another type; the session is shared."""
+        return replace(self, selection=self.selection.decoding(sample_format))
+
+    def without_tiles(self, tensor: str) -> Embedder:
+        """The same network in one pass, whatever the length, up to another value in the graph."""
+        one = self.selection
+        network = replace(one.network, tiles=None)
+        output = replace(one.output, tensor=tensor)
+        model = replace(one.model, network=network)
+        return replace(self, selection=replace(one, model=model, output=output))
 
     @property
     def batch_windows(self) -> int:
         """Windows of up to ten seconds in one run of the network."""
-        return self.model.batch_windows["gpu" if self.network.provider.accelerator else "cpu"]
+        batch = self.selection.network.batch
+        return batch.gpu if self.session.provider.accelerator else batch.cpu
 
-    def cutter(self, short: str, path: str = "samples") -> Cutter:
+    def windower(self, short: str, path: str = "samples") -> Windower:
         """What turns the samples of one clip into windows."""
-        return Cutter(self.model, self.rules, short, self.seed, path)
+        return Windower(self.preparation, self.selection.network.tiles, short, path)
 
     def batches(self, windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
         """Windows in order, of one shape and at most `batch_windows` together."""
@@ -93,13 +116,16 @@ class Embedder:
                 yield same[start : start + self.batch_windows]
 
     def run(self, windows: Sequence[Window]) -> list[Rows]:
-        """The rows (n, dim) of each of these windows of equal shape; of tiles, their steps."""
+        """The embeddings (n, width) of each of these windows of equal shape; of tiles, their
+        steps.
+        """
         # A view of a single window, which may be an hour long.
         single = len(windows) == 1
         stack = windows[0].samples[None] if single else np.stack([w.samples for w in windows])
-        tiles = self.model.tiles if windows[0].steps is not None else None
-        inputs = frontends.apply(self.model.frontend, stack)
-        output = self.network.run(inputs, tiles.output if tiles else None)
+        tiles = self.selection.network.tiles if windows[0].steps is not None else None
+        inputs = frontends.apply(self.preparation.frontend, stack)
+        tensor = tiles.tensor if tiles else self.selection.output.tensor
+        (output,) = self.session.run(inputs, (tensor,))
         return [
             self._trim(np.atleast_2d(rows), window)
             for rows, window in zip(output, windows, strict=True)
@@ -108,21 +134,29 @@ class Embedder:
     def _trim(self, rows: Rows, window: Window) -> Rows:
         if window.steps is not None:
             rows = rows[window.steps]
-        elif self.model.samples_per_row is not None:
-            rows = rows[: -(-window.valid_samples // self.model.samples_per_row)]
+        elif (samples := self.selection.output.samples_per_embedding) is not None:
+            rows = rows[: -(-window.valid_samples // samples)]
         return rows.copy()
 
-    def join(self, parts: Sequence[Rows], tiled: bool) -> Rows:
-        """The rows of a clip from those of its windows, or from the steps of its tiles."""
+    def join(
+        self, parts: Sequence[Rows], valid_samples: Sequence[int], seconds: float, tiled: bool
+    ) -> Rows:
+        """The embeddings of a clip from those of its windows, or from the steps of its tiles.
+
+        valid_samples: of each window; seconds: the clip's length.
+        """
         joined = np.concatenate(parts)
-        return self.head.run((joined[None],)) if tiled else joined
+        if tiled:
+            (joined,) = self.head.run((joined[None],), (self.selection.output.tensor,))
+            return joined
+        shares = [samples / len(part) for samples, part in zip(valid_samples, parts, strict=True)]
+        weights = np.repeat(shares, [len(part) for part in parts])
+        return pool(self.preparation.pooling, joined, seconds, weights)
 
     @cached_property
-    def head(self) -> Network:
-        """What makes rows of the steps of all tiles of a clip."""
-        assert self.model.tiles
-        graph = self.network.graph.with_name(HEAD_FILE)
-        return Network(graph, self.model.tiles.head_output, self.network.settings)
+    def head(self) -> Session:
+        """What makes embeddings of the steps of all tiles of a clip."""
+        return Session(self.session.graph.with_name(HEAD_FILE), self.session.settings)
 
     def embed(self, samples: ArrayLike, sample_rate: int, *, short: str | None = None) -> Rows:
         """Rows float32 (n, dim) of one clip.
@@ -135,13 +169,17 @@ class Embedder:
         short = checked_short("short", self.short if short is None else short)
         block = as_frames(samples)
         sample_rate = _rate(sample_rate)
-        check_fits(self.model, self.rules, "samples", len(block), sample_rate)
+        check_fits(self.selection, "samples", len(block), sample_rate)
         conform = audio.Conform(
-            sample_rate, self.model.sample_rate_hz, block.shape[1], self.model.channel_rule
+            sample_rate,
+            self.preparation.sample_rate_hz,
+            block.shape[1],
+            self.preparation.channels,
         )
-        windows = self.cutter(short).push(conform.push(block, last=True), last=True)
+        windows = self.windower(short).push(conform.push(block, last=True), last=True)
         parts = [rows for batch in self.batches(windows) for rows in self.run(batch)]
-        return self.join(parts, windows[0].steps is not None)
+        valid = [window.valid_samples for window in windows]
+        return self.join(parts, valid, len(block) / sample_rate, windows[0].steps is not None)
 
 
 def _rate(given: Any) -> int:

@@ -20,9 +20,9 @@ from .errors import AudioError, TooLongError, TooShortError
 from .loader import Facts, Piece, Policy, cache_key, load
 from .machine import starting_threads
 from .memory import full_batch, limit_bytes, needed_bytes
+from .models.windows import Window
 from .rowcache import RowCache
 from .session import ACCELERATOR_RUNS
-from .windows import Window
 
 # Files and bytes of windows that may wait for a full batch before batches go part-filled.
 WAITING_FILES, WAITING_BYTES = 128, 1 << 27
@@ -46,6 +46,7 @@ class _Clip:
 
     file: AudioFile
     rows: list[list[Rows | None]]
+    valid_samples: list[list[int]]  # of each window, by model
     facts: Facts | None = None
     skipped: str | None = None
     missing: int = 0
@@ -61,9 +62,14 @@ class _Clip:
             return FileResult(self.file, (), None, self.skipped)
         if self.cached is not None:
             return FileResult(self.file, self.cached, self.facts)
+        assert self.facts is not None
         rows = tuple(
-            embedder.join([r for r in parts if r is not None], index in self.tiled)
-            for index, (embedder, parts) in enumerate(zip(embedders, self.rows, strict=True))
+            embedder.join(
+                [r for r in parts if r is not None], valid, self.facts.seconds, i in self.tiled
+            )
+            for i, (embedder, parts, valid) in enumerate(
+                zip(embedders, self.rows, self.valid_samples, strict=True)
+            )
         )
         return FileResult(self.file, rows, self.facts)
 
@@ -104,8 +110,9 @@ class _Batches:
         return self.waiting.pop(key) if len(bucket) >= self._full(samples) else None
 
     def _full(self, samples: int) -> int:
-        accelerator = self.embedder.network.provider.accelerator
-        return full_batch(self.embedder.model, samples, self.workers, accelerator)
+        embedder, accelerator = self.embedder, self.embedder.session.provider.accelerator
+        network, preparation = embedder.selection.network, embedder.preparation
+        return full_batch(network, preparation, samples, self.workers, accelerator)
 
     def rest(self) -> list[list[_Slot]]:
         """What waits, as part-filled batches."""
@@ -133,7 +140,7 @@ class Engine:
         self._limit_bytes = limit_bytes()
         # One more than can run, so that no thread waits for the next.
         self._most = workers + 1
-        if any(embedder.network.provider.accelerator for embedder in embedders):
+        if any(embedder.session.provider.accelerator for embedder in embedders):
             self._most = ACCELERATOR_RUNS
 
     def embed(self, files: Sequence[AudioFile]) -> Iterator[FileResult]:
@@ -183,7 +190,7 @@ class Engine:
         step: Future[Piece | None],
     ) -> None:
         """All pieces of one file into batches; the next piece loads while this one is filed."""
-        clip = _Clip(file, [[] for _ in self._embedders])
+        clip = _Clip(file, [[] for _ in self._embedders], [[] for _ in self._embedders])
         self._clips.append(clip)
         try:
             while (piece := step.result()) is not None:
@@ -205,6 +212,7 @@ class Engine:
     def _file_away(self, pool: ThreadPoolExecutor, clip: _Clip, model: int, window: Window) -> None:
         slot = _Slot(clip, model, len(clip.rows[model]), window)
         clip.rows[model].append(None)
+        clip.valid_samples[model].append(window.valid_samples)
         clip.missing += 1
         if window.steps is not None:
             clip.tiled.add(model)
@@ -217,7 +225,7 @@ class Engine:
         embedder = self._embedders[batch[0].model]
         windows = [slot.window for slot in batch]
         samples = sum(window.samples.shape[1] for window in windows)
-        needed = needed_bytes(embedder.model, samples)
+        needed = needed_bytes(embedder.selection.network, samples)
         while len(self._running) >= self._most or (
             self._running and needed + sum(b.bytes for b in self._running) > self._limit_bytes
         ):

@@ -187,7 +187,7 @@ def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
     for embedder, wanted in zip(embedders, job.fingerprints, strict=True):
         if embedder.fingerprint != wanted:
             raise IncompatibleStatisticsError(
-                "this worker", "the caller", f"weights or version of {embedder.model.name} differ"
+                "this worker", "the caller", f"weights or version of {embedder.label} differ"
             )
     cache = shared(job.cache) if job.cache else None
     (chunk,) = _here(job, embedders, [files], cache, lambda count: None)
@@ -214,8 +214,7 @@ def _here(
     progress: Callable[[int], None],
 ) -> Iterator[Chunk]:
     # What decodes and what is on record: two places until one owns both.
-    assert all(embedder.sample_format == job.policy.sample_format for embedder in embedders)
-    dims = [embedder.model.dimension for embedder in embedders]
+    dims = [embedder.width for embedder in embedders]
     engine = Engine(embedders, job.policy, job.workers, cache)
     results = engine.embed([file for files in parts for file in files])
     for files in parts:
@@ -236,8 +235,8 @@ def versions(embedder: Embedder) -> dict[str, str]:
     """What runs a network here; workers may have others than their caller."""
     from . import __version__
 
-    graph = embedder.model.variant(embedder.chosen).sha256
-    return {**embedder.network.versions(), "fad_onnx": __version__, "graph_sha256": graph}
+    graph = embedder.selection.graph_sha256
+    return {**embedder.session.versions(), "fad_onnx": __version__, "graph_sha256": graph}
 
 
 def _fold(

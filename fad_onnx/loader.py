@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import soundfile
@@ -13,8 +14,8 @@ from .audio import READING, AudioFile, Conform, Decoder, with_last
 from .embedder import Embedder, Rows
 from .errors import AudioError, OtherFileError
 from .memory import check_fits, grows
+from .models.windows import Window, checked_short
 from .rowcache import RowCache
-from .windows import Window, checked_short
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,6 @@ class Policy:
 
     short: str = "error"
     skip_errors: bool = False
-    sample_format: str = "float32"
 
     def __post_init__(self) -> None:
         checked_short("--short", self.short)
@@ -54,11 +54,11 @@ VERSIONS = ("provider", "onnxruntime")
 
 def cache_key(embedder: Embedder, policy: Policy) -> str:
     """What, beside the content of a file, decides the bits of its rows."""
-    versions, variant = embedder.network.versions(), embedder.model.variant(embedder.chosen)
-    head = embedder.model.tiles.head_sha256 if embedder.model.tiles else ""
-    threads = str(embedder.network.settings.threads)
+    versions, selection = embedder.session.versions(), embedder.selection
+    graphs = [selection.graph_sha256, selection.head_sha256 or ""]
+    threads = str(embedder.session.settings.threads)
     short = "pad" if policy.short == "pad" else "error"
-    parts = [embedder.fingerprint, variant.sha256, head, *map(versions.__getitem__, VERSIONS)]
+    parts = [embedder.fingerprint, *graphs, *map(versions.__getitem__, VERSIONS)]
     reading = f"reading-{READING}-{soundfile.__libsndfile_version__}"
     return "/".join([*parts, threads, short, reading])
 
@@ -92,28 +92,38 @@ def load(
 def _decode(
     file: AudioFile, embedders: Sequence[Embedder], policy: Policy, digest: str | None
 ) -> Iterator[Piece]:
-    with Decoder(file.path, policy.sample_format) as decoder:
-        rate = decoder.sample_rate_hz
-        conforms = {}
+    with ExitStack() as stack:
+        decoders = {
+            one: stack.enter_context(Decoder(file.path, one))
+            for one in dict.fromkeys(e.preparation.sample_format for e in embedders)
+        }
+        decoder = next(iter(decoders.values()))
+        rate, conforms = decoder.sample_rate_hz, {}
         for embedder in embedders:
-            row, rules = embedder.model, embedder.rules
-            if grows(row, rules):
-                check_fits(row, rules, file.path, decoder.length(), rate)
-            conforms[row.sample_rate_hz, row.channel_rule] = Conform(
-                rate, row.sample_rate_hz, decoder.channels, row.channel_rule
-            )
-        cutters = [embedder.cutter(policy.short, file.path) for embedder in embedders]
-        for block, last in with_last(decoder):
-            samples = {key: conform.push(block, last) for key, conform in conforms.items()}
+            if grows(embedder.selection):
+                check_fits(embedder.selection, file.path, decoder.length(), rate)
+            key = _resampling(embedder)
+            conforms[key] = Conform(rate, key[0], decoder.channels, key[1])
+        cutters = [embedder.windower(policy.short, file.path) for embedder in embedders]
+        for steps in zip(*map(with_last, decoders.values()), strict=True):
+            blocks = dict(zip(decoders, (block for block, _ in steps), strict=True))
+            last = steps[0][1]
+            samples = {key: one.push(blocks[key[2]], last) for key, one in conforms.items()}
             windows = tuple(
-                cutter.push(samples[e.model.sample_rate_hz, e.model.channel_rule], last)
-                for e, cutter in zip(embedders, cutters, strict=True)
+                cutter.push(samples[_resampling(embedder)], last)
+                for embedder, cutter in zip(embedders, cutters, strict=True)
             )
             facts = None
             if last:
                 mixed = min(conform.peak for conform in conforms.values())
                 facts = Facts(decoder.frames / rate, rate, decoder.peak, mixed, digest)
             yield Piece(windows, facts)
+
+
+def _resampling(embedder: Embedder) -> tuple[int, str, str]:
+    """What models must share to take the same samples."""
+    made = embedder.preparation
+    return made.sample_rate_hz, made.channels, made.sample_format
 
 
 def _stamp(path: str) -> tuple[int, ...]:

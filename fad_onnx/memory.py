@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .errors import TooLongError
 from .machine import available_bytes
-from .manifest import Model, Windows
+from .models.network import Network
+from .models.preparation import Preparation
+from .models.selection import Selection
 
 # Below this a clip is never refused, for machines differ too much for the estimate to be a gate.
 ALWAYS_BYTES = 512 << 20
@@ -12,32 +14,35 @@ ALWAYS_BYTES = 512 << 20
 BATCHES_BYTES = 1 << 30
 
 
-def needed_bytes(model: Model, samples: int) -> int:
-    """What a run of the network needs for so many samples per channel, at its peak (measured)."""
-    return samples * model.peak_bytes_per_sample
+def needed_bytes(network: Network, samples: int) -> int:
+    """What a run of the network needs for this many samples per channel, at its peak (measured)."""
+    return samples * network.peak_bytes_per_sample
 
 
-def longest_window(model: Model, rules: Windows, samples: int) -> int:
-    """The samples of the longest window that a clip of so many gives."""
+def longest_window(selection: Selection, samples: int) -> int:
+    """The samples of the longest window of a clip of this many."""
+    rules, tiles = selection.preparation.windows, selection.network.tiles
     if rules.cover != "whole":
         return rules.length_samples or 0
-    if model.tiles:
-        samples = min(samples, 2 * model.tiles.steps * model.tiles.step_samples)
+    if tiles:
+        samples = min(samples, 2 * tiles.steps * tiles.step_samples)
     return max(samples, rules.length_samples or 0)
 
 
-def grows(model: Model, rules: Windows) -> bool:
+def grows(selection: Selection) -> bool:
     """Whether a longer clip needs a longer window, without an end."""
-    return rules.cover == "whole" and not model.tiles
+    return selection.preparation.windows.cover == "whole" and not selection.network.tiles
 
 
-def full_batch(model: Model, samples: int, workers: int, accelerator: bool) -> int:
-    """Windows of so many samples in one run of the network."""
-    ten_seconds = 10 * model.sample_rate_hz
-    batch = model.batch_windows["gpu" if accelerator else "cpu"]
+def full_batch(
+    network: Network, preparation: Preparation, samples: int, workers: int, accelerator: bool
+) -> int:
+    """Windows of this many samples in one run of the network."""
+    ten_seconds = 10 * preparation.sample_rate_hz
+    batch = network.batch.gpu if accelerator else network.batch.cpu
     most = batch * ten_seconds // max(samples, ten_seconds)
     if not accelerator:
-        most = min(most, BATCHES_BYTES // (workers * max(1, needed_bytes(model, samples))))
+        most = min(most, BATCHES_BYTES // (workers * max(1, needed_bytes(network, samples))))
     return max(1, most)
 
 
@@ -50,10 +55,11 @@ def limit_bytes() -> int:
     return BATCHES_BYTES if available is None else max(BATCHES_BYTES, available // 2)
 
 
-def check_fits(model: Model, rules: Windows, path: str, frames: int, rate_hz: int) -> None:
-    """TooLongError if a whole clip of so many frames cannot be computed in one piece."""
+def check_fits(selection: Selection, path: str, frames: int, rate_hz: int) -> None:
+    """TooLongError if a whole clip of this many frames cannot be computed at once."""
     seconds = frames / rate_hz
-    needed = needed_bytes(model, longest_window(model, rules, int(seconds * model.sample_rate_hz)))
+    window = longest_window(selection, int(seconds * selection.preparation.sample_rate_hz))
+    needed = needed_bytes(selection.network, window)
     available = available_bytes() if needed > ALWAYS_BYTES else None
     if available is not None and needed > available:
         raise TooLongError(path, seconds, needed / 1e9, available / 1e9)

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from . import machine, manifest, sets, shards, synthetic, weights
+from . import machine, sets, shards, synthetic, weights
 from .archives import is_archive, read_set
 from .audio import BLOCK_SAMPLES, Decoder, left_out
 from .embedder import Embedder
 from .engine import AHEAD_FILES, WAITING_BYTES
 from .errors import AudioError
-from .manifest import Model, Windows
 from .memory import full_batch, limit_bytes, longest_window, needed_bytes
+from .models.selection import Selection
+from .models.windows import Window
 from .run import PathLike, Run, RunOptions, workers
 from .session import ACCELERATOR_RUNS
-from .windows import Window
 
 # Decoding, resampling and front end, as a share of the network's time (measured: under 0.1).
 OVERHEAD = 1.1
@@ -40,9 +40,9 @@ def estimate(
     runner = Run(name, run)
     for path in filter(is_archive, paths):
         runner.assume(read_set(path, run.get("key")))
-    model = manifest.model(runner.requests[0].name)
-    chosen = model.choose(runner.options)
-    rules, rate = model.window_rules(chosen), model.sample_rate_hz
+    selection = runner.selections[0]
+    preparation = selection.preparation
+    rules, rate = preparation.windows, preparation.sample_rate_hz
     audio = [path for path in paths if not is_archive(path)]
     listed = sets.list_files(audio) if audio else ()
     files, seconds, rows, work, longest, widest, bad = 0, 0.0, 0, 0, 0, 0, []
@@ -56,13 +56,18 @@ def estimate(
             bad.append({"path": file.path, "reason": error.reason})
             continue
         if runner.policy.short == "pad":
-            samples = max(samples, model.minimum_samples)
+            samples = max(samples, preparation.minimum_samples)
         files, longest = files + 1, max(longest, samples)
-        count = count_windows(model, rules, samples)
-        rows += count_rows(model, count, samples)
+        count = count_windows(selection, samples)
+        rows += count_embeddings(selection, count, samples)
         work += count * max(samples if rules.cover == "whole" else 0, rules.length_samples or 0)
-    result = {"model": model.name, "files": files, "seconds": round(seconds, 3), "rows": rows}
-    state = weights.state(model, chosen, runner.requests[0].weights)
+    result = {
+        "model": selection.label,
+        "files": files,
+        "seconds": round(seconds, 3),
+        "embeddings": rows,
+    }
+    state = weights.state(selection, runner.specs[0].weights)
     embedder = None if state == "to download" else runner.embedders[0]
     todo = Work(work, longest, widest)
     return {
@@ -70,16 +75,15 @@ def estimate(
         "weights": state,
         "unreadable": bad,
         "left_out": left_out(listed),
-        "memory_mb": _memory(model, rules, todo, embedder, workers(run)) >> 20,
-        "estimated_seconds": _time(embedder, rules, longest, work, workers(run))
-        if embedder
-        else None,
+        "memory_mb": _memory(selection, todo, embedder, workers(run)) >> 20,
+        "estimated_seconds": _time(embedder, longest, work, workers(run)) if embedder else None,
     }
 
 
-def count_windows(model: Model, rules: Windows, samples: int) -> int:
-    """How many windows a clip of so many samples gives; 0 below the model's minimum."""
-    if samples < model.minimum_samples:
+def count_windows(selection: Selection, samples: int) -> int:
+    """How many windows a clip of this many samples gives; 0 below the minimum."""
+    rules = selection.preparation.windows
+    if samples < selection.preparation.minimum_samples:
         return 0
     if rules.cover != "windows":
         return 1
@@ -87,14 +91,15 @@ def count_windows(model: Model, rules: Windows, samples: int) -> int:
     full = max(0, 1 + (samples - rules.length_samples) // rules.hop_samples)
     rest = samples - full * rules.hop_samples
     overlap = rules.length_samples - rules.hop_samples
-    return full + (rules.tail == "pad" and rest > overlap)
+    return full + (rules.tail != "drop" and rest > overlap)
 
 
-def count_rows(model: Model, windows: int, samples: int) -> int:
-    """How many rows these windows of one clip give."""
-    if model.samples_per_row is None or not windows:
+def count_embeddings(selection: Selection, windows: int, samples: int) -> int:
+    """How many embeddings these windows of one clip give."""
+    every = selection.output.samples_per_embedding
+    if every is None or not windows:
         return windows
-    return -(-samples // model.samples_per_row)
+    return -(-samples // every)
 
 
 @dataclass(frozen=True)
@@ -108,32 +113,33 @@ class Work:
     widest: int
 
 
-def _memory(
-    model: Model, rules: Windows, work: Work, embedder: Embedder | None, workers: int
-) -> int:
+def _memory(selection: Selection, work: Work, embedder: Embedder | None, workers: int) -> int:
     """Bytes at the peak: of loading the model, or of all that is in flight afterwards."""
-    weight_bytes = sum(checkpoint.bytes or 0 for checkpoint in model.checkpoints.values())
+    checkpoints = (selection.network.checkpoints[name] for name in selection.output.checkpoints)
+    weight_bytes = sum(checkpoint.bytes or 0 for checkpoint in checkpoints)
     loading, accelerator = BASE_BYTES + 2 * weight_bytes, False
     if embedder is not None:
-        folder = embedder.network.graph.parent
+        folder = embedder.session.graph.parent
         weight_bytes = sum(file.stat().st_size for file in folder.glob("weights.bin"))
         loading = _peak_bytes()  # it has just been loaded
-        accelerator = embedder.network.provider.accelerator
-    running = _in_flight(model, rules, work, workers, accelerator)
-    statistics = 4 * 8 * model.dimension**2  # float64
+        accelerator = embedder.session.provider.accelerator
+    running = _in_flight(selection, work, workers, accelerator)
+    statistics = 4 * 8 * selection.width**2  # float64
     return max(loading, BASE_BYTES + weight_bytes + running + statistics)
 
 
-def _in_flight(model: Model, rules: Windows, work: Work, workers: int, accelerator: bool) -> int:
+def _in_flight(selection: Selection, work: Work, workers: int, accelerator: bool) -> int:
     """Bytes of what is decoded ahead, of windows that wait for a batch, and of batches that run."""
+    network, preparation = selection.network, selection.preparation
+    channels = preparation.channel_count
     decoded = min(2 * workers, AHEAD_FILES) * 3 * 4 * min(BLOCK_SAMPLES, work.widest)
-    waiting = min(WAITING_BYTES, 4 * model.channels * work.samples)
-    held = 0 if rules.cover == "windows" else 3 * 4 * model.channels * work.longest
-    window = longest_window(model, rules, work.longest)
+    waiting = min(WAITING_BYTES, 4 * channels * work.samples)
+    held = 0 if preparation.windows.cover == "windows" else 3 * 4 * channels * work.longest
+    window = longest_window(selection, work.longest)
     together = ACCELERATOR_RUNS if accelerator else workers
-    samples = together * window * full_batch(model, window, workers, accelerator)
-    running = min(limit_bytes(), needed_bytes(model, min(samples, work.samples)))
-    return decoded + waiting + held + max(running, needed_bytes(model, window))
+    samples = together * window * full_batch(network, preparation, window, workers, accelerator)
+    running = min(limit_bytes(), needed_bytes(network, min(samples, work.samples)))
+    return decoded + waiting + held + max(running, needed_bytes(network, window))
 
 
 def _peak_bytes() -> int:
@@ -146,11 +152,12 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _time(embedder: Embedder, rules: Windows, longest: int, work: int, workers: int) -> float:
+def _time(embedder: Embedder, longest: int, work: int, workers: int) -> float:
     """Seconds for windows of so many samples in all."""
-    length = rules.length_samples or min(longest, 10 * embedder.model.sample_rate_hz)
-    length = max(length, embedder.model.minimum_samples)
-    clip = synthetic.clip(0, length, embedder.model.channels)
+    preparation = embedder.preparation
+    length = preparation.windows.length_samples or min(longest, 10 * preparation.sample_rate_hz)
+    length = max(length, preparation.minimum_samples)
+    clip = synthetic.clip(0, length, preparation.channel_count)
     batch = [Window(clip, length)] * min(embedder.batch_windows, 8)
     embedder.run(batch)
     start = time.perf_counter()

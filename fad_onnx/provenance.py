@@ -94,12 +94,12 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _flat(protocol: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(protocol: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"windows": {"tail": "pad"}} -> {"windows.tail": "pad"}, with values as JSON gives them."""
     found: dict[str, Any] = {}
     for key, value in json.loads(json.dumps(protocol)).items():
         if isinstance(value, dict):
-            found |= {f"{key}.{name}": inner for name, inner in value.items()}
+            found |= _flat(value, f"{prefix}{key}.")
         else:
-            found[key] = value
+            found[prefix + key] = value
     return found

@@ -6,32 +6,37 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypedDict
 
-from . import machine, manifest, sets, store, weights
+from . import machine, sets, store, weights
 from .audio import AudioFile
 from .embedder import Embedder
 from .errors import CacheError, IncompatibleStatisticsError, KeywordError, OptionError
 from .execution import FileSummary, Job
 from .loader import Policy
+from .models import table
+from .models.selection import Selection, select
+from .models.spec import ModelSpec
 from .session import Settings
 from .sets import AudioSet
 
 logger = logging.getLogger("fad_onnx")
 
 PathLike = str | os.PathLike[str]
-ModelName = str | Sequence[str] | None
+ModelName = str | ModelSpec | Sequence[str | ModelSpec] | None
 
 
 class RunOptions(TypedDict, total=False):
     """Keyword arguments that score, stats and embed share; all are optional.
 
-    options: of the model, as in {"use_pca": True}. weights: a checkpoint in place of the
-    official one, a path or {name: path}; folders: where official files may lie.
+    options: of the model, as in {"use_pca": True}, for calls with one model. weights: a
+    checkpoint in place of the official one, a path or {"MODEL:NAME": path}, in which MODEL: may
+    be left out for one model, and :NAME for the main file; folders: where official files may lie.
     provider, threads, device, memory_limit_mb: see fad_onnx.session.Settings.
     workers: threads that decode, resample and run networks side by side; default all cores that
     this process may use.
@@ -70,37 +75,42 @@ class Run:
 
     def __init__(self, model: ModelName, kwargs: RunOptions, keep_rows: bool = False) -> None:
         check_keywords(kwargs)
-        self._names: list[str | None] = [model] if isinstance(model, str | None) else list(model)
-        if not self._names:
-            raise OptionError("model", "an empty list; name at least one, or give None")
-        self._named = [name for name in self._names if name]
         self._kwargs, self._keep_rows = absolute(kwargs), keep_rows
+        files = self._kwargs.get("weights", {})
+        self.specs = specs_of(model, kwargs.get("options", {}), files)
+        self._named = model is not None
         self.policy = Policy(
             kwargs.get("short", "error"),
             kwargs.get("skip_errors", False),
-            kwargs.get("sample_format", "float32"),
         )
-        self.options = {k: str(v).lower() for k, v in kwargs.get("options", {}).items()}
 
     def assume(self, archive: AudioSet) -> None:
         """Where the user named no model, the one that a statistics file was made with.
 
         Raises IncompatibleStatisticsError if only others were named: before they are loaded.
         """
-        metadata = archive.metadata
-        made, named = metadata.get("model"), self._named
-        if made and named and made not in named:
+        made = archive.metadata.get("model")
+        if made and self._named and made not in [spec.name for spec in self.specs]:
+            named = " -m ".join(map(str, self.specs))
             raise IncompatibleStatisticsError(
-                archive.path, f"-m {' -m '.join(named)}", f"it was made with {made}"
+                archive.path, f"-m {named}", f"it was made with {made}"
             )
-        if self._names == [None] and metadata.get("model") in manifest.models():
-            self._names = [metadata["model"]]
-            self.options = {**metadata.get("options", {}), **self.options}
+        if not self._named and made in table.models():
+            (given,) = self.specs
+            options = {**archive.metadata.get("options", {}), **given.options}
+            output = archive.metadata.get("output")
+            self.specs = (ModelSpec(made, options, output, weights=given.weights),)
+
+    @cached_property
+    def selections(self) -> tuple[Selection, ...]:
+        """What was decided of each model; OptionError, UnknownModelError."""
+        form = self._kwargs.get("sample_format", "float32")
+        return tuple(select(spec).decoding(form) for spec in self.specs)
 
     @cached_property
     def requests(self) -> tuple[weights.Request, ...]:
         """What is asked of each model."""
-        kwargs, given = self._kwargs, _named_weights(self._kwargs)
+        kwargs = self._kwargs
         settings = Settings(
             kwargs.get("provider", "auto"),
             kwargs.get("threads", 1),
@@ -109,15 +119,13 @@ class Run:
         )
         return tuple(
             weights.Request(
-                manifest.model(name).name,
-                tuple(sorted(self.options.items())),
-                tuple(sorted((key, os.fspath(path)) for key, path in given.items())),
+                spec,
                 tuple(os.fspath(folder) for folder in kwargs.get("folders", ())),
                 settings,
-                self.policy.sample_format,
+                kwargs.get("sample_format", "float32"),
                 kwargs.get("offline", False),
             )
-            for name in self._names
+            for spec in self.specs
         )
 
     @cached_property
@@ -174,6 +182,55 @@ class Run:
         return sets.embed_sets(
             sides, self.job, self.embedders, executor, progress, keep, may_be_empty
         )
+
+
+def specs_of(
+    model: ModelName, options: Mapping[str, Any], weights: PathLike | Mapping[str, PathLike]
+) -> tuple[ModelSpec, ...]:
+    """What is asked of each model, from the arguments of a call.
+
+    Parameters
+    ----------
+    model : str, ModelSpec, a sequence of these, or None
+        None is the default model.
+    options : mapping
+        Options of the one model of the call.
+    weights : path or mapping of "MODEL:NAME", "NAME" or "MODEL" to path
+        Files in place of the official ones.
+
+    Raises
+    ------
+    OptionError
+        If options or weights do not say which of several models they are for.
+    """
+    asked = [model] if isinstance(model, str | ModelSpec | None) else list(model)
+    if not asked:
+        raise OptionError("model", "an empty list; name at least one, or give None")
+    specs = [ModelSpec.parse(one or table.model().name) if isinstance(one, str | None) else one
+             for one in asked]  # fmt: skip
+    if options and len(specs) > 1:
+        raise OptionError("options", "for one model; for several write NAME:KEY=VALUE")
+    files = weights if isinstance(weights, Mapping) else {"main": weights}
+    found = [
+        replace(spec, options={**spec.options, **options}, weights=_own(spec, files, len(specs)))
+        for spec in specs
+    ]
+    unknown = {key.partition(":")[0] for key in files if ":" in key} - {one.name for one in found}
+    if unknown:
+        raise OptionError("weights", f"{min(unknown)!r} is no model of this call")
+    return tuple(found)
+
+
+def _own(spec: ModelSpec, files: Mapping[str, PathLike], models: int) -> dict[str, str]:
+    """The files that are meant for one model, by the names of its checkpoints."""
+    found = dict(spec.weights)
+    for key, path in files.items():
+        name, colon, file = key.rpartition(":")
+        if not colon and models > 1:
+            raise OptionError("weights", f"{key!r}: say for which model, as {spec.name}:{key}")
+        if name in ("", spec.name):
+            found[file] = os.fspath(path)
+    return found
 
 
 # What a value must be an instance of, and how to say so.

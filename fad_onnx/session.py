@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -194,14 +195,13 @@ def _first_line(error: Exception) -> str:
 
 
 @dataclass
-class Network:
-    """A loaded graph: float32 inputs in, float32 rows out; safe to run from many threads.
+class Session:
+    """A loaded graph: float32 inputs in, named outputs out; safe to run from many threads.
 
     Raises ProviderError when the provider does not load or fails in a run.
     """
 
     graph: Path
-    output: str
     settings: Settings
     provider: Provider = field(init=False)
     why_not_cuda: str | None = field(init=False, default=None)
@@ -215,7 +215,7 @@ class Network:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A session belongs to its process: a copy opens one of its own.
-        return Network, (self.graph, self.output, self.settings)
+        return Session, (self.graph, self.settings)
 
     def _load(self) -> None:
         if self.settings.provider == "auto":
@@ -236,9 +236,12 @@ class Network:
         if provider.accelerator:
             self._turn = threading.BoundedSemaphore(ACCELERATOR_RUNS)
         self._input_names = [value.name for value in self._session.get_inputs()]
+        # What no fetched output needs is not computed.
+        self._run_options = runtime().RunOptions()
+        self._run_options.only_execute_path_to_fetches = True
 
-    def run(self, inputs: Inputs, output: str | None = None) -> NDArray[np.float32]:
-        """The output for one batch: (batch, dim) or (batch, frames, dim); or another by name."""
+    def run(self, inputs: Inputs, outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The named outputs for one batch, each (batch, width) or (batch, frames, width)."""
         if self._owner != os.getpid():
             # A forked child has the session's memory but not its threads.
             with self._lock:
@@ -247,12 +250,14 @@ class Network:
         try:
             feed = dict(zip(self._input_names, inputs, strict=True))
             with self._turn:
-                rows: NDArray[np.float32] = self._session.run([output or self.output], feed)[0]
+                found: list[NDArray[np.float32]] = self._session.run(
+                    list(outputs), feed, self._run_options
+                )
         except _runtime_errors() as error:
             raise ProviderError(
                 self.provider.name, f"a run failed: {_first_line(error)}", "try --provider cpu"
             ) from error
-        return rows
+        return found
 
     def versions(self) -> dict[str, str]:
         """What computes: the provider's name and ONNX Runtime's version."""

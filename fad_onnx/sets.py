@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from . import provenance
-from .audio import LOUD, RESAMPLER, SILENT, AudioFile, Listing, find, left_out
+from .audio import LOUD, SILENT, AudioFile, Listing, find, left_out
 from .embedder import Embedder, Rows
 from .errors import NoAudioError, shown
 from .execution import Chunk, FileSummary, Job, StoredClip, chunks, cut, versions
@@ -68,10 +68,9 @@ def list_files(paths: Sequence[str | os.PathLike[str]]) -> Listing:
 def protocol(embedder: Embedder, short: str) -> dict[str, Any]:
     """Everything a reader must know to repeat a number."""
     return {
-        **embedder.model.numbers(embedder.chosen),
-        "model": embedder.model.name,
-        "resampler": RESAMPLER,
-        "sample_format": embedder.sample_format,
+        "model": embedder.name,
+        "options": embedder.selection.changed_options,
+        **embedder.selection.describe(),
         "short_clips": short,
         **versions(embedder),
     }
@@ -121,7 +120,7 @@ def _gather(
     may_be_empty: bool,
     omitted: str,
 ) -> list[AudioSet]:
-    totals = [Gather(embedder.model.dimension) for embedder in embedders]
+    totals = [Gather(embedder.width) for embedder in embedders]
     made_by: list[dict[str, Any]] = [{} for _ in embedders]
     summaries: list[FileSummary] = []
     for chunk in made:
@@ -165,20 +164,24 @@ def _gather(
 def _metadata(
     embedder: Embedder, used: Sequence[FileSummary], skipped: int, i: int
 ) -> dict[str, Any]:
-    rate = embedder.model.sample_rate_hz
+    preparation = embedder.preparation
+    rate = preparation.sample_rate_hz
     largest = max(used, key=lambda one: one.counts[i], default=None)
     loudest = max(used, key=lambda one: one.peak, default=None)
     return {
-        "model": embedder.model.name,
-        "options": dict(embedder.chosen),
+        "model": embedder.name,
+        "label": embedder.label,
+        "options": embedder.selection.changed_options,
+        "output": embedder.selection.output_name,
         "fingerprint": embedder.fingerprint,
+        "tensors_sha256": embedder.tensors_sha256,
         "weights": {name: dict(facts) for name, facts in embedder.weights.items()},
-        "note": embedder.model.note,
+        "note": embedder.selection.model.note,
         "files": len(used),
         "embeddings": sum(summary.counts[i] for summary in used),
         "seconds": round(sum(summary.seconds for summary in used), 3),
         "files_skipped": skipped,
-        "files_padded": sum(_samples(one, rate) < embedder.model.minimum_samples for one in used),
+        "files_padded": sum(_samples(one, rate) < preparation.minimum_samples for one in used),
         "files_below_rate": sum(one.source_hz < rate for one in used),
         "lowest_source_hz": min((one.source_hz for one in used), default=None),
         "largest_file": largest and {"name": shown(largest.name), "embeddings": largest.counts[i]},
@@ -194,7 +197,7 @@ def _samples(summary: FileSummary, rate: int) -> int:
 
 
 def _why_not_cuda(embedder: Embedder) -> tuple[str, ...]:
-    reason = embedder.network.why_not_cuda
+    reason = embedder.session.why_not_cuda
     return (f"computed on the CPU, for CUDA failed: {reason}",) if reason else ()
 
 
@@ -203,7 +206,7 @@ def warnings(name: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
     said, made = metadata, metadata.get("protocol") or {}
     count, files = said.get("embeddings") or 0, said.get("files") or 0
     largest = said.get("largest_file")
-    dim, rate = made.get("dimension") or 0, made.get("sample_rate_hz")
+    dim, rate = width_and_rate(made)
     found = []
     if shard := said.get("shard"):
         found.append(f"part {shard['part']} of {shard['of']} only: merge all of them")
@@ -245,6 +248,14 @@ def warnings(name: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
         )
     found += _unvouched(said.get("weights") or {})
     return tuple(f"{name}: {text}" for text in found)
+
+
+def width_and_rate(protocol: Mapping[str, Any]) -> tuple[int, int | None]:
+    """Numbers in an embedding and rate of the network, as recorded; version 1 had them flat."""
+    output, preparation = protocol.get("output"), protocol.get("preparation")
+    if isinstance(output, dict) and isinstance(preparation, dict):
+        return output.get("width") or 0, preparation.get("sample_rate_hz")
+    return protocol.get("dimension") or 0, protocol.get("sample_rate_hz")
 
 
 def _unvouched(weights: Mapping[str, Any]) -> list[str]:

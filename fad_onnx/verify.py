@@ -25,8 +25,10 @@ from .checkpoints import npz
 from .disk import guarded
 from .embedder import Embedder
 from .errors import DamagedModelError, ManifestError
-from .manifest import PACKAGE, Model, Variant
-from .session import Network, Settings
+from .models.selection import Selection, selection_of, variants
+from .models.spec import ModelSpec
+from .models.table import PACKAGE, Model
+from .session import Session, Settings
 
 GOLDEN = PACKAGE / "golden"
 # The error of the rows relative to their spread about the mean row: what equivalence means here.
@@ -61,14 +63,15 @@ def spread_error(got: NDArray[Any], expected: NDArray[Any]) -> float:
 def verify(model: Model, settings: Settings | None = None) -> Iterator[Check]:
     """The checks of one model; ProviderError if the provider does not load."""
     golden = npz.read(GOLDEN / f"{model.name}.npz")
-    by_graph: dict[str, list[Variant]] = {}
-    for variant in model.variants:
-        by_graph.setdefault(variant.graph, []).append(variant)
-    for variants in by_graph.values():
+    by_graph: dict[str, list[Selection]] = {}
+    for selection in variants(model):
+        by_graph.setdefault(selection.graph, []).append(selection)
+    for alike in by_graph.values():
         with tempfile.TemporaryDirectory(prefix="fad-onnx-verify-") as folder:
-            graph = publish_synthetic(model, variants[0], int(golden["seed"]), Path(folder))
-            for variant in variants:
-                yield _check(model, variant, graph, golden, settings or Settings("cpu"))
+            graph = publish_synthetic(alike[0], int(golden["seed"]), Path(folder))
+            session = Session(graph, settings or Settings("cpu"))
+            for selection in alike:
+                yield _check(Embedder(selection, session, {}, ""), golden)
 
 
 def published(model: Model, settings: Settings | None = None) -> Iterator[Check]:
@@ -78,19 +81,18 @@ def published(model: Model, settings: Settings | None = None) -> Iterator[Check]
     if not model.published:
         yield Check(model.name, "no truth is published for its weights", "-", None, None)
     for truth in model.published:
-        variant = model.variant(model.choose(truth.when))
-        if weights.ready(model, variant) is None:
+        selection = selection_of(model, truth.options)
+        if weights.ready(selection) is None:
             what = f"published figures not checked: `fad-onnx pull {model.name}` first"
             yield Check(model.name, what, truth.source, None, None)
             continue
-        request = weights.Request(
-            model.name, tuple(truth.when.items()), settings=settings or Settings("cpu")
-        )
-        rate = model.sample_rate_hz
+        spec = ModelSpec(model.name, truth.options)
+        request = weights.Request(spec, settings=settings or Settings("cpu"))
+        rate = selection.preparation.sample_rate_hz
         turns = np.arange(round(truth.seconds * rate)) / rate * truth.sine_hz
         rows = weights.load(request).embed(np.sin(2 * np.pi * turns), rate)
         error = max(abs(rows.mean() / truth.mean - 1), abs(rows.std() / truth.deviation - 1))
-        what = f"mean and deviation of the rows of a {truth.sine_hz:g} Hz sine, {_key(truth.when)}"
+        what = f"mean and deviation of the rows of a {truth.sine_hz:g} Hz sine, {selection.label}"
         yield Check(model.name, what, truth.source, float(error), bool(error <= truth.tolerance))
 
 
@@ -114,30 +116,28 @@ def converted_files(model: Model) -> Iterator[Check]:
                 os.utime(damage)
 
 
-def _key(when: Mapping[str, str]) -> str:
-    return ",".join(f"{name}={value}" for name, value in sorted(when.items())) or "default"
+def options_key(selection: Selection) -> str:
+    """The name of a selection in a golden file: what selects its graph and value."""
+    parts = [f"{name}={value}" for name, value in selection.output_options.items()]
+    if selection.output_name != next(iter(selection.network.outputs)):
+        parts.append(f"output={selection.output_name}")
+    return ",".join(parts) or "default"
 
 
-def _check(
-    model: Model,
-    variant: Variant,
-    graph: Path,
-    golden: Mapping[str, NDArray[Any]],
-    settings: Settings,
-) -> Check:
-    chosen = model.choose(variant.when)
-    embedder = Embedder(model, chosen, Network(graph, variant.output, settings), {}, "")
-    key = _key(variant.when)
+def _check(embedder: Embedder, golden: Mapping[str, NDArray[Any]]) -> Check:
+    selection, preparation = embedder.selection, embedder.preparation
+    key = options_key(selection)
     got, expected = [], []
     for index, (seed, samples) in enumerate(golden["clips"]):
         want = golden[f"{key}/{index}"]
-        clip = synthetic.clip(int(seed), int(samples), model.channels)
-        rows = embedder.embed(clip.T, model.sample_rate_hz)
-        if rows.shape[1] != model.dimension:
-            problem = f"{model.dimension}, the graph gives {rows.shape[1]}"
-            raise ManifestError(f"models.{model.name}.dimension", problem)
+        clip = synthetic.clip(int(seed), int(samples), preparation.channel_count)
+        rows = embedder.embed(clip.T, preparation.sample_rate_hz)
+        if rows.shape[1] != selection.width:
+            problem = f"{selection.width}, the graph gives {rows.shape[1]}"
+            raise ManifestError(f"networks.{selection.network.name}.outputs", problem)
         got.append(rows[:: -(-len(rows) // len(want))])
         expected.append(want)
     error = spread_error(np.concatenate(got), np.concatenate(expected))
     source = "the original network in torch, synthetic weights"
-    return Check(model.name, f"golden rows, {key}", source, error, error <= TOLERANCE)
+    what = f"golden embeddings, {key}"
+    return Check(selection.model.name, what, source, error, error <= TOLERANCE)

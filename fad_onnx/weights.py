@@ -10,14 +10,14 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from . import converted, download, manifest, store
+from . import converted, download, store
 from .binding import Source, bind, external, graph_file, open_all
 from .download.verified import Fetched, verify
 from .embedder import Embedder
@@ -28,8 +28,10 @@ from .errors import (
     DownloadError,
     IncompatibleStatisticsError,
 )
-from .manifest import Checkpoint, Model, Variant
-from .session import Network, Settings
+from .models.network import Checkpoint
+from .models.selection import Selection, select, variants
+from .models.spec import ModelSpec
+from .session import Session, Settings
 
 logger = logging.getLogger("fad_onnx")
 
@@ -41,9 +43,7 @@ Check = Callable[[Path], converted.Facts | None]
 class Request:
     """A model as the user asked for it: hashable, and small enough to send to any worker."""
 
-    name: str
-    options: tuple[tuple[str, str], ...] = ()
-    weights: tuple[tuple[str, str], ...] = ()  # checkpoint name -> path, in place of the official
+    spec: ModelSpec
     folders: tuple[str, ...] = ()  # where official files may lie already
     settings: Settings = field(default_factory=Settings)
     sample_format: str = "float32"
@@ -61,39 +61,33 @@ class Ready:
 
 def load(request: Request, progress: Progress | None = None) -> Embedder:
     """The loaded model for a request."""
-    model = manifest.model(request.name)
-    chosen = model.choose(dict(request.options))
-    variant = model.variant(chosen)
-    given = {name: Path(path) for name, path in request.weights}
-    for name in given.keys() - set(variant.checkpoints):
-        known = ", ".join(variant.checkpoints) or "none"
-        problem = f"{model.name} uses no checkpoint {name!r} with these options ({known})"
+    selection = select(request.spec).decoding(request.sample_format)
+    given = {name: Path(path) for name, path in request.spec.weights.items()}
+    for name in given.keys() - set(selection.output.checkpoints):
+        known = ", ".join(selection.output.checkpoints) or "none"
+        problem = f"{selection.label} uses no checkpoint {name!r} ({known})"
         raise CheckpointError(given[name], problem)
     folders = [Path(folder) for folder in request.folders]
-    ready = prepare(model, variant, given, folders, offline=request.offline, progress=progress)
-    if variant.checkpoints:
+    ready = prepare(selection, given, folders, offline=request.offline, progress=progress)
+    if selection.output.checkpoints:
         converted.note_use(ready.graph.parent)
-    network = Network(ready.graph, variant.output, request.settings)
-    return Embedder(
-        model, chosen, network, ready.weights, ready.tensors_sha256, request.sample_format,
-        request=request,
-    )  # fmt: skip
+    session = Session(ready.graph, request.settings)
+    return Embedder(selection, session, ready.weights, ready.tensors_sha256, request=request)
 
 
 @lru_cache(maxsize=1)  # a pool's worker is sent the same model with every task
 def load_again(request: Request, fingerprint: str, sample_format: str, short: str) -> Embedder:
     """A model from its pickle; IncompatibleStatisticsError if it is another one here."""
-    found = replace(load(request), sample_format=sample_format, short=short)
+    found = replace(load(request).decoding(sample_format), short=short)
     if found.fingerprint != fingerprint:
         raise IncompatibleStatisticsError(
-            f"{request.name} of this process", "that of the pickle", "weights or version differ"
+            f"{request.spec} of this process", "that of the pickle", "weights or version differ"
         )
     return found
 
 
 def prepare(
-    model: Model,
-    variant: Variant,
+    selection: Selection,
     given: Mapping[str, Path],
     folders: Sequence[Path] = (),
     *,
@@ -109,12 +103,12 @@ def prepare(
     """
     damage = None
     try:
-        if ready := _published_already(model, variant, given):
+        if ready := _published_already(selection, given):
             return ready
     except DamagedModelError as error:
         damage = error
     try:
-        return _make(model, variant, given, folders, offline, keep, progress)
+        return _make(selection, given, folders, offline, keep, progress)
     except (CacheError, DownloadError) as error:
         if damage is None:
             raise
@@ -122,8 +116,7 @@ def prepare(
 
 
 def _make(
-    model: Model,
-    variant: Variant,
+    selection: Selection,
     given: Mapping[str, Path],
     folders: Sequence[Path],
     offline: bool,
@@ -132,56 +125,56 @@ def _make(
 ) -> Ready:
     """Fetch and convert, unless another process has done it meanwhile."""
     # By the files too: models that share one must not remove it from under each other.
-    files = {model.checkpoints[name].file for name in variant.checkpoints if name not in given}
+    checkpoints = selection.network.checkpoints
+    files = {checkpoints[name].file for name in selection.output.checkpoints if name not in given}
     with ExitStack() as locks:
-        for name in sorted({model.name, *files}):
+        for name in sorted({selection.model.name, *files}):
             locks.enter_context(store.locked(name))
         try:
-            if ready := _published_already(model, variant, given):
+            if ready := _published_already(selection, given):
                 return ready
         except DamagedModelError as damage:
             logger.warning("%s; it is made again", damage)
-        sources = _locate_all(model, variant, given, folders, offline, progress)
-        return _convert(model, variant, sources, keep)
+        sources = _locate_all(selection, given, folders, offline, progress)
+        return _convert(selection, sources, keep)
 
 
-def _convert(model: Model, variant: Variant, sources: Mapping[str, Source], keep: bool) -> Ready:
+def _convert(selection: Selection, sources: Mapping[str, Source], keep: bool) -> Ready:
     """The published model of these checkpoints; the caller holds the lock."""
     with suppress(DamagedModelError):
-        if ready := _published(model, variant, sources):
+        if ready := _published(selection, sources):
             return ready
-    home = _home(model, variant, sources)
+    home = _home(selection, sources)
     # What is there but was not found whole has been damaged since.
     shutil.rmtree(home, ignore_errors=True)
-    placed = external(graph_file(model, variant)).values()
+    placed = external(graph_file(selection)).values()
     size = max(info.offset + info.length for info in placed)
-    store.publish_folder(
-        home, lambda folder: bind(model, variant, sources, folder), needed_bytes=size
-    )
+    store.publish_folder(home, lambda folder: bind(selection, sources, folder), needed_bytes=size)
     if not keep:
-        _discard(model, variant, sources)
-    ready = _published(model, variant, sources)
+        _discard(selection, sources)
+    ready = _published(selection, sources)
     assert ready is not None
     return ready
 
 
 def _published_already(
-    model: Model, variant: Variant, given: Mapping[str, Path], check: Check = converted.check
+    selection: Selection, given: Mapping[str, Path], check: Check = converted.check
 ) -> Ready | None:
-    if not variant.checkpoints:
-        return Ready(graph_file(model, variant), hashlib.sha256(b"").hexdigest(), {})
+    if not selection.output.checkpoints:
+        return Ready(graph_file(selection), hashlib.sha256(b"").hexdigest(), {})
+    checkpoints = selection.network.checkpoints
     sources = {
-        name: _known(model.checkpoints[name], given.get(name)) for name in variant.checkpoints
+        name: _known(checkpoints[name], given.get(name)) for name in selection.output.checkpoints
     }
     known = {name: source for name, source in sources.items() if source}
-    return _published(model, variant, known, check) if len(known) == len(sources) else None
+    return _published(selection, known, check) if len(known) == len(sources) else None
 
 
-def _home(model: Model, variant: Variant, sources: Mapping[str, Source]) -> Path:
-    head = model.tiles.head_sha256 if model.tiles else ""
+def _home(selection: Selection, sources: Mapping[str, Source]) -> Path:
     hashes = sorted((name, source.sha256) for name, source in sources.items())
-    key = hashlib.sha256(json.dumps([variant.sha256, head, hashes]).encode()).hexdigest()
-    return converted.models_folder() / f"{model.name}-{key[:16]}"
+    parts = [selection.graph_sha256, selection.head_sha256 or "", hashes]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return converted.models_folder() / f"{selection.model.name}-{key[:16]}"
 
 
 def _downloads() -> Path:
@@ -189,12 +182,12 @@ def _downloads() -> Path:
 
 
 def _published(
-    model: Model, variant: Variant, sources: Mapping[str, Source], check: Check = converted.check
+    selection: Selection, sources: Mapping[str, Source], check: Check = converted.check
 ) -> Ready | None:
     """The model made of these; DamagedModelError if it is not what was written."""
-    home = _home(model, variant, sources)
+    home = _home(selection, sources)
     facts = check(home)
-    if facts is None or facts["files"]["model.onnx"] != variant.sha256:
+    if facts is None or facts["files"]["model.onnx"] != selection.graph_sha256:
         return None
     # The checkpoints as they are called today: a copy under another name has the same hash.
     weights = {name: source.facts() for name, source in sources.items()}
@@ -220,18 +213,17 @@ def _existing(path: Path) -> Path:
 
 
 def _locate_all(
-    model: Model,
-    variant: Variant,
+    selection: Selection,
     given: Mapping[str, Path],
     folders: Sequence[Path],
     offline: bool,
     progress: Progress | None,
 ) -> dict[str, Source]:
-    """Every checkpoint of the variant; offline, one error for all that have to be fetched."""
+    """Every checkpoint of the output; offline, one error for all that have to be fetched."""
     found, missing = {}, {}
-    for name in variant.checkpoints:
+    for name in selection.output.checkpoints:
         try:
-            found[name] = _locate(model, name, given.get(name), folders, offline, progress)
+            found[name] = _locate(selection, name, given.get(name), folders, offline, progress)
         except DownloadError as error:
             if not (offline or download.is_offline()):
                 raise
@@ -239,16 +231,12 @@ def _locate_all(
     if not missing:
         return found
     sources = " ".join(f"--from {name}=FILE" for name in missing)
-    options = "".join(
-        f" --option {name}={value}"
-        for name, value in variant.when.items()
-        if value != model.options[name].default
-    )
+    rows = {name: selection.network.checkpoints[name] for name in missing}
     raise DownloadError(
-        " and ".join(_described(model.checkpoints[name], missing[name].url) for name in missing),
+        " and ".join(_described(row, missing[name].url) for name, row in rows.items()),
         next(iter(missing.values())).reason,
-        f"fetch elsewhere, then `fad-onnx pull {model.name}{options} {sources}`, or put into"
-        f" {_downloads()} as {' and '.join(model.checkpoints[name].file for name in missing)}",
+        f"fetch elsewhere, then `fad-onnx pull {selection.label} {sources}`, or put into"
+        f" {_downloads()} as {' and '.join(row.file for row in rows.values())}",
     )
 
 
@@ -260,7 +248,7 @@ def _described(row: Checkpoint, url: str) -> str:
 
 
 def _locate(
-    model: Model,
+    selection: Selection,
     name: str,
     given: Path | None,
     folders: Sequence[Path],
@@ -268,13 +256,12 @@ def _locate(
     progress: Progress | None,
 ) -> Source:
     """The checkpoint on disk: given, converted before, lying about, or downloaded now."""
-    row = model.checkpoints[name]
+    row = selection.network.checkpoints[name]
     if given is not None:
         return _given(row, given)
     if not row.url:
-        raise CheckpointError(
-            row.file, f"nobody publishes weights for {model.name}; give your own with --weights"
-        )
+        problem = f"nobody publishes weights for {selection.model.name}; give your own"
+        raise CheckpointError(row.file, f"{problem} with --weights")
     known = _known(row, None)
     for home in converted.folders() if known else ():
         with suppress(DamagedModelError):
@@ -304,22 +291,21 @@ def _remember(row: Checkpoint, found: Fetched) -> None:
         download.record(found.path.absolute().as_uri(), found, _downloads() / row.file)
 
 
-def _discard(model: Model, variant: Variant, sources: Mapping[str, Source]) -> None:
-    """Remove converted downloads, unless another graph of the row takes more of them."""
-    kept = external(graph_file(model, variant)).keys()
+def _discard(selection: Selection, sources: Mapping[str, Source]) -> None:
+    """Remove converted downloads, unless another graph of the model takes more of them."""
+    kept, every = external(graph_file(selection)).keys(), variants(selection.model)
     for name, source in sources.items():
         if not source.ours:
             continue
         with ExitStack() as stack:
-            held = {key for key, _ in open_all(model, {name: source}, stack)}
-        others = (graph_file(model, other) for other in model.variants if name in other.checkpoints)
+            held = {key for key, _ in open_all(selection.network, {name: source}, stack)}
+        others = {graph_file(other) for other in every if name in other.output.checkpoints}
         if all(external(graph).keys() & held <= kept for graph in others):
             source.path.unlink(missing_ok=True)
 
 
 def pull(
-    model: Model,
-    options: Mapping[str, str],
+    spec: ModelSpec,
     given: Mapping[str, str],
     *,
     offline: bool = False,
@@ -330,52 +316,48 @@ def pull(
 
     given: checkpoint name -> official file at hand; ChecksumError if it is not the official one.
     """
-    variant = model.variant(model.choose(options))
-    if not variant.checkpoints:
-        yield f"{model.name}: needs no weights"
+    selection = select(spec)
+    label, checkpoints = selection.label, selection.network.checkpoints
+    if not selection.output.checkpoints:
+        yield f"{label}: needs no weights"
         return
     folder = _downloads()
     for name, path in given.items():
-        if name not in variant.checkpoints:
-            raise CheckpointError(path, f"{model.name} uses no checkpoint {name!r} here")
-        row = model.checkpoints[name]
+        if name not in selection.output.checkpoints:
+            raise CheckpointError(path, f"{label} uses no checkpoint {name!r}")
+        row = checkpoints[name]
         done = f"it is not the official file ({row.url}): your own go with --weights, not pull"
         _remember(row, verify(row, _existing(Path(path)), done))
-    ready = prepare(
-        model, variant, {name: Path(path) for name, path in given.items()},
-        offline=offline, keep=keep, progress=progress,
-    )  # fmt: skip
+    files = {name: Path(path) for name, path in given.items()}
+    ready = prepare(selection, files, offline=offline, keep=keep, progress=progress)
     size = sum(file.stat().st_size for file in ready.graph.parent.iterdir()) / 1e6
     for name, facts in ready.weights.items():
-        yield f"{model.name}: {name} {facts['file']} sha256 {facts['sha256']} ({facts['checked']})"
-    yield f"{model.name}: kept {ready.graph.parent} ({size:.0f} MB)"
-    for name in variant.checkpoints:
-        file = folder / model.checkpoints[name].file
+        yield f"{label}: {name} {facts['file']} sha256 {facts['sha256']} ({facts['checked']})"
+    yield f"{label}: kept {ready.graph.parent} ({size:.0f} MB)"
+    for name in selection.output.checkpoints:
+        file = folder / checkpoints[name].file
         if file.is_file():
-            yield f"{model.name}: kept {file} ({file.stat().st_size / 1e6:.0f} MB)"
+            yield f"{label}: kept {file} ({file.stat().st_size / 1e6:.0f} MB)"
 
 
-def state(
-    model: Model, chosen: Mapping[str, str] | None = None, given: Sequence[tuple[str, str]] = ()
-) -> str:
+def state(selection: Selection, given: Iterable[str] = ()) -> str:
     """ "none needed", "ready" (converted, or given by the user) or "to download".
 
-    chosen: as `Model.choose` returns it; by default its defaults. given: a Request's weights.
+    given: names of checkpoints that the user gives.
     """
-    variant = model.variant(model.choose(chosen))
-    if not variant.checkpoints:
+    wanted = set(selection.output.checkpoints)
+    if not wanted:
         return "none needed"
-    here = {name for name, _ in given} >= set(variant.checkpoints) or ready(model, variant)
-    return "ready" if here else "to download"
+    return "ready" if set(given) >= wanted or ready(selection) else "to download"
 
 
-def ready(model: Model, variant: Variant) -> Ready | None:
-    """The variant with its official weights, if they are converted; never fetches.
+def ready(selection: Selection) -> Ready | None:
+    """The selection with its official weights, if they are converted; never fetches.
 
     Its files are not compared with their hashes. A cache that cannot be used is a warning.
     """
     try:
-        return _published_already(model, variant, {}, converted.read_note)
+        return _published_already(selection, {}, converted.read_note)
     except DamagedModelError:
         return None
     except CacheError as error:

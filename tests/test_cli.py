@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx import archives, manifest, report
+from fad_onnx import archives, report
 from fad_onnx.cli import csv_file, main, show
 from fad_onnx.cli.parser import build
+from fad_onnx.models import table
 
 from .conftest import write_clip
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
-DIM = manifest.model(WEIGHTLESS).dimension
+WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
+DIM = table.model(WEIGHTLESS).output().width
 
 
 @pytest.fixture
@@ -117,11 +118,12 @@ def test_other_models_statistics_do_not_mix(run, clips, tmp_path):
     with np.load(tmp_path / "a.npz") as stats:
         arrays = dict(stats)
     metadata = json.loads(str(arrays["metadata"]))
-    metadata["fingerprint"], metadata["protocol"]["sample_rate_hz"] = "0" * 64, 8000
+    metadata["fingerprint"] = "0" * 64
+    metadata["protocol"]["preparation"]["sample_rate_hz"] = 8000
     arrays["metadata"] = np.array(json.dumps(metadata))
     np.savez(tmp_path / "b.npz", **arrays)
     error = run("score", tmp_path / "a.npz", tmp_path / "b.npz", code=1).err
-    assert "do not mix: sample_rate_hz 16000 and 8000" in error
+    assert "do not mix: preparation.sample_rate_hz 16000 and 8000" in error
     assert "do not mix" in run("score", tmp_path / "b.npz", clips, code=1).err
 
 
@@ -162,7 +164,7 @@ def test_a_merge_must_have_every_part_once(run, clips, tmp_path):
 
 def test_a_named_model_that_a_file_is_not_of_is_never_loaded(run, clips, tmp_path):
     run("stats", clips, "-o", tmp_path / "a.npz")
-    other = next(row.name for row in manifest.models().values() if row.checkpoints)
+    other = next(row.name for row in table.models().values() if row.network.checkpoints)
     for evaluation in (clips, tmp_path / "a.npz"):
         error = run("score", tmp_path / "a.npz", evaluation, "-m", other, code=1).err
         assert f"-m {other} do not mix: it was made with {WEIGHTLESS}" in error
@@ -436,7 +438,7 @@ def test_dry_run_takes_the_model_of_a_statistics_file(clips, tmp_path, capsys):
 def test_models_and_demo(run):
     table = run("models").out
     listed = json.loads(run("models", "--json").out)["models"]
-    for name in manifest.models():
+    for name in table.models():
         assert name in table and name in listed
     out = run("demo").out
     assert "not comparable with published FAD" in out

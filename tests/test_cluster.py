@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from fad_onnx import api, manifest
+from fad_onnx import api
 from fad_onnx.cli import main
 from fad_onnx.cluster import dask_executor
 from fad_onnx.errors import OptionError
+from fad_onnx.models import table
 
 from .conftest import write_clip
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
 
 
 @pytest.fixture(scope="module")

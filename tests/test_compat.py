@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx import manifest
 from fad_onnx.errors import (
     FadError,
     NoAudioError,
@@ -12,8 +11,9 @@ from fad_onnx.errors import (
     StatisticsError,
     TooShortError,
 )
+from fad_onnx.models import table
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
 
 
 def metric(**arguments):
@@ -85,10 +85,12 @@ def test_dtype_is_how_pcm_is_read(clips):
 
 def test_arguments_choose_rows_and_options():
     made = fad_onnx.FrechetAudioDistance(use_pca=True, use_activation=True)
-    assert made.model.default and made.sample_rate == made.model.sample_rate_hz
-    for row in manifest.models().values():
+    assert made.model.default and made.sample_rate == made.model.preparation.sample_rate_hz
+    for row in table.models().values():
         for alias in row.aliases:
-            made = fad_onnx.FrechetAudioDistance(**{"channels": row.channels, **alias})
+            made = fad_onnx.FrechetAudioDistance(
+                **{"channels": row.preparation.channel_count, **alias}
+            )
             assert made.model is row
         with pytest.raises(OptionError, match="channels"):
             fad_onnx.FrechetAudioDistance(model_name=row.name, channels=3)

@@ -7,11 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
-from fad_onnx import api, manifest
+from fad_onnx import api
 from fad_onnx.detail import Wanted
 from fad_onnx.errors import OptionError, StatisticsError
 from fad_onnx.frechet import frechet_distance
 from fad_onnx.infinity import fad_infinity
+from fad_onnx.models import table
 from fad_onnx.moments import Moments
 from fad_onnx.sets import warnings
 
@@ -201,9 +202,10 @@ def test_a_reference_to_publish_says_what_it_is(run, sets, tmp_path):  # noqa: F
 def test_several_models_have_a_column_each(run, sets, monkeypatch):  # noqa: F811
     from dataclasses import replace
 
-    row = manifest.model(WEIGHTLESS)
-    rows = {**manifest.models(), "other": replace(row, name="other", protocol=2)}
-    monkeypatch.setattr(manifest, "models", lambda: rows)
+    row = table.model(WEIGHTLESS)
+    network = replace(row.network, revision=2)
+    rows = {**table.models(), "other": replace(row, name="other", network=network)}
+    monkeypatch.setattr(table, "models", lambda: rows)
     out = run("score", *sets, sets[0], "-m", WEIGHTLESS, "-m", "other", "--kad").out
     head, best, _ = (line.split() for line in out.splitlines())
     assert head == ["set", WEIGHTLESS, WEIGHTLESS, "kad", "other", "other", "kad"]

@@ -11,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fad_onnx
-from fad_onnx import api, archives, embfile, manifest
+from fad_onnx import api, archives, embfile
 from fad_onnx.checkpoints import npz
 from fad_onnx.cli import main
 from fad_onnx.detail import Wanted
 from fad_onnx.errors import FadError, OutputError, StatisticsError
+from fad_onnx.models import table
 
 from .conftest import write_clip
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
 
 
 def version_1(path, clips, metadata="{}"):

@@ -10,20 +10,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fad_onnx import audio, embedder, manifest, memory, score, sets, weights
+from fad_onnx import audio, embedder, memory, score, sets, weights
 from fad_onnx.engine import Engine
 from fad_onnx.errors import AudioError, NoAudioError, OptionError, TooLongError, TooShortError
 from fad_onnx.execution import CHUNK_FILES, Job
 from fad_onnx.loader import Policy
+from fad_onnx.models import table
+from fad_onnx.models.spec import ModelSpec
 from fad_onnx.session import Settings
 
 from .conftest import write_clip
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
 
 
 def load():
-    return weights.load(weights.Request(WEIGHTLESS, settings=Settings("cpu")))
+    return weights.load(weights.Request(ModelSpec(WEIGHTLESS), settings=Settings("cpu")))
 
 
 def rows(folder, model, workers=1, **policy):
@@ -170,7 +172,7 @@ def many(tmp_path_factory):
 
 
 def moments(folder, executor=None, workers=1):
-    request = weights.Request(WEIGHTLESS, settings=Settings("cpu"))
+    request = weights.Request(ModelSpec(WEIGHTLESS), settings=Settings("cpu"))
     model = weights.load(request)
     job = Job((request,), (model.fingerprint,), Policy(), workers)
     ((made,),) = sets.embed_sets([("x", audio.find(folder))], job, [model], executor)
@@ -212,7 +214,7 @@ def test_a_score_does_not_depend_on_the_threads_of_blas(many, clips, threads, re
 
 def test_a_set_without_rows_is_an_error(tmp_path):
     (tmp_path / "x.wav").write_text("broken")
-    request = weights.Request(WEIGHTLESS)
+    request = weights.Request(ModelSpec(WEIGHTLESS))
     model = weights.load(request)
     job = Job((request,), (model.fingerprint,), Policy(skip_errors=True))
     with pytest.raises(NoAudioError, match="none of 1 files could be used.*x.wav"):

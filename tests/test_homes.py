@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from fad_onnx import manifest, store, weights
+from fad_onnx import store, weights
 from fad_onnx.cli import main
 from fad_onnx.errors import CacheError, FadError
+from fad_onnx.models import table
 from fad_onnx.rowcache import RowCache
 
-MODELS = [row for row in manifest.models().values() if row.checkpoints]
-FREE = next(row.name for row in manifest.models().values() if not row.checkpoints)
+MODELS = [row for row in table.models().values() if row.network.checkpoints]
+FREE = next(one.name for one in table.models().values() if not one.network.checkpoints)
 
 
 @pytest.fixture

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx import manifest, synthetic, weights
+from fad_onnx import synthetic, weights
 from fad_onnx.audio import AudioFile
 from fad_onnx.engine import Engine
 from fad_onnx.errors import FadError
 from fad_onnx.loader import Policy
+from fad_onnx.models import table
+from fad_onnx.models.spec import ModelSpec
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
 KINDS = {
     "wav": ("WAV", "PCM_16"), "float.wav": ("WAV", "FLOAT"), "rf64.wav": ("RF64", "PCM_24"),
     "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS"),
@@ -30,7 +32,7 @@ LIMIT_SECONDS, LIMIT_BYTES = 10, 400 << 20
 
 @pytest.fixture(scope="module")
 def model():
-    return weights.load(weights.Request(WEIGHTLESS))
+    return weights.load(weights.Request(ModelSpec(WEIGHTLESS)))
 
 
 @pytest.fixture(scope="module")

@@ -15,15 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fad_onnx import api, manifest, rowcache, synthetic, weights
+from fad_onnx import api, rowcache, synthetic, weights
+from fad_onnx.models import table
+from fad_onnx.models.spec import ModelSpec
 
 from .conftest import write_clip
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
 
 
 def load():
-    return weights.load(weights.Request(WEIGHTLESS))
+    return weights.load(weights.Request(ModelSpec(WEIGHTLESS)))
 
 
 def test_one_model_from_eight_threads_gives_the_serial_bits():

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from fad_onnx import compat, machine, manifest, plan, run
+from fad_onnx import compat, machine, plan, run
 from fad_onnx.cli import main
+from fad_onnx.models import table
 
 GB = 1 << 30
 V2 = "30 23 0:26 {top} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
@@ -159,7 +160,7 @@ def test_cores_that_are_not_ours_are_not_counted():
 
 
 def test_all_that_works_in_threads_asks_here(monkeypatch, capsys):
-    model = next(row.name for row in manifest.models().values() if not row.checkpoints)
+    model = next(one.name for one in table.models().values() if not one.network.checkpoints)
     monkeypatch.setattr(machine, "cores", lambda: 5)
     assert run.Run(model, {}).job.workers == 5
     assert plan.workers is run.workers and run.workers({"workers": 7}) == 7

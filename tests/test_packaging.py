@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fad_onnx import manifest
+from fad_onnx.models import table
+from fad_onnx.models.selection import variants
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,8 +63,8 @@ def test_the_wheel_holds_the_table_the_graphs_and_no_more_than_it_should(wheel):
         size = sum(info.compress_size for info in archive.infolist())
         graphs = sum(i.compress_size for i in archive.infolist() if i.filename.endswith(".onnx"))
     assert {"fad_onnx/artifacts.json", "fad_onnx/py.typed"} <= names
-    for row in manifest.models().values():
-        assert {f"fad_onnx/graphs/{variant.graph}" for variant in row.variants} <= names
+    for row in table.models().values():
+        assert {f"fad_onnx/graphs/{one.graph}" for one in variants(row)} <= names
         assert f"fad_onnx/golden/{row.name}.npz" in names
     assert not [name for name in names if name.startswith(("tests", "exporters", "benchmarks"))]
     assert graphs < 6_000_000 and size < 8_000_000

@@ -10,20 +10,23 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx import archives, execution, fingerprint, manifest, provenance, synthetic, weights
+from fad_onnx import archives, execution, provenance, synthetic, weights
 from fad_onnx.audio import AudioFile
 from fad_onnx.cli import main
 from fad_onnx.errors import IncompatibleStatisticsError, StatisticsError
 from fad_onnx.execution import Job, chunks
 from fad_onnx.loader import Policy
+from fad_onnx.models import table
+from fad_onnx.models.selection import select
+from fad_onnx.models.spec import ModelSpec
 from fad_onnx.report import tables
 
 from .conftest import write_clip
 from .report_factory import audio_set, score
 from .test_weights import ROW, bound
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
-DIM = manifest.model(WEIGHTLESS).dimension
+WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
+DIM = table.model(WEIGHTLESS).output().width
 
 
 def reworded(path, **changed):
@@ -258,22 +261,23 @@ def test_the_users_weights_are_those_that_score(tmp_path):
     }
     assert scores["own"].value != scores["official"].value
     for name, found in scores.items():
-        expected = weights.load(weights.Request(ROW.name, weights=(("main", str(paths[name])),)))
+        expected = weights.load(
+            weights.Request(ModelSpec(ROW.name, weights={"main": str(paths[name])}))
+        )
         for side in found.protocol.values():
             assert side["fingerprint"] == expected.fingerprint
             assert side["weights"]["main"]["sha256"] == expected.weights["main"]["sha256"]
 
 
 def test_another_resampler_is_another_fingerprint(monkeypatch):
-    model = manifest.model(WEIGHTLESS)
-    before = fingerprint.fingerprint(model, model.choose(), "t", "float32")
-    monkeypatch.setattr(fingerprint, "RESAMPLER", "another")
-    assert fingerprint.fingerprint(model, model.choose(), "t", "float32") != before
+    one = select(WEIGHTLESS)
+    other = replace(one, preparation=replace(one.preparation, resampler="another"))
+    assert other.fingerprint("t") != one.fingerprint("t")
 
 
 def test_embeddings_are_never_decoded_otherwise_than_is_said(clips):
     """The sample format that reads a file and the one that is on record are the same."""
-    embedder = weights.load(weights.Request(WEIGHTLESS))
+    embedder = weights.load(weights.Request(ModelSpec(WEIGHTLESS)))
     job = Job((), (embedder.fingerprint,), Policy(sample_format="int16"))
     with pytest.raises(AssertionError):
         list(chunks(job, [embedder], [[AudioFile(str(clips / "00.wav"), "00.wav")]]))

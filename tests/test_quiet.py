@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from fad_onnx import manifest
+from fad_onnx.models import table
 
 from .conftest import write_clip
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
 
 # The same score here, in a spawned process and in a Dask worker. ONNX Runtime's first report
 # goes out nine seconds after its start.

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from fad_onnx import manifest
 from fad_onnx.cli import main
+from fad_onnx.models import table
+from fad_onnx.models.selection import variants
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text("utf-8")
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
 
 
@@ -29,11 +30,9 @@ def test_every_network_is_in_the_parity_table():
     """Models that differ by nothing but their checkpoint need one entry."""
     findings = json.loads((ROOT / "benchmarks" / "parity.json").read_text("utf-8"))["findings"]
     measured = {
-        variant.graph
-        for finding in findings
-        for variant in manifest.model(finding["model"]).variants
+        one.graph for finding in findings for one in variants(table.model(finding["model"]))
     }
-    every = {variant.graph for row in manifest.models().values() for variant in row.variants}
+    every = {one.graph for model in table.models().values() for one in variants(model)}
     assert every - measured == set(), "run: python -m exporters verify MODEL --into ..."
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fad_onnx
-from fad_onnx import api, archives, audio, execution, loader, manifest, plan, run, sets, weights
+from fad_onnx import api, archives, audio, execution, loader, plan, run, sets, weights
 from fad_onnx.cli import commands, main
 from fad_onnx.detail import Wanted
 from fad_onnx.engine import Engine
@@ -29,16 +29,20 @@ from fad_onnx.errors import (
     TwoFilesError,
 )
 from fad_onnx.loader import Policy
+from fad_onnx.models import table
+from fad_onnx.models.preparation import Windows
+from fad_onnx.models.selection import selection_of, variants
+from fad_onnx.models.spec import ModelSpec
 from fad_onnx.rowcache import RowCache
 from fad_onnx.run import Run
 
 from .conftest import write_clip
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
 
 
 def load():
-    return weights.load(weights.Request(WEIGHTLESS))
+    return weights.load(weights.Request(ModelSpec(WEIGHTLESS)))
 
 
 # From the command line and from Python to the work.
@@ -173,10 +177,10 @@ def test_statistics_take_neither_weights_nor_options(clips, tmp_path):
 
 
 def test_a_checkpoint_that_these_options_do_not_use_is_refused():
-    row = next(row for row in manifest.models().values() if len(row.checkpoints) > 1)
-    name = (row.checkpoints.keys() - set(row.variant(row.choose()).checkpoints)).pop()
-    with pytest.raises(CheckpointError, match=f"uses no checkpoint '{name}' with these options"):
-        weights.load(weights.Request(row.name, weights=((name, "nonexistent"),)))
+    row = next(row for row in table.models().values() if len(row.network.checkpoints) > 1)
+    name = (row.network.checkpoints.keys() - set(row.output().checkpoints)).pop()
+    with pytest.raises(CheckpointError, match=f"uses no checkpoint '{name}' "):
+        weights.load(weights.Request(ModelSpec(row.name, weights={name: "nonexistent"})))
 
 
 def test_what_lacks_rows_is_refused_before_the_work(clips, tmp_path, monkeypatch):
@@ -394,19 +398,19 @@ def test_rows_that_some_of_the_models_have_cached_are_made_for_all(clips, tmp_pa
 def test_the_cache_tells_providers_and_versions_apart(monkeypatch):
     model = load()
     key = loader.cache_key(model, Policy())
-    versions = model.network.versions()
+    versions = model.session.versions()
     for changed in ({"provider": "another"}, {"onnxruntime": "0.0"}):
         monkeypatch.setattr(
-            type(model.network), "versions", lambda _, changed=changed: {**versions, **changed}
+            type(model.session), "versions", lambda _, changed=changed: {**versions, **changed}
         )
         assert loader.cache_key(model, Policy()) != key
     monkeypatch.undo()
-    row = model.model
-    variants = tuple(replace(variant, sha256="0" * 64) for variant in row.variants)
-    settings = replace(model.network.settings, threads=2)
+    one = model.selection.model
+    network = replace(one.network, hashes=dict.fromkeys(one.network.hashes, "0" * 64))
+    settings = replace(model.session.settings, threads=2)
     for changed in (
-        replace(model, model=replace(row, variants=variants)),
-        replace(model, network=type(model.network)(model.network.graph, "rows", settings)),
+        replace(model, selection=replace(model.selection, model=replace(one, network=network))),
+        replace(model, session=type(model.session)(model.session.graph, settings)),
     ):
         assert loader.cache_key(changed, Policy()) != key
     assert loader.cache_key(model, Policy("pad")) != key
@@ -422,7 +426,7 @@ def job_of(model, request):
 
 def test_another_job_in_the_same_process_changes_nothing(clips, monkeypatch, tmp_path):
     """As if a second thread had loaded its models between the check and the work."""
-    request = weights.Request(WEIGHTLESS)
+    request = weights.Request(ModelSpec(WEIGHTLESS))
     job = replace(job_of(load(), request), cache=tmp_path / "cache")
     files = audio.find(clips)
     expected = execution.run_chunk(replace(job, cache=None), files).moments[0].mean
@@ -435,7 +439,9 @@ def test_another_job_in_the_same_process_changes_nothing(clips, monkeypatch, tmp
 
 
 def test_two_jobs_take_turns_in_one_process(clips):
-    float_, integer = (weights.Request(WEIGHTLESS, sample_format=f) for f in ("float32", "int16"))
+    float_, integer = (
+        weights.Request(ModelSpec(WEIGHTLESS), sample_format=f) for f in ("float32", "int16")
+    )
     jobs = [job_of(weights.load(request), request) for request in (float_, integer)]
     files = audio.find(clips)
     with ThreadPoolExecutor(4) as pool:
@@ -520,34 +526,35 @@ def test_a_dry_run_of_a_foreign_file_takes_its_key(clips, tmp_path, capsys):
 
 
 def test_a_dry_run_asks_for_all_checkpoints_of_the_options(clips, capsys, monkeypatch):
-    row = next(row for row in manifest.models().values() if len(row.checkpoints) > 1)
-    variant = next(v for v in row.variants if len(v.checkpoints) > 1)
-    # The default variant is ready, this one is not.
+    every = (one for model in table.models().values() for one in variants(model))
+    two = next(one for one in every if len(one.output.checkpoints) > 1)
+    # The default output is ready, this one is not.
     monkeypatch.setattr(
-        weights, "ready", lambda _, asked: asked if len(asked.checkpoints) == 1 else None
+        weights, "ready", lambda asked: asked if len(asked.output.checkpoints) == 1 else None
     )
-    options = [f"--option={key}={value}" for key, value in variant.when.items()]
-    said = planned(capsys, "score", clips, clips, "-m", row.name, *options, "--offline")
+    said = planned(capsys, "score", clips, clips, "-m", two.label, "--offline")
     assert said["weights"] == "to download" and said["estimated_seconds"] is None
     given = ["--weights", "x.pth"]
-    said = planned(capsys, "score", clips, clips, "-m", row.name, *options, *given, "--offline")
+    said = planned(capsys, "score", clips, clips, "-m", two.label, *given, "--offline")
     assert said["weights"] == "to download"
 
 
 def test_the_memory_of_a_plan_grows_with_the_workers(monkeypatch):
-    row = next(row for row in manifest.models().values() if row.windows.cover == "whole")
-    rules, samples = row.window_rules(row.choose()), 10 * row.sample_rate_hz
+    models = table.models().values()
+    whole = next(selection_of(m) for m in models if m.preparation.windows.cover == "whole")
+    samples = 10 * whole.preparation.sample_rate_hz
     work = plan.Work(1000 * samples, samples, 0)
-    one, four = (plan._memory(row, rules, work, None, n) for n in (1, 4))
-    batch = row.batch_windows["cpu"] * samples * row.peak_bytes_per_sample
+    one, four = (plan._memory(whole, work, None, n) for n in (1, 4))
+    batch = whole.network.batch.cpu * samples * whole.network.peak_bytes_per_sample
     assert 0 < four - one <= 3 * batch
 
 
 def test_the_time_of_a_plan_grows_with_the_length_of_whole_clips(monkeypatch):
     model = load()
-    rules = replace(model.rules, cover="whole", length_samples=None, hop_samples=None)
+    made = replace(model.preparation, windows=Windows())
+    model = replace(model, selection=replace(model.selection, preparation=made))
     monkeypatch.setattr(type(model), "run", lambda self, batch: threading.Event().wait(0.02))
-    short, long = (plan._time(model, rules, 160_000, n * 160_000, 1) for n in (100, 1000))
+    short, long = (plan._time(model, 160_000, n * 160_000, 1) for n in (100, 1000))
     assert long > 5 * short > 0
 
 

@@ -6,16 +6,18 @@ import types
 import numpy as np
 import pytest
 
-from fad_onnx import binding, manifest, session
+from fad_onnx import binding, session
 from fad_onnx.errors import MissingDependencyError, OptionError, ProviderError
+from fad_onnx.models import table
+from fad_onnx.models.selection import selection_of
 
-ROW = next(row for row in manifest.models().values() if not row.checkpoints)
-GRAPH = binding.graph_file(ROW, ROW.variants[0])
-OUTPUT = ROW.variants[0].output
+MODEL = next(one for one in table.models().values() if not one.network.checkpoints)
+GRAPH = binding.graph_file(selection_of(MODEL))
+OUTPUT = selection_of(MODEL).output.tensor
 
 
 def network(**settings):
-    return session.Network(GRAPH, OUTPUT, session.Settings(**settings))
+    return session.Session(GRAPH, session.Settings(**settings))
 
 
 def test_auto_is_the_cpu_without_cuda():

@@ -5,21 +5,24 @@ import json
 import numpy as np
 import pytest
 
-from fad_onnx import manifest, verify
+from fad_onnx import verify
 from fad_onnx.cli import main
+from fad_onnx.models import table
+from fad_onnx.models.selection import variants
+from fad_onnx.models.spec import ModelSpec
 
 
-@pytest.mark.parametrize("name", manifest.models())
+@pytest.mark.parametrize("name", table.models())
 def test_golden_rows(name):
-    model = manifest.model(name)
+    model = table.model(name)
     checks = list(verify.verify(model))
-    assert len(checks) == len(model.variants)
+    assert len(checks) == len(variants(model))
     for check in checks:
         assert check.passed and check.error < verify.TOLERANCE, check
 
 
 def test_a_wrong_answer_fails_the_command(monkeypatch, capsys):
-    name = next(row.name for row in manifest.models().values() if not row.checkpoints)
+    name = next(one.name for one in table.models().values() if not one.network.checkpoints)
     assert main(["verify", name]) == 0
     assert capsys.readouterr().out.startswith("pass")
     read = verify.npz.read
@@ -53,16 +56,16 @@ def test_a_published_truth_is_held_against_the_official_weights(monkeypatch):
 
     from fad_onnx import weights
 
-    row = next(row for row in manifest.models().values() if row.published)
+    row = next(row for row in table.models().values() if row.published)
     assert [check.passed for check in verify.published(row)] == [None] * len(row.published)
-    name = next(row.name for row in manifest.models().values() if not row.checkpoints)
-    weightless = manifest.model(name)
-    truth = replace(row.published[0], when={})
+    name = next(one.name for one in table.models().values() if not one.network.checkpoints)
+    weightless = table.model(name)
+    truth = replace(row.published[0], options={})
     model = replace(weightless, published=(truth,))
-    monkeypatch.setattr(manifest, "models", lambda: {name: model})
+    monkeypatch.setattr(table, "models", lambda: {name: model})
     (check,) = verify.published(model)
     assert check.passed is False and check.error > truth.tolerance
-    rows = weights.load(weights.Request(name)).embed(
+    rows = weights.load(weights.Request(ModelSpec(name))).embed(
         np.sin(2 * np.pi * truth.sine_hz * np.arange(3 * 16000) / 16000), 16000
     )
     right = replace(truth, mean=float(rows.mean()), deviation=float(rows.std()))

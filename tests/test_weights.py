@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fad_onnx import api, binding, converted, manifest, store, synthetic, verify, weights
+from fad_onnx import api, binding, converted, store, synthetic, verify, weights
 from fad_onnx.checkpoints.onnx_file import initializers
 from fad_onnx.cli import main
 from fad_onnx.download import verified
 from fad_onnx.errors import CheckpointError, ChecksumError, DamagedModelError, DownloadError
+from fad_onnx.models import table
+from fad_onnx.models.selection import selection_of, variants
+from fad_onnx.models.spec import ModelSpec
 from fad_onnx.rowcache import hashes
 
 from .checkpoints import writers
@@ -26,15 +29,16 @@ from .loopback import Loopback
 
 
 def bound(row):
-    infos = initializers(binding.graph_file(row, row.variants[0]))
+    infos = initializers(binding.graph_file(selection_of(row)))
     return {name: info for name, info in infos.items() if info.external}
 
 
 def size(row):
-    return sum(math.prod(info.shape) for info in bound(row).values()) if row.checkpoints else 1e99
+    known = row.network.checkpoints
+    return sum(math.prod(info.shape) for info in bound(row).values()) if known else 1e99
 
 
-ROW = min(manifest.models().values(), key=size)
+ROW = min(table.models().values(), key=size)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,7 @@ def tensors():
 
 
 def nested(value):
-    for key in reversed(ROW.checkpoints["main"].nesting):
+    for key in reversed(ROW.network.checkpoints["main"].nesting):
         value = {"epoch": 3, key: value}
     return value
 
@@ -78,7 +82,7 @@ def clip():
 
 
 def load(path):
-    return weights.load(weights.Request(ROW.name, weights=(("main", str(path)),)))
+    return weights.load(weights.Request(ModelSpec(ROW.name, weights={"main": str(path)})))
 
 
 @pytest.fixture(scope="module")
@@ -162,17 +166,21 @@ def test_missing_truncated_and_hostile_files_are_checkpoint_errors(tensors, tmp_
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def with_checkpoints(model, checkpoints):
+    network = replace(model.network, checkpoints={**model.network.checkpoints, **checkpoints})
+    return replace(model, network=network)
+
+
 @pytest.fixture
 def official(tensors, tmp_path, monkeypatch):
     """The row, with the hash of a synthetic checkpoint in place of the official one."""
     path = write(tmp_path / "official.bin", "zip", tensors)
     checkpoint = replace(
-        ROW.checkpoints["main"], bytes=path.stat().st_size,
+        ROW.network.checkpoints["main"], bytes=path.stat().st_size,
         digests={"sha256": weights.store.file_sha256(path)},
     )  # fmt: skip
-    row = replace(ROW, checkpoints={**ROW.checkpoints, "main": checkpoint})
-    rows = {**manifest.models(), ROW.name: row}
-    monkeypatch.setattr(manifest, "models", lambda: rows)
+    rows = {**table.models(), ROW.name: with_checkpoints(ROW, {"main": checkpoint})}
+    monkeypatch.setattr(table, "models", lambda: rows)
     return path
 
 
@@ -186,9 +194,9 @@ def test_pull_fetches_converts_and_says_what_it_keeps(official, monkeypatch, cap
         assert len(server.requests) == 1, "what is ready is not fetched again"
     said = capsys.readouterr().out
     assert "(sha256)" in said and "kept" in said
-    model = weights.load(weights.Request(ROW.name, offline=True))
+    model = weights.load(weights.Request(ModelSpec(ROW.name), offline=True))
     assert model.fingerprint == expected[1]
-    assert not (weights._downloads() / ROW.checkpoints["main"].file).exists()
+    assert not (weights._downloads() / ROW.network.checkpoints["main"].file).exists()
 
 
 def test_pull_keeps_the_download_when_asked(official, monkeypatch):
@@ -196,13 +204,13 @@ def test_pull_keeps_the_download_when_asked(official, monkeypatch):
     with Loopback(official.read_bytes()) as server:
         monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
         assert main(["pull", ROW.name, "-q", "--keep"]) == 0
-    kept = weights._downloads() / ROW.checkpoints["main"].file
+    kept = weights._downloads() / ROW.network.checkpoints["main"].file
     assert kept.read_bytes() == official.read_bytes()
 
 
 def test_pull_from_a_file_verifies_it(official, tensors, tmp_path, capsys, expected):
     assert main(["pull", ROW.name, "--from", str(official)]) == 0
-    assert weights.load(weights.Request(ROW.name)).fingerprint == expected[1]
+    assert weights.load(weights.Request(ModelSpec(ROW.name))).fingerprint == expected[1]
     other = write(tmp_path / "other.bin", "legacy", tensors)
     other.write_bytes(other.read_bytes().ljust(official.stat().st_size, b"\0"))
     assert main(["pull", ROW.name, "--from", str(other)]) == 1
@@ -216,7 +224,7 @@ def test_a_wrong_download_is_never_published(official, monkeypatch):
     with Loopback(bytes(body)) as server:
         monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
         with pytest.raises(ChecksumError):
-            weights.load(weights.Request(ROW.name))
+            weights.load(weights.Request(ModelSpec(ROW.name)))
     assert not list(converted.models_folder().glob("*"))
 
 
@@ -228,37 +236,36 @@ def test_the_environment_keeps_every_command_offline(official, clips, monkeypatc
             assert main(command) == 1
             assert "(offline)" in capsys.readouterr().err
         with pytest.raises(DownloadError, match="offline"):
-            weights.load(weights.Request(ROW.name))
+            weights.load(weights.Request(ModelSpec(ROW.name)))
         assert not server.requests
 
 
 def test_offline_says_which_file_from_where(official):
     with pytest.raises(DownloadError) as caught:
-        weights.load(weights.Request(ROW.name, offline=True))
-    checkpoint, said = manifest.model(ROW.name).checkpoints["main"], str(caught.value)
+        weights.load(weights.Request(ModelSpec(ROW.name), offline=True))
+    checkpoint, said = table.model(ROW.name).network.checkpoints["main"], str(caught.value)
     assert checkpoint.url in said and f"`fad-onnx pull {ROW.name} --from main=FILE`" in said
     assert f"as {checkpoint.file}" in said
     assert f"{checkpoint.bytes} bytes" in said and f"sha256 {checkpoint.sha256}" in said
 
 
 def test_offline_says_all_files_at_once():
-    row, options = next(
-        (row, tuple(variant.when.items()))
-        for row in manifest.models().values()
-        for variant in row.variants
-        if len(variant.checkpoints) > 1
+    one = next(
+        one
+        for model in table.models().values()
+        for one in variants(model)
+        if len(one.output.checkpoints) > 1
     )
     with pytest.raises(DownloadError) as caught:
-        weights.load(weights.Request(row.name, options, offline=True))
+        weights.load(weights.Request(ModelSpec.parse(one.label), offline=True))
     said = str(caught.value)
-    assert all(checkpoint.url in said for checkpoint in row.checkpoints.values())
-    changed = [f"--option {k}={v}" for k, v in options if row.options[k].default != v]
-    assert f"pull {row.name} {' '.join(changed)} --from main=FILE --from " in said
+    assert all(checkpoint.url in said for checkpoint in one.network.checkpoints.values())
+    assert f"pull {one.label} --from main=FILE --from " in said
 
 
 def test_pull_goes_on_after_a_failure(capsys):
-    others = [row.name for row in manifest.models().values() if row.checkpoints][:2]
-    free = next(row.name for row in manifest.models().values() if not row.checkpoints)
+    others = [row.name for row in table.models().values() if row.network.checkpoints][:2]
+    free = next(one.name for one in table.models().values() if not one.network.checkpoints)
     assert main(["pull", others[0], free, others[1]]) == 1
     said = capsys.readouterr()
     assert f"{free}: needs no weights" in said.out
@@ -279,10 +286,10 @@ def test_pull_says_what_another_file_is_for(tmp_path, capsys):
 
 
 def test_folders_and_the_cache_of_torch_hub_are_searched(official, monkeypatch, tmp_path, expected):
-    name = ROW.checkpoints["main"].file
+    name = ROW.network.checkpoints["main"].file
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / name).write_bytes(official.read_bytes())
-    request = weights.Request(ROW.name, folders=(str(tmp_path / "mine"),), offline=True)
+    request = weights.Request(ModelSpec(ROW.name), folders=(str(tmp_path / "mine"),), offline=True)
     assert weights.load(request).fingerprint == expected[1]
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     # What the original fetches through torch lies in `checkpoints`, what it fetches itself above.
@@ -298,7 +305,7 @@ def test_folders_and_the_cache_of_torch_hub_are_searched(official, monkeypatch, 
 
 @pytest.mark.parametrize("lost", ["meta.json", "weights.bin", "model.onnx"])
 def test_a_converted_model_that_lost_a_file_is_made_again(official, lost, expected):
-    request = weights.Request(ROW.name, weights=(("main", str(official)),))
+    request = weights.Request(ModelSpec(ROW.name, weights={"main": str(official)}))
     assert weights.load(request).fingerprint == expected[1]
     (home,) = converted.models_folder().iterdir()
     (home / lost).unlink()
@@ -319,8 +326,8 @@ def flip(path, at=0.5):
 def test_a_flipped_bit_in_a_converted_model_is_mended(
     official, damaged, at, expected, tmp_path, caplog
 ):
-    request = weights.Request(ROW.name, folders=(str(tmp_path),))
-    official.rename(tmp_path / ROW.checkpoints["main"].file)
+    request = weights.Request(ModelSpec(ROW.name), folders=(str(tmp_path),))
+    official.rename(tmp_path / ROW.network.checkpoints["main"].file)
     assert weights.load(request).fingerprint == expected[1]
     (home,) = converted.models_folder().iterdir()
     before = (home / damaged).read_bytes()
@@ -337,12 +344,12 @@ def test_a_damaged_model_that_cannot_be_made_again_is_an_error(official, damaged
     (home,) = converted.models_folder().iterdir()
     flip(home / damaged)
     with pytest.raises(DamagedModelError) as caught:
-        weights.load(weights.Request(ROW.name))
+        weights.load(weights.Request(ModelSpec(ROW.name)))
     said = str(caught.value)
     assert str(home / damaged) in said and "offline" in said
     assert f"fad-onnx pull {ROW.name} --from main=FILE" in said
     assert main(["pull", ROW.name, "--from", str(official)]) == 0
-    weights.load(weights.Request(ROW.name))
+    weights.load(weights.Request(ModelSpec(ROW.name)))
 
 
 def test_a_damaged_model_in_a_cache_that_is_not_writable_is_called_damaged(
@@ -364,39 +371,39 @@ def test_a_damaged_model_gives_no_tensors_to_another(official, caplog):
     (home,) = converted.models_folder().iterdir()
     flip(home / "weights.bin")
     with pytest.raises(DownloadError, match="offline"):
-        weights.load(weights.Request(sibling.name))
+        weights.load(weights.Request(ModelSpec(sibling.name)))
 
 
 def with_sibling(official):
     """Another model of the same checkpoint, which the fixture has replaced."""
-    file = ROW.checkpoints["main"].file
+    file = ROW.network.checkpoints["main"].file
     sibling = next(
-        row for row in manifest.models().values()
-        if row.name != ROW.name and any(c.file == file for c in row.checkpoints.values())
+        row for row in table.models().values()
+        if row.name != ROW.name and any(c.file == file for c in row.network.checkpoints.values())
     )  # fmt: skip
-    row = replace(sibling, checkpoints=manifest.models()[ROW.name].checkpoints)
-    manifest.models()[sibling.name] = row
+    row = with_checkpoints(sibling, table.models()[ROW.name].network.checkpoints)
+    table.models()[sibling.name] = row
     return row
 
 
 def test_a_checkpoint_keeps_its_name_through_a_conversion(official):
     sibling = with_sibling(official)
     assert main(["pull", ROW.name, "--from", str(official)]) == 0
-    first = weights.load(weights.Request(ROW.name)).weights
-    assert weights.load(weights.Request(sibling.name)).weights == first
-    assert first["main"]["file"] == ROW.checkpoints["main"].file
+    first = weights.load(weights.Request(ModelSpec(ROW.name))).weights
+    assert weights.load(weights.Request(ModelSpec(sibling.name))).weights == first
+    assert first["main"]["file"] == ROW.network.checkpoints["main"].file
 
 
 def test_models_that_share_a_download_wait_for_each_other(official, caplog):
     """Or the one that is done would remove the file from under the other."""
-    file = weights._downloads() / ROW.checkpoints["main"].file
+    file = weights._downloads() / ROW.network.checkpoints["main"].file
     for name in (ROW.name, with_sibling(official).name):
         file.parent.mkdir(exist_ok=True)
         shutil.copy(official, file)
         caplog.clear()
         with ThreadPoolExecutor(1) as pool:
             with store.locked(file.name):
-                loaded = pool.submit(weights.load, weights.Request(name))
+                loaded = pool.submit(weights.load, weights.Request(ModelSpec(name)))
                 while f"waiting for another process that works on {file.name}" not in caplog.text:
                     assert not loaded.done()
                     time.sleep(0.01)
@@ -415,9 +422,9 @@ def test_a_copy_under_another_name_is_called_by_its_own(tensors, tmp_path):
 
 def published_with(digests):
     """The checkpoint of the fixture, as if only these digests of it were published."""
-    row = manifest.models()[ROW.name]
-    checkpoint = replace(row.checkpoints["main"], digests=digests)
-    manifest.models()[ROW.name] = replace(row, checkpoints={"main": checkpoint})
+    row = table.models()[ROW.name]
+    checkpoint = replace(row.network.checkpoints["main"], digests=digests)
+    table.models()[ROW.name] = with_checkpoints(row, {"main": checkpoint})
 
 
 @pytest.mark.parametrize("kind", ["sha256_prefix", "md5", "none"])
@@ -434,12 +441,12 @@ def test_what_has_no_full_hash_is_converted_once(official, kind, road, monkeypat
     else:
         hub = verified.torch_hub_folder()
         hub.mkdir(parents=True)
-        shutil.copy(official, hub / ROW.checkpoints["main"].file)
-        weights.load(weights.Request(ROW.name))
+        shutil.copy(official, hub / ROW.network.checkpoints["main"].file)
+        weights.load(weights.Request(ModelSpec(ROW.name)))
         shutil.rmtree(hub)
     official.unlink()
     monkeypatch.setattr(binding.checkpoints, "open", None)
-    assert weights.load(weights.Request(ROW.name)).weights["main"]["checked"] == kind
+    assert weights.load(weights.Request(ModelSpec(ROW.name))).weights["main"]["checked"] == kind
 
 
 def test_a_file_that_nobody_vouches_for_is_a_warning_with_every_score(official, tmp_path, capsys):
@@ -448,7 +455,7 @@ def test_a_file_that_nobody_vouches_for_is_a_warning_with_every_score(official, 
     model = ("-m", ROW.name, "-q")
     clips = write_clip(tmp_path / "clips" / "a.wav", 1, 1.5).parent
     audio, made = str(clips), str(tmp_path / "made.npz")
-    said = f"whether {ROW.checkpoints['main'].file} is the official file was not checked"
+    said = f"whether {ROW.network.checkpoints['main'].file} is the official file was not checked"
     for command in (
         ["score", audio, audio, *model],
         ["score", audio, audio, *model],  # from the cache
@@ -484,7 +491,7 @@ def test_verify_reads_what_is_remembered_again(official, monkeypatch, capsys):
     assert main(["pull", ROW.name, "--from", str(official)]) == 0
     monkeypatch.setattr(hashes, "SETTLED_SECONDS", -60)
     (home,) = converted.models_folder().iterdir()
-    weights.load(weights.Request(ROW.name))
+    weights.load(weights.Request(ModelSpec(ROW.name)))
     assert [check.passed for check in verify.converted_files(ROW)] == [True]
     # A disk that flips a bit changes no date: what is remembered holds, until the file is read.
     monkeypatch.setattr(verify.converted, "read_sha256", lambda path: "0" * 64)
@@ -496,17 +503,17 @@ def test_verify_reads_what_is_remembered_again(official, monkeypatch, capsys):
     calls = []
     real = hashes._hash
     monkeypatch.setattr(hashes, "_hash", lambda path: (calls.append(path), real(path))[1])
-    weights.load(weights.Request(ROW.name))
+    weights.load(weights.Request(ModelSpec(ROW.name)))
     assert calls == [home / "model.onnx"]
 
 
 def test_kernels_of_another_transform_are_refused():
-    from fad_onnx.frontends import fourier_kernels
+    from fad_onnx.models.frontends import fourier_kernels
 
-    rows = [row for row in manifest.models().values() if row.frontend.kernels]
+    rows = [selection_of(m) for m in table.models().values() if m.network.fourier_kernels]
     assert rows
-    real, imaginary = fourier_kernels(rows[0].frontend)
-    bound_kernels = dict(zip(rows[0].frontend.kernels, (real, imaginary), strict=True))
+    real, imaginary = fourier_kernels(rows[0].preparation.frontend)
+    bound_kernels = dict(zip(rows[0].network.fourier_kernels, (real, imaginary), strict=True))
 
     class Tensor:
         def __init__(self, array):
@@ -523,9 +530,9 @@ def test_kernels_of_another_transform_are_refused():
 
 
 def test_a_model_without_published_weights_asks_for_the_users_own():
-    rows = [row for row in manifest.models().values() if row.checkpoints]
-    unpublished = [row for row in rows if not row.checkpoints["main"].url]
+    rows = [row for row in table.models().values() if row.network.checkpoints]
+    unpublished = [row for row in rows if not row.network.checkpoints["main"].url]
     assert unpublished
     for row in unpublished:
         with pytest.raises(CheckpointError, match="give your own with --weights"):
-            weights.load(weights.Request(row.name))
+            weights.load(weights.Request(ModelSpec(row.name)))

@@ -7,17 +7,19 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, product
 from pathlib import Path
 
-from .. import api, archives, converted, machine, manifest, outputs, rowcache, weights
+from .. import api, archives, converted, machine, outputs, rowcache, weights
 from .. import report as reports
 from ..cluster import dask_executor
 from ..detail import Wanted
 from ..errors import CheckpointError, FadError, OptionError, ProviderError
-from ..manifest import Model
+from ..models import table
+from ..models.selection import select
+from ..models.spec import ModelSpec
 from ..run import RunOptions, cache_folder
 from ..session import Settings
 from . import csv_file, show
@@ -120,7 +122,7 @@ def merge(options: Namespace) -> None:
 
 def models(options: Namespace) -> None:
     """models: the table."""
-    rows = list(manifest.models().values())
+    rows = list(table.models().values())
     say(show.models_json(rows) if options.json else show.models_table(rows))
 
 
@@ -130,22 +132,25 @@ def pull(options: Namespace) -> None:
     if len(options.models) > 1 and sources:
         raise OptionError("--from", "goes with one model")
     failed = []
-    for model in [manifest.model(name) for name in options.models]:
+    if len(options.models) > 1 and options.option:
+        raise OptionError("--option", "goes with one model; write NAME:KEY=VALUE")
+    for spec in [ModelSpec.parse(text) for text in options.models]:
         try:
-            _pull(model, options, sources)
+            _pull(spec, options, sources)
         except FadError as error:
             if len(options.models) == 1:
                 raise
-            note(f"fad-onnx: {model.name}: {error}")
-            failed.append(model.name)
+            note(f"fad-onnx: {spec}: {error}")
+            failed.append(str(spec))
     if failed:
         raise FadError(f"{len(failed)} of {len(options.models)} failed: {', '.join(failed)}")
 
 
-def _pull(model: Model, options: Namespace, sources: dict[str, str]) -> None:
+def _pull(spec: ModelSpec, options: Namespace, sources: dict[str, str]) -> None:
+    spec = replace(spec, options={**spec.options, **dict(options.option)})
     with download_progress(options.quiet) as progress:
         for line in weights.pull(
-            model, dict(options.option), sources,
+            spec, sources,
             offline=options.offline, keep=options.keep, progress=progress,
         ):  # fmt: skip
             say(line)
@@ -157,8 +162,8 @@ def verify(options: Namespace) -> None:
 
     settings = Settings(options.provider)
     checks = []
-    for name in options.models or manifest.models():
-        model = manifest.model(name)
+    for name in options.models or table.models():
+        model = table.model(name)
         for check in chain(
             known.verify(model, settings),
             known.converted_files(model),
@@ -184,15 +189,15 @@ def bench(options: Namespace) -> None:
     from .. import bench as timing
 
     combinations = product(
-        [manifest.model(name) for name in options.models or [None]],
+        [select(text) for text in options.models or [None]],
         options.provider or ["cpu"],
         options.workers or sorted({1, machine.cores()}),
         options.batch or [None],
     )
     found = []
-    for model, provider, workers, batch in combinations:
+    for one, provider, workers, batch in combinations:
         load = timing.Load(options.clips, options.seconds, options.rate, workers, batch)
-        found.append(timing.measure(model, Settings(provider), load))
+        found.append(timing.measure(one, Settings(provider), load))
     if options.json:
         say(json.dumps({"schema": show.SCHEMA, "timings": [asdict(t) for t in found]}, indent=2))
     else:
@@ -233,7 +238,7 @@ def demo(options: Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         reference, near, far, model = sets.write(Path(folder))
         scores = api.compare(reference, [near, far], model, cache=False, workers=2)
-    say(f"{model}: {manifest.model(model).note}")
+    say(f"{model}: {table.model(model).note}")
     say(show.number_or_table(scores))
 
 
@@ -249,19 +254,29 @@ def _dry_run(options: Namespace, paths: list[str]) -> None:
 
 
 def named_paths(given: list[str]) -> dict[str, str]:
-    """["a.pth", "pca=b.pth"] -> {"main": "a.pth", "pca": "b.pth"}.
+    """["a.pth", "pca=b.pth", "vggish:c.pth"] -> {"main": "a.pth", "pca": "b.pth", "vggish:main":
+    "c.pth"}.
 
-    A file whose own name holds "=" is taken as a file when what stands before it is no name.
+    Text that is itself a path of a file is taken as one, whatever colons and signs it holds.
     """
     named = {}
     for text in given:
-        name, equals, path = text.partition("=")
-        if not equals or not name.isidentifier() or Path(text).exists():
-            name, path = "main", text
+        name, path = _named_path(text)
         if name in named:
             raise OptionError("--weights", f"{name!r} is given twice")
         named[name] = path
     return named
+
+
+def _named_path(text: str) -> tuple[str, str]:
+    if Path(text).exists():
+        return "main", text
+    model, colon, rest = text.partition(":")
+    prefix, rest = (f"{model}:", rest) if colon and model in table.models() else ("", text)
+    name, equals, path = rest.partition("=")
+    if not equals or not name.isidentifier():
+        name, path = "main", rest
+    return prefix + name, path
 
 
 @contextmanager

@@ -191,7 +191,7 @@ def _run(parser: argparse.ArgumentParser, several: bool = False) -> None:
     )  # fmt: skip
     _option(parser)
     parser.add_argument(
-        "--weights", metavar="[NAME=]FILE", action="append", default=[],
+        "--weights", metavar="[MODEL:][NAME=]FILE", action="append", default=[],
         help="a checkpoint of the same architecture, in place of the official one",
     )  # fmt: skip
     parser.add_argument(

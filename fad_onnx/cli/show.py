@@ -16,7 +16,8 @@ from ..api import Score
 from ..bench import Timing
 from ..detail import Detail
 from ..errors import printable, shown
-from ..manifest import Model
+from ..models.selection import selection_of
+from ..models.table import Model
 from ..sets import AudioSet
 from ..verify import Check
 from . import csv_file
@@ -244,8 +245,10 @@ def models_table(rows: Sequence[Model]) -> str:
     lines = [["model", "rate", "dim", "weights", "what"]]
     for row in rows:
         name = row.name + (" (default)" if row.default else "")
-        state = weights.state(row)
-        lines.append([name, str(row.sample_rate_hz), str(row.dimension), state, row.summary])
+        state = weights.state(selection_of(row))
+        lines.append(
+            [name, str(row.preparation.sample_rate_hz), str(row.output().width), state, row.summary]
+        )
         for key, option in row.options.items():
             values = "|".join(option.values) or "N"
             lines.append(["", "", "", "", f"--option {key}={values}: {option.help}"])
@@ -264,13 +267,14 @@ def _model_object(row: Model) -> dict[str, Any]:
         "summary": row.summary,
         "note": row.note,
         "default": row.default,
-        **row.numbers(row.choose()),
-        "weights": weights.state(row),
+        **selection_of(row).describe(),
+        "outputs": {name: output.width for name, output in row.network.outputs.items()},
+        "weights": weights.state(selection_of(row)),
         "checkpoints": {
             name: {"url": c.url, "bytes": c.bytes, "digests": c.digests, "licence": c.licence}
-            for name, c in row.checkpoints.items()
+            for name, c in row.network.checkpoints.items()
         },
-        "citation": row.citation,
+        "citation": row.network.citation,
     }
 
 

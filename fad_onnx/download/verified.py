@@ -14,7 +14,7 @@ from .. import store
 from ..disk import guarded
 from ..errors import CheckpointError, ChecksumError
 
-# By which published digest; see manifest.DIGESTS.
+# By which published digest; see models.network.DIGESTS.
 Checked = Literal["sha256", "sha256_prefix", "md5", "git_blob_sha1", "none"]
 
 

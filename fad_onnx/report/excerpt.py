@@ -10,9 +10,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from .. import frontends
 from ..audio import Conform, Decoder
-from ..manifest import Frontend
+from ..models import frontends
+from ..models.preparation import Stft
 
 EXCERPT_SECONDS = 10.0
 # Outside of these rates Vorbis has no tuning, and browsers no common ground.
@@ -23,7 +23,7 @@ BLOCK_FRAMES = 1 << 14
 # One scale for all pictures, whatever the model or the file, so that they compare.
 PICTURE_HZ, BANDS, LOWEST_BAND_HZ = 32_000, 80, 40.0
 FLOOR_DB = -100.0
-PICTURE = Frontend("stft", 1024, 640, 1024, "reflect", "power", "float32", ())
+PICTURE = Stft(1024, 640, 1024, "reflect", "power", "float32")
 
 Samples = NDArray[np.float32]
 

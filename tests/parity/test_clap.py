@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from exporters import clap, fusion, htsat, laion, parity, swin
-from fad_onnx import manifest, synthetic
+from fad_onnx import synthetic
+from fad_onnx.models import table
 
 pytestmark = pytest.mark.parity
 
@@ -20,7 +21,7 @@ LIMIT = 1e-4
 @cache
 def checkpoint(name: str, seed: int):
     """Every tensor that the graph binds, masks and indices included, none as it is made."""
-    model = manifest.model(name)
+    model = table.model(name)
     return synthetic.tensors(parity.bound(parity.graph_path(model.variants[0])), seed)
 
 
@@ -30,7 +31,7 @@ def pair(tmp_path_factory):
 
     @cache
     def build(name: str, seed: int = 0):
-        model, tensors = manifest.model(name), checkpoint(name, seed)
+        model, tensors = table.model(name), checkpoint(name, seed)
         folder = tmp_path_factory.mktemp("graph")
         return (
             parity.embedder(model, model.choose(), tensors, folder),

@@ -8,7 +8,8 @@ import onnx
 import pytest
 
 from exporters import encodec_loop, encodec_scan, parity
-from fad_onnx import manifest, synthetic
+from fad_onnx import synthetic
+from fad_onnx.models import table
 
 pytestmark = pytest.mark.parity
 
@@ -36,7 +37,7 @@ TILES = {
 @cache
 def checkpoint(name: str, seed: int):
     """Every tensor that the graph binds, none as it was initialised."""
-    model = manifest.model(name)
+    model = table.model(name)
     return synthetic.tensors(parity.bound(parity.graph_path(model.variants[0])), seed)
 
 
@@ -46,7 +47,7 @@ def pair(tmp_path_factory):
 
     @cache
     def build(name: str, seed: int):
-        model, tensors = manifest.model(name), checkpoint(name, seed)
+        model, tensors = table.model(name), checkpoint(name, seed)
         folder = tmp_path_factory.mktemp("graph")
         chosen = model.choose()
         return (
@@ -57,7 +58,7 @@ def pair(tmp_path_factory):
     return build
 
 
-def clip(model: manifest.Model, samples: int, seed: int = 0):
+def clip(model: table.Model, samples: int, seed: int = 0):
     return synthetic.clip(seed + samples, samples, model.channels)
 
 
@@ -146,7 +147,7 @@ def test_sound_that_strains_the_sums(pair, name, kind):
 @pytest.mark.parametrize("name", [*WHOLE, *FIXED])
 def test_the_graph_binds_every_tensor_of_the_encoder(name):
     """The original takes the same names, no fewer and no more, or it raises."""
-    parity.original(manifest.model(name), {}, checkpoint(name, 1))
+    parity.original(table.model(name), {}, checkpoint(name, 1))
 
 
 @pytest.mark.parametrize("frames", [7, 8, 100, 750])
@@ -186,7 +187,7 @@ def test_a_longer_clip_is_split_and_its_padding_trimmed(pair, name):
 @pytest.mark.parametrize("name", WHOLE)
 def test_no_name_in_a_loop_hides_one_outside(name):
     """A body may use the values around it, so an equal name in it would change what it says."""
-    path = parity.graph_path(manifest.model(name).variants[0])
+    path = parity.graph_path(table.model(name).variants[0])
     graphs = [onnx.load(path, load_external_data=False).graph]
     names = []
     while graphs:

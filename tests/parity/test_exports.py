@@ -12,7 +12,8 @@ from exporters import parity
 from exporters.__main__ import main
 from exporters.check import difference
 from exporters.golden import options_key
-from fad_onnx import manifest, synthetic
+from fad_onnx import synthetic
+from fad_onnx.models import table
 
 pytestmark = pytest.mark.parity
 
@@ -22,7 +23,7 @@ UNUSED = ("num_batches_tracked",)
 # Models that differ by nothing but their checkpoint are one case.
 FIRST_USES = {
     (variant.graph, variant.output): (model, variant)
-    for model in reversed(manifest.models().values())
+    for model in reversed(table.models().values())
     for variant in model.variants
 }
 # One graph of those whose tensors have the same names: they differ in sizes alone.
@@ -98,7 +99,7 @@ def test_any_batch_gives_what_the_original_gives_one_by_one(model, variant, tmp_
     clips = [
         synthetic.clip(seed, samples, model.channels) * np.float32(0.25**seed) for seed in range(5)
     ]
-    windows = [ours.cutter("error").push(clip, last=True)[0] for clip in clips]
+    windows = [ours.windower("error").push(clip, last=True)[0] for clip in clips]
     expected = np.stack([theirs(clip)[: len(ours.run(windows[:1])[0])] for clip in clips])
     varies = "batch" in GRAPHS[variant.graph.removesuffix(".onnx")].dynamic[0].values()
     for batch in (1, 2, 3, 5) if varies else (1,):
@@ -115,7 +116,7 @@ def test_any_batch_gives_what_the_original_gives_one_by_one(model, variant, tmp_
     "model",
     [
         pytest.param(model, id=model.name)
-        for model in manifest.models().values()
+        for model in table.models().values()
         if model.windows.short == "error" and model.windows.tail != "pad"
     ],
 )
@@ -170,7 +171,7 @@ def test_all_graphs_together_are_small():
 
 
 def test_every_model_has_an_original_to_answer_to():
-    assert parity.offered("ORIGINALS").keys() == manifest.models().keys()
+    assert parity.offered("ORIGINALS").keys() == table.models().keys()
 
 
 def test_check_says_what_differs_and_fails(tmp_path, monkeypatch, capsys):

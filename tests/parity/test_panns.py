@@ -13,8 +13,10 @@ import torch
 
 from exporters import laion, panns, parity
 from exporters.verify import _with_output
-from fad_onnx import frontends, manifest, synthetic, weights
+from fad_onnx import frontends, synthetic, weights
 from fad_onnx.errors import CheckpointError, TooShortError
+from fad_onnx.models import table
+from fad_onnx.models.spec import ModelSpec
 from fad_onnx.session import Network
 
 pytestmark = pytest.mark.parity
@@ -31,8 +33,8 @@ def checkpoint(name: str, seed: int):
     return synthetic.tensors(parity.bound(parity.graph_path(row(name).variants[0])), seed)
 
 
-def row(name: str) -> manifest.Model:
-    return manifest.model(name)
+def row(name: str) -> table.Model:
+    return table.model(name)
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +258,7 @@ def test_a_checkpoint_as_the_original_saves_it(name, tmp_path):
     whole, state, theirs, zipped = as_published(name)
     file = tmp_path / "checkpoint.pt"
     torch.save(whole, file, _use_new_zipfile_serialization=zipped)
-    request = weights.Request(name, weights=(("main", str(file)),))
+    request = weights.Request(ModelSpec(name, weights={"main": str(file)}))
     compared = parity.compare(weights.load(request), theirs, (40_001, 55_555, 70_000), seed=1)
     assert parity.pooled(compared).spread_error < LIMIT
 

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from exporters import parity, scores, standalone, verify, vggish
-from fad_onnx import frontends, manifest, moments, synthetic, weights
+from fad_onnx import frontends, moments, synthetic, weights
 from fad_onnx.frechet import frechet_distance
+from fad_onnx.models import table
+from fad_onnx.models.spec import ModelSpec
 
 pytestmark = pytest.mark.parity
 
-MODEL = manifest.model("vggish")
+MODEL = table.model("vggish")
 PATCH, HOP = 15600, 15360
 # Either side of one, two and three patches; one, two, three and five patches in a batch.
 LENGTHS = (PATCH, PATCH + 1, PATCH + HOP - 1, PATCH + HOP, 47_003, PATCH + 4 * HOP, 93_557)
@@ -110,7 +112,7 @@ def test_a_standalone_model_says_the_same_and_is_taken_as_weights(tmp_path):
         _use_new_zipfile_serialization=False,
     )
     clip = synthetic.clip(3, PATCH)
-    request = weights.Request("vggish", weights=(("main", str(official)),), offline=True)
+    request = weights.Request(ModelSpec("vggish", weights={"main": str(official)}), offline=True)
     expected = weights.load(request).embed(clip.T, 16_000)
     for name, largest in (("inside.onnx", 2**31), ("beside.onnx", 0)):
         out = tmp_path / name
@@ -121,7 +123,7 @@ def test_a_standalone_model_says_the_same_and_is_taken_as_weights(tmp_path):
         assert np.array_equal(session.run(["embedding"], {"magnitude": magnitude})[0], expected)
         facts = session.get_modelmeta().custom_metadata_map
         assert facts["model"] == "vggish" and '"hop_samples": 160' in facts["frontend"]
-        again = weights.Request("vggish", weights=(("main", str(out)),), offline=True)
+        again = weights.Request(ModelSpec("vggish", weights={"main": str(out)}), offline=True)
         loaded = weights.load(again)
         assert np.array_equal(loaded.embed(clip.T, 16_000), expected)
         assert loaded.tensors_sha256 == weights.load(request).tensors_sha256

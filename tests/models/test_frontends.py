@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fad_onnx import frontends, manifest, synthetic
+from fad_onnx import synthetic
+from fad_onnx.models import frontends, table
 
 NONE = replace(
-    manifest.model().frontend, frame_samples=40, hop_samples=16, fft_samples=64,
+    table.model().preparation.frontend, frame_samples=40, hop_samples=16, fft_samples=64,
 )  # fmt: skip
 REFLECT = replace(NONE, frame_samples=64, padding="reflect", spectrum="power")
 
@@ -42,7 +43,7 @@ def test_spectrogram_is_the_definition(base, precision, samples):
 
 def test_bits_do_not_depend_on_the_batch():
     clips = np.stack([synthetic.clip(seed, 15600) for seed in range(5)])
-    frontend = manifest.model().frontend
+    frontend = table.model().preparation.frontend
     (together,) = frontends.apply(frontend, clips)
     for index in range(5):
         (alone,) = frontends.apply(frontend, clips[index : index + 1])

@@ -1,59 +1,86 @@
-"""What NumPy and SciPy do to a batch of windows before the graph: framing, window, FFT, magnitude.
+"""What NumPy and SciPy do to a batch of windows before the graph: framing, Hann window, FFT.
 
-Mel matrix, logarithm and network are in the graph: a filterbank that lives in a checkpoint
-then binds by name like any tensor, and rows do not depend on the host's BLAS, whose matrix
+Mel matrix, logarithm and network are in the graph: a filterbank that a checkpoint holds then
+binds by name like any tensor, and embeddings do not depend on the host's BLAS, whose matrix
 product changes bits with the number of rows and threads. The steps here do not.
+
+A kind of front end is one dataclass in `preparation` and one function in `FRONTENDS`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from .manifest import Frontend
+from .preparation import Frontend, Samples, Stft
 
 # Frames transformed at once: their complex spectrum stays within the processor's cache.
 BLOCK_FRAMES = 256
+Inputs = tuple[NDArray[np.float32], ...]
 
 
-def apply(frontend: Frontend, windows: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-    """The inputs of the graph for windows of float32 (batch, channels, samples), in its order."""
-    return FRONTENDS[frontend.kind](frontend, windows)
+def apply(frontend: Frontend, windows: NDArray[np.float32]) -> Inputs:
+    """Compute the inputs of a graph.
+
+    Parameters
+    ----------
+    frontend : Samples or Stft
+        Which front end, with its numbers.
+    windows : ndarray of float32, shape (batch, channels, samples)
+        Windows of equal length.
+
+    Returns
+    -------
+    tuple of ndarray
+        The inputs, in the order of the graph.
+    """
+    return FRONTENDS[type(frontend)](frontend, windows)
 
 
-def _samples(frontend: Frontend, windows: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+def _samples(frontend: Samples, windows: NDArray[np.float32]) -> Inputs:
     return (windows,)
 
 
-def _stft(frontend: Frontend, windows: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+def _stft(frontend: Stft, windows: NDArray[np.float32]) -> Inputs:
     return (spectrogram(frontend, windows[:, 0]),)
 
 
-FRONTENDS = {"samples": _samples, "stft": _stft}
+FRONTENDS: dict[type, Callable[..., Inputs]] = {Samples: _samples, Stft: _stft}
 
 
-def hann(frontend: Frontend) -> NDArray[Any]:
+def hann(frontend: Stft) -> NDArray[Any]:
     """The periodic Hann window, in the front end's precision.
 
     torchvggish/mel_features.py periodic_hann, and scipy.signal's 'hann' with fftbins, which
     torchlibrosa takes through librosa.
     """
-    assert frontend.frame_samples and frontend.precision
     turns = np.arange(frontend.frame_samples) / frontend.frame_samples
     return (0.5 - 0.5 * np.cos(2 * np.pi * turns)).astype(frontend.precision)
 
 
-def spectrogram(frontend: Frontend, clips: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Magnitude or power of the short-time spectrum: (batch, samples) -> (batch, frames, bins).
+def spectrogram(frontend: Stft, clips: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Magnitude or power of the short-time spectrum.
 
     Without padding the frames start at the multiples of the hop and lie within the clip
-    (torchvggish/mel_features.py frame); with it, the clip is first reflected by half a frame
-    at both ends (torchlibrosa/stft.py, center=True).
+    (torchvggish/mel_features.py frame). With it, the clip is first reflected by half a
+    transform at both ends (torchlibrosa/stft.py, center=True).
+
+    Parameters
+    ----------
+    frontend : Stft
+        The numbers.
+    clips : ndarray of float32, shape (batch, samples)
+        Clips of equal length.
+
+    Returns
+    -------
+    ndarray of float32, shape (batch, frames, bins)
+        The spectrum.
     """
-    assert frontend.frame_samples and frontend.hop_samples and frontend.fft_samples
     if frontend.padding == "reflect":
         half = frontend.fft_samples // 2
         clips = np.pad(clips, ((0, 0), (half, half)), mode="reflect")
@@ -71,12 +98,14 @@ def spectrogram(frontend: Frontend, clips: NDArray[np.float32]) -> NDArray[np.fl
     return result
 
 
-def fourier_kernels(frontend: Frontend) -> tuple[NDArray[Any], NDArray[Any]]:
+def fourier_kernels(frontend: Stft) -> tuple[NDArray[Any], NDArray[Any]]:
     """The transform as the two convolution kernels that torchlibrosa stores in a checkpoint.
 
-    Real and imaginary part, each (bins, 1, frame) in float32; torchlibrosa/stft.py STFT.
+    Returns
+    -------
+    tuple of two ndarrays of float32, shape (bins, 1, frame)
+        Real and imaginary part; torchlibrosa/stft.py STFT.
     """
-    assert frontend.fft_samples
     n = frontend.fft_samples
     turns = np.outer(np.arange(n // 2 + 1), np.arange(n)) % n / n
     window = hann(frontend).astype(np.float64)

@@ -1,0 +1,1 @@
+"""What a model is, as data: networks, preparations and entries of artifacts.json."""

@@ -1,0 +1,62 @@
+"""The step after the network: the embeddings of a clip as they are, or one for a second or clip."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .preparation import Pooling
+
+Embeddings = NDArray[np.float32]
+
+
+def pool(
+    pooling: Pooling, embeddings: Embeddings, seconds: float, weights: NDArray[np.float64]
+) -> Embeddings:
+    """Reduce the embeddings of one clip.
+
+    Parameters
+    ----------
+    pooling : Pooling
+        Over what, and by which statistic.
+    embeddings : ndarray of float32, shape (n, width)
+        All embeddings of the clip, in order.
+    seconds : float
+        The clip's length.
+    weights : ndarray of float64, shape (n,)
+        The samples of the clip's own behind each embedding, for the statistic "weighted".
+
+    Returns
+    -------
+    ndarray of float32, shape (m, width)
+        As they are ("frames"); one for each second, of which the rest is dropped ("seconds");
+        or one ("clip").
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> four = np.arange(4, dtype=np.float32)[:, None]
+    >>> pool(Pooling("clip"), four, 2.0, np.ones(4)).tolist()
+    [[1.5]]
+    >>> pool(Pooling("seconds", "maximum"), four, 2.0, np.ones(4)).tolist()
+    [[1.0], [3.0]]
+    """
+    if pooling.over == "frames":
+        return embeddings
+    size = len(embeddings) if pooling.over == "clip" else _per_second(len(embeddings), seconds)
+    count = len(embeddings) // size
+    groups = embeddings[: count * size].reshape(count, size, -1)
+    if pooling.statistic == "maximum":
+        return np.asarray(groups.max(axis=1))
+    own = weights if pooling.statistic == "weighted" else np.ones(len(embeddings))
+    shares = own[: count * size].reshape(count, size, 1)
+    mean = (groups * shares).sum(axis=1, dtype=np.float64) / shares.sum(axis=1)
+    return np.asarray(mean.astype(np.float32))
+
+
+def _per_second(count: int, seconds: float) -> int:
+    """Embeddings that make one second, all of them in a shorter clip.
+
+    kadtk 1.1.0, model_loader.py, rounds down as well, and fails below a second.
+    """
+    return min(count, max(1, int(count / seconds))) if seconds else count

@@ -1,0 +1,257 @@
+"""From what a user asks for to frozen values: the output, the preparation, the label, the hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
+from itertools import product
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from ..errors import ManifestError, OptionError
+from .network import Network, Output
+from .preparation import Preparation
+from .schema import canonical, complete, value_of
+from .spec import NATIVE, ModelSpec
+from .table import Model, model
+
+FINGERPRINT_VERSION = 2
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A model with everything decided: which output of its network, after which preparation.
+
+    Attributes
+    ----------
+    model : Model
+        The entry of the table.
+    options : mapping of str to str
+        All options, with defaults filled in.
+    output_name : str
+        The name of the output.
+    output : Output
+        The output, with the options' changes.
+    preparation : Preparation
+        The preparation, with the options' changes.
+    """
+
+    model: Model
+    options: Mapping[str, str]
+    output_name: str
+    output: Output
+    preparation: Preparation
+
+    @property
+    def network(self) -> Network:
+        """The network of the model."""
+        return self.model.network
+
+    @property
+    def graph(self) -> str:
+        """The graph file that computes the output."""
+        return self.network.graph_of(self.output)
+
+    @property
+    def graph_sha256(self) -> str:
+        """The hash of the graph file."""
+        return self.network.hashes[self.graph]
+
+    @property
+    def head_sha256(self) -> str | None:
+        """The hash of the head graph, of a network that has one."""
+        return self.network.hashes[self.network.tiles.head] if self.network.tiles else None
+
+    @property
+    def width(self) -> int:
+        """Numbers in one embedding."""
+        return self.output.width
+
+    @cached_property
+    def changed_options(self) -> dict[str, str]:
+        """The options that differ from their defaults, in the order of the entry."""
+        return {
+            name: value
+            for name, value in self.options.items()
+            if value != self.model.options[name].default
+        }
+
+    def decoding(self, sample_format: str) -> Selection:
+        """The same, with PCM decoded as this type.
+
+        Raises
+        ------
+        OptionError
+            For a type that does not exist.
+        """
+        try:
+            _, prepared = changed(
+                self.output, self.preparation, {"preparation.sample_format": sample_format}, "-"
+            )
+        except ManifestError as error:
+            problem = f"{sample_format!r} is not float32, float64, int16 or int32"
+            raise OptionError("sample_format", problem) from error
+        return replace(self, preparation=prepared)
+
+    @cached_property
+    def output_options(self) -> dict[str, str]:
+        """The options that select a graph or a value in it, in alphabetical order."""
+        return {
+            name: value
+            for name, value in sorted(self.options.items())
+            if _changes_output(self.model, name)
+        }
+
+    @cached_property
+    def label(self) -> str:
+        """The model's name with what differs from its defaults: the key of every result."""
+        first = next(iter(self.network.outputs))
+        output = None if self.output_name == first else self.output_name
+        return str(ModelSpec(self.model.name, self.changed_options, output))
+
+    def describe(self) -> dict[str, Any]:
+        """The network, output and preparation as plain values, for results and files."""
+        return self._described(complete)
+
+    def _described(self, plain: Callable[[Any], Any]) -> dict[str, Any]:
+        revision = self.network.revision
+        return {
+            "network": {
+                "name": self.network.name,
+                **({"revision": revision} if revision > 1 else {}),
+            },
+            "output": {"name": self.output_name, **plain(self.output)},
+            "preparation": plain(self.preparation),
+        }
+
+    def fingerprint(self, tensors_sha256: str) -> str:
+        """What two datasets must share so that their embeddings may be compared.
+
+        Parameters
+        ----------
+        tensors_sha256 : str
+            Hash of the tensors that were bound to the graph.
+
+        Returns
+        -------
+        str
+            SHA-256 of the canonical JSON of the tensors, the output and the preparation,
+            without nulls and defaults: a new field with a default changes no fingerprint.
+        """
+        defines = {
+            "version": FINGERPRINT_VERSION,
+            "tensors": tensors_sha256,
+            **self._described(canonical),
+        }
+        text = json.dumps(defines, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def select(spec: ModelSpec | str | None = None) -> Selection:
+    """Decide everything that a specification leaves open.
+
+    Parameters
+    ----------
+    spec : ModelSpec, str or None
+        What is asked for; None is the default model.
+
+    Returns
+    -------
+    Selection
+        The model, its output and its preparation.
+
+    Raises
+    ------
+    UnknownModelError, OptionError
+        If there is no such model, option, value, output or protocol.
+
+    Examples
+    --------
+    >>> select("vggish:use_pca=true").label
+    'vggish:use_pca=true'
+    """
+    if spec is None:
+        spec = ModelSpec(model().name)
+    elif isinstance(spec, str):
+        spec = ModelSpec.parse(spec)
+    one = model(spec.name)
+    if spec.protocol not in (None, NATIVE):
+        raise OptionError(f"protocol={spec.protocol}", f"{one.name} has the protocol {NATIVE}")
+    return selection_of(one, spec.options, spec.output)
+
+
+def selection_of(
+    one: Model, options: Mapping[str, Any] | None = None, output: str | None = None
+) -> Selection:
+    """The selection of a model at hand; see `select`."""
+    chosen = one.choose(options)
+    changes: dict[str, Any] = {}
+    for name, value in chosen.items():
+        changes |= one.options[name].changes(value)
+    found = one.output(output)
+    name = output or next(iter(one.network.outputs))
+    made, prepared = changed(found, one.preparation, changes, f"models.{one.name}.options")
+    return Selection(one, chosen, name, made, prepared)
+
+
+def changed(
+    output: Output, preparation: Preparation, changes: Mapping[str, Any], where: str
+) -> tuple[Output, Preparation]:
+    """An output and a preparation with some dotted fields replaced.
+
+    Raises
+    ------
+    ManifestError
+        If there is no such field, or it does not take the value.
+    """
+    parts: dict[str, Any] = {"output": output, "preparation": preparation}
+    for path, value in changes.items():
+        root, _, rest = path.partition(".")
+        if root not in parts or not rest:
+            raise ManifestError(where, f"{path!r} is not output.FIELD or preparation.FIELD")
+        parts[root] = _with(parts[root], rest, value, where)
+    return parts["output"], parts["preparation"]
+
+
+def _with(holder: V, path: str, value: Any, where: str) -> V:
+    name, _, rest = path.partition(".")
+    if not is_dataclass(holder) or name not in {field.name for field in fields(holder)}:
+        raise ManifestError(where, f"{type(holder).__name__} has no field {name!r}")
+    if rest:
+        inner = _with(getattr(holder, name), rest, value, where)
+        return replace(holder, **{name: inner})  # type: ignore[type-var]
+    hint = get_type_hints(type(holder))[name]
+    if isinstance(value, str) and value.isdecimal() and int in (hint, *get_args(hint)):
+        value = int(value)
+    return replace(holder, **{name: value_of(hint, value, f"{where}: {name}")})  # type: ignore[type-var]
+
+
+def variants(one: Model) -> tuple[Selection, ...]:
+    """A selection for each output and each combination of the options that change an output.
+
+    Parameters
+    ----------
+    one : Model
+        The entry.
+
+    Returns
+    -------
+    tuple of Selection
+        Those of the first output with all defaults come first.
+    """
+    names = [name for name in one.options if _changes_output(one, name)]
+    values = [one.options[name].values for name in names]
+    return tuple(
+        selection_of(one, dict(zip(names, combination, strict=True)), output)
+        for output in one.network.outputs
+        for combination in product(*values)
+    )
+
+
+def _changes_output(one: Model, name: str) -> bool:
+    option = one.options[name]
+    changes = [path for value in option.values for path in option.changes(value)]
+    return any(path.startswith("output.") for path in changes)

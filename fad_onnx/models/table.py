@@ -1,0 +1,334 @@
+"""The table of models, artifacts.json: sections that share, read into values that check themselves.
+
+`graphs` gives the hash of every graph file. `networks`, `preparations` and `models` hold named
+entries; an entry may say ``"extends": NAME`` of its own section, and then gives only what differs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import ManifestError, OptionError, UnknownModelError
+from .network import DIGESTS, Network, Output
+from .preparation import Preparation
+from .schema import from_json, value_of
+
+SCHEMA = 2
+PACKAGE = Path(__file__).resolve().parents[1]
+SECTIONS = ("networks", "preparations", "models")
+TOP = {"schema", "graphs", *SECTIONS}
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice that a model leaves to the user.
+
+    Attributes
+    ----------
+    help : str
+        One line for people.
+    default : str
+        The value that is meant where none is given. It never changes: labels leave it out.
+    values : tuple of str
+        The closed vocabulary; empty allows any whole number.
+    sets : str or None
+        The field that takes the value, as "preparation.windows.long" or "output.tensor".
+    template : str
+        How the field is written, as "layer_{}".
+    when : mapping of str to mapping
+        Value to the fields that it changes, where one value changes several or none.
+    """
+
+    help: str
+    default: str
+    values: tuple[str, ...] = ()
+    sets: str | None = None
+    template: str = "{}"
+    when: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def changes(self, value: str) -> dict[str, Any]:
+        """Dotted fields and what this value makes of them."""
+        written = {self.sets: self.template.format(value)} if self.sets else {}
+        return {**written, **self.when.get(value, {})}
+
+
+@dataclass(frozen=True)
+class Published:
+    """What others published of the official weights: mean and deviation of all numbers of the
+    embeddings of a sine, within a relative tolerance.
+    """
+
+    source: str
+    sine_hz: float
+    seconds: float
+    mean: float
+    deviation: float
+    tolerance: float
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A named entry of the table: a network, its preparation, its options.
+
+    Attributes
+    ----------
+    name, summary : str
+        What it is called, and one line for people.
+    network : Network
+        The network.
+    preparation : Preparation
+        The default preparation, protocol "native".
+    note : str or None
+        What must be said with every score.
+    default : bool
+        Whether this model is meant where none is named.
+    aliases : tuple of mapping
+        Constructor arguments of `frechet_audio_distance.FrechetAudioDistance` that mean it.
+    options : mapping of str to Option
+        What a user may choose.
+    published : tuple of Published
+        Known answers of the official weights.
+    """
+
+    name: str
+    summary: str
+    network: Network
+    preparation: Preparation
+    note: str | None = None
+    default: bool = False
+    aliases: tuple[Mapping[str, Any], ...] = ()
+    options: Mapping[str, Option] = field(default_factory=dict)
+    published: tuple[Published, ...] = ()
+
+    def choose(self, options: Mapping[str, Any] | None = None) -> dict[str, str]:
+        """Fill in the defaults of all options.
+
+        Raises
+        ------
+        OptionError
+            For an option that does not exist, or a value outside its vocabulary.
+        """
+        chosen = {name: option.default for name, option in self.options.items()}
+        for name, value in (options or {}).items():
+            chosen[name] = self._checked(name, str(value).lower())
+        return chosen
+
+    def _checked(self, name: str, value: str) -> str:
+        option = self.options.get(name)
+        if option is None:
+            known = ", ".join(self.options) or "none"
+            raise OptionError(f"option {name}", f"{self.name} has no such option ({known})")
+        if option.values and value not in option.values:
+            raise OptionError(f"option {name}={value}", f"one of {', '.join(option.values)}")
+        if not option.values and not (value.isascii() and value.isdecimal() and len(value) < 20):
+            raise OptionError(f"option {name}={value[:40]}", "a whole number below 10^19")
+        return value
+
+    def output(self, name: str | None = None) -> Output:
+        """The network's output of this name; the first is the default.
+
+        Raises
+        ------
+        OptionError
+            If the network has no such output.
+        """
+        outputs = self.network.outputs
+        if name is None:
+            return next(iter(outputs.values()))
+        if name not in outputs:
+            known = ", ".join(outputs)
+            raise OptionError(f"output={name}", f"{self.name} has the outputs {known}")
+        return outputs[name]
+
+
+def parse(text: str) -> dict[str, Model]:
+    """Read a table from JSON text.
+
+    Parameters
+    ----------
+    text : str
+        The contents of artifacts.json.
+
+    Returns
+    -------
+    dict of str to Model
+        The models, in the order of the table.
+
+    Raises
+    ------
+    ManifestError
+        If the table is not valid; the message names the place.
+    """
+    try:
+        table = json.loads(text)
+    except ValueError as error:
+        raise ManifestError("the file", f"not JSON: {error}") from error
+    if not isinstance(table, dict) or table.get("schema") != SCHEMA:
+        found = table.get("schema") if isinstance(table, dict) else None
+        raise ManifestError("schema", f"{found!r}, this release reads {SCHEMA}")
+    if set(table) != TOP:
+        raise ManifestError("the top level", f"needs {', '.join(sorted(TOP))}, nothing else")
+    hashes = value_of(Mapping[str, str], table["graphs"], "graphs")
+    networks, preparations, entries = (_section(table, name) for name in SECTIONS)
+    nets = {
+        name: _checked(from_json(Network, data, f"networks.{name}", name=name, hashes=hashes))
+        for name, data in networks.items()
+    }
+    prepared = {
+        name: from_json(Preparation, data, f"preparations.{name}")
+        for name, data in preparations.items()
+    }
+    models = {name: _model(name, data, nets, prepared) for name, data in entries.items()}
+    if sum(model.default for model in models.values()) != 1:
+        raise ManifestError("models", "exactly one model must be the default")
+    return models
+
+
+def _section(table: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    """The entries of a section, each with what it extends."""
+    section = table[name]
+    if not isinstance(section, dict):
+        raise ManifestError(name, f"an object is needed, found {type(section).__name__}")
+    return {key: _extended(section, key, f"{name}.{key}", ()) for key in section}
+
+
+def _extended(
+    section: Mapping[str, Any], key: str, where: str, seen: tuple[str, ...]
+) -> dict[str, Any]:
+    entry = section.get(key)
+    if not isinstance(entry, dict):
+        raise ManifestError(where, "an object is needed" if key in section else "does not exist")
+    base = entry.get("extends")
+    if base is None:
+        return entry
+    if base in (key, *seen):
+        raise ManifestError(f"{where}.extends", f"{base!r} extends itself")
+    inherited = _extended(section, base, f"{where}.extends", (*seen, key))
+    return _merged(inherited, {name: value for name, value in entry.items() if name != "extends"})
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(base[key], value)
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+        else value
+        for key, value in own.items()
+    }
+    return {**base, **both}
+
+
+def _checked(network: Network) -> Network:
+    where = f"networks.{network.name}"
+    for name, checkpoint in network.checkpoints.items():
+        for kind, digest in checkpoint.digests.items():
+            if not re.fullmatch(DIGESTS.get(kind, "$."), digest):
+                place = f"{where}.checkpoints.{name}.digests.{kind}"
+                raise ManifestError(place, f"{digest!r} is no digest of {', '.join(DIGESTS)}")
+    if not network.outputs:
+        raise ManifestError(f"{where}.outputs", "needs one")
+    heads = [network.tiles.head] if network.tiles else []
+    for graph in [*(network.graph_of(output) for output in network.outputs.values()), *heads]:
+        if graph not in network.hashes:
+            raise ManifestError(where, f"the graph {graph!r} is not in `graphs`")
+    for name, output in network.outputs.items():
+        for key in output.checkpoints:
+            if key not in network.checkpoints:
+                raise ManifestError(f"{where}.outputs.{name}", f"no checkpoint {key!r}")
+    return network
+
+
+def _model(
+    name: str,
+    data: Mapping[str, Any],
+    networks: Mapping[str, Network],
+    preparations: Mapping[str, Preparation],
+) -> Model:
+    where, named = f"models.{name}", {}
+    for key, section in (("network", networks), ("preparation", preparations)):
+        if data.get(key) not in section:
+            raise ManifestError(f"{where}.{key}", f"{data.get(key)!r} does not exist")
+        named[key] = section[data[key]]
+    rest = {key: value for key, value in data.items() if key not in named}
+    model = from_json(Model, rest, where, name=name, **named)
+    for option_name, option in model.options.items():
+        _check_option(model, option, f"{where}.options.{option_name}")
+    return model
+
+
+def _check_option(model: Model, option: Option, where: str) -> None:
+    """Every value must lead to fields that exist, with values that they take."""
+    from .selection import changed
+
+    for value in option.values or ("0",):
+        changed(model.output(), model.preparation, option.changes(value), where)
+    if option.values and option.default not in option.values:
+        raise ManifestError(f"{where}.default", f"{option.default!r} is not among its values")
+    if unknown := set(option.when) - set(option.values):
+        raise ManifestError(f"{where}.when", f"{min(unknown)!r} is not among its values")
+
+
+@cache
+def models() -> dict[str, Model]:
+    """All models of the installed table, or of the checkout's where it runs from a source tree."""
+    places = (PACKAGE / "artifacts.json", PACKAGE.parent / "artifacts.json")
+    for place in places:
+        if place.is_file():
+            return parse(place.read_text("utf-8"))
+    raise ManifestError("the file", f"not found at {' or '.join(map(str, places))}")
+
+
+def model(name: str | None = None) -> Model:
+    """The model of this name, or the default.
+
+    Raises
+    ------
+    UnknownModelError
+        With the names that are near.
+    """
+    known = models()
+    if name is None:
+        return next(one for one in known.values() if one.default)
+    if name not in known:
+        raise UnknownModelError(name, known)
+    return known[name]
+
+
+def resolve_alias(name: str, **arguments: Any) -> Model:
+    """The model that constructor arguments of `frechet_audio_distance` mean.
+
+    Of several models that fit, the first in the table is meant: its order follows the defaults
+    of that class. A name that no alias has is a model's own.
+
+    Raises
+    ------
+    OptionError
+        If no model fits.
+    """
+    given = {key: value for key, value in arguments.items() if value is not None}
+    named = [(one, alias) for one, alias in _aliases() if alias.get("model_name") == name]
+    if not named:
+        one = model(name)
+        rate = one.preparation.sample_rate_hz
+        if given.get("sample_rate", rate) != rate:
+            raise OptionError("sample_rate", f"{name} works at {rate} Hz")
+        return one
+    for one, alias in named:
+        if all(alias.get(key, value) == value for key, value in given.items()):
+            return one
+    choices = "; ".join(
+        ", ".join(f"{k}={v!r}" for k, v in alias.items() if k != "model_name") for _, alias in named
+    )
+    raise OptionError(f"model_name={name!r}", f"no model fits {given}; there are: {choices}")
+
+
+def _aliases() -> Iterator[tuple[Model, Mapping[str, Any]]]:
+    for one in models().values():
+        for alias in one.aliases:
+            yield one, alias

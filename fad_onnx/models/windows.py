@@ -1,0 +1,245 @@
+"""Samples at the network's rate -> windows of equal shape, by the rules of the preparation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import OptionError, TooShortError
+from .network import Tiles
+from .preparation import Preparation
+
+Samples = NDArray[np.float32]
+SHORT_CHOICES = ("error", "skip", "pad")
+
+
+def checked_short(option: str, value: str) -> str:
+    """The rule for short clips, or OptionError for a word that is none."""
+    if value not in SHORT_CHOICES:
+        raise OptionError(option, f"{value!r} is not one of {', '.join(SHORT_CHOICES)}")
+    return value
+
+
+@dataclass(frozen=True)
+class Window:
+    """One item of a batch.
+
+    Attributes
+    ----------
+    samples : ndarray of float32, shape (channels, samples)
+        What the front end takes.
+    valid_samples : int
+        How many of them are the clip's own; embeddings of the rest are dropped.
+    steps : slice or None
+        Of a tile: which steps of the last layer are its own.
+    """
+
+    samples: Samples
+    valid_samples: int
+    steps: slice | None = None
+
+
+class _Buffer:
+    """The samples of a clip that are not yet in a window, in one array that grows in place.
+
+    Blocks kept until the end and then joined would hold an hour of audio twice.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self._frames = np.empty((0, channels), np.float32)
+        self.count = 0
+
+    @property
+    def samples(self) -> Samples:
+        """A view, (channels, samples)."""
+        return self._frames[: self.count].T
+
+    def append(self, samples: Samples) -> None:
+        end, room = self.count + samples.shape[1], len(self._frames)
+        if end > room:
+            # Safe to resize in place: `drop` replaces the array, so older views keep theirs.
+            self._frames.resize((max(end, room * 5 // 4), len(samples)), refcheck=False)
+        self._frames[self.count : end] = samples.T
+        self.count = end
+
+    def drop(self, count: int) -> None:
+        """Forget the first samples."""
+        self._frames = self._frames[count : self.count].copy()
+        self.count = len(self._frames)
+
+
+class Windower:
+    """The windows of one clip, as its samples arrive.
+
+    Parameters
+    ----------
+    preparation : Preparation
+        The rules.
+    tiles : Tiles or None
+        How a long whole clip is cut so that the network gives the bits of one pass.
+    short : {"error", "skip", "pad"}
+        What to do with a clip below the minimum: "error" and "skip" raise TooShortError (the
+        caller skips), "pad" appends zeros up to the minimum.
+    path : str
+        The clip's name, for errors.
+    """
+
+    def __init__(
+        self, preparation: Preparation, tiles: Tiles | None, short: str, path: str = "samples"
+    ) -> None:
+        self._preparation, self._rules, self._tiles = preparation, preparation.windows, tiles
+        self._short, self._path = short, path
+        self._buffer = _Buffer(preparation.channel_count)
+        self._seen = self._dropped = 0
+        self._next_step = 0  # of a clip that is cut into tiles
+
+    def push(self, samples: Samples, last: bool = False) -> list[Window]:
+        """Take a block of samples, (channels, samples).
+
+        Returns
+        -------
+        list of Window
+            The windows that are complete now; with `last`, all that remain.
+
+        Raises
+        ------
+        TooShortError
+            With `last`, for a clip below the minimum.
+        """
+        self._buffer.append(samples)
+        self._seen += samples.shape[1]
+        if last:
+            self._check_minimum()
+        length, hop = self._rules.length_samples, self._rules.hop_samples
+        if self._rules.cover == "windows":
+            assert length and hop
+            if not last and self._buffer.count < length:
+                return []
+            return self._cut(length, hop, last)
+        if self._tiles and (self._next_step or self._seen > self._one_pass(self._tiles)):
+            return self._tile(self._tiles, last)
+        return [self._single(self._buffer.samples)] if last else []
+
+    @staticmethod
+    def _one_pass(tiles: Tiles) -> int:
+        """Samples up to which a clip is computed in one pass: two tiles."""
+        return 2 * tiles.steps * tiles.step_samples
+
+    def _tile(self, tiles: Tiles, last: bool) -> list[Window]:
+        """The tiles that are complete; at the end of the clip, all that remain.
+
+        A tile ends one sample before the step after its context: one more frame would follow.
+        """
+        samples, size, found = self._buffer.samples, tiles.step_samples, []
+        # The frames of a clip reach half a frame beyond it, so its last step may be short.
+        hop = getattr(self._preparation.frontend, "hop_samples", 1)
+        total = (1 + self._seen // hop) * hop // size if last else self._seen // size
+        while self._next_step < total:
+            first = max(0, self._next_step - tiles.context_steps)
+            beyond = self._next_step + tiles.steps + tiles.context_steps
+            if not last and beyond >= total:
+                break
+            end = self._seen if beyond >= total else beyond * size - 1
+            own = slice(self._next_step - first, self._next_step - first + tiles.steps)
+            cut = samples[:, first * size - self._dropped : end - self._dropped]
+            found.append(Window(cut, cut.shape[1], own))
+            self._next_step += tiles.steps
+        drop = max(0, self._next_step - tiles.context_steps) * size - self._dropped
+        self._buffer.drop(drop)
+        self._dropped += drop
+        return found
+
+    def _check_minimum(self) -> None:
+        minimum, rate = self._preparation.minimum_samples, self._preparation.sample_rate_hz
+        missing = minimum - self._seen
+        if missing <= 0:
+            return
+        if self._short != "pad":
+            raise TooShortError(self._path, self._seen, minimum, rate)
+        self._buffer.append(np.zeros((self._preparation.channel_count, missing), np.float32))
+        self._seen += missing
+
+    def _cut(self, length: int, hop: int, last: bool) -> list[Window]:
+        samples = self._buffer.samples
+        count = max(0, 1 + (samples.shape[1] - length) // hop)
+        windows = [Window(samples[:, i * hop : i * hop + length], length) for i in range(count)]
+        rest = samples[:, count * hop :]
+        if last and rest.shape[1] > length - hop:
+            windows += self._tail(rest, length)
+        self._buffer.drop(count * hop)
+        return windows
+
+    def _tail(self, rest: Samples, length: int) -> list[Window]:
+        """The samples after the last full window."""
+        if self._rules.tail == "drop":
+            return []
+        window = zeros(rest, length) if self._rules.tail == "pad" else rest.copy()
+        return [Window(window, rest.shape[1])]
+
+    def _single(self, samples: Samples) -> Window:
+        length, have = self._rules.length_samples, samples.shape[1]
+        if length and have < length and self._rules.fill != "none":
+            own = have if self._rules.fill == "zeros" else length
+            return Window(FILLS[self._rules.fill](samples, length), own)
+        if length and have > length and self._rules.cover == "crop":
+            start = self._start(samples, have - length)
+            # A copy: as a view it would keep the whole clip while it waits for its batch.
+            return Window(samples[:, start : start + length].copy(), length)
+        return Window(samples, have)
+
+    def _start(self, samples: Samples, spare: int) -> int:
+        """Where the part of a longer clip begins that is used."""
+        if self._rules.long == "random":
+            return _draw(samples, self._rules.seed, spare + 1)
+        return spare // 2 if self._rules.long == "center" else 0
+
+
+def zeros(samples: Samples, length: int) -> Samples:
+    """The samples, then zeros."""
+    filled = np.zeros((samples.shape[0], length), np.float32)
+    filled[:, : samples.shape[1]] = samples
+    return filled
+
+
+def repeat(samples: Samples, length: int) -> Samples:
+    """As many whole copies as fit, then zeros.
+
+    laion_clap/training/data.py get_audio_features, data_filling "repeatpad".
+    """
+    copies = length // samples.shape[1]
+    return zeros(np.tile(samples, copies), length)
+
+
+def repeat_cut(samples: Samples, length: int) -> Samples:
+    """Copies, the last one cut.
+
+    msclap/CLAPWrapper.py load_audio_into_tensor: repeat, then the first samples.
+    """
+    return np.tile(samples, -(-length // samples.shape[1]))[:, :length]
+
+
+def reflect(samples: Samples, length: int) -> Samples:
+    """Reflected at the end, and at the ends of the reflection again, without repeating an edge.
+
+    numpy.pad, mode "reflect".
+    """
+    return np.pad(samples, ((0, 0), (0, length - samples.shape[1])), mode="reflect")
+
+
+FILLS: dict[str, Callable[[Samples, int], Samples]] = {
+    "zeros": zeros,
+    "repeat": repeat,
+    "repeat_cut": repeat_cut,
+    "reflect": reflect,
+}
+
+
+def _draw(samples: Samples, seed: int, choices: int) -> int:
+    """A start that depends on the seed and the clip alone, not on its place in a dataset."""
+    digest = hashlib.sha256(seed.to_bytes(16, "little"))
+    digest.update(np.ascontiguousarray(samples).data)
+    return int.from_bytes(digest.digest()[:8], "little") % choices
