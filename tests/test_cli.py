@@ -20,8 +20,8 @@ from fad_onnx.cli.parser import build
 from fad_onnx.models import table
 
 from .conftest import write_clip
+from .kit import WEIGHTLESS
 
-WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
 DIM = table.model(WEIGHTLESS).output().width
 
 
@@ -580,7 +580,7 @@ def test_clips_that_cannot_be_timed_are_one_line(run, monkeypatch):
 
 
 def test_a_seed_of_a_model_is_a_whole_number():
-    model = next(row for row in manifest.models().values() if "seed" in row.options)
+    model = next(row for row in table.models().values() if "seed" in row.options)
     for value in ("-1", "nan", "1e3", "9" * 20, "9" * 5000, ""):
         with pytest.raises(fad_onnx.FadError, match="a whole number"):
             model.choose({"seed": value})

@@ -12,11 +12,9 @@ from fad_onnx import api
 from fad_onnx.cli import main
 from fad_onnx.cluster import dask_executor
 from fad_onnx.errors import OptionError
-from fad_onnx.models import table
 
 from .conftest import write_clip
-
-WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
+from .kit import WEIGHTLESS
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fad_onnx import FrechetAudioDistance, load_model, manifest, synthetic, weights
+from fad_onnx import FrechetAudioDistance, load_model, synthetic, weights
 from fad_onnx.errors import DownloadError, IncompatibleStatisticsError, ProviderError
-from fad_onnx.session import Network
+from fad_onnx.models import table
+from fad_onnx.models.spec import ModelSpec
+from fad_onnx.session import Session
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+from .kit import WEIGHTLESS
+
 CLIPS = [synthetic.clip(seed, 40000)[0] for seed in range(8)]
 WAYS = {
     "copy": copy.copy,
@@ -73,7 +76,7 @@ def test_only_the_request_of_a_model_travels(monkeypatch):
     data = pickle.dumps(model)
     assert len(data) < 2000
     opened = []
-    monkeypatch.setattr(Network, "_load", lambda self: opened.append(self))
+    monkeypatch.setattr(Session, "_load", lambda self: opened.append(self))
     assert copy.deepcopy(model) is copy.copy(model) is model
     assert not opened
 
@@ -100,9 +103,11 @@ def test_children_are_sent_a_model_and_a_metric(method):
 
 
 def test_a_copy_where_the_weights_are_not_is_a_typed_error():
-    named = next(row.name for row in manifest.models().values() if row.checkpoints)
+    named = next(row.name for row in table.models().values() if row.network.checkpoints)
     model = load_model(WEIGHTLESS)
-    elsewhere = pickle.dumps(replace(model, request=weights.Request(named, offline=True)))
+    elsewhere = pickle.dumps(
+        replace(model, request=weights.Request(ModelSpec(named), offline=True))
+    )
     with pytest.raises(DownloadError, match=named):
         pickle.loads(elsewhere)
     unused = FrechetAudioDistance(model_name=named, offline=True)
@@ -126,7 +131,7 @@ def test_a_model_made_of_its_parts_opens_its_graph_again(tmp_path):
     model = replace(load_model(WEIGHTLESS), request=None)
     copied = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(copied.embed(CLIPS[0], 16000), model.embed(CLIPS[0], 16000))
-    model.network.graph = tmp_path / "gone.onnx"
+    model.session.graph = tmp_path / "gone.onnx"
     with pytest.raises(ProviderError, match="gone"):
         pickle.loads(pickle.dumps(model))
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx import execution, loader, manifest, weights
+from fad_onnx import execution, loader, weights
 from fad_onnx.audio import find
 from fad_onnx.errors import AudioError, OtherFileError
 from fad_onnx.loader import Policy
+from fad_onnx.models.spec import ModelSpec
 
 from .conftest import write_clip
-
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+from .kit import WEIGHTLESS
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_file_of_another_size_is_not_read(here):
     sent = execution._for_elsewhere(file)
     assert sent.path == str(here / "clips" / "0.wav") and sent.stamp is not None
     write_clip(here / "clips" / "0.wav", 0, 1)
-    model = weights.load(weights.Request(WEIGHTLESS))
+    model = weights.load(weights.Request(ModelSpec(WEIGHTLESS)))
     with pytest.raises(OtherFileError, match="another file than the one that was meant"):
         next(loader.load(sent, [model], Policy(), None))
     (here / "clips" / "0.wav").unlink()

@@ -16,11 +16,9 @@ from fad_onnx.checkpoints import npz
 from fad_onnx.cli import main
 from fad_onnx.detail import Wanted
 from fad_onnx.errors import FadError, OutputError, StatisticsError
-from fad_onnx.models import table
 
 from .conftest import write_clip
-
-WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
+from .kit import WEIGHTLESS
 
 
 def version_1(path, clips, metadata="{}"):

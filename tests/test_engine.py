@@ -15,13 +15,13 @@ from fad_onnx.engine import Engine
 from fad_onnx.errors import AudioError, NoAudioError, OptionError, TooLongError, TooShortError
 from fad_onnx.execution import CHUNK_FILES, Job
 from fad_onnx.loader import Policy
-from fad_onnx.models import table
+from fad_onnx.models.network import Batch
+from fad_onnx.models.preparation import Windows
 from fad_onnx.models.spec import ModelSpec
 from fad_onnx.session import Settings
 
 from .conftest import write_clip
-
-WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
+from .kit import WEIGHTLESS, with_network, with_preparation
 
 
 def load():
@@ -40,29 +40,27 @@ def test_order_and_bits_do_not_depend_on_workers_or_batches(clips):
         for got, want in zip(rows(clips, load(), workers), expected, strict=True):
             np.testing.assert_array_equal(got, want)
     for batch in (1, 2, 7):
-        model = replace(load().model, batch_windows={"cpu": batch, "gpu": 1})
-        for got, want in zip(rows(clips, replace(load(), model=model), 2), expected, strict=True):
+        model = with_network(load(), batch=Batch(batch, 1))
+        for got, want in zip(rows(clips, model, 2), expected, strict=True):
             np.testing.assert_array_equal(got, want)
 
 
 def test_a_clip_beyond_the_memory_is_refused_before_it_is_read(clips, monkeypatch):
-    whole = replace(load().model.windows, cover="whole", length_samples=None)
-    model = replace(load().model, windows=whole, peak_bytes_per_sample=1 << 20)
+    model = with_network(with_preparation(load(), windows=Windows()), peak_bytes_per_sample=1 << 20)
     longest = audio.find(clips)[-1]
     monkeypatch.setattr(memory, "available_bytes", lambda: 10**9)
     monkeypatch.setattr(audio.Conform, "push", lambda *args: pytest.fail("was read"))
     with pytest.raises(TooLongError, match=r"GB.* 1\.0 GB") as caught:
-        list(Engine([replace(load(), model=model)], Policy()).embed([longest]))
+        list(Engine([model], Policy()).embed([longest]))
     assert longest.path in str(caught.value)
 
 
 def test_a_clip_in_memory_beyond_the_memory_is_refused(monkeypatch):
-    whole = replace(load().model.windows, cover="whole", length_samples=None)
-    model = replace(load().model, windows=whole, peak_bytes_per_sample=1 << 20)
+    model = with_network(with_preparation(load(), windows=Windows()), peak_bytes_per_sample=1 << 20)
     monkeypatch.setattr(memory, "available_bytes", lambda: 10**9)
     monkeypatch.setattr(audio.Conform, "push", lambda *args: pytest.fail("was worked on"))
     with pytest.raises(TooLongError, match=r"samples: 2 s would need about 33\.6 GB.* 1\.0 GB"):
-        replace(load(), model=model).embed(np.zeros(88200, np.float32), 44100)
+        model.embed(np.zeros(88200, np.float32), 44100)
 
 
 def test_a_rule_for_short_clips_that_does_not_exist_is_an_error():
@@ -112,13 +110,13 @@ def test_what_is_in_flight_is_bounded(clips, monkeypatch):
         return original_load(file, *more)
 
     monkeypatch.setattr(engines, "load", counting)
-    wide = replace(model, model=replace(model.model, batch_windows={"cpu": 10_000, "gpu": 1}))
+    wide = with_network(model, batch=Batch(10_000, 1))
     results = Engine([wide], Policy(), 1).embed(audio.find(clips))
     next(results)
     assert len(loaded) <= 5 + 3
     assert len(list(results)) == 49
 
-    narrow = replace(model, model=replace(model.model, batch_windows={"cpu": 1, "gpu": 1}))
+    narrow = with_network(model, batch=Batch(1, 1))
     busy = Engine([narrow], Policy(), 1)
 
     def slow(self, windows):
@@ -147,7 +145,7 @@ def test_short_clips_by_the_rule_chosen(clips):
     with pytest.raises(TooShortError, match=r"00a\.wav: 0\.5 s"):
         rows(clips, load())
     assert "shorter" in rows(clips, load(), short="skip")[1]
-    assert rows(clips, load(), short="pad")[1].shape == (1, load().model.dimension)
+    assert rows(clips, load(), short="pad")[1].shape == (1, load().width)
 
 
 def test_a_file_that_changes_while_it_is_read_is_an_error(clips, monkeypatch):

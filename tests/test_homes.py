@@ -15,8 +15,10 @@ from fad_onnx.errors import CacheError, FadError
 from fad_onnx.models import table
 from fad_onnx.rowcache import RowCache
 
+from .kit import WEIGHTLESS
+
 MODELS = [row for row in table.models().values() if row.network.checkpoints]
-FREE = next(one.name for one in table.models().values() if not one.network.checkpoints)
+FREE = WEIGHTLESS
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from fad_onnx.audio import AudioFile
 from fad_onnx.engine import Engine
 from fad_onnx.errors import FadError
 from fad_onnx.loader import Policy
-from fad_onnx.models import table
 from fad_onnx.models.spec import ModelSpec
 
-WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
+from .kit import WEIGHTLESS
+
 KINDS = {
     "wav": ("WAV", "PCM_16"), "float.wav": ("WAV", "FLOAT"), "rf64.wav": ("RF64", "PCM_24"),
     "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS"),

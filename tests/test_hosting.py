@@ -16,12 +16,10 @@ import numpy as np
 import pytest
 
 from fad_onnx import api, rowcache, synthetic, weights
-from fad_onnx.models import table
 from fad_onnx.models.spec import ModelSpec
 
 from .conftest import write_clip
-
-WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
+from .kit import WEIGHTLESS
 
 
 def load():

@@ -9,6 +9,7 @@ import pytest
 
 from fad_onnx import converted, housekeeping, rowcache, store, synthetic, weights
 from fad_onnx.cli import main
+from fad_onnx.models.spec import ModelSpec
 from fad_onnx.run import cache_folder
 
 from .test_rowcache import Facts
@@ -19,8 +20,8 @@ def convert(tmp_path, seed):
     """A model from the user's own file; the file, and where the model is kept."""
     path = tmp_path / f"mine-{seed}.npz"
     np.savez(path, **synthetic.tensors(bound(ROW), seed))
-    request = weights.Request(ROW.name, weights=(("main", str(path)),))
-    return path, weights.load(request).network.graph.parent
+    request = weights.Request(ModelSpec(ROW.name, weights={"main": str(path)}))
+    return path, weights.load(request).session.graph.parent
 
 
 def embeddings(count):
@@ -97,7 +98,7 @@ def test_room_is_made_in_the_stated_order(full, capsys):
 
 def test_what_is_loaded_is_the_last_to_go(full):
     (first, second), *_ = full
-    weights.load(weights.Request(ROW.name, weights=(("main", str(second[0])),)))
+    weights.load(weights.Request(ModelSpec(ROW.name, weights={"main": str(second[0])})))
     order = [one.path for one in housekeeping.items() if one.kind == "models"]
     assert order.index(second[1]) > order.index(first[1])
 

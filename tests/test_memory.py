@@ -6,41 +6,43 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from fad_onnx import audio, embedder, engine, manifest, memory, session, weights
+from fad_onnx import audio, embedder, engine, memory, session, weights
 from fad_onnx.binding import publish_synthetic
 from fad_onnx.engine import Engine
 from fad_onnx.loader import Policy
+from fad_onnx.models.network import Batch
+from fad_onnx.models.selection import select
+from fad_onnx.models.spec import ModelSpec
 from fad_onnx.session import PROVIDERS, Settings
 
 from .conftest import write_clip
-
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+from .kit import WEIGHTLESS, with_network
 
 # The peak of a process that embeds a folder with so many workers, and what a plan says of it.
 PROGRAM = """
 import sys
 from pathlib import Path
-from fad_onnx import audio, manifest, plan
+from fad_onnx import audio, plan
 from fad_onnx.embedder import Embedder
 from fad_onnx.engine import Engine
 from fad_onnx.loader import Policy
-from fad_onnx.session import Network, Settings
+from fad_onnx.models.selection import select
+from fad_onnx.session import Session, Settings
 
 name, workers, model_folder, clips = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
-model = manifest.model(name)
-output = model.variant(model.choose()).output
-network = Network(model_folder / "model.onnx", output, Settings("cpu"))
-loaded = Embedder(model, model.choose(), network, {}, "")
+one = select(name)
+loaded = Embedder(one, Session(model_folder / "model.onnx", Settings("cpu")), {}, "")
 files = audio.find(clips)
 with audio.Decoder(files[0].path) as decoder:
     frames, rate = decoder.length(), decoder.sample_rate_hz
-samples = frames * model.sample_rate_hz // rate
-windows = plan.count_windows(model, loaded.rules, samples) * len(files)
-work = plan.Work(windows * model.windows.length_samples, samples, frames)
-planned = plan._memory(model, loaded.rules, work, loaded, workers)
+samples = frames * one.preparation.sample_rate_hz // rate
+windows = plan.count_windows(one, samples) * len(files)
+work = plan.Work(windows * one.preparation.windows.length_samples, samples, frames)
+planned = plan._memory(one, work, loaded, workers)
 for result in Engine([loaded], Policy(), workers).embed(files):
     pass
 print(planned >> 20, plan._peak_bytes() >> 20)
@@ -48,21 +50,21 @@ print(planned >> 20, plan._peak_bytes() >> 20)
 
 
 def load(**changes):
-    found = weights.load(weights.Request(WEIGHTLESS, settings=Settings("cpu")))
-    return replace(found, model=replace(found.model, **changes))
+    found = weights.load(weights.Request(ModelSpec(WEIGHTLESS), settings=Settings("cpu")))
+    return with_network(found, **changes)
 
 
 @pytest.fixture(scope="module")
 def vggish(tmp_path_factory):
     """The default model with weights from a seed, and clips of half a minute."""
-    folder, model = tmp_path_factory.mktemp("vggish"), manifest.model()
+    folder, one = tmp_path_factory.mktemp("vggish"), select()
     (folder / "model").mkdir()
-    publish_synthetic(model, model.variant(model.choose()), 0, folder / "model")
+    publish_synthetic(one, 0, folder / "model")
     write_clip(folder / "clip.wav", 0, 31, 44100)
     (folder / "clips").mkdir()
     for index in range(12):
         (folder / "clips" / f"{index:02}.wav").symlink_to(folder / "clip.wav")
-    return model.name, folder
+    return one.label, folder
 
 
 @pytest.mark.parametrize("workers", [pytest.param(16, marks=pytest.mark.slow), 64])
@@ -84,14 +86,14 @@ def watched(monkeypatch, loaded, clips, workers):
     def run(self, windows):
         samples = sum(window.samples.shape[1] for window in windows)
         with lock:
-            running.append(memory.needed_bytes(self.model, samples))
+            running.append(memory.needed_bytes(self.selection.network, samples))
             most.append((len(running), sum(running)))
         time.sleep(0.01)
         try:
             return original(self, windows)
         finally:
             with lock:
-                running.remove(memory.needed_bytes(self.model, samples))
+                running.remove(memory.needed_bytes(self.selection.network, samples))
 
     monkeypatch.setattr(embedder.Embedder, "run", run)
     results = list(Engine([loaded], Policy(), workers).embed(audio.find(clips)))
@@ -100,16 +102,17 @@ def watched(monkeypatch, loaded, clips, workers):
 
 
 def test_batches_shrink_with_the_number_of_workers():
-    model = load(peak_bytes_per_sample=1 << 10).model
-    window = model.windows.length_samples
+    one = load(peak_bytes_per_sample=1 << 10).selection
+    network, window = one.network, one.preparation.windows.length_samples
+    full = partial(memory.full_batch, network, one.preparation, window)
     for workers in (1, 4, 16, 64):
-        size = memory.full_batch(model, window, workers, accelerator=False)
-        assert 1 <= size <= model.batch_windows["cpu"]
-        assert size * workers * memory.needed_bytes(model, window) <= memory.BATCHES_BYTES
-    assert memory.full_batch(model, window, 10**6, accelerator=False) == 1
+        size = full(workers, accelerator=False)
+        assert 1 <= size <= network.batch.cpu
+        assert size * workers * memory.needed_bytes(network, window) <= memory.BATCHES_BYTES
+    assert full(10**6, accelerator=False) == 1
     for workers in (1, 64):
-        size = memory.full_batch(model, window, workers, accelerator=True)
-        assert size == model.batch_windows["gpu"]
+        size = full(workers, accelerator=True)
+        assert size == network.batch.gpu
 
 
 @pytest.mark.parametrize("gb", [2, 4])
@@ -130,7 +133,7 @@ def test_a_batch_above_the_limit_runs_alone(clips, monkeypatch):
 
 def test_an_accelerator_runs_two_batches_at_once(clips, monkeypatch):
     monkeypatch.setitem(PROVIDERS, "cpu", replace(PROVIDERS["cpu"], accelerator=True))
-    count, _ = watched(monkeypatch, load(batch_windows={"cpu": 1, "gpu": 1}), clips, 8)
+    count, _ = watched(monkeypatch, load(batch=Batch(1, 1)), clips, 8)
     assert count == 2
 
 
@@ -147,9 +150,9 @@ def test_threads_of_the_user_share_the_two_runs_of_an_accelerator(monkeypatch):
             running.pop()
             return [args]
 
-    monkeypatch.setattr(loaded.network, "_session", Session())
-    threads = [threading.Thread(target=loaded.network.run, args=((),)) for _ in range(8)]
-    monkeypatch.setattr(loaded.network, "_input_names", [])
+    monkeypatch.setattr(loaded.session, "_session", Session())
+    threads = [threading.Thread(target=loaded.session.run, args=((), ())) for _ in range(8)]
+    monkeypatch.setattr(loaded.session, "_input_names", [])
     for thread in threads:
         thread.start()
     for thread in threads:

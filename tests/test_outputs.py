@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx import embfile, manifest, outputs
+from fad_onnx import embfile, outputs
 from fad_onnx.cli import main
 from fad_onnx.errors import OutputError
 
 from .conftest import write_clip
+from .kit import WEIGHTLESS
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device")
 OLD, NEW = b"old\n" * 100, b"new\n" * 5000
 

@@ -14,18 +14,16 @@ from fad_onnx import archives, execution, provenance, synthetic, weights
 from fad_onnx.audio import AudioFile
 from fad_onnx.cli import main
 from fad_onnx.errors import IncompatibleStatisticsError, StatisticsError
-from fad_onnx.execution import Job, chunks
-from fad_onnx.loader import Policy
 from fad_onnx.models import table
 from fad_onnx.models.selection import select
 from fad_onnx.models.spec import ModelSpec
 from fad_onnx.report import tables
 
 from .conftest import write_clip
+from .kit import WEIGHTLESS
 from .report_factory import audio_set, score
 from .test_weights import ROW, bound
 
-WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
 DIM = table.model(WEIGHTLESS).output().width
 
 
@@ -74,7 +72,7 @@ def test_every_result_says_how_both_its_datasets_were_made(made, capsys):
             assert protocol["evaluation"]["provider"] == provider[name]
             assert protocol["evaluation"]["fingerprint"] == protocol["reference"]["fingerprint"]
         shared = found["models"][WEIGHTLESS]["protocol"]
-        assert shared["resampler"].startswith("soxr HQ")
+        assert shared["preparation"]["resampler"] == "soxr_hq"
         assert not {"short_clips", "provider", "onnxruntime"} & set(shared)
 
 
@@ -251,7 +249,7 @@ def test_the_users_weights_are_those_that_score(tmp_path):
     for seed, name in enumerate(("official", "own")):
         paths[name] = tmp_path / f"{name}.npz"
         np.savez(paths[name], **synthetic.tensors(bound(ROW), seed))
-    seconds = max(3.0, 4 * ROW.minimum_samples / ROW.sample_rate_hz)
+    seconds = max(3.0, 4 * ROW.preparation.minimum_samples / ROW.preparation.sample_rate_hz)
     for side in ("ref", "gen"):
         for index in range(3):
             write_clip(tmp_path / side / f"{index}.wav", index + len(side), seconds)
@@ -275,12 +273,14 @@ def test_another_resampler_is_another_fingerprint(monkeypatch):
     assert other.fingerprint("t") != one.fingerprint("t")
 
 
-def test_embeddings_are_never_decoded_otherwise_than_is_said(clips):
-    """The sample format that reads a file and the one that is on record are the same."""
-    embedder = weights.load(weights.Request(ModelSpec(WEIGHTLESS)))
-    job = Job((), (embedder.fingerprint,), Policy(sample_format="int16"))
-    with pytest.raises(AssertionError):
-        list(chunks(job, [embedder], [[AudioFile(str(clips / "00.wav"), "00.wav")]]))
+def test_what_decodes_a_file_is_what_is_on_record(tmp_path):
+    """A float that int16 cuts off: the embeddings are those of the format on record."""
+    write_clip(tmp_path / "a.wav", 1, 3)
+    made = {form: fad_onnx.stats(tmp_path, None, WEIGHTLESS, sample_format=form)
+            for form in ("float32", "int16")}  # fmt: skip
+    for form, one in made.items():
+        assert one.metadata["protocol"]["preparation"]["sample_format"] == form
+    assert made["int16"].metadata["fingerprint"] != made["float32"].metadata["fingerprint"]
 
 
 # Parts without embeddings.

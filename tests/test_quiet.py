@@ -8,11 +8,8 @@ import sys
 
 import pytest
 
-from fad_onnx.models import table
-
 from .conftest import write_clip
-
-WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
+from .kit import WEIGHTLESS
 
 # The same score here, in a spawned process and in a Dask worker. ONNX Runtime's first report
 # goes out nine seconds after its start.

@@ -12,9 +12,10 @@ from fad_onnx.cli import main
 from fad_onnx.models import table
 from fad_onnx.models.selection import variants
 
+from .kit import WEIGHTLESS
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text("utf-8")
-WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
 
 

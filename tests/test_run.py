@@ -37,8 +37,7 @@ from fad_onnx.rowcache import RowCache
 from fad_onnx.run import Run
 
 from .conftest import write_clip
-
-WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
+from .kit import WEIGHTLESS, with_preparation
 
 
 def load():
@@ -265,7 +264,7 @@ def test_padding_is_said_of_the_models_that_pad_also_from_the_cache(tmp_path):
     write_clip(tmp_path / "set" / "a.wav", 1, 15800 / 16000)
     write_clip(tmp_path / "set" / "b.wav", 2, 3)
     other = load()
-    one = replace(other, model=replace(other.model, minimum_samples=16000))
+    one = with_preparation(other, minimum_samples=16000)
     for cached in (False, True):
         with RowCache(tmp_path / "cache") as cache:
             found = list(
@@ -384,7 +383,7 @@ def test_a_file_of_the_same_size_with_another_date_has_changed(tmp_path):
 
 def test_rows_that_some_of_the_models_have_cached_are_made_for_all(clips, tmp_path):
     one = load()
-    other = replace(one, sample_format="int16")
+    other = one.decoding("int16")
     files = audio.find(clips)
     with RowCache(tmp_path / "cache") as cache:
         alone = [result.rows[0] for result in Engine([one], Policy(), 1, cache).embed(files)]
@@ -420,8 +419,7 @@ def test_the_cache_tells_providers_and_versions_apart(monkeypatch):
 
 
 def job_of(model, request):
-    policy = Policy(sample_format=request.sample_format)
-    return execution.Job((request,), (model.fingerprint,), policy)
+    return execution.Job((request,), (model.fingerprint,), Policy())
 
 
 def test_another_job_in_the_same_process_changes_nothing(clips, monkeypatch, tmp_path):

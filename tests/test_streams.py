@@ -11,12 +11,12 @@ import time
 import numpy as np
 import pytest
 
-from fad_onnx import embfile, manifest
+from fad_onnx import embfile
 from fad_onnx.cli import main
 
 from .conftest import write_clip
+from .kit import WEIGHTLESS
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
 COMMAND = [sys.executable, "-m", "fad_onnx"]
 
 

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import fad_onnx
-from fad_onnx import cluster, manifest
+from fad_onnx import cluster
 from fad_onnx.cli import main
 from fad_onnx.errors import AudioError, NoThreadError
 
-WEIGHTLESS = next(row.name for row in manifest.models().values() if not row.checkpoints)
+from .kit import WEIGHTLESS
 
 
 @pytest.fixture(params=[0, 1, 3])

@@ -77,8 +77,8 @@ def write(path, kind, tensors):
 
 
 def clip():
-    length = max(ROW.minimum_samples, 5000)
-    return synthetic.clip(1, length, ROW.channels).T
+    length = max(ROW.preparation.minimum_samples, 5000)
+    return synthetic.clip(1, length, ROW.preparation.channel_count).T
 
 
 def load(path):
@@ -109,7 +109,7 @@ def test_a_ready_model_is_used_without_parsing_the_checkpoint_again(tensors, tmp
     first = load(path)
     monkeypatch.setattr(binding.checkpoints, "open", None)
     second = load(path)
-    assert second.network.graph == first.network.graph
+    assert second.session.graph == first.session.graph
     assert second.fingerprint == first.fingerprint
 
 
@@ -361,7 +361,7 @@ def test_a_damaged_model_in_a_cache_that_is_not_writable_is_called_damaged(
     shutil.rmtree(home / "locks")
     (home / "locks").write_text("in the way, as a read-only disk would be")
     with pytest.raises(DamagedModelError, match=r"weights\.bin: .*sha256 expected .*locks"):
-        weights.load(weights.Request(ROW.name, folders=(str(official.parent),)))
+        weights.load(weights.Request(ModelSpec(ROW.name), folders=(str(official.parent),)))
 
 
 def test_a_damaged_model_gives_no_tensors_to_another(official, caplog):
