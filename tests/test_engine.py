@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,7 +86,7 @@ def test_several_models_share_one_pass(clips, monkeypatch):
         original(self, *args, **kwargs)
 
     monkeypatch.setattr(audio.Decoder, "__init__", counting)
-    one, other = load(), replace(load(), model=replace(load().model, sample_rate_hz=8000))
+    one, other = load(), with_preparation(load(), sample_rate_hz=8000)
     results = list(Engine([one, other], Policy(), 2).embed(audio.find(clips)[5:]))
     assert len(opened) == 5
     for result in results:

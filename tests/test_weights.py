@@ -91,7 +91,7 @@ def expected(tensors, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAD_ONNX_HOME", str(folder / "home"))
         model = load(write(folder / "x.npz", "npz", tensors))
-        return model.embed(clip(), ROW.sample_rate_hz), model.fingerprint
+        return model.embed(clip(), ROW.preparation.sample_rate_hz), model.fingerprint
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "parallel", "safetensors", "onnx"])
@@ -99,7 +99,7 @@ def test_every_container_gives_the_same_rows_and_fingerprint(kind, tensors, expe
     path = write(tmp_path / f"weights.{kind}", kind, tensors)
     before = path.read_bytes()
     model = load(path)
-    np.testing.assert_array_equal(model.embed(clip(), ROW.sample_rate_hz), expected[0])
+    np.testing.assert_array_equal(model.embed(clip(), ROW.preparation.sample_rate_hz), expected[0])
     assert model.fingerprint == expected[1]
     assert path.read_bytes() == before
 
@@ -335,7 +335,7 @@ def test_a_flipped_bit_in_a_converted_model_is_mended(
     model = weights.load(request)
     assert f"{damaged}: the converted model is damaged" in caplog.text
     assert (home / damaged).read_bytes() == before
-    np.testing.assert_array_equal(model.embed(clip(), ROW.sample_rate_hz), expected[0])
+    np.testing.assert_array_equal(model.embed(clip(), ROW.preparation.sample_rate_hz), expected[0])
 
 
 @pytest.mark.parametrize("damaged", ["meta.json", "weights.bin"])
