@@ -31,7 +31,7 @@ from .moments import Moments
 
 POINTS = 25
 LEAST_ROWS = 40
-# Of half as many the bias that is left is as large as that of single embeddings (simulated).
+# As for an interval: half of them must still say something of their source.
 LEAST_CLIPS = 10
 DRAWS = ("clips", "embeddings")
 
