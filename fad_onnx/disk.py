@@ -124,8 +124,24 @@ def megabytes(count: int) -> str:
 def make_folder(folder: Path, failure: Failure = CacheError) -> Path:
     """The folder, created with its parents where it was missing."""
     with guarded(folder, failure):
-        folder.mkdir(parents=True, exist_ok=True)
+        if failure is CacheError:
+            make_cache_folder(folder)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def make_cache_folder(folder: Path) -> None:
+    """As Path.mkdir with parents, but for everybody to write to under no umask: it would not be
+    trusted the next time.
+    """
+    try:
+        folder.mkdir(0o775, exist_ok=True)
+    except FileNotFoundError:
+        if folder.parent == folder:
+            raise
+        make_cache_folder(folder.parent)
+        folder.mkdir(0o775, exist_ok=True)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

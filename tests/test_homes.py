@@ -176,6 +176,22 @@ def test_what_lies_in_a_folder_for_all_is_judged_by_itself(tmp_path, monkeypatch
         assert store.part(name) == home / name
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX only")
+def test_a_cache_made_without_a_umask_is_trusted(clips, tmp_path, monkeypatch, capsys, caplog):
+    home = tmp_path / "new" / "home"
+    monkeypatch.setenv("FAD_ONNX_HOME", str(home))
+    before = os.umask(0)
+    try:
+        for _ in range(2):
+            assert main(["score", str(clips), str(clips), "-m", FREE, "-q"]) == 0
+        with store.locked("x"):
+            pass
+    finally:
+        os.umask(before)
+    assert not caplog.messages
+    assert {path.stat().st_mode & 0o777 for path in (home, *home.iterdir())} == {0o775}
+
+
 def test_a_home_given_away_is_never_written(tmp_path, monkeypatch):
     monkeypatch.setenv("FAD_ONNX_HOME", str(tmp_path / "shared"))
     (tmp_path / "shared").mkdir(mode=0o777)

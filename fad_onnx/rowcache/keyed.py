@@ -19,7 +19,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..disk import reason
+from ..disk import make_cache_folder, reason
 from .places import Places
 from .segments import Damaged, Segment, Writer, prefix, read_record, segments
 from .upkeep import Freed, Info, info, prune
@@ -158,7 +158,7 @@ class Keyed:
                 return self._writer
             writer, self._writer = self._writer, None
             writer.close()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_cache_folder(self.folder)
         prune(self.folder, self.max_bytes - self._segment_bytes)
         self._writer = Writer.open(self.folder, self._segment_bytes - payload_bytes)
         self._learn(self._writer.segment.path)
