@@ -19,15 +19,15 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from . import cutshort, lookalikes
+from . import cutshort, lookalikes, misread
 from .cutshort import UNKNOWN_FRAMES
 from .errors import AudioError, NoAudioError, OptionError, shown
 
 # What files of the formats that libsndfile reads are called, where audio is all that it can mean.
 SUFFIXES = frozenset(
-    {".8svx", ".aif", ".aifc", ".aiff", ".au", ".avr", ".bwf", ".caf", ".flac", ".ircam", ".mp1",
-     ".mp2", ".mp3", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".sds", ".snd",
-     ".sph", ".svx", ".voc", ".w64", ".wav", ".wave", ".wve", ".xi"}
+    {".aif", ".aifc", ".aiff", ".au", ".avr", ".bwf", ".caf", ".flac", ".ircam", ".mp1", ".mp2",
+     ".mp3", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".snd", ".sph", ".w64",
+     ".wav", ".wave", ".wve", ".xi"}
 )  # fmt: skip
 # How many kinds of other files are named; the rest are counted.
 KINDS_NAMED = 5
@@ -50,9 +50,6 @@ FULL_SCALE = {"float32": 1.0, "float64": 1.0, "int16": 2.0**15, "int32": 2.0**31
 REWOUND = frozenset({"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"})
 # What holds floats: libsndfile makes integers of some without scaling, of others without clipping.
 FLOATING = REWOUND | {"FLOAT", "DOUBLE"}
-
-# Of these libsndfile loses the last samples, or mixes channels up.
-MISREAD = frozenset({("SDS", "PCM_S8"), ("SDS", "PCM_16"), ("SDS", "PCM_24"), ("PAF", "PCM_24")})
 
 
 @dataclass(frozen=True)
@@ -190,8 +187,8 @@ class Decoder:
                 path, f"sample rate {self.sample_rate_hz} Hz, usable are"
                 f" {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz",
             )  # fmt: skip
-        elif (kind := (self._file.format, self._file.subtype)) in MISREAD:
-            problem = AudioError(path, f"{' '.join(kind)} is read wrongly: convert it to wav")
+        elif kind := misread.why(self._file):
+            problem = AudioError(path, f"{kind} would be read wrongly: convert it to wav")
         if problem:
             self._opened.close()
             raise problem

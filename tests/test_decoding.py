@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx import audio, synthetic
+from fad_onnx import audio, misread, synthetic
 from fad_onnx.errors import AudioError
 from fad_onnx.plan import estimate
 
@@ -82,7 +82,8 @@ def wav(path, rate, seconds, channels=1, seed=1):
 def kinds(container):
     """The subtypes of a container that libsndfile writes and that Decoder reads."""
     for subtype in soundfile.available_subtypes(container):
-        unread = (container, subtype) in audio.MISREAD or subtype.startswith("DWVW")
+        refused = container in misread.CONTAINERS or (container, subtype) in misread.SUBTYPES
+        unread = refused or subtype.startswith("DWVW")
         if soundfile.check_format(container, subtype) and not unread:
             yield subtype
 
@@ -267,3 +268,27 @@ def test_what_a_header_does_not_say_is_no_reason_to_refuse(tmp_path):
     path.write_bytes(data[:-2000])
     with pytest.raises(AudioError):
         decoded(path)
+
+
+REFUSED = [*((container, "PCM_16") for container in misread.CONTAINERS), *misread.SUBTYPES]
+
+
+@pytest.mark.parametrize(("container", "subtype"), sorted(REFUSED))
+def test_what_libsndfile_reads_wrongly_is_refused(container, subtype, tmp_path):
+    path = tmp_path / "clip.x"
+    soundfile.write(path, synthetic.clip(1, 1003)[0], 16000, subtype, format=container)
+    with pytest.raises(AudioError, match=f"{container} {subtype} would be read wrongly: convert"):
+        decoded(path)
+
+
+@pytest.mark.decoders("ffmpeg")
+def test_of_a_w64_of_floats_that_libsndfile_takes_for_integers_none_are_read(tmp_path):
+    source = wav(tmp_path / "source.wav", 16000, 0.5, 6)
+    floats, integers = tmp_path / "floats.w64", tmp_path / "integers.w64"
+    run("ffmpeg", "-v", "error", "-i", source, "-c:a", "pcm_f32le", floats)
+    run("ffmpeg", "-v", "error", "-i", source, integers)
+    wrong = soundfile.read(floats, dtype="float32")[0]
+    assert np.abs(wrong - by_ffmpeg(floats)).max() > 0.1
+    with pytest.raises(AudioError, match="would be read wrongly: convert it to wav"):
+        decoded(floats)
+    np.testing.assert_array_equal(decoded(integers, 700), by_ffmpeg(integers))
