@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 
@@ -412,3 +414,33 @@ def test_what_files_say_of_themselves_reaches_the_terminal_as_one_plain_line(val
         assert not any(line.startswith("fad-onnx: all is well") for line in error.split("\n"))
     main(["score", loud, good, "--json"])
     assert capsys.readouterr().out.replace("\n", "").isprintable()
+
+
+A_MILLION = """
+import resource, sys
+import numpy as np
+from fad_onnx import archives, embfile
+
+def fill(writer):
+    for index in range(1_000_000):
+        writer.add(f"folder-{index // 1000:04}/clip-{index:07}.wav", block + index % 97)
+    seconds = [10.0] * 1_000_000
+    writer.metadata({"files": 1_000_000, "embeddings": 10_000_000, "file_seconds": seconds})
+
+block = np.random.RandomState(0).standard_normal((10, 8)).astype(np.float32)
+if sys.argv[1] == "write":
+    embfile.write(sys.argv[2], fill)
+else:
+    made = archives.read_set(sys.argv[2])
+    assert (made.moments.count, len(made.files)) == (10_000_000, 1_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_million_clips_of_ten_embeddings(tmp_path):
+    for action in ("write", "read"):
+        command = [sys.executable, "-c", A_MILLION, action, str(tmp_path / "e.npz")]
+        peak = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        print(f"{action}: {peak} MB")
+        assert peak < 1000

@@ -10,7 +10,7 @@ import pytest
 
 from fad_onnx import report
 
-from .report_factory import audio_set, clip_files, score
+from .report_factory import PROTOCOL, audio_set, clip_files, score
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -73,8 +73,12 @@ def page(tmp_path_factory):
     found = []
     for model in ("a-model-with-a-long-name-and-options", "b"):
         one = audio_set(long + "/reference", files, model, 1, rows_each=20)
-        for name in ("/near", "/far"):
-            found.append(score(one, audio_set(long + name, files, model, 2, 0.5, rows_each=20)))
+        for name in ("/near", "/far", "/other"):
+            other = audio_set(long + name, files, model, 2, 0.5, rows_each=20, extra={
+                "protocol": PROTOCOL | {"provider": f"{name[1:]}-ExecutionProvider"},
+                "weights": {"main": {"file": long + name + ".pth", "sha256": "e" * 64}},
+            })  # fmt: skip
+            found.append(score(one, other))
     return report.write(folder / "report.html", found)
 
 
@@ -84,7 +88,7 @@ def test_the_page_fits_plays_and_fetches_nothing(page, flags):
     assert [one["width"] for one in found] == [360, 1280]
     for one in found:
         assert one["scroll"] <= one["width"]
-        assert one["audio"] == pytest.approx([1.5] * 8, abs=0.05)
+        assert one["audio"] == pytest.approx([1.5] * 12, abs=0.05)
         assert one["fetched"] == [] and one["small"] == 0
     light = {("rgb(255, 255, 255)", "rgb(27, 31, 36)")}
     seen = {(one["ground"], one["axis"]) for one in found}

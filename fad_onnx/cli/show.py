@@ -157,7 +157,7 @@ def notes(scores: Sequence[Score]) -> None:
 def providers(scores: Sequence[Score]) -> None:
     """What "auto" came to, where audio was embedded just now, on stderr."""
     used = [one for score in scores for one in (score.reference, score.evaluation) if one.embedded]
-    for name in dict.fromkeys(str(one.metadata["protocol"]["provider"]) for one in used):
+    for name in dict.fromkeys(provenance.text(one.provenance["provider"]) for one in used):
         note(f"provider: {printable(name)}")
 
 
