@@ -10,20 +10,7 @@ import numpy as np
 import pytest
 
 import fad_onnx
-<<<<<<< HEAD
 from fad_onnx import archives, execution, provenance, synthetic, weights
-=======
-from fad_onnx import (
-    archives,
-    execution,
-    fingerprint,
-    manifest,
-    provenance,
-    sets,
-    synthetic,
-    weights,
-)
->>>>>>> 17d3c2e (A million clips in an embeddings file are measured; the report's protocol is tried in a browser)
 from fad_onnx.audio import AudioFile
 from fad_onnx.cli import main
 from fad_onnx.errors import IncompatibleStatisticsError, StatisticsError
@@ -369,10 +356,3 @@ def test_workers_that_differ_from_each_other_are_on_record(clips, monkeypatch):
     assert made.provenance["provider"] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
     assert isinstance(made.provenance["onnxruntime"], str)
     assert any("its parts were made differently: provider CUDA" in text for text in made.warnings)
-
-
-@pytest.mark.parametrize(("count", "said"), [(1, True), (8, True), (9, False), (0, False)])
-def test_too_few_embeddings_are_as_many_as_dimensions(count, said):
-    """Their covariance is singular up to there."""
-    metadata = {"embeddings": count, "fingerprint": "f", "protocol": {"dimension": 8}}
-    assert any("biased upward" in text for text in sets.warnings("x", metadata)) == said
