@@ -22,6 +22,7 @@ from ..models.selection import select
 from ..models.spec import ModelSpec
 from ..run import RunOptions, cache_folder
 from ..session import Settings
+from ..sets import AudioSet
 from . import csv_file, show
 from .progress import Bars, download_progress
 from .streams import note, say
@@ -97,8 +98,7 @@ def stats(options: Namespace) -> None:
             options.audio, options.output, options.model, shard=options.shard,
             name=options.name, licence=options.licence, **run,
         )  # fmt: skip
-    show.set_notes(made)
-    say(show.written(options.output, made))
+    _say_written(options, made)
     return None
 
 
@@ -108,14 +108,20 @@ def embed(options: Namespace) -> None:
         return _dry_run(options, options.audio)
     with _run_options(options) as run:
         made = api.embed_to(options.audio, options.output, options.model, **run)
-    show.set_notes(made)
-    say(show.written(options.output, made))
+    _say_written(options, made)
     return None
 
 
 def merge(options: Namespace) -> None:
     """merge: one line that says what was written."""
     made = archives.merge(options.parts, options.output)
+    _say_written(options, made)
+
+
+def _say_written(options: Namespace, made: AudioSet) -> None:
+    if options.json:
+        say(json.dumps(show.written_object(options.output, made), indent=2))
+        return
     show.set_notes(made)
     say(show.written(options.output, made))
 
@@ -131,29 +137,37 @@ def pull(options: Namespace) -> None:
     sources = named_paths(options.source)
     if len(options.models) > 1 and sources:
         raise OptionError("--from", "goes with one model")
-    failed = []
+    kept: dict[str, list[str]] = {}
+    failed = {}
     if len(options.models) > 1 and options.option:
         raise OptionError("--option", "goes with one model; write NAME:KEY=VALUE")
     for spec in [ModelSpec.parse(text) for text in options.models]:
         try:
-            _pull(spec, options, sources)
+            kept[str(spec)] = _pull(spec, options, sources)
         except FadError as error:
             if len(options.models) == 1:
                 raise
             note(f"fad-onnx: {spec}: {error}")
-            failed.append(str(spec))
+            failed[str(spec)] = str(error)
+    if options.json:
+        say(json.dumps({"schema": show.SCHEMA, "kept": kept, "failed": failed}, indent=2))
     if failed:
         raise FadError(f"{len(failed)} of {len(options.models)} failed: {', '.join(failed)}")
 
 
-def _pull(spec: ModelSpec, options: Namespace, sources: dict[str, str]) -> None:
+def _pull(spec: ModelSpec, options: Namespace, sources: dict[str, str]) -> list[str]:
+    """What is kept, a line each; said at once unless it is for a program."""
+    kept = []
     spec = replace(spec, options={**spec.options, **dict(options.option)})
     with download_progress(options.quiet) as progress:
         for line in weights.pull(
             spec, sources,
             offline=options.offline, keep=options.keep, progress=progress,
         ):  # fmt: skip
-            say(line)
+            kept.append(line)
+            if not options.json:
+                say(line)
+    return kept
 
 
 def verify(options: Namespace) -> None:
@@ -238,6 +252,9 @@ def demo(options: Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         reference, near, far, model = sets.write(Path(folder))
         scores = api.compare(reference, [near, far], model, cache=False, workers=2)
+    if options.json:
+        say(json.dumps(show.as_object(scores), indent=2))
+        return
     say(f"{model}: {table.model(model).note}")
     say(show.number_or_table(scores))
 
@@ -249,8 +266,9 @@ def _dry_run(options: Namespace, paths: list[str]) -> None:
     with _run_options(options) as run:
         run["key"] = getattr(options, "key", None)
         names = options.model if isinstance(options.model, list) else [options.model]
-        for name in names or [None]:
-            say(json.dumps(plan.estimate(paths, name, shard, **run), indent=2))
+        found = [plan.estimate(paths, name, shard, **run) for name in names or [None]]
+    one = found[0] if len(found) == 1 else {"schema": show.SCHEMA, "estimates": found}
+    say(json.dumps(one, indent=2))
 
 
 def named_paths(given: list[str]) -> dict[str, str]:

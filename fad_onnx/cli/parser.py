@@ -38,7 +38,7 @@ def _score(commands: Commands) -> None:
     parser.add_argument("reference", metavar="REFERENCE", help=SETS)
     parser.add_argument("evaluations", metavar="EVAL", nargs="+", help="likewise")
     _run(parser, several=True)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _json(parser)
     parser.add_argument("--csv", metavar="FILE", help="append a line per result")
     parser.add_argument("--key", help="which statistics of a foreign .npz that holds several")
     parser.add_argument(
@@ -77,6 +77,7 @@ def _stats(commands: Commands) -> None:
         "--shard", metavar="I/N", type=_shard, help="only part I of N of the files (merge later)"
     )
     _run(parser)
+    _json(parser)
 
 
 def _embed(commands: Commands) -> None:
@@ -84,17 +85,19 @@ def _embed(commands: Commands) -> None:
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help="a folder or an audio file")
     parser.add_argument("-o", "--output", metavar="EMB.npz", type=_npz, required=True)
     _run(parser)
+    _json(parser)
 
 
 def _merge(commands: Commands) -> None:
     parser = _command(commands, "merge", "Statistics of parts into those of the whole.")
     parser.add_argument("parts", metavar="PART", nargs="+", help="files written by stats")
     parser.add_argument("-o", "--output", metavar="ALL.npz", type=_npz, required=True)
+    _json(parser)
 
 
 def _models(commands: Commands) -> None:
     parser = _command(commands, "models", "The models, and whether their weights are here.")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _json(parser)
 
 
 def _pull(commands: Commands) -> None:
@@ -110,6 +113,7 @@ def _pull(commands: Commands) -> None:
     _option(parser)
     parser.add_argument("--offline", action="store_true", help="never touch the network")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    _json(parser)
 
 
 def _verify(commands: Commands) -> None:
@@ -120,7 +124,7 @@ def _verify(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument("models", metavar="MODEL", nargs="*", help="default: all")
     parser.add_argument("--provider", default="cpu", help="what to test")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _json(parser)
 
 
 def _bench(commands: Commands) -> None:
@@ -147,7 +151,7 @@ def _bench(commands: Commands) -> None:
     parser.add_argument(
         "--rate", type=_whole(1000, 768_000), default=44100, metavar="HZ", help="default: 44100"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _json(parser)
 
 
 def _cache(commands: Commands) -> None:
@@ -166,14 +170,19 @@ def _cache(commands: Commands) -> None:
     parser.add_argument(
         "--max-gb", type=_gigabytes, metavar="N", help="prune all to this size (default: 20)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _json(parser)
 
 
 def _demo(commands: Commands) -> None:
-    _command(
+    parser = _command(
         commands, "demo",
         "Score synthetic sets offline with the weightless model, to see that all works.",
     )  # fmt: skip
+    _json(parser)
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _option(parser: argparse.ArgumentParser) -> None:

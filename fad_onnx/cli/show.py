@@ -180,6 +180,19 @@ def written(path: str, made: AudioSet) -> str:
     return f"{shown(path)}: {counts}, {shown(str(said.get('model')))}"
 
 
+def written_object(path: str, made: AudioSet) -> dict[str, Any]:
+    """The same as the one JSON object of --json."""
+    return {
+        "schema": SCHEMA,
+        "output": path,
+        "model": made.metadata.get("model"),
+        **made.counts,
+        "protocol": made.provenance,
+        "skipped": [{"path": shown(path), "reason": reason} for path, reason in made.skipped],
+        "warnings": list(made.warnings),
+    }
+
+
 def append_csv(path: str, scores: Sequence[Score]) -> None:
     """A line per result, below a header if the file is new; OutputError if it cannot be."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
