@@ -26,7 +26,7 @@ SAMPLE_BYTES = {
     "FLOAT": 4, "DOUBLE": 8,
 }  # fmt: skip
 MPEG = frozenset({"MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"})
-# FLAC may say that it does not know its length, for which libsndfile has this number.
+# For libsndfile, the length of a FLAC may be unknown; before 1.2.1 also of Ogg with tags behind it.
 UNKNOWN_FRAMES = 2**63 - 1
 # Some encoders count their first frame, which holds no audio, or leave out a last one of padding.
 MPEG_SLACK_FRAMES = 2
@@ -88,7 +88,8 @@ def extent(file: soundfile.SoundFile, path: str) -> Extent:
             frames = samples.there // width
             return Extent(frames, frames)
     slack = OGG_SLACK_FRAMES if file.format == "OGG" else 0
-    return Extent(file.frames, 0 if file.subtype in MPEG else file.frames, slack=slack)
+    known = file.frames != UNKNOWN_FRAMES and file.subtype not in MPEG
+    return Extent(file.frames, file.frames if known else 0, slack=slack)
 
 
 def at_end(
