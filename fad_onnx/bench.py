@@ -26,6 +26,7 @@ from .engine import Engine
 from .errors import OptionError
 from .execution import fold
 from .loader import Policy
+from .memory import full_batch, longest_window
 from .models import frontends
 from .models.network import Batch
 from .models.preparation import Preparation
@@ -84,7 +85,7 @@ def measure(selection: Selection, settings: Settings, load: Load) -> Timing:
         warm = min(_whole(embedder, files, load.workers) for _ in range(2))
         seconds = load.clips * load.seconds
         return Timing(
-            selection.label, session.provider.name, load.workers, embedder.batch_windows,
+            selection.label, session.provider.name, load.workers, _batch(embedder, load),
             loaded, seconds / (loaded + cold), seconds / warm, _stages(embedder, files),
         )  # fmt: skip
 
@@ -104,6 +105,14 @@ def _check(selection: Selection, load: Load) -> None:
             "--clips, --seconds", f"{load.clips} clips of {load.seconds:g} s need"
             f" {needed / 1e9:.1f} GB, {available / 1e9:.1f} GB are available",
         )  # fmt: skip
+
+
+def _batch(embedder: Embedder, load: Load) -> int:
+    """Windows in a full run of the network: fewer than were asked for where many run at once."""
+    selection, accelerator = embedder.selection, embedder.session.provider.accelerator
+    preparation = selection.preparation
+    window = longest_window(selection, round(load.seconds * preparation.sample_rate_hz))
+    return full_batch(selection.network, preparation, window, load.workers, accelerator)
 
 
 def _with_batch(selection: Selection, batch: int | None) -> Selection:

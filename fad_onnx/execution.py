@@ -22,7 +22,7 @@ from .audio import AudioFile
 from .embedder import Embedder, Rows
 from .engine import Engine, FileResult
 from .errors import AudioError, ExecutorError, IncompatibleStatisticsError, OtherFileError
-from .loader import Policy
+from .loader import Policy, stamp
 from .machine import starting_threads
 from .moments import Moments
 from .rowcache import RowCache, shared
@@ -198,7 +198,7 @@ def _doubtful(chunk: Chunk) -> Iterator[tuple[AudioFile, str]]:
     """Files of the size but not of the date that was meant: some mounts and copies change it."""
     for one in chunk.files:
         file = one.file
-        if one.skipped is None and file.stamp and os.stat(file.path).st_mtime_ns != file.stamp[1]:
+        if one.skipped is None and file.stamp and stamp(file.path)[1] != file.stamp[1]:
             yield file, file_sha256(Path(file.path), AudioError)
 
 

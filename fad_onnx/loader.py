@@ -71,7 +71,7 @@ def load(
     A file whose size or date changes while it is read is an AudioError: its rows would belong
     to neither version.
     """
-    before = _stamp(file.path)
+    before = stamp(file.path)
     if file.stamp and file.stamp[0] != before[0]:
         raise OtherFileError(file.path, f"{file.stamp[0]} bytes", f"{before[0]} bytes")
     digest = None
@@ -85,7 +85,7 @@ def load(
             yield Piece((), facts, tuple(hit.rows for hit in found))
             return
     yield from _decode(file, embedders, policy, digest)
-    if _stamp(file.path) != before:
+    if stamp(file.path) != before:
         raise AudioError(file.path, "changed while it was read; run again")
 
 
@@ -126,7 +126,8 @@ def _resampling(embedder: Embedder) -> tuple[int, str, str]:
     return made.sample_rate_hz, made.channels, made.sample_format
 
 
-def _stamp(path: str) -> tuple[int, ...]:
+def stamp(path: str) -> tuple[int, int, int]:
+    """Size, time of change (ns) and inode; AudioError for what is no regular file, or not there."""
     try:
         found = os.stat(path)
     except OSError as error:

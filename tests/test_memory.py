@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from fad_onnx import audio, embedder, engine, memory, session, weights
+from fad_onnx import audio, bench, embedder, engine, memory, session, weights
 from fad_onnx.binding import publish_synthetic
 from fad_onnx.engine import Engine
 from fad_onnx.loader import Policy
@@ -175,3 +175,12 @@ def test_few_files_are_decoded_ahead(clips, monkeypatch):
     with ThreadPoolExecutor(2) as pool:
         next(busy._ahead(pool, audio.find(clips)))
     assert len(opened) == engine.AHEAD_FILES + 1
+
+
+def test_a_benchmark_says_which_batches_it_ran():
+    selection = load(peak_bytes_per_sample=1 << 10).selection
+    few, many = (
+        bench.measure(selection, Settings("cpu"), bench.Load(1, 1.0, 16000, workers))
+        for workers in (1, 32)
+    )
+    assert few.batch == selection.network.batch.cpu > many.batch >= 1

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -63,9 +62,9 @@ def test_no_file_outside_the_cache(quiet):
     assert {path.relative_to(home).parts[:2] for path in written(home)} == {("cache", "fad-onnx")}
 
 
+@pytest.mark.decoders("strace")
 def test_no_packet_to_another_machine(quiet, tmp_path):
     command, env, home = quiet
-    assert shutil.which("strace"), "this test needs strace (apt-get install strace)"
     log = tmp_path / "calls"
     watched = ["strace", "-f", "-yy", "--seccomp-bpf", "-e", "trace=%network", "-o", str(log)]
     subprocess.run([*watched, *command, "12"], env=env, cwd=home.parent, check=True)

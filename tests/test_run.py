@@ -376,11 +376,11 @@ def test_a_fifo_keeps_nobody_waiting(clips):
 
 def test_a_file_of_the_same_size_with_another_date_has_changed(tmp_path):
     path = write_clip(tmp_path / "a.wav", 1, 1)
-    before = loader._stamp(path)
+    before = loader.stamp(path)
     os.utime(path, ns=(1, 1))
-    assert loader._stamp(path) != before
+    assert loader.stamp(path) != before
     with pytest.raises(AudioError, match="No such file"):
-        loader._stamp(str(tmp_path / "none.wav"))
+        loader.stamp(str(tmp_path / "none.wav"))
 
 
 def test_rows_that_some_of_the_models_have_cached_are_made_for_all(clips, tmp_path):
