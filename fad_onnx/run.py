@@ -230,7 +230,7 @@ def _own(spec: ModelSpec, files: Mapping[str, PathLike], models: int) -> dict[st
             raise OptionError("weights", f"{key!r}: say for which model, as {spec.name}:{key}")
         if name in ("", spec.name):
             found[file] = os.fspath(path)
-    return found
+    return {file: os.path.abspath(path) for file, path in found.items()}
 
 
 # What a value must be an instance of, and how to say so.

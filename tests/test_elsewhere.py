@@ -42,7 +42,9 @@ def test_paths_that_a_worker_is_sent_are_absolute(here):
     named = {"weights": {"main": "x.pth"}, "folders": ["y"], "cache_dir": "kept"}
     made = fad_onnx.run.Run(WEIGHTLESS, named)
     (request,) = made.requests
-    assert request.weights == (("main", str(here / "x.pth")),)
+    assert request.spec.weights == {"main": str(here / "x.pth")}
+    spec = ModelSpec(WEIGHTLESS, weights={"main": "z.pth"})
+    assert fad_onnx.run.Run(spec, {}).specs[0].weights == {"main": str(here / "z.pth")}
     assert request.folders == (str(here / "y"),)
     assert made._cache_folder() == here / "kept"
 
