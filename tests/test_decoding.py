@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx import audio, misread, synthetic
+import fad_onnx
+from fad_onnx import audio, loader, misread, synthetic
 from fad_onnx.errors import AudioError
 from fad_onnx.plan import estimate
 
@@ -292,3 +293,81 @@ def test_of_a_w64_of_floats_that_libsndfile_takes_for_integers_none_are_read(tmp
     with pytest.raises(AudioError, match="would be read wrongly: convert it to wav"):
         decoded(floats)
     np.testing.assert_array_equal(decoded(integers, 700), by_ffmpeg(integers))
+
+
+# What ffmpeg writes: suffix, options, and how far two right decoders may be apart.
+MADE = {
+    **{codec: (".wav", f"-c:a {codec}", 0) for codec in (
+        "pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "pcm_alaw",
+        "pcm_mulaw", "adpcm_ms",
+    )},
+    # The rounding of its steps is not fixed, and adds up.
+    "adpcm_ima": (".wav", "-c:a adpcm_ima_wav", 0.005),
+    "mp3 in wav": (".wav", "-c:a libmp3lame -b:a 96k", 1e-5),
+    "mp3": (".mp3", "-q:a 4", 1e-5), "mp3, tag at the end": (".mp3", "-write_id3v1 1", 1e-5),
+    "mp2": (".mp2", "", 2**-14),  # which ffmpeg decodes to 16 bits
+    "rf64": (".wav", "-rf64 always", 0), "w64": (".w64", "", 0),
+    "caf": (".caf", "-c:a pcm_s24le", 0), "caf, a law": (".caf", "-c:a pcm_alaw", 0),
+    "aiff": (".aiff", "-c:a pcm_s24be", 0), "aifc": (".aifc", "-f aiff -c:a pcm_f32be", 0),
+    "aifc, sowt": (".aifc", "-f aiff -c:a pcm_s16le", 0), "au": (".au", "-c:a pcm_f64be", 0),
+    "flac": (".flac", "-sample_fmt s16", 0), "flac, 24 bits": (".flac", "-sample_fmt s32", 0),
+}  # fmt: skip
+
+
+def check_made(kind, rate, channels, frames, tmp_path):
+    suffix, options, tolerance = MADE[kind]
+    source, path = tmp_path / "source.wav", tmp_path / f"clip{suffix}"
+    clip = synthetic.clip(4, frames, channels).T
+    soundfile.write(source, clip, rate, "PCM_24")
+    run("ffmpeg", "-v", "error", "-i", source, *options.split(), path)
+    for block in (1000 * channels, audio.BLOCK_SAMPLES):
+        check_same(decoded(path, block), by_ffmpeg(path), tolerance)
+
+
+@pytest.mark.decoders("ffmpeg")
+@pytest.mark.parametrize("kind", MADE)
+def test_what_ffmpeg_writes_is_what_ffmpeg_reads(kind, tmp_path):
+    check_made(kind, 44100, 2, 5003, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.decoders("ffmpeg")
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("rate", [16000, 32000, 44100, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("frames", [1, 2, 999, 1000, 1001, 100_003, 600_000])
+def test_all_that_ffmpeg_writes_is_what_ffmpeg_reads(kind, rate, channels, frames, tmp_path):
+    check_made(kind, rate, channels, frames, tmp_path)
+
+
+SHORT = {
+    "mp3": "lame --quiet {source} {path}", "opus": "opusenc --quiet {source} {path}",
+    "flac": "flac -s -o {path} {source}",
+}  # fmt: skip
+
+
+@pytest.mark.decoders("lame", "opusenc", "opusdec", "flac", "ffmpeg")
+@pytest.mark.parametrize("suffix", SHORT)
+@pytest.mark.parametrize("frames", [1, 2, 1151, 1153])
+def test_a_few_frames_are_read_as_other_decoders_read_them(suffix, frames, tmp_path):
+    source, path = tmp_path / "source.wav", tmp_path / f"clip.{suffix}"
+    soundfile.write(source, synthetic.clip(5, frames)[0], 48000)
+    run(*SHORT[suffix].format(source=source, path=path).split())
+    ours = decoded(path, 1)
+    assert len(ours) == frames
+    np.testing.assert_array_equal(decoded(path), ours)
+    check_same(ours, by_opusdec(path) if suffix == "opus" else by_ffmpeg(path), 1e-5)
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path):
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, synthetic.clip(1, 40_000)[0], 16000)
+    embedder = fad_onnx.load_model("logmel")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audio, "BLOCK_SAMPLES", 1000)
+        pieces = loader.load(audio.AudioFile(str(path), "x"), [embedder], loader.Policy(), None)
+        next(pieces)
+        with open(path, "ab") as file:
+            file.write(bytes(4000))
+        with pytest.raises(AudioError, match="changed while it was read|only a part"):
+            list(pieces)
