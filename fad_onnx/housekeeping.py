@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from . import converted, manifest, store
+from . import converted, store
 from .disk import guarded
 from .errors import DamagedModelError
+from .models import table
 from .rowcache import RowCache
 from .rowcache.hashes import FileHashes
 
@@ -76,7 +77,7 @@ def _model(folder: Path) -> Item:
         facts = converted.read_note(folder) or {}
     except DamagedModelError:
         facts = {}
-    graphs = {v.sha256 for row in manifest.models().values() for v in row.variants}
+    graphs = {sha256 for row in table.models().values() for sha256 in row.network.hashes.values()}
     current = facts.get("files", {}).get("model.onnx") in graphs
     weights = facts.get("weights", {})
     # Another model may be reading tensors from this one, under the lock of their checkpoint.
