@@ -38,6 +38,9 @@ OGG_SLACK_FRAMES = 8192
 # before time 0: it reads that part as well, breaks behind it, and leaves out as much at the end.
 _BEFORE_ZERO = "Granule position is nonsensical"
 
+_AGAIN = "copy or record it again"
+# Nothing in a FLAC tells a broken copy from a part that ffmpeg cut off without decoding.
+_AGAIN_FLAC = "copy it again, or if it was cut on purpose convert it: ffmpeg -i FILE out.wav"
 _CONVERT = "convert it: ffmpeg -i FILE out.wav"
 _CONVERT_ALL = "if the rest is audio, convert it: sox --ignore-length FILE out.wav"
 
@@ -101,7 +104,8 @@ def at_end(
             if error := _ogg(streams.ogg(opened), path):
                 return error
     if frames + extent.slack < extent.promised:
-        return _cut(path, frames, extent.promised)
+        remedy = _AGAIN_FLAC if file.format == "FLAC" else _AGAIN
+        return _cut(path, frames, extent.promised, remedy=remedy)
     return _part(path, frames, extent.there) if frames + extent.slack < extent.there else None
 
 
@@ -140,8 +144,9 @@ def _opened(path: str) -> BinaryIO:
         raise AudioError(path, f"cannot be opened: {error.strerror}") from error
 
 
-def _cut(path: str, there: int, whole: int, unit: str = "frames") -> TruncatedAudioError:
-    remedy = "copy or record it again"
+def _cut(
+    path: str, there: int, whole: int, unit: str = "frames", remedy: str = _AGAIN
+) -> TruncatedAudioError:
     return TruncatedAudioError(path, "cut short", there, whole, unit, remedy)
 
 

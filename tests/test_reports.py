@@ -136,3 +136,14 @@ def test_vorbis_that_was_cut_at_its_end_is_read(tmp_path):
         found = np.concatenate(list(decoder))
     assert 88200 <= len(found) < 100000
     np.testing.assert_array_equal(found, expected[: len(found)])
+
+
+@pytest.mark.decoders("ffmpeg")
+def test_a_flac_that_was_cut_without_decoding_is_refused_with_both_remedies(tmp_path):
+    whole, cut = write_clip(tmp_path / "x.flac", 6, 4, 44100), tmp_path / "cut.flac"
+    command = ["ffmpeg", "-v", "error", "-i", whole, "-t", "2", "-c", "copy", cut]
+    subprocess.run(command, check=True)
+    with audio.Decoder(cut) as decoder, pytest.raises(AudioError) as caught:
+        list(decoder)
+    assert " of 176400 frames; copy it again, or if it was cut on purpose" in str(caught.value)
+    assert "convert it: ffmpeg -i FILE out.wav" in str(caught.value)
