@@ -133,7 +133,7 @@ def line_at_infinity(sizes: Array, values: Array) -> tuple[float, float | None]:
 
 def _too_few(where: Path, count: int, dim: int) -> str:
     return (
-        f"{where}: FAD-infinity needs at least {least_rows(dim)} rows at {dim} dimensions,"
+        f"{where}: FAD-infinity needs at least {least_rows(dim)} embeddings at {dim} dimensions,"
         f" there are {count}"
     )
 

@@ -127,7 +127,9 @@ def test_too_few_rows_are_null_with_a_warning_and_the_command_goes_on(run, sets)
     said = json.loads(found.out)
     (result,) = said["results"]
     assert result["fad_inf"] is None and result["fad_ci"] is None and result["fad"] > 0
-    assert any("192 rows at 128 dimensions, there are 10" in text for text in said["warnings"])
+    assert any(
+        "192 embeddings at 128 dimensions, there are 10" in text for text in said["warnings"]
+    )
     assert any("at least 10 files" in text for text in said["warnings"])
 
 
