@@ -81,8 +81,11 @@ def at_opening(file: soundfile.SoundFile, path: str) -> AudioError | None:
 def extent(file: soundfile.SoundFile, path: str) -> Extent:
     """How much is to be read, and what that should come to; looks at the whole file."""
     with _opened(path) as opened:
-        if file.subtype in MPEG and (mpeg := streams.mpeg(opened)):
-            return _mpeg(mpeg, file)
+        if file.subtype in MPEG:
+            if mpeg := streams.mpeg(opened):
+                return _mpeg(mpeg, file)
+            # Samples without any header look so, where they are silent: FF FF 00 00.
+            raise AudioError(path, "no frames of MPEG audio follow each other in it")
         if file.format == "FLAC":
             return _flac(streams.flac(opened), file.frames)
         # Of W64, libsndfile takes for samples whatever follows them.
@@ -91,7 +94,7 @@ def extent(file: soundfile.SoundFile, path: str) -> Extent:
             frames = samples.there // width
             return Extent(frames, frames)
     slack = OGG_SLACK_FRAMES if file.format == "OGG" else 0
-    known = file.frames != UNKNOWN_FRAMES and file.subtype not in MPEG
+    known = file.frames != UNKNOWN_FRAMES
     return Extent(file.frames, file.frames if known else 0, slack=slack)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO
 
+from .chunks import TAGS
+
 _STEP = 1 << 16
 
 # ISO/IEC 11172-3 and 13818-3: kbit/s by index, of MPEG-1 in layers I, II, III and of MPEG-2.
@@ -79,7 +81,9 @@ def _mpeg_runs(file: BinaryIO, end: int) -> Iterator[tuple[int, _MpegFrame, int]
         for start in _matches(file, _MPEG_HEADER, 2, at):
             frame = _mpeg_frame(_read(file, start, 3))
             frames, at = _follow(file, start, end)
-            if frame and frames >= _MPEG_RUN:
+            # Or all frames of a very short clip.
+            ended = frames and (at == end or _read(file, at, 11).startswith(TAGS))
+            if frame and (ended or frames >= _MPEG_RUN):
                 yield start, frame, frames
                 break
         else:

@@ -405,6 +405,28 @@ def test_flac_frames_of_every_shape_are_counted(tmp_path):
         refused(tmp_path / "x.flac", flac_that_counts(data, 66149), 66149, 66150)
 
 
+def test_samples_without_a_header_are_no_mp3(tmp_path):
+    path, taken = tmp_path / "x.mp3", 0
+    for seed in range(20):
+        quiet = np.random.RandomState(seed).randn(30000) * np.linspace(0.5, 2000, 30000)
+        path.write_bytes(quiet.astype("<i2").tobytes())
+        with pytest.raises(AudioError) as caught:
+            frames(path)
+        taken += "no frames of MPEG audio" in str(caught.value)
+    assert taken
+
+
+@pytest.mark.parametrize("samples", [1, 100, 1152])
+def test_the_shortest_mp3s_are_read(samples, tmp_path):
+    path = tmp_path / "x.mp3"
+    for rate in (8000, 22050, 48000):
+        soundfile.write(path, synthetic.clip(1, samples)[0], rate)
+        whole, data = frames(path), path.read_bytes()
+        assert whole >= samples
+        assert frames(path, data + ID3V1) == whole
+        assert frames(path, without_count(data)) == frames(path, without_count(data) + ID3V1)
+
+
 def test_a_file_that_vanishes_is_a_typed_error(tmp_path):
     path = write_clip(tmp_path / "x.wav", 1, 1)
     with audio.Decoder(path) as decoder:
