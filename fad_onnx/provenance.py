@@ -94,12 +94,12 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _flat(protocol: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     """{"windows": {"tail": "pad"}} -> {"windows.tail": "pad"}, with values as JSON gives them."""
     found: dict[str, Any] = {}
-    for key, value in json.loads(json.dumps(protocol)).items():
+    for key, value in json.loads(json.dumps(tree)).items():
         if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
+            found |= {f"{key}.{name}": inner for name, inner in _flat(value).items()}
         else:
-            found[prefix + key] = value
+            found[key] = value
     return found
