@@ -12,7 +12,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
-from ..errors import AudioError, FadError
+from ..errors import AudioError, FadError, printable
 from . import stop, streams
 from .parser import build
 
@@ -34,14 +34,18 @@ def main(
     except FadError as error:
         skip = isinstance(error, AudioError) and not getattr(options, "skip_errors", True)
         hint = "; --skip-errors goes on without such files and lists them" if skip else ""
-        streams.note(f"fad-onnx: {error}{hint}")
+        streams.note(f"fad-onnx: {printable(str(error))}{hint}")
         return 1
     return 0
 
 
 def _parsed(arguments: Sequence[str] | None) -> Namespace:
+    parser = build()
     try:
-        return build().parse_args(arguments)
+        # Only a caller in Python can give one; the operating system takes it in no path.
+        if any("\0" in text for text in arguments or ()):
+            parser.error("an argument holds a null character")
+        return parser.parse_args(arguments)
     except SystemExit as done:
         # What --help or an error of usage has printed may not get out.
         (streams.note if done.code else streams.say)("", end="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,7 @@ from .. import api, archives, converted, machine, outputs, rowcache, weights
 from .. import report as reports
 from ..cluster import dask_executor
 from ..detail import Wanted
-from ..errors import CheckpointError, FadError, OptionError, ProviderError
+from ..errors import CheckpointError, FadError, OptionError, ProviderError, printable
 from ..models import table
 from ..models.selection import select
 from ..models.spec import ModelSpec
@@ -147,7 +148,7 @@ def pull(options: Namespace) -> None:
         except FadError as error:
             if len(options.models) == 1:
                 raise
-            note(f"fad-onnx: {spec}: {error}")
+            note(f"fad-onnx: {printable(f'{spec}: {error}')}")
             failed[str(spec)] = str(error)
     if options.json:
         say(json.dumps({"schema": show.SCHEMA, "kept": kept, "failed": failed}, indent=2))
@@ -287,7 +288,7 @@ def named_paths(given: list[str]) -> dict[str, str]:
 
 
 def _named_path(text: str) -> tuple[str, str]:
-    if Path(text).exists():
+    if os.path.exists(text):
         return "main", text
     model, colon, rest = text.partition(":")
     prefix, rest = (f"{model}:", rest) if colon and model in table.models() else ("", text)
