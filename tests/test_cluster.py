@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -112,3 +114,24 @@ def test_workers_in_another_folder_read_the_callers_files(
     with dask_executor(cluster.scheduler_address) as executor:
         made = api.stats("ref", None, WEIGHTLESS, cache=False, executor=executor)
     assert {clip.path for clip in made.files} == {f"ref/{i}.wav" for i in range(4)}
+
+
+def test_a_signal_ends_a_run_on_a_scheduler(cluster, clips, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    (tmp_path / "out").mkdir()
+    for index in range(4000):
+        (many / f"{index}.wav").symlink_to(clips / "00.wav")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fad_onnx", "embed", many, "-m", WEIGHTLESS, "--no-cache",
+         "--dask", cluster.scheduler_address, "-o", tmp_path / "out" / "e.npz"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "out").iterdir()):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 143 and "Traceback" not in error
+    assert not list((tmp_path / "out").iterdir())

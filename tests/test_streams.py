@@ -13,9 +13,11 @@ import pytest
 
 from fad_onnx import embfile
 from fad_onnx.cli import main
+from fad_onnx.models import table
 
 from .conftest import write_clip
 from .kit import WEIGHTLESS
+from .loopback import Loopback
 
 COMMAND = [sys.executable, "-m", "fad_onnx"]
 
@@ -247,3 +249,31 @@ def test_a_signal_while_demo_and_bench_work_leaves_no_folder(tmp_path):
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
         assert process.returncode == 143 and not list(tmp_path.iterdir())
+
+
+def test_a_signal_while_downloading_keeps_what_has_arrived(home):
+    model = next(
+        one for one in table.models().values() if one.network.checkpoints.get("main")
+        and one.network.checkpoints["main"].bytes
+    )  # fmt: skip
+    size = model.network.checkpoints["main"].bytes
+
+    def slow(connection):
+        connection.head("200 OK", f"Content-Length: {size}", 'ETag: "one"')
+        connection.sock.sendall(b"x" * 1_000_000)
+        connection.wait(30)
+
+    with Loopback(b"", slow) as server:
+        environment = {name: value for name, value in os.environ.items() if "OFFLINE" not in name}
+        process = started(
+            ["pull", model.name], env={**environment, "FAD_ONNX_MIRROR": server.url("")}
+        )
+        deadline = time.monotonic() + 30
+        while not any(path.stat().st_size for path in home.glob("**/*.part")):
+            assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=20)
+    assert process.returncode == 143 and "Traceback" not in error
+    # The next run goes on from there; nothing else is left, and nobody holds a lock.
+    assert list(home.glob("**/*.part")) and not list(home.glob("**/.fad-onnx-tmp-*"))
