@@ -14,6 +14,8 @@ _MEDIA = {
     b"\xff\xf1": "AAC",
     b"\xff\xf9": "AAC",
 }
+# The first packet of an Ogg file, behind the 28 bytes of its page.
+_OGG = {b"\x7fFLAC": "FLAC in Ogg", b"Speex": "Speex", b"\x80theora": "video in Ogg"}
 _CONTAINERS = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"\x93NUMPY": "NumPy"}
 _APPLE_DOUBLE = b"\x00\x05\x16\x07"
 
@@ -32,6 +34,8 @@ def not_audio(start: bytes) -> str | None:
     if start.startswith(_APPLE_DOUBLE):
         return "is what macOS keeps beside a file (AppleDouble), not the file itself"
     media = [kind for magic, kind in _MEDIA.items() if start.startswith(magic)]
+    if start.startswith(b"OggS"):
+        media = [kind for magic, kind in _OGG.items() if start[28:].startswith(magic)]
     other = [kind for magic, kind in _CONTAINERS.items() if start.startswith(magic)]
     if media:
         return _convert(media[0])

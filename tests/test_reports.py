@@ -21,6 +21,7 @@ NO_AUDIO = {
     "stream": (b"\xff\xf1\x50\x80" + bytes(range(256)) * 8, "AAC.*ffmpeg"),
     "mac": (b"\0\x05\x16\x07\0\2\0\0Mac OS X", "AppleDouble"),
     "archive": (b"PK\x03\x04", "zip archive"),
+    "ogg": (b"OggS\0\2" + bytes(20) + b"\1\x33" + b"\x7fFLAC\1", "FLAC in Ogg.*ffmpeg"),
 }
 
 
