@@ -42,6 +42,8 @@ NESTED: Mapping[str, Mapping[str, Any]] = {
         **dict.fromkeys(("network", "output", "preparation"), dict | None),
         **dict.fromkeys(provenance.RECORDED, str | list | None),
     },
+    "protocol.output": {"width": int | None},
+    "protocol.preparation": {"sample_rate_hz": int | None, "sample_format": str | None},
     "shard": {"part": int, "of": int, "list_sha256": str},
     "largest_file": {"name": str, "embeddings": int},
     "loudest_file": {"name": str, "peak": int | float},
@@ -94,7 +96,9 @@ def _check(metadata: Mapping[str, Any], path: PathLike, count: int | None) -> No
     """StatisticsError unless what is used of a file's metadata is of the kind that it should be."""
     wrong = [key for key, kind in KINDS.items() if not _is(metadata.get(key), kind | None)]
     for outer, kinds in NESTED.items():
-        inner = metadata.get(outer)
+        inner: Any = metadata
+        for key in outer.split("."):
+            inner = inner.get(key) if isinstance(inner, dict) else None
         if isinstance(inner, dict):
             wrong += [f"{outer}.{key}" for key, kind in kinds.items()
                       if not _is(inner.get(key), kind)]  # fmt: skip

@@ -84,11 +84,16 @@ def text(value: object) -> str:
     return shown(value if isinstance(value, str) else json.dumps(value))
 
 
+def several(value: Any) -> list[Any]:
+    """The values that an earlier merge has put together, or the one."""
+    return value if isinstance(value, list) else [value]
+
+
 def _distinct(values: Iterable[Any]) -> list[Any]:
     """Each once, in order; a value may itself be the list of an earlier merge."""
     found: list[Any] = []
     for value in values:
-        for one in value if isinstance(value, list) else [value]:
+        for one in several(value):
             if one not in found:
                 found.append(one)
     return found

@@ -97,7 +97,7 @@ class Run:
             )
         if not self._named and made in table.models():
             (given,) = self.specs
-            options = {**archive.metadata.get("options", {}), **given.options}
+            options = {**(archive.metadata.get("options") or {}), **given.options}
             output = archive.metadata.get("output")
             self.specs = (ModelSpec(made, options, output, weights=given.weights),)
 

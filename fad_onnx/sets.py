@@ -265,5 +265,5 @@ def _unvouched(weights: Mapping[str, Any]) -> list[str]:
         f"whether {provenance.text(one.get('file'))} is the official file was not checked: nobody"
         f" publishes a hash of it (it has sha256 {provenance.text(one.get('sha256'))})"
         for one in facts
-        if one.get("checked") == "none" or "none" in (one.get("checked") or ())
+        if "none" in provenance.several(one.get("checked"))
     ]

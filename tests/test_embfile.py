@@ -1,5 +1,6 @@
 """Embeddings files: of any size, of both versions, and never more than embeddings."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -444,3 +445,46 @@ def test_a_million_clips_of_ten_embeddings(tmp_path):
         peak = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         print(f"{action}: {peak} MB")
         assert peak < 1000
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+PLACES = (
+    "options", "weights", "tensors_sha256", "protocol.output", "protocol.output.width",
+    "protocol.preparation", "protocol.preparation.sample_rate_hz",
+    "protocol.preparation.sample_format", "protocol.preparation.windows", "protocol.provider",
+    "protocol.short_clips", "weights.main", "weights.main.checked", "weights.main.file",
+    "largest_file.name", "label", "model", "rows", "note", "left_out",
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    place=st.sampled_from(PLACES), value=JSON, name=st.sampled_from(["s", "e"]),
+    older=st.booleans(),
+)  # fmt: skip
+def test_metadata_of_any_kind_at_any_depth_are_read_or_refused(valid, place, value, name, older):
+    with np.load(valid / f"{name}.npz") as stored:
+        arrays = dict(stored)
+    metadata = json.loads(str(arrays["metadata"]))
+    if older:  # of the first version: compared by another road
+        del metadata["tensors_sha256"]
+    *outer, inner = place.split(".")
+    into = metadata
+    for key in outer:
+        into = into.setdefault(key, {})
+    into[inner] = value
+    np.savez(valid / "hostile.npz", **{**arrays, "metadata": np.array(json.dumps(metadata))})
+    for use in (
+        lambda: main(["score", str(valid / "e.npz"), str(valid / "hostile.npz"), "--json"]),
+        lambda: main(["score", str(valid / "hostile.npz"), str(valid / "e.npz"), "--csv",
+                      str(valid / "t.csv")]),
+        lambda: archives.merge([valid / "s.npz", valid / "hostile.npz"], valid / "all.npz"),
+    ):  # fmt: skip
+        with contextlib.suppress(FadError):
+            use()

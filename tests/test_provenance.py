@@ -356,3 +356,12 @@ def test_workers_that_differ_from_each_other_are_on_record(clips, monkeypatch):
     assert made.provenance["provider"] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
     assert isinstance(made.provenance["onnxruntime"], str)
     assert any("its parts were made differently: provider CUDA" in text for text in made.warnings)
+
+
+@pytest.mark.parametrize("checked", [5, None, "none at all", ["none", 5], {"none": 1}, [[]]])
+def test_weights_on_record_may_say_anything(made, checked):
+    weights = {"main": {"file": ["a.pth", "b.pth"], "checked": checked}, "other": 7}
+    path = reworded(made / "skip.npz", weights=weights)
+    found = archives.merge([path, made / "plain.npz"], made / "whole.npz")
+    unvouched = [text for text in found.warnings if "whether a.pth, b.pth is the" in text]
+    assert bool(unvouched) == (checked == ["none", 5])
