@@ -32,7 +32,7 @@ SUFFIXES = frozenset(
 # How many kinds of other files are named; the rest are counted.
 KINDS_NAMED = 5
 # Raised when the same file gives other samples: embeddings that were kept are computed again.
-READING = 3
+READING = 4
 # Rates outside are broken headers; each step of resampling then costs without bound.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 BLOCK_SAMPLES = 1 << 19
