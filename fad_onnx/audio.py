@@ -208,7 +208,9 @@ class Decoder:
         self._opened.close()
 
     def length(self) -> int:
-        """The frames that the header promises; where it does not say, all are decoded to count."""
+        """The frames to be read; counted where the header does not say or, of MPEG, may guess."""
+        if self._file.subtype in cutshort.MPEG:
+            return cutshort.extent(self._file, self.path).limit
         if self.frames_promised is None:
             with Decoder(self.path) as counted:
                 self.frames_promised = sum(map(len, counted))

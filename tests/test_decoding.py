@@ -167,6 +167,20 @@ def test_mp3_is_what_other_decoders_make_of_it(how, rate, channels, tmp_path):
     check_mp3(tmp_path, how, rate, channels, 1.3)
 
 
+@pytest.mark.decoders("lame")
+@pytest.mark.parametrize("how", [["-t", "-V", "9"], ["-t", "-b", "128"], ["-V", "0"]])
+def test_the_length_of_an_mp3_is_no_guess(how, tmp_path):
+    source, path = tmp_path / "source.wav", tmp_path / "clip.mp3"
+    clip = synthetic.clip(1, 6 * 44100)[0]
+    clip[: 3 * 44100] *= 0.001  # the bit rate of the first frames is not that of all
+    soundfile.write(source, clip, 44100)
+    run("lame", "--quiet", *how, source, path)
+    with audio.Decoder(path) as decoder:
+        length, rate = decoder.length(), decoder.sample_rate_hz
+    assert length / rate == pytest.approx(6, abs=0.1)
+    assert estimate([path], "logmel")["seconds"] == pytest.approx(length / rate, abs=1e-3)
+
+
 @pytest.mark.slow
 @pytest.mark.decoders("lame", "ffmpeg")
 @pytest.mark.parametrize("how", MP3)
