@@ -160,8 +160,11 @@ class FrechetAudioDistance:
 
         *_embds_path: an .npy file of rows, read if it exists, else written; it does not say of
         which model, so name it after one. dtype: how PCM is read. Raises FadError where the
-        original returns -1.
+        original returns -1, and before the work OutputError for a file that cannot be written or
+        is named for both.
         """
+        stored = [path for path in (background_embds_path, eval_embds_path) if path is not None]
+        outputs.check([path for path in stored if not os.path.exists(path)])
         background = self._rows(background_dir, background_embds_path, dtype)
         evaluation = self._rows(eval_dir, eval_embds_path, dtype)
         return frechet_distance(

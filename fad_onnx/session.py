@@ -80,7 +80,7 @@ class Settings:
         if self.provider != "auto":
             named(self.provider)
         if self.threads < 1:
-            raise OptionError("--threads", f"{self.threads} is not a positive number")
+            raise OptionError("threads", f"{self.threads} is not a positive number")
 
 
 def named(name: str) -> Provider:

@@ -8,6 +8,7 @@ from fad_onnx.errors import (
     FadError,
     NoAudioError,
     OptionError,
+    OutputError,
     StatisticsError,
     TooShortError,
 )
@@ -28,7 +29,7 @@ def test_score_is_that_of_the_api(clips, tmp_path):
 
 def test_embeddings_are_stored_and_read(clips, tmp_path):
     stored = tmp_path / "new" / "background.npy"
-    first = metric().score(clips, clips, background_embds_path=stored, eval_embds_path=stored)
+    first = metric().score(clips, clips, background_embds_path=stored)
     rows = np.load(stored)
     assert rows.dtype == np.float32 and rows.shape[1] == 128
     again = metric().score("nowhere", clips, background_embds_path=stored)
@@ -39,6 +40,17 @@ def test_embeddings_are_stored_and_read(clips, tmp_path):
     stored.write_text("no array")
     with pytest.raises(StatisticsError, match=r"not an \.npy"):
         metric().score(clips, clips, background_embds_path=stored)
+
+
+def test_one_file_for_both_sides_is_an_error_before_the_work(clips, tmp_path, monkeypatch):
+    """Else the second dataset would be read from what was just written for the first."""
+    monkeypatch.setattr("fad_onnx.sets.list_files", lambda _: pytest.fail("the work has begun"))
+    stored = tmp_path / "both.npy"
+    with pytest.raises(OutputError, match="another output"):
+        metric().score(clips, clips / "09.wav", stored, stored)
+    with pytest.raises(OutputError, match="it is a folder"):
+        metric().score(clips, clips / "09.wav", str(tmp_path / "new") + "/")
+    assert not stored.exists()
 
 
 def test_statistics_and_distance_are_numpys_and_scipys(clips):

@@ -135,7 +135,7 @@ def models(options: Namespace) -> None:
 
 def pull(options: Namespace) -> None:
     """pull: fetch, verify, convert; say what is kept. After a failure the next has its turn."""
-    sources = named_paths(options.source)
+    sources = named_paths(options.source, "--from")
     if len(options.models) > 1 and sources:
         raise OptionError("--from", "goes with one model")
     kept: dict[str, list[str]] = {}
@@ -272,7 +272,7 @@ def _dry_run(options: Namespace, paths: list[str]) -> None:
     say(json.dumps(one, indent=2))
 
 
-def named_paths(given: list[str]) -> dict[str, str]:
+def named_paths(given: list[str], flag: str = "--weights") -> dict[str, str]:
     """["a.pth", "pca=b.pth", "vggish:c.pth"] -> {"main": "a.pth", "pca": "b.pth", "vggish:main":
     "c.pth"}.
 
@@ -282,7 +282,7 @@ def named_paths(given: list[str]) -> dict[str, str]:
     for text in given:
         name, path = _named_path(text)
         if name in named:
-            raise OptionError("--weights", f"{name!r} is given twice")
+            raise OptionError(flag, f"{name!r} is given twice")
         named[name] = path
     return named
 
