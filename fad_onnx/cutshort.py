@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import soundfile
 
-from . import chunks, streams
+from . import chunks, lookalikes, streams
 from .errors import AudioError, TruncatedAudioError
 
 # Who writes into a pipe cannot go back to the header: sizes close below 2^31 (sox) and 2^32
@@ -85,7 +85,9 @@ def extent(file: soundfile.SoundFile, path: str) -> Extent:
             if mpeg := streams.mpeg(opened):
                 return _mpeg(mpeg, file)
             # Samples without any header look so, where they are silent: FF FF 00 00.
-            raise AudioError(path, "no frames of MPEG audio follow each other in it")
+            opened.seek(0)
+            instead = lookalikes.not_audio(opened.read(64))
+            raise AudioError(path, instead or "no frames of MPEG audio follow each other in it")
         if file.format == "FLAC":
             return _flac(streams.flac(opened), file.frames)
         # Of W64, libsndfile takes for samples whatever follows them.
