@@ -602,3 +602,12 @@ def test_a_dry_run_of_several_models_is_one_document(run, clips, tmp_path):
     other = next(row.name for row in table.models().values() if row.network.checkpoints)
     said = json.loads(run("score", clips, clips, "-m", WEIGHTLESS, "-m", other, "--dry-run").out)
     assert [one["model"] for one in said["estimates"]] == [WEIGHTLESS, other]
+
+
+def test_equal_scores_stand_in_the_order_given(run, clips, tmp_path):
+    run("stats", clips, "-o", tmp_path / "0.npz")
+    for index in range(1, 9):
+        (tmp_path / f"{index}.npz").write_bytes((tmp_path / "0.npz").read_bytes())
+    paths = [str(tmp_path / f"{index}.npz") for index in (0, 5, 3, 8, 1, 7, 2, 6, 4)]
+    lines = run("score", *paths).out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == paths[1:]

@@ -99,7 +99,9 @@ def number_or_table(scores: Sequence[Score]) -> str:
         cells = {score.model: f"{score.value:.6g}"}
         cells |= {f"{prefix}{key}": text for key, text in _detail_cells(score.detail).items()}
         table.setdefault(score.path, {}).update(cells)
-    order = sorted({score.path for score in scores}, key=lambda path: _first_value(scores, path))
+    order = sorted(
+        dict.fromkeys(s.path for s in scores), key=lambda path: _first_value(scores, path)
+    )
     heads = list(dict.fromkeys(chain.from_iterable(_heads(scores, models))))
     rows = [[shown(path), *(table[path].get(head, "") for head in heads)] for path in order]
     return columns([["set", *heads], *rows])
