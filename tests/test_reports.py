@@ -37,7 +37,7 @@ def test_what_came_in_place_of_audio_is_named(kind, suffix, tmp_path):
 
 @pytest.mark.decoders("ffmpeg")
 def test_aac_under_the_name_of_an_mp3_is_named(tmp_path):
-    source, path = write_clip(tmp_path / "x.wav", 2, 2), tmp_path / "x.mp3"
+    source, path = write_clip(tmp_path / "x.wav", 2, 4, 44100), tmp_path / "x.mp3"
     command = ["ffmpeg", "-v", "error", "-i", source, "-c:a", "aac", "-f", "adts", path]
     subprocess.run(command, check=True)
     with pytest.raises(AudioError, match="is AAC.*ffmpeg"), audio.Decoder(path) as decoder:
