@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fad_onnx.models.table import Model
+    from fad_onnx.networks.table import Model
 
 ROOT = Path(__file__).resolve().parent
 README = ROOT / "README.md"
@@ -48,6 +48,11 @@ def types() -> int:
     return _python("-m", "mypy")
 
 
+def layers() -> int:
+    """whether imports run in one direction, from the rooms above to those below"""
+    return _python("-m", "pytest", "-q", "tests/test_layers.py")
+
+
 def export(*names: str) -> int:
     """write the ONNX graphs again (extra [export])"""
     return _python("-m", "exporters", *(names or ("all",)))
@@ -65,7 +70,7 @@ def docs() -> int:
 
 
 TASKS: dict[str, Callable[..., int]] = {
-    task.__name__: task for task in (test, slow, parity, lint, types, export, bench, docs)
+    task.__name__: task for task in (test, slow, parity, lint, types, layers, export, bench, docs)
 }
 
 
@@ -81,7 +86,7 @@ def generated(text: str) -> str:
 
 
 def _models() -> Iterator[str]:
-    from fad_onnx.models import table
+    from fad_onnx.networks import table
 
     yield "| model | rate | embeddings | what | weights | licence of the weights |"
     yield "|---|---|---|---|---|---|"

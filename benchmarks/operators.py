@@ -30,11 +30,10 @@ sys.path.insert(0, str(ROOT))
 
 from fad_onnx.manifest import Model
 
-from fad_onnx import frontends, synthetic
-from fad_onnx.binding import publish_synthetic
-from fad_onnx.embedder import Embedder
-from fad_onnx.models import table
-from fad_onnx.session import Network, Settings
+from fad_onnx.networks import frontends, synthetic, table
+from fad_onnx.networks.embedder import Embedder
+from fad_onnx.networks.runtime import Network, Settings
+from fad_onnx.weights.binding import publish_synthetic
 
 SECONDS = 10
 # 1e9 floating-point operations of ten seconds: twice the multiplications of all layers.

@@ -18,7 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from exporters import parity
-from fad_onnx.models import table
+from fad_onnx.networks import table
 
 LOADERS = 8  # audio_load_worker's default
 

@@ -26,10 +26,9 @@ import soundfile
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from fad_onnx import synthetic
-from fad_onnx.binding import graph_file
-from fad_onnx.checkpoints.onnx_file import initializers
-from fad_onnx.models import table
+from fad_onnx.networks import synthetic, table
+from fad_onnx.weights.binding import graph_file
+from fad_onnx.weights.checkpoints.onnx_file import initializers
 
 CLIPS, SECONDS = 23, 10
 

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fad_onnx.frechet import Gaussian, file_distance, frechet_distance
-from fad_onnx.infinity import fad_infinity
-from fad_onnx.influence import influences
-from fad_onnx.interval import Side, distance_and_maps, file_influences, interval
-from fad_onnx.kad import KernelReference
-from fad_onnx.moments import Moments
+from fad_onnx.metrics.confidence_interval import Side, distance_and_maps, file_influences, interval
+from fad_onnx.metrics.fad_infinity import fad_infinity
+from fad_onnx.metrics.frechet import Gaussian, file_distance, frechet_distance
+from fad_onnx.metrics.influence import influences
+from fad_onnx.metrics.kad import KernelReference
+from fad_onnx.metrics.moments import Moments
 
 Array = NDArray[np.float64]
 Files = list[Array]

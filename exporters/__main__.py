@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fad_onnx.errors import FadError
-from fad_onnx.models import selection, table
+from fad_onnx.networks import selection, table
 
 from . import golden, parity, scores, standalone, verify
 from .check import difference

@@ -6,7 +6,7 @@ import hashlib
 
 import onnx
 
-from fad_onnx.models import table
+from fad_onnx.networks import table
 
 from .skeleton import Graph, export
 

@@ -1,10 +1,10 @@
 """Golden answers: what the original networks say, so that tests need no torch to hear it.
 
-``fad_onnx/golden/MODEL.npz`` holds
+``fad_onnx/networks/golden/MODEL.npz`` holds
 
-* ``seed``: the seed of `fad_onnx.synthetic.tensors` for every variant's graph;
-* ``clips``: int64 (k, 2), seed and samples of `fad_onnx.synthetic.clip` with the row's channels,
-  at the row's rate;
+* ``seed``: the seed of `fad_onnx.networks.synthetic.tensors` for every variant's graph;
+* ``clips``: int64 (k, 2), seed and samples of `fad_onnx.networks.synthetic.clip` with the
+  model's channels, at its rate;
 * ``OPTIONS/i``: float32 (n, dim), rows of clip i under the variant with these options, written
   as ``use_activation=false,use_pca=true`` or ``default``. Of more than LARGEST_ROWS rows every
   s-th is kept, s = ceil(rows / LARGEST_ROWS), from the first on.
@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fad_onnx import synthetic
-from fad_onnx.models.selection import Selection, variants
-from fad_onnx.models.table import Model
-from fad_onnx.verify import options_key
+from fad_onnx.networks import synthetic
+from fad_onnx.networks.selection import Selection, variants
+from fad_onnx.networks.table import Model
+from fad_onnx.tools.known_answers import options_key
 
 from . import parity
 from .parity import Embed

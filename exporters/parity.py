@@ -28,13 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import exporters
-from fad_onnx import synthetic
-from fad_onnx.binding import write_model
-from fad_onnx.embedder import Embedder
-from fad_onnx.models.selection import Selection, variants
-from fad_onnx.models.table import Model
-from fad_onnx.session import Session, Settings
-from fad_onnx.verify import spread_error
+from fad_onnx.networks import synthetic
+from fad_onnx.networks.embedder import Embedder
+from fad_onnx.networks.runtime import Session, Settings
+from fad_onnx.networks.selection import Selection, variants
+from fad_onnx.networks.table import Model
+from fad_onnx.tools.known_answers import spread_error
+from fad_onnx.weights.binding import write_model
 
 from .skeleton import GRAPHS_FOLDER, Graph
 

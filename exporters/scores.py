@@ -11,11 +11,12 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from fad_onnx import audio, synthetic
-from fad_onnx.embedder import Embedder
-from fad_onnx.frechet import frechet_distance
-from fad_onnx.models.table import Model
-from fad_onnx.moments import Moments
+from fad_onnx.audio import decoding
+from fad_onnx.metrics.frechet import frechet_distance
+from fad_onnx.metrics.moments import Moments
+from fad_onnx.networks import synthetic
+from fad_onnx.networks.embedder import Embedder
+from fad_onnx.networks.table import Model
 
 from . import parity
 from .parity import Embed
@@ -53,7 +54,7 @@ def synthetic_sets(model: Model) -> tuple[list[Clip], list[Clip]]:
 def read_set(folder: Path) -> list[Clip]:
     """The audio files of a folder as clips."""
     clips = []
-    for file in audio.find(folder):
+    for file in decoding.find(folder):
         samples, rate = soundfile.read(file.path, dtype="float32", always_2d=True)
         clips.append(Clip(np.ascontiguousarray(samples.T), rate))
     return clips

@@ -25,7 +25,7 @@ import onnxscript.optimizer
 import torch
 from onnx_ir.passes import common as passes
 
-GRAPHS_FOLDER = Path(__file__).parents[1] / "fad_onnx" / "graphs"
+GRAPHS_FOLDER = Path(__file__).parents[1] / "fad_onnx" / "networks" / "graphs"
 WEIGHTS_FILE = "weights.bin"
 OPSET = 18  # What torchlib is written in: no version conversion. ONNX Runtime >= 1.14 reads it.
 IR_VERSION = 8  # The one that belongs to opset 18.

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import onnx
 
-from fad_onnx import weights
-from fad_onnx.checkpoints.onnx_file import initializers
-from fad_onnx.models.schema import canonical
-from fad_onnx.models.selection import Selection
+from fad_onnx.networks.schema import canonical
+from fad_onnx.networks.selection import Selection
+from fad_onnx.weights import prepare
+from fad_onnx.weights.checkpoints.onnx_file import initializers
 
 from .skeleton import WEIGHTS_FILE
 
@@ -33,7 +33,7 @@ def write(
     before the graph is told by the model's metadata. Checkpoints are bound by the run time's
     own code and stay converted in its cache; CheckpointError if one does not fit.
     """
-    ready = weights.prepare(selection, given)
+    ready = prepare.prepare(selection, given)
     size = sum(info.length for info in initializers(ready.graph).values())
     proto = onnx.load(ready.graph, load_external_data=size <= largest_bytes)
     proto.graph.name = out.stem

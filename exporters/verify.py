@@ -13,13 +13,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from fad_onnx import checkpoints, synthetic, weights
-from fad_onnx.embedder import Embedder
-from fad_onnx.models import table as entries
-from fad_onnx.models.selection import Selection, variants
-from fad_onnx.models.table import Model
-from fad_onnx.session import Session
-from fad_onnx.verify import options_key
+from fad_onnx.networks import synthetic
+from fad_onnx.networks import table as entries
+from fad_onnx.networks.embedder import Embedder
+from fad_onnx.networks.runtime import Session
+from fad_onnx.networks.selection import Selection, variants
+from fad_onnx.networks.table import Model
+from fad_onnx.tools.known_answers import options_key
+from fad_onnx.weights import checkpoints, prepare
 
 from . import parity
 from .parity import Embed, Tensors
@@ -77,7 +78,7 @@ def _loaded(
     """Where the weights come from, the weights, and the run time's network on them."""
     infos = parity.bound(parity.graph_path(selection))
     if given:
-        ready = weights.prepare(selection, given)
+        ready = prepare.prepare(selection, given)
         bound = checkpoints.open(ready.graph).tensors()
         tensors = {name: np.array(bound[name].read()) for name in infos}
         source = " + ".join(path.name for path in given.values())

@@ -10,16 +10,16 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from .api import Score, compare, embed, load_model, score, stats
-    from .compat import FrechetAudioDistance
-    from .detail import Wanted
-    from .embedder import Embedder
-    from .errors import FadError
-    from .frechet import frechet_distance
-    from .moments import Moments
+from ._version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from .api.compat import FrechetAudioDistance
+    from .api.detail import Wanted
+    from .api.functions import Score, compare, embed, load_model, score, stats
+    from .errors import FadError
+    from .metrics.frechet import frechet_distance
+    from .metrics.moments import Moments
+    from .networks.embedder import Embedder
 
 # ONNX Runtime 1.29 and later writes a device id and reports to its maker from the moment it is
 # imported; it reads this variable then, and no call afterwards can stop it.
@@ -41,19 +41,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Embedder": "embedder",
+    "Embedder": "networks.embedder",
     "FadError": "errors",
-    "FrechetAudioDistance": "compat",
-    "Moments": "moments",
-    "Wanted": "detail",
-    "frechet_distance": "frechet",
+    "FrechetAudioDistance": "api.compat",
+    "Moments": "metrics.moments",
+    "Wanted": "api.detail",
+    "frechet_distance": "metrics.frechet",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES.get(name, 'api')}", __name__), name)
+    value = getattr(import_module(f".{_HOMES.get(name, 'api.functions')}", __name__), name)
     globals()[name] = value
     return value
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx import synthetic
+from fad_onnx.networks import synthetic
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fad_onnx.models import table
+from fad_onnx.networks import table
 
 WEIGHTLESS = next(one.name for one in table.models().values() if not one.network.checkpoints)
 

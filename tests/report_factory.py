@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from fad_onnx import synthetic
-from fad_onnx.api import Score
-from fad_onnx.audio import AudioFile
-from fad_onnx.detail import Reference, Wanted
-from fad_onnx.execution import FileSummary
-from fad_onnx.frechet import Gaussian, frechet_distance
-from fad_onnx.moments import Moments
-from fad_onnx.sets import AudioSet
+from fad_onnx.api.detail import Reference, Wanted
+from fad_onnx.api.functions import Score
+from fad_onnx.audio.decoding import AudioFile
+from fad_onnx.metrics.frechet import Gaussian, frechet_distance
+from fad_onnx.metrics.moments import Moments
+from fad_onnx.networks import synthetic
+from fad_onnx.pipeline.datasets import AudioSet
+from fad_onnx.pipeline.executors import FileSummary
 
 ALL = Wanted(inf=True, ci=0.95, kad=True, per_file=True)
 PROTOCOL = {

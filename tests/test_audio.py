@@ -7,23 +7,19 @@ import soundfile
 import soxr
 
 import fad_onnx
-from fad_onnx import archives, audio, synthetic
-from fad_onnx.errors import (
-    AudioError,
-    FadError,
-    NoAudioError,
-    OptionError,
-    TruncatedAudioError,
-)
-from fad_onnx.plan import estimate
+from fad_onnx.api.dry_run import estimate
+from fad_onnx.audio import decoding
+from fad_onnx.errors import AudioError, FadError, NoAudioError, OptionError, TruncatedAudioError
+from fad_onnx.files import archives
+from fad_onnx.networks import synthetic
 
 from .conftest import write_clip
 
 
 def conformed(path, rate, rule="mean", **kwargs):
-    with audio.Decoder(path, **kwargs) as decoder:
-        conform = audio.Conform(decoder.sample_rate_hz, rate, decoder.channels, rule)
-        parts = [conform.push(block, last) for block, last in audio.with_last(decoder)]
+    with decoding.Decoder(path, **kwargs) as decoder:
+        conform = decoding.Conform(decoder.sample_rate_hz, rate, decoder.channels, rule)
+        parts = [conform.push(block, last) for block, last in decoding.with_last(decoder)]
     return np.concatenate(parts, axis=1)
 
 
@@ -32,7 +28,7 @@ def test_find_is_recursive_sorted_and_leaves_hidden_files_out(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert [file.name for file in audio.find(tmp_path)] == [
+    assert [file.name for file in decoding.find(tmp_path)] == [
         "a/b/c.OGG",
         "a/z.flac",
         "a.wav",
@@ -47,17 +43,17 @@ def test_find_follows_links_to_files_but_not_to_folders(tmp_path):
     (inside / "link.wav").symlink_to(outside / "x.wav")
     (inside / "loop").symlink_to(inside)
     (inside / "folder").symlink_to(outside)
-    assert [file.name for file in audio.find(inside)] == ["link.wav"]
+    assert [file.name for file in decoding.find(inside)] == ["link.wav"]
 
 
 def test_find_names_what_is_missing(tmp_path):
     with pytest.raises(NoAudioError, match="no such file or folder"):
-        audio.find(tmp_path / "nowhere")
+        decoding.find(tmp_path / "nowhere")
     (tmp_path / "cover.png").touch()
     with pytest.raises(
         NoAudioError, match="no audio file in it, but 1 files of other suffixes .1 .png."
     ):
-        audio.find(tmp_path)
+        decoding.find(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
@@ -79,7 +75,7 @@ def test_blocks_give_the_bits_of_one_call_and_floor_the_length(
     clip = synthetic.clip(4, frames)[0]
     path = tmp_path / "x.wav"
     soundfile.write(path, clip, source, subtype="FLOAT")
-    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 1000)
+    monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 1000)
     got = conformed(path, 16000)
     expected = soxr.resample(clip, source, 16000, "HQ")[: frames * 16000 // source]
     assert got.shape == (1, frames * 16000 // source)
@@ -104,7 +100,7 @@ def test_sample_formats_are_scaled_to_one(sample_format, tmp_path):
     got = conformed(path, 16000, sample_format=sample_format)
     np.testing.assert_allclose(got, expected, atol=2**-15)
     with pytest.raises(OptionError, match="int8"):
-        audio.Decoder(path, "int8")
+        decoding.Decoder(path, "int8")
 
 
 def test_unusable_files_are_typed_errors_with_path_and_reason(tmp_path):
@@ -254,16 +250,18 @@ def touched(folder, *names):
 
 def test_what_is_left_out_of_a_folder_is_counted_by_suffix(tmp_path):
     touched(tmp_path, "a.wav", ".hidden.m4a", ".git/x.m4a")
-    assert audio.find(tmp_path).left_out == ""
+    assert decoding.find(tmp_path).left_out == ""
     touched(tmp_path, "b.M4A", "c/d.m4a", "e.txt", "README", "f.mkv", "g.tar", "h.ape", "i.spx")
-    files = audio.find(tmp_path)
+    files = decoding.find(tmp_path)
     assert [file.name for file in files] == ["a.wav"]
     assert files.left_out == (
         "8 files of other suffixes (2 .m4a, 1 without, 1 .ape, 1 .mkv, 1 .spx, 2 others)"
     )
     touched(tmp_path / "elsewhere", "x.wav")
     (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
-    assert audio.find(tmp_path).left_out.endswith(f" and 1 links to folders, as {tmp_path}/linked")
+    assert decoding.find(tmp_path).left_out.endswith(
+        f" and 1 links to folders, as {tmp_path}/linked"
+    )
 
 
 READ = [
@@ -282,10 +280,10 @@ def test_folders_are_searched_for_every_format_that_libsndfile_reads(tmp_path):
     for suffix, container, subtype in READ:
         path = tmp_path / f"{suffix}.{suffix}"
         soundfile.write(path, synthetic.clip(1, 3000)[0], 8000, subtype, format=container)
-    files = audio.find(tmp_path)
+    files = decoding.find(tmp_path)
     assert len(files) == len(READ) and not files.left_out
     for file in files:
-        with audio.Decoder(file.path) as decoder:
+        with decoding.Decoder(file.path) as decoder:
             assert sum(map(len, decoder)) == 3000, file.name
 
 

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx import archives, report
+from fad_onnx import report
 from fad_onnx.cli import csv_file, main, show
 from fad_onnx.cli.parser import build
-from fad_onnx.models import table
+from fad_onnx.files import archives
+from fad_onnx.networks import table
 
 from .conftest import write_clip
 from .kit import WEIGHTLESS
@@ -230,7 +231,7 @@ def test_a_table_that_cannot_be_written_does_not_cost_the_number(run, clips, tmp
 
 @pytest.fixture
 def no_work(monkeypatch):
-    monkeypatch.setattr("fad_onnx.api.compare", lambda *_, **__: pytest.fail("it worked"))
+    monkeypatch.setattr("fad_onnx.api.functions.compare", lambda *_, **__: pytest.fail("it worked"))
 
 
 HEADER = ",".join(show.CSV_COLUMNS)
@@ -334,7 +335,7 @@ def test_models_of_two_files_against_foreign_statistics(run, clips, tmp_path, ca
 
 
 def test_any_file_name_comes_back_from_embeddings(run, tmp_path):
-    from fad_onnx import embfile
+    from fad_onnx.files import embeddings
 
     names = [
         b"a b.wav",
@@ -350,7 +351,7 @@ def test_any_file_name_comes_back_from_embeddings(run, tmp_path):
         os.makedirs(folder, exist_ok=True)
         os.rename(made, folder + b"/" + name)
     run("embed", tmp_path / "set", "-o", tmp_path / "e.npz")
-    rows, metadata = embfile.read(tmp_path / "e.npz")
+    rows, metadata = embeddings.read(tmp_path / "e.npz")
     assert {os.fsencode(name) for name in rows} == set(names)
     assert metadata["files"] == len(names)
     with np.load(tmp_path / "e.npz") as stored:
@@ -449,7 +450,7 @@ def test_models_and_demo(run):
 
 def test_the_cache_is_used_shown_and_cleared(run, clips, monkeypatch):
     first = run("score", clips, clips).out
-    monkeypatch.setattr("fad_onnx.embedder.Embedder.run", None)
+    monkeypatch.setattr("fad_onnx.networks.embedder.Embedder.run", None)
     assert run("score", clips, clips).out == first
     info = json.loads(run("cache", "info", "--json").out)
     assert info["values"] == 10 and info["bytes"] > 10 * 4 * DIM
@@ -541,7 +542,7 @@ def test_odd_numbers_are_one_line(command, flag, clips, tmp_path, capsys, monkey
         "embed": [str(clips), "-m", WEIGHTLESS, "-o", f"{tmp_path}/e.npz"],
         "cache": ["prune"], "pull": [WEIGHTLESS, "--offline"], "bench": [WEIGHTLESS],
     }  # fmt: skip
-    monkeypatch.setattr("fad_onnx.bench.measure", lambda *_: pytest.fail("not odd"))
+    monkeypatch.setattr("fad_onnx.tools.bench.measure", lambda *_: pytest.fail("not odd"))
     for value in ODD:
         value = f"seed={value}" if flag == "--option" else value
         try:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from fad_onnx import api
+from fad_onnx.api import functions
 from fad_onnx.cli import main
-from fad_onnx.cluster import dask_executor
 from fad_onnx.errors import OptionError
+from fad_onnx.pipeline.dask import dask_executor
 
 from .conftest import write_clip
 from .kit import WEIGHTLESS
@@ -39,7 +39,7 @@ def many(tmp_path):
 
 
 def stats(folder, **run):
-    return api.stats(folder, model=WEIGHTLESS, cache=False, **run).moments
+    return functions.stats(folder, model=WEIGHTLESS, cache=False, **run).moments
 
 
 def same(a, b):
@@ -77,7 +77,7 @@ def test_the_command_line_uses_a_scheduler(cluster, many, capsys):
 
 
 def test_nobody_at_the_address_is_an_error(monkeypatch):
-    monkeypatch.setattr("fad_onnx.cluster.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("fad_onnx.pipeline.dask.CONNECT_SECONDS", 1)
     with (
         pytest.raises(OptionError, match="no scheduler answers"),
         dask_executor("tcp://127.0.0.1:9"),
@@ -112,7 +112,7 @@ def test_workers_in_another_folder_read_the_callers_files(
     assert main([*arguments, "--no-cache"]) == 0
     assert capsys.readouterr().out == through
     with dask_executor(cluster.scheduler_address) as executor:
-        made = api.stats("ref", None, WEIGHTLESS, cache=False, executor=executor)
+        made = functions.stats("ref", None, WEIGHTLESS, cache=False, executor=executor)
     assert {clip.path for clip in made.files} == {f"ref/{i}.wav" for i in range(4)}
 
 

@@ -12,7 +12,7 @@ from fad_onnx.errors import (
     StatisticsError,
     TooShortError,
 )
-from fad_onnx.models import table
+from fad_onnx.networks import table
 
 from .kit import WEIGHTLESS
 
@@ -44,7 +44,9 @@ def test_embeddings_are_stored_and_read(clips, tmp_path):
 
 def test_one_file_for_both_sides_is_an_error_before_the_work(clips, tmp_path, monkeypatch):
     """Else the second dataset would be read from what was just written for the first."""
-    monkeypatch.setattr("fad_onnx.sets.list_files", lambda _: pytest.fail("the work has begun"))
+    monkeypatch.setattr(
+        "fad_onnx.pipeline.datasets.list_files", lambda _: pytest.fail("the work has begun")
+    )
     stored = tmp_path / "both.npy"
     with pytest.raises(OutputError, match="another output"):
         metric().score(clips, clips / "09.wav", stored, stored)
@@ -71,7 +73,7 @@ def test_statistics_and_distance_are_numpys_and_scipys(clips):
 
 
 def test_get_embeddings_joins_the_rows_of_clips(clips):
-    from fad_onnx import synthetic
+    from fad_onnx.networks import synthetic
 
     samples = [synthetic.clip(seed, 40000)[0] for seed in (1, 2)]
     rows = metric().get_embeddings(samples, sr=16000)
@@ -119,8 +121,8 @@ class Tensor:
 
 
 def test_the_streaming_metric_is_the_score_of_what_it_saw():
-    from fad_onnx import synthetic
     from fad_onnx.errors import IncompatibleStatisticsError, TooFewRowsError
+    from fad_onnx.networks import synthetic
 
     real = [synthetic.clip(seed, 40000)[0] for seed in range(6)]
     fake = [synthetic.clip(seed, 33000, 2).T for seed in range(20, 24)]
@@ -218,9 +220,9 @@ def test_what_a_set_has_to_say_is_logged(clips, caplog):
 
 
 def test_an_archive_is_no_npy(clips, tmp_path):
-    from fad_onnx import api
+    from fad_onnx.api import functions
 
-    api.embed_to(clips, tmp_path / "rows.npz", WEIGHTLESS)
+    functions.embed_to(clips, tmp_path / "rows.npz", WEIGHTLESS)
     with pytest.raises(StatisticsError, match=r"not an \.npy .* takes an \.npz"):
         metric().score(clips, clips, background_embds_path=tmp_path / "rows.npz")
 
@@ -244,10 +246,10 @@ def test_a_rate_that_is_left_out_is_an_error():
 
 
 def test_the_model_is_loaded_once(clips, monkeypatch):
-    from fad_onnx import weights
+    from fad_onnx.weights import prepare
 
-    loaded, original = [], weights.load
-    monkeypatch.setattr(weights, "load", lambda *a: loaded.append(a) or original(*a))
+    loaded, original = [], prepare.load
+    monkeypatch.setattr(prepare, "load", lambda *a: loaded.append(a) or original(*a))
     one = metric()
     scores = [one.score(clips, clips / "09.wav", dtype=dtype) for dtype in ("float32", "int16")]
     one.get_embeddings([np.zeros(20000)], 16000)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soxr
 
-from fad_onnx import synthetic
-from fad_onnx.audio import Conform
+from fad_onnx.audio.decoding import Conform
+from fad_onnx.networks import synthetic
 
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
 TARGETS = (8000, 16000, 24000, 32000, 44100, 48000)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx import api
+from fad_onnx.api import functions
 from fad_onnx.errors import StatisticsError
-from fad_onnx.frechet import Gaussian, frechet_distance
-from fad_onnx.infinity import fad_infinity
-from fad_onnx.kad import Kad
-from fad_onnx.moments import Moments
+from fad_onnx.metrics.fad_infinity import fad_infinity
+from fad_onnx.metrics.frechet import Gaussian, frechet_distance
+from fad_onnx.metrics.kad import Kad
+from fad_onnx.metrics.moments import Moments
 
 from .conftest import write_clip
 from .test_cli import WEIGHTLESS, run  # noqa: F401 - a fixture
@@ -37,7 +37,7 @@ def folders(tmp_path_factory):
         if index > 1:
             soundfile.write(folder / "mostly" / f"m{index:02}.wav", np.zeros(160000), 16000)
     for name in SIDES:
-        api.embed_to(folder / name, folder / f"{name}.npz", WEIGHTLESS, cache=False)
+        functions.embed_to(folder / name, folder / f"{name}.npz", WEIGHTLESS, cache=False)
     return folder
 
 

@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fad_onnx import FrechetAudioDistance, load_model, synthetic, weights
+from fad_onnx import FrechetAudioDistance, load_model
 from fad_onnx.errors import DownloadError, IncompatibleStatisticsError, ProviderError
-from fad_onnx.models import table
-from fad_onnx.models.spec import ModelSpec
-from fad_onnx.session import Session
+from fad_onnx.networks import synthetic, table
+from fad_onnx.networks.runtime import Session
+from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.weights import prepare
 
 from .kit import WEIGHTLESS
 
@@ -82,7 +83,7 @@ def test_only_the_request_of_a_model_travels(monkeypatch):
 
 
 def test_a_pool_sends_a_model_with_every_task_and_loads_it_once(monkeypatch):
-    weights.load_again.cache_clear()
+    prepare.load_again.cache_clear()
     data = pickle.dumps(load_model(WEIGHTLESS))
     assert pickle.loads(data) is pickle.loads(data)
 
@@ -106,7 +107,7 @@ def test_a_copy_where_the_weights_are_not_is_a_typed_error():
     named = next(row.name for row in table.models().values() if row.network.checkpoints)
     model = load_model(WEIGHTLESS)
     elsewhere = pickle.dumps(
-        replace(model, request=weights.Request(ModelSpec(named), offline=True))
+        replace(model, request=prepare.Request(ModelSpec(named), offline=True))
     )
     with pytest.raises(DownloadError, match=named):
         pickle.loads(elsewhere)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx import audio, streams, synthetic
+from fad_onnx.audio import decoding, headers
 from fad_onnx.errors import AudioError, TruncatedAudioError
+from fad_onnx.networks import synthetic
 
 from .conftest import write_clip
 
@@ -39,7 +40,7 @@ def written(path, seconds=1.0, seed=1):
 def frames(path, data=None):
     if data is not None:
         path.write_bytes(data)
-    with audio.Decoder(path) as decoder:
+    with decoding.Decoder(path) as decoder:
         return sum(map(len, decoder))
 
 
@@ -141,7 +142,7 @@ def test_frames_behind_a_gap_are_counted(tmp_path):
         gap = unknown[: starts[4]] + unknown[starts[6] :]
         (tmp_path / "x.flac").write_bytes(gap)
         with open(tmp_path / "x.flac", "rb") as file:
-            assert streams.flac(file).there == 2 * RATE - 2 * 4096
+            assert headers.flac(file).there == 2 * RATE - 2 * 4096
 
 
 def test_what_looks_like_a_frame_in_a_picture_is_none(tmp_path):
@@ -259,7 +260,7 @@ def test_tags_and_zeros_behind_a_good_file_are_no_audio(kind, tag, tmp_path):
     assert frames(path, data) == RATE
     samples = soundfile.read(path)[0]
     path.write_bytes(data + TAGS[tag])
-    with audio.Decoder(path) as decoder:
+    with decoding.Decoder(path) as decoder:
         np.testing.assert_array_equal(np.concatenate(list(decoder))[:, 0], samples.astype("f4"))
     if kind == "flac":
         assert frames(path, flac_that_counts(data, 0) + TAGS[tag]) == RATE
@@ -429,7 +430,7 @@ def test_the_shortest_mp3s_are_read(samples, tmp_path):
 
 def test_a_file_that_vanishes_is_a_typed_error(tmp_path):
     path = write_clip(tmp_path / "x.wav", 1, 1)
-    with audio.Decoder(path) as decoder:
+    with decoding.Decoder(path) as decoder:
         os.unlink(path)
         with pytest.raises(AudioError, match="cannot be opened"):
             list(decoder)

@@ -11,11 +11,13 @@ import pytest
 import soundfile
 
 import fad_onnx
-from fad_onnx import audio, loader, misread, synthetic
+from fad_onnx.api.dry_run import estimate
+from fad_onnx.audio import decoding, misread
 from fad_onnx.errors import AudioError
-from fad_onnx.plan import estimate
+from fad_onnx.networks import synthetic
+from fad_onnx.pipeline import clip_windows
 
-BLOCKS = (1, 7, 1000, 4096, audio.BLOCK_SAMPLES)
+BLOCKS = (1, 7, 1000, 4096, decoding.BLOCK_SAMPLES)
 
 
 def run(*command):
@@ -23,11 +25,11 @@ def run(*command):
     return done.stdout
 
 
-def decoded(path, block=audio.BLOCK_SAMPLES, sample_format="float32"):
+def decoded(path, block=decoding.BLOCK_SAMPLES, sample_format="float32"):
     """All frames of a file, read in blocks of so many samples."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audio, "BLOCK_SAMPLES", block)
-        with audio.Decoder(path, sample_format) as decoder:
+        patch.setattr(decoding, "BLOCK_SAMPLES", block)
+        with decoding.Decoder(path, sample_format) as decoder:
             return np.concatenate(list(decoder))
 
 
@@ -108,7 +110,7 @@ def check_container(container, channels, frames, tmp_path):
             soundfile.write(path, clip, rate_of(subtype), subtype, format=container)
         except soundfile.LibsndfileError:
             continue  # not with so many channels
-        check_blocks(path, (1, 7 * channels, frames // 2 * channels, audio.BLOCK_SAMPLES))
+        check_blocks(path, (1, 7 * channels, frames // 2 * channels, decoding.BLOCK_SAMPLES))
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -140,7 +142,7 @@ def test_lengths_either_side_of_a_block(container, subtype, frames, tmp_path):
     path = tmp_path / "clip.x"
     rate = 48000 if subtype == "OPUS" else 44100
     soundfile.write(path, synthetic.clip(2, frames)[0], rate, subtype, format=container)
-    whole = check_blocks(path, (4096, 4095, 4097, audio.BLOCK_SAMPLES))
+    whole = check_blocks(path, (4096, 4095, 4097, decoding.BLOCK_SAMPLES))
     assert len(whole) == frames
 
 
@@ -177,7 +179,7 @@ def test_the_length_of_an_mp3_is_no_guess(how, tmp_path):
     clip[: 3 * 44100] *= 0.001  # the bit rate of the first frames is not that of all
     soundfile.write(source, clip, 44100)
     run("lame", "--quiet", *how, source, path)
-    with audio.Decoder(path) as decoder:
+    with decoding.Decoder(path) as decoder:
         length, rate = decoder.length(), decoder.sample_rate_hz
     assert length / rate == pytest.approx(6, abs=0.1)
     assert estimate([path], "logmel")["seconds"] == pytest.approx(length / rate, abs=1e-3)
@@ -202,7 +204,7 @@ def test_opus_is_what_opusdec_makes_of_it_also_copied_out_of_webm(channels, bitr
     run("ffmpeg", "-v", "error", "-i", path, "-c", "copy", webm)
     run("ffmpeg", "-v", "error", "-i", webm, "-c", "copy", copied)
     for one in (path, copied):
-        ours = check_blocks(one, (700, 48000 * channels, audio.BLOCK_SAMPLES))
+        ours = check_blocks(one, (700, 48000 * channels, decoding.BLOCK_SAMPLES))
         check_same(ours, by_opusdec(one), 1e-6)
 
 
@@ -235,9 +237,9 @@ STREAMED = {
 def test_a_flac_that_does_not_know_its_length_is_read(how, channels, tmp_path):
     source, path = wav(tmp_path / "source.wav", 44100, 1.1, channels), tmp_path / "clip.flac"
     path.write_bytes(run(*STREAMED[how].format(source=source).split()))
-    with audio.Decoder(path) as decoder:
+    with decoding.Decoder(path) as decoder:
         assert decoder.frames_promised is None and decoder.length() == round(1.1 * 44100)
-    for block in (700, 4096, audio.BLOCK_SAMPLES):
+    for block in (700, 4096, decoding.BLOCK_SAMPLES):
         np.testing.assert_array_equal(decoded(path, block), by_ffmpeg(path))
     np.testing.assert_array_equal(decoded(path), by_flac(path))
 
@@ -264,7 +266,7 @@ def test_a_flac_with_a_wrong_seek_table_is_read(damage, tmp_path):
     for point in range(46, 46 + int.from_bytes(data[43:46], "big"), 18):
         data[point + 8 : point + 16] = damage
     path.write_bytes(data)
-    for block in (700, 4096, audio.BLOCK_SAMPLES):
+    for block in (700, 4096, decoding.BLOCK_SAMPLES):
         np.testing.assert_array_equal(decoded(path, block), decoded(source))
 
 
@@ -276,7 +278,7 @@ def test_what_a_header_does_not_say_is_no_reason_to_refuse(tmp_path):
     data[21] &= 0xF0  # STREAMINFO: the 36 bits of the count of samples
     data[22:26] = bytes(4)
     path.write_bytes(data)
-    with audio.Decoder(path) as decoder:
+    with decoding.Decoder(path) as decoder:
         assert decoder.frames_promised is None and decoder.length() == 50_000
     np.testing.assert_array_equal(decoded(path, 1000), whole)
     for model in ("logmel", "encodec-48k"):
@@ -335,7 +337,7 @@ def check_made(kind, rate, channels, frames, tmp_path):
     clip = synthetic.clip(4, frames, channels).T
     soundfile.write(source, clip, rate, "PCM_24")
     run("ffmpeg", "-v", "error", "-i", source, *options.split(), path)
-    for block in (1000 * channels, audio.BLOCK_SAMPLES):
+    for block in (1000 * channels, decoding.BLOCK_SAMPLES):
         check_same(decoded(path, block), by_ffmpeg(path), tolerance)
 
 
@@ -379,8 +381,10 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path):
     soundfile.write(path, synthetic.clip(1, 40_000)[0], 16000)
     embedder = fad_onnx.load_model("logmel")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audio, "BLOCK_SAMPLES", 1000)
-        pieces = loader.load(audio.AudioFile(str(path), "x"), [embedder], loader.Policy(), None)
+        patch.setattr(decoding, "BLOCK_SAMPLES", 1000)
+        pieces = clip_windows.load(
+            decoding.AudioFile(str(path), "x"), [embedder], clip_windows.Policy(), None
+        )
         next(pieces)
         with open(path, "ab") as file:
             file.write(bytes(4000))

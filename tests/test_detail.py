@@ -7,14 +7,14 @@ import shutil
 import numpy as np
 import pytest
 
-from fad_onnx import api
-from fad_onnx.detail import Wanted
+from fad_onnx.api import functions
+from fad_onnx.api.detail import Wanted
 from fad_onnx.errors import OptionError, StatisticsError
-from fad_onnx.frechet import frechet_distance
-from fad_onnx.infinity import fad_infinity
-from fad_onnx.models import table
-from fad_onnx.moments import Moments
-from fad_onnx.sets import warnings
+from fad_onnx.metrics.fad_infinity import fad_infinity
+from fad_onnx.metrics.frechet import frechet_distance
+from fad_onnx.metrics.moments import Moments
+from fad_onnx.networks import table
+from fad_onnx.pipeline.datasets import warnings
 
 from .conftest import write_clip
 from .test_cli import WEIGHTLESS, run  # noqa: F401 - a fixture
@@ -33,7 +33,7 @@ def sets(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def score(sets):
-    return api.score(*sets, WEIGHTLESS, EVERYTHING, cache=False)
+    return functions.score(*sets, WEIGHTLESS, EVERYTHING, cache=False)
 
 
 def test_json_carries_what_was_asked_for(run, sets):  # noqa: F811
@@ -51,14 +51,14 @@ def test_json_carries_what_was_asked_for(run, sets):  # noqa: F811
 
 
 def test_a_seed_gives_the_same_numbers_and_another_seed_others(score, sets):
-    again = api.score(*sets, WEIGHTLESS, EVERYTHING, cache=False)
+    again = functions.score(*sets, WEIGHTLESS, EVERYTHING, cache=False)
     assert again.detail.inf == score.detail.inf
-    other = api.score(*sets, WEIGHTLESS, Wanted(inf=True, seed=4), cache=False)
+    other = functions.score(*sets, WEIGHTLESS, Wanted(inf=True, seed=4), cache=False)
     assert other.detail.inf.values != score.detail.inf.values
 
 
 def test_fad_infinity_draws_clips_unless_embeddings_are_asked_for(run, sets, tmp_path):  # noqa: F811
-    made = api.score(*sets, WEIGHTLESS, Wanted(per_file=True), cache=False)
+    made = functions.score(*sets, WEIGHTLESS, Wanted(per_file=True), cache=False)
     rows = made.evaluation.rows_by_file
     found = {}
     for draw, by_clip in (("clips", [len(one) for one in rows]), ("embeddings", None)):
@@ -180,16 +180,16 @@ def test_a_report_on_statistics_leaves_out_what_needs_their_rows(run, sets, tmp_
 
 def test_rows_from_a_file_are_as_good_as_audio(score, sets, run, tmp_path):  # noqa: F811
     run("embed", sets[1], "-o", tmp_path / "b.npz")
-    stored = api.score(sets[0], tmp_path / "b.npz", WEIGHTLESS, EVERYTHING, cache=False)
+    stored = functions.score(sets[0], tmp_path / "b.npz", WEIGHTLESS, EVERYTHING, cache=False)
     assert stored.value == score.value and stored.detail.inf == score.detail.inf
     assert [f.name for f in stored.detail.files] == [f.name for f in score.detail.files]
     assert stored.detail.files[0].seconds == pytest.approx(score.detail.files[0].seconds, abs=1e-3)
     with pytest.raises(StatisticsError):
-        api.score(sets[0], _stats(sets[1], tmp_path), WEIGHTLESS, EVERYTHING, cache=False)
+        functions.score(sets[0], _stats(sets[1], tmp_path), WEIGHTLESS, EVERYTHING, cache=False)
 
 
 def _stats(folder, tmp_path):
-    api.stats(folder, tmp_path / "s.npz", WEIGHTLESS, cache=False)
+    functions.stats(folder, tmp_path / "s.npz", WEIGHTLESS, cache=False)
     return tmp_path / "s.npz"
 
 

@@ -22,9 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from fad_onnx import disk, download
-from fad_onnx.download.transfer import Patience, Reply, Start, refusal, start
-from fad_onnx.download.verified import local_files, torch_hub_folder, verify
+from fad_onnx.cache import filesystem
 from fad_onnx.errors import (
     CacheError,
     CheckpointError,
@@ -33,6 +31,9 @@ from fad_onnx.errors import (
     FadError,
     OptionError,
 )
+from fad_onnx.weights import download
+from fad_onnx.weights.download.transfer import Patience, Reply, Start, refusal, start
+from fad_onnx.weights.download.verified import local_files, torch_hub_folder, verify
 
 from . import loopback
 from .loopback import ETAG, Behaviour, Loopback
@@ -738,7 +739,7 @@ def test_verify(tmp_path: Path) -> None:
 
 
 def test_room_is_checked_before_the_body(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = shutil.disk_usage("/")._replace(free=disk.SPARE_BYTES + 50_000)
+    usage = shutil.disk_usage("/")._replace(free=filesystem.SPARE_BYTES + 50_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with Loopback(BODY) as server, pytest.raises(CacheError, match="0.1 MB are needed"):
         fetch(server, target, known())
@@ -751,7 +752,7 @@ def test_a_disk_that_fills_up_is_no_network_error(
     def full(descriptor: int, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("fad_onnx.download.partial.write_all", full)
+    monkeypatch.setattr("fad_onnx.weights.download.partial.write_all", full)
     with Loopback(BODY) as server:
         with pytest.raises(CacheError, match="full"):
             fetch(server, target, known())
@@ -806,8 +807,8 @@ def test_two_processes_download_once(target: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from fad_onnx import download
-from fad_onnx.download import partial
+from fad_onnx.weights import download
+from fad_onnx.weights.download import partial
 from tests.test_download import Row
 partial.SYNC_BYTES = 1000
 download.fetch(Row(sys.argv[1]), Path(sys.argv[2]), progress=lambda *step: print(step, flush=True))

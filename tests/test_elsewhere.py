@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx import execution, loader, weights
-from fad_onnx.audio import find
+from fad_onnx.audio.decoding import find
 from fad_onnx.errors import AudioError, OtherFileError
-from fad_onnx.loader import Policy
-from fad_onnx.models.spec import ModelSpec
+from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.pipeline import clip_windows, executors
+from fad_onnx.pipeline.clip_windows import Policy
+from fad_onnx.pipeline.options import Run
+from fad_onnx.weights import prepare
 
 from .conftest import write_clip
 from .kit import WEIGHTLESS
@@ -40,25 +42,25 @@ def test_processes_in_another_folder_read_the_callers_files(here):
 
 def test_paths_that_a_worker_is_sent_are_absolute(here):
     named = {"weights": {"main": "x.pth"}, "folders": ["y"], "cache_dir": "kept"}
-    made = fad_onnx.run.Run(WEIGHTLESS, named)
+    made = Run(WEIGHTLESS, named)
     (request,) = made.requests
     assert request.spec.weights == {"main": str(here / "x.pth")}
     spec = ModelSpec(WEIGHTLESS, weights={"main": "z.pth"})
-    assert fad_onnx.run.Run(spec, {}).specs[0].weights == {"main": str(here / "z.pth")}
+    assert Run(spec, {}).specs[0].weights == {"main": str(here / "z.pth")}
     assert request.folders == (str(here / "y"),)
     assert made._cache_folder() == here / "kept"
 
 
 def another_mount(monkeypatch, change):
     """As if the worker's mount had other files under the paths that it is sent."""
-    original = execution.run_chunk
+    original = executors.run_chunk
 
     def run_chunk(job, files):
         for file in files:
             change(file)
         return original(job, files)
 
-    monkeypatch.setattr(execution, "run_chunk", run_chunk)
+    monkeypatch.setattr(executors, "run_chunk", run_chunk)
 
 
 def stats(executor, **run):
@@ -80,8 +82,8 @@ def test_another_file_of_the_same_size_is_an_error(here, monkeypatch):
     path = here / "clips" / "1.wav"
     own = path.read_bytes()
     monkeypatch.setattr(
-        execution, "_doubtful",
-        lambda chunk, found=execution._doubtful: [(f, "0" * 64) for f, _ in found(chunk)],
+        executors, "_doubtful",
+        lambda chunk, found=executors._doubtful: [(f, "0" * 64) for f, _ in found(chunk)],
     )  # fmt: skip
     another_mount(monkeypatch, lambda file: (path.write_bytes(own), os.utime(path, (1, 1))))
     with (
@@ -100,20 +102,20 @@ def test_the_same_file_of_another_date_is_read(here, monkeypatch):
 
 def test_a_file_of_another_size_is_not_read(here):
     (file, *_) = find("clips")
-    sent = execution._for_elsewhere(file)
+    sent = executors._for_elsewhere(file)
     assert sent.path == str(here / "clips" / "0.wav") and sent.stamp is not None
     write_clip(here / "clips" / "0.wav", 0, 1)
-    model = weights.load(weights.Request(ModelSpec(WEIGHTLESS)))
+    model = prepare.load(prepare.Request(ModelSpec(WEIGHTLESS)))
     with pytest.raises(OtherFileError, match="another file than the one that was meant"):
-        next(loader.load(sent, [model], Policy(), None))
+        next(clip_windows.load(sent, [model], Policy(), None))
     (here / "clips" / "0.wav").unlink()
     with pytest.raises(AudioError, match="cannot be opened"):
-        next(loader.load(execution._for_elsewhere(file), [model], Policy(), None))
+        next(clip_windows.load(executors._for_elsewhere(file), [model], Policy(), None))
 
 
 def test_what_waits_from_an_executor_is_bounded_by_bytes(clips, monkeypatch):
-    monkeypatch.setattr(execution, "CHUNK_FILES", 1)
-    monkeypatch.setattr(execution, "FIRST_CHUNKS", 2)
+    monkeypatch.setattr(executors, "CHUNK_FILES", 1)
+    monkeypatch.setattr(executors, "FIRST_CHUNKS", 2)
     held = []
 
     class Watched(ThreadPoolExecutor):
@@ -131,7 +133,7 @@ def test_what_waits_from_an_executor_is_bounded_by_bytes(clips, monkeypatch):
         most.append(len(held) - done)
 
     for budget, wanted in ((1 << 30, 10), (1, 2)):
-        monkeypatch.setattr(execution, "AHEAD_BYTES", budget)
+        monkeypatch.setattr(executors, "AHEAD_BYTES", budget)
         held.clear()
         most.clear()
         done = iter(range(1, 99))

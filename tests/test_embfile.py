@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fad_onnx
-from fad_onnx import api, archives, embfile
-from fad_onnx.checkpoints import npz
+from fad_onnx.api import functions
+from fad_onnx.api.detail import Wanted
 from fad_onnx.cli import main
-from fad_onnx.detail import Wanted
 from fad_onnx.errors import FadError, OutputError, StatisticsError
+from fad_onnx.files import archives, embeddings
+from fad_onnx.weights.checkpoints import npz
 
 from .conftest import write_clip
 from .kit import WEIGHTLESS
@@ -27,7 +28,7 @@ from .kit import WEIGHTLESS
 def version_1(path, clips, metadata="{}"):
     """As files were written before: an array a clip."""
     with zipfile.ZipFile(path, "w") as archive:
-        for name, array in [*clips.items(), (embfile.METADATA, np.array(metadata))]:
+        for name, array in [*clips.items(), (embeddings.METADATA, np.array(metadata))]:
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as out:
                 np.lib.format.write_array(out, np.asarray(array))
     return path
@@ -58,20 +59,20 @@ def test_what_is_written_comes_back_and_numpy_reads_it(tmp_path):
     random = np.random.RandomState(1)
     names = ["a b.wav", "sub/100%.wav", "new\nline.wav", "stray\udcff.wav", "ünï.wav", "@x.wav"]
     rows = {name: random.randn(i + 1, 3).astype(np.float32) for i, name in enumerate(names)}
-    embfile.write(tmp_path / "e.npz", made_of(rows))
-    found, metadata = embfile.read(tmp_path / "e.npz")
+    embeddings.write(tmp_path / "e.npz", made_of(rows))
+    found, metadata = embeddings.read(tmp_path / "e.npz")
     assert list(found) == names and metadata == {"files": 6}
     for name, own in rows.items():
         np.testing.assert_array_equal(found[name], own)
         assert found[name].dtype == np.float32
     assert [len(own) for own in found.rows[1:4]] == [2, 3, 4] and len(found.rows[-1]) == 6
     with np.load(tmp_path / "e.npz") as stored:
-        assert sorted(stored) == sorted(embfile.OWN)
+        assert sorted(stored) == sorted(embeddings.OWN)
         assert stored["embeddings"].shape == (21, 3) and stored["embeddings"].dtype == np.float32
         assert stored["offsets"].dtype == np.int64 and list(stored["offsets"][:3]) == [0, 1, 3]
-        assert [embfile.unescape(name) for name in stored["names"]] == names
+        assert [embeddings.unescape(name) for name in stored["names"]] == names
         assert all(name.isascii() for name in stored["names"])
-    embfile.write(tmp_path / "again.npz", made_of(rows))
+    embeddings.write(tmp_path / "again.npz", made_of(rows))
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "e.npz").read_bytes()
     assert sorted(os.listdir(tmp_path)) == ["again.npz", "e.npz"]
 
@@ -79,11 +80,11 @@ def test_what_is_written_comes_back_and_numpy_reads_it(tmp_path):
 def test_files_of_version_1_score_as_they_did(tmp_path):
     for index in range(5):
         write_clip(tmp_path / "set" / "sub" / f"{index}.wav", index, 2 + index)
-    api.embed_to(tmp_path / "set", tmp_path / "new.npz", WEIGHTLESS)
-    found, metadata = embfile.read(tmp_path / "new.npz")
+    functions.embed_to(tmp_path / "set", tmp_path / "new.npz", WEIGHTLESS)
+    found, metadata = embeddings.read(tmp_path / "new.npz")
     metadata["rows"] = metadata.pop("embeddings")
     metadata["largest_file"]["rows"] = metadata["largest_file"].pop("embeddings")
-    old = {embfile.escape(name): rows for name, rows in found.items()}
+    old = {embeddings.escape(name): rows for name, rows in found.items()}
     version_1(tmp_path / "old.npz", old, json.dumps(metadata))
     one, other = (archives.read_set(tmp_path / f"{name}.npz") for name in ("new", "old"))
     assert one.metadata == other.metadata and one.files == other.files
@@ -109,19 +110,19 @@ def test_a_file_with_more_clips_than_a_checkpoint_has_tensors(tmp_path):
             writer.add(f"folder/{index:07}.wav", one)
         writer.metadata({})
 
-    embfile.write(tmp_path / "new.npz", fill)
-    found, _ = embfile.read(tmp_path / "new.npz")
+    embeddings.write(tmp_path / "new.npz", fill)
+    found, _ = embeddings.read(tmp_path / "new.npz")
     assert len(found) == count and found["folder/0149999.wav"][0, 0] == count - 1
     assert archives.read_set(tmp_path / "new.npz").moments.count == count
 
 
 def test_a_file_of_version_1_with_as_many_clips(tmp_path, monkeypatch):
     """As with 150,000, where the allowance is smaller in proportion."""
-    monkeypatch.setattr("fad_onnx.checkpoints.mapped.ALLOWANCE_BYTES", 3 << 20)
+    monkeypatch.setattr("fad_onnx.weights.checkpoints.mapped.ALLOWANCE_BYTES", 3 << 20)
     clips = {f"{index:06}.wav": np.full((1, 4), index, np.float32) for index in range(1700)}
     version_1(tmp_path / "old.npz", clips)
     assert archives.holds_rows(tmp_path / "old.npz")
-    found, _ = embfile.read(tmp_path / "old.npz")
+    found, _ = embeddings.read(tmp_path / "old.npz")
     assert len(found) == 1700 and found["001699.wav"][0, 3] == 1699
 
 
@@ -135,8 +136,8 @@ def test_memory_does_not_grow_with_the_embeddings(tmp_path):
                 writer.add(f"{index}.wav", rows)
 
         tracemalloc.start()
-        embfile.write(tmp_path / "e.npz", fill)
-        found, _ = embfile.read(tmp_path / "e.npz")
+        embeddings.write(tmp_path / "e.npz", fill)
+        found, _ = embeddings.read(tmp_path / "e.npz")
         assert len(found[f"{count - 1}.wav"]) == 20_000
         highest = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -150,10 +151,10 @@ def test_long_names_cost_what_they_are(tmp_path):
     """NumPy pads all texts to the longest."""
     names = ["x" * 4000 + ".wav", *(f"{index}.wav" for index in range(5000))]
     rows = np.zeros((1, 1), np.float32)
-    embfile.write(tmp_path / "e.npz", made_of(dict.fromkeys(names, rows)))
+    embeddings.write(tmp_path / "e.npz", made_of(dict.fromkeys(names, rows)))
     assert (tmp_path / "e.npz").stat().st_size < 1_000_000
     tracemalloc.start()
-    assert list(embfile.read(tmp_path / "e.npz")[0]) == names
+    assert list(embeddings.read(tmp_path / "e.npz")[0]) == names
     assert tracemalloc.get_traced_memory()[1] < 20_000_000  # not 80 MB
     tracemalloc.stop()
 
@@ -163,7 +164,7 @@ def test_a_disk_without_room_is_an_error_that_leaves_nothing(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OutputError, match="full"):
-        embfile.write(tmp_path / "e.npz", fill)
+        embeddings.write(tmp_path / "e.npz", fill)
     assert not os.listdir(tmp_path)
 
 
@@ -265,13 +266,13 @@ def test_what_is_wrong_with_a_file_of_version_1(said, clips, metadata, tmp_path)
         archives.read_set(tmp_path / "bad.npz")
 
 
-@pytest.mark.parametrize("missing", embfile.OWN)
+@pytest.mark.parametrize("missing", embeddings.OWN)
 def test_a_file_that_lacks_an_array_says_what_it_holds(missing, tmp_path):
     path = version_2(tmp_path / "bad.npz", **{missing: None})
     with pytest.raises(StatisticsError, match=r"bad\.npz: "):
         archives.read_set(path)
     with pytest.raises(StatisticsError, match=f"lacks {missing}"):
-        embfile.read(path)
+        embeddings.read(path)
 
 
 @pytest.mark.parametrize("value", [-1, True, 1.5, "6", 2**70, float("nan"), [6]])
@@ -290,11 +291,11 @@ def test_names_that_would_take_more_than_the_file_are_refused(tmp_path):
         tmp_path / "bad.npz", embeddings=rows, offsets=np.arange(41), names=names,
         metadata=np.array("{}"),
     )  # fmt: skip
-    assert len(embfile.read(tmp_path / "bad.npz")[0]) == 40
+    assert len(embeddings.read(tmp_path / "bad.npz")[0]) == 40
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fad_onnx.checkpoints.mapped.ALLOWANCE_BYTES", 1 << 20)
+        patch.setattr("fad_onnx.weights.checkpoints.mapped.ALLOWANCE_BYTES", 1 << 20)
         with pytest.raises(StatisticsError, match="damaged or hostile"):
-            embfile.read(tmp_path / "bad.npz")
+            embeddings.read(tmp_path / "bad.npz")
 
 
 @pytest.fixture(scope="module")
@@ -303,8 +304,8 @@ def valid(tmp_path_factory):
     for index in range(3):
         write_clip(folder / "set" / f"{index}.wav", index, 2)
     fad_onnx.stats(folder / "set", folder / "s.npz", WEIGHTLESS, cache=False)
-    api.embed_to(folder / "set", folder / "e.npz", WEIGHTLESS, cache=False)
-    found, metadata = embfile.read(folder / "e.npz")
+    functions.embed_to(folder / "set", folder / "e.npz", WEIGHTLESS, cache=False)
+    found, metadata = embeddings.read(folder / "e.npz")
     version_1(folder / "1.npz", dict(found), json.dumps(metadata))
     return folder
 
@@ -360,8 +361,8 @@ def test_a_downloaded_file_takes_no_sound_of_this_machine_along(tmp_path):
     secret = write_clip(tmp_path / "private" / "memo.wav", 1, 2)
     for index in range(3):
         write_clip(tmp_path / "ref" / f"{index}.wav", index, 5)
-    api.embed_to(tmp_path / "ref", tmp_path / "good.npz", WEIGHTLESS)
-    found, metadata = embfile.read(tmp_path / "good.npz")
+    functions.embed_to(tmp_path / "ref", tmp_path / "good.npz", WEIGHTLESS)
+    found, metadata = embeddings.read(tmp_path / "good.npz")
     far = next(iter(found.values())) + 100
     for name in (str(secret), os.path.relpath(secret), os.path.relpath(secret, tmp_path)):
         members = {**dict(list(found.items())[1:]), name.replace("/", "%2F"): far}
@@ -398,7 +399,7 @@ def test_what_files_say_of_themselves_reaches_the_terminal_as_one_plain_line(val
     metadata["largest_file"] = {"name": ESCAPE, "embeddings": metadata["embeddings"]}
     metadata["protocol"] |= {"provider": ESCAPE, "short_clips": [ESCAPE, "pad"]}
     arrays["metadata"] = np.array(json.dumps(metadata))
-    arrays["names"] = np.array([embfile.escape(f"{i}{ESCAPE}.wav") for i in range(3)])
+    arrays["names"] = np.array([embeddings.escape(f"{i}{ESCAPE}.wav") for i in range(3)])
     np.savez(valid / "loud.npz", **arrays)
     arrays["metadata"] = np.array(json.dumps({**metadata, "fingerprint": ESCAPE}))
     np.savez(valid / "other.npz", **arrays)
@@ -420,7 +421,7 @@ def test_what_files_say_of_themselves_reaches_the_terminal_as_one_plain_line(val
 A_MILLION = """
 import resource, sys
 import numpy as np
-from fad_onnx import archives, embfile
+from fad_onnx.files import embeddings, archives
 
 def fill(writer):
     for index in range(1_000_000):
@@ -430,7 +431,7 @@ def fill(writer):
 
 block = np.random.RandomState(0).standard_normal((10, 8)).astype(np.float32)
 if sys.argv[1] == "write":
-    embfile.write(sys.argv[2], fill)
+    embeddings.write(sys.argv[2], fill)
 else:
     made = archives.read_set(sys.argv[2])
     assert (made.moments.count, len(made.files)) == (10_000_000, 1_000_000)

@@ -9,8 +9,8 @@ import pytest
 from scipy.linalg import sqrtm
 
 from fad_onnx.errors import StatisticsError, TooFewRowsError
-from fad_onnx.frechet import Gaussian, cholesky_rows, file_distance, frechet_distance
-from fad_onnx.moments import Moments
+from fad_onnx.metrics.frechet import Gaussian, cholesky_rows, file_distance, frechet_distance
+from fad_onnx.metrics.moments import Moments
 
 
 def rows(count: int, dim: int, seed: int) -> np.ndarray:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from fad_onnx import store, weights
+from fad_onnx.cache import root
+from fad_onnx.cache.embeddings import RowCache
 from fad_onnx.cli import main
 from fad_onnx.errors import CacheError, FadError
-from fad_onnx.models import table
-from fad_onnx.rowcache import RowCache
+from fad_onnx.networks import table
+from fad_onnx.weights import prepare
 
 from .kit import WEIGHTLESS
 
@@ -46,7 +47,7 @@ def commands(audio):
 
 def check_all(audio, capsys, caplog):
     for command, possible in commands(audio):
-        weights._warn.cache_clear()
+        prepare._warn.cache_clear()
         caplog.clear()
         code = main(command)
         said = capsys.readouterr()
@@ -147,15 +148,15 @@ def test_a_cache_that_others_may_change_is_not_trusted(
     home.chmod(0o777) if how == "mode" else give_away(home, monkeypatch)
     check_all(str(clips), capsys, caplog)
     with pytest.raises(CacheError, match=r"FAD_ONNX_SHARED=1.*FAD_ONNX_HOME"):
-        store.root()
+        root.root()
     with pytest.raises(CacheError, match="FAD_ONNX_SHARED=1"):
         RowCache(home)
     for value, said in (("false", "everybody|another"), ("nonsense", "neither 1 nor 0")):
         monkeypatch.setenv("FAD_ONNX_SHARED", value)
         with pytest.raises(FadError, match=said):
-            store.root()
+            root.root()
     monkeypatch.setenv("FAD_ONNX_SHARED", "1")
-    assert store.root() == home
+    assert root.root() == home
     RowCache(home).close()
 
 
@@ -167,13 +168,13 @@ def test_what_lies_in_a_folder_for_all_is_judged_by_itself(tmp_path, monkeypatch
     home.chmod(0o1777)
     monkeypatch.setenv("FAD_ONNX_HOME", str(home))
     for name in ("models", "checkpoints", "hashes", "embeddings", "locks"):
-        assert store.part(name) == home / name
+        assert root.part(name) == home / name
         (home / name).mkdir()
         (home / name).chmod(0o777)
         with pytest.raises(CacheError, match=r"everybody may write to it \(mode 777\)"):
-            store.part(name)
+            root.part(name)
         (home / name).chmod(0o775)  # a group is whom the owner chose
-        assert store.part(name) == home / name
+        assert root.part(name) == home / name
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX only")
@@ -184,7 +185,7 @@ def test_a_cache_made_without_a_umask_is_trusted(clips, tmp_path, monkeypatch, c
     try:
         for _ in range(2):
             assert main(["score", str(clips), str(clips), "-m", FREE, "-q"]) == 0
-        with store.locked("x"):
+        with root.locked("x"):
             pass
     finally:
         os.umask(before)
@@ -196,6 +197,6 @@ def test_a_home_given_away_is_never_written(tmp_path, monkeypatch):
     monkeypatch.setenv("FAD_ONNX_HOME", str(tmp_path / "shared"))
     (tmp_path / "shared").mkdir(mode=0o777)
     (tmp_path / "shared").chmod(0o777)
-    with pytest.raises(CacheError), store.locked("x"):
+    with pytest.raises(CacheError), root.locked("x"):
         pass
     assert not list(Path(tmp_path / "shared").iterdir())

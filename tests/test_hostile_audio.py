@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx import synthetic, weights
-from fad_onnx.audio import AudioFile
-from fad_onnx.engine import Engine
+from fad_onnx.audio.decoding import AudioFile
 from fad_onnx.errors import FadError
-from fad_onnx.loader import Policy
-from fad_onnx.models.spec import ModelSpec
+from fad_onnx.networks import synthetic
+from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.pipeline.batching import Engine
+from fad_onnx.pipeline.clip_windows import Policy
+from fad_onnx.weights import prepare
 
 from .kit import WEIGHTLESS
 
@@ -32,7 +33,7 @@ LIMIT_SECONDS, LIMIT_BYTES = 10, 400 << 20
 
 @pytest.fixture(scope="module")
 def model():
-    return weights.load(weights.Request(ModelSpec(WEIGHTLESS)))
+    return prepare.load(prepare.Request(ModelSpec(WEIGHTLESS)))
 
 
 @pytest.fixture(scope="module")

@@ -15,15 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fad_onnx import api, rowcache, synthetic, weights
-from fad_onnx.models.spec import ModelSpec
+from fad_onnx.api import functions
+from fad_onnx.cache import embeddings
+from fad_onnx.networks import synthetic
+from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.weights import prepare
 
 from .conftest import write_clip
 from .kit import WEIGHTLESS
 
 
 def load():
-    return weights.load(weights.Request(ModelSpec(WEIGHTLESS)))
+    return prepare.load(prepare.Request(ModelSpec(WEIGHTLESS)))
 
 
 def test_one_model_from_eight_threads_gives_the_serial_bits():
@@ -73,7 +76,7 @@ def test_a_run_leaves_no_threads_handlers_or_warnings(clips):
     threads, handlers = threading.active_count(), list(logging.root.handlers)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        api.score(clips, clips, WEIGHTLESS, workers=3)
+        functions.score(clips, clips, WEIGHTLESS, workers=3)
     deadline = time.monotonic() + 5
     while threading.active_count() > threads and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -97,7 +100,7 @@ def kill_and_resume(folder, tmp_path, moments, expected):
         time.sleep(moment)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        with rowcache.RowCache(cache) as held:
+        with embeddings.RowCache(cache) as held:
             assert held.info().values >= rows_seen, "what was kept must stay"
             rows_seen = held.info().values
         if out.exists():
@@ -158,7 +161,7 @@ def test_a_hundred_thousand_clips_in_flat_memory(tmp_path):
         else:
             seen.append(None)
 
-    api.stats(folder, model=WEIGHTLESS, cache=False, progress=watch)
+    functions.stats(folder, model=WEIGHTLESS, cache=False, progress=watch)
     marks = [mark for mark in seen if mark]
     early, late = marks[10], marks[-1]
     print("peak MB and open files after 10,000 clips:", early, "at the end:", late)

@@ -7,10 +7,13 @@ import time
 import numpy as np
 import pytest
 
-from fad_onnx import converted, housekeeping, rowcache, store, synthetic, weights
+from fad_onnx.cache import embeddings, root
 from fad_onnx.cli import main
-from fad_onnx.models.spec import ModelSpec
-from fad_onnx.run import cache_folder
+from fad_onnx.networks import synthetic
+from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.pipeline.options import cache_folder
+from fad_onnx.tools import housekeeping
+from fad_onnx.weights import converted, prepare
 
 from .test_rowcache import Facts
 from .test_weights import ROW, bound
@@ -20,12 +23,12 @@ def convert(tmp_path, seed):
     """A model from the user's own file; the file, and where the model is kept."""
     path = tmp_path / f"mine-{seed}.npz"
     np.savez(path, **synthetic.tensors(bound(ROW), seed))
-    request = weights.Request(ModelSpec(ROW.name, weights={"main": str(path)}))
-    return path, weights.load(request).session.graph.parent
+    request = prepare.Request(ModelSpec(ROW.name, weights={"main": str(path)}))
+    return path, prepare.load(request).session.graph.parent
 
 
-def embeddings(count):
-    with rowcache.RowCache(cache_folder()) as rows:
+def keep_embeddings(count):
+    with embeddings.RowCache(cache_folder()) as rows:
         for n in range(count):
             rows.put("0" * 64, f"{n}", np.zeros((100, 100), np.float32), Facts())
 
@@ -43,7 +46,7 @@ def names(found, kind):
 @pytest.fixture
 def full(tmp_path, home):
     """Two models, one of another release, a whole and a partial download, embeddings."""
-    embeddings(20)
+    keep_embeddings(20)
     models = [convert(tmp_path, seed) for seed in (1, 2)]
     _, other = convert(tmp_path, 3)
     facts = dict(converted.read_note(other))
@@ -60,7 +63,7 @@ def full(tmp_path, home):
 def test_info_says_what_there_is_by_kind(full, capsys):
     (first, second), other, _ = full
     found = info(capsys, "info")
-    assert found["values"] == 20 and found["max_bytes"] == rowcache.MAX_BYTES
+    assert found["values"] == 20 and found["max_bytes"] == embeddings.MAX_BYTES
     assert names(found, "models") == [second[1].name, first[1].name, other.name]
     one = found["models"]["items"][1]
     assert one["weights"]["main"]["path"] == str(first[0]) and one["model"] == ROW.name
@@ -98,7 +101,7 @@ def test_room_is_made_in_the_stated_order(full, capsys):
 
 def test_what_is_loaded_is_the_last_to_go(full):
     (first, second), *_ = full
-    weights.load(weights.Request(ModelSpec(ROW.name, weights={"main": str(second[0])})))
+    prepare.load(prepare.Request(ModelSpec(ROW.name, weights={"main": str(second[0])})))
     order = [one.path for one in housekeeping.items() if one.kind == "models"]
     assert order.index(second[1]) > order.index(first[1])
 
@@ -108,13 +111,13 @@ def test_clear_takes_all_or_one_kind(full, capsys):
     assert found["values"] == 0 and len(names(found, "models")) == 3
     found = info(capsys, "clear", "--only", "downloads")
     assert len(names(found, "models")) == 3 and names(found, "downloads") == []
-    embeddings(2)
+    keep_embeddings(2)
     found = info(capsys, "clear")
     assert found["values"] == 0 and names(found, "models") == []
 
 
 def test_what_another_process_works_on_stays(full, capsys):
-    with store.locked(ROW.name), store.locked("cut.pth"):
+    with root.locked(ROW.name), root.locked("cut.pth"):
         found = info(capsys, "clear")
     assert len(names(found, "models")) == 3 and names(found, "downloads") == ["cut.pth.part"]
 
@@ -142,6 +145,6 @@ def test_a_model_stays_while_another_takes_tensors_from_it(tmp_path):
     """That one holds the lock of the checkpoint that both are made of."""
     path, folder = convert(tmp_path, 1)
     (item,) = (one for one in housekeeping.items() if one.kind == "models")
-    with store.locked(path.name):
+    with root.locked(path.name):
         assert not housekeeping._remove(item) and folder.exists()
     assert housekeeping._remove(item) and not folder.exists()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fad_onnx.errors import StatisticsError
-from fad_onnx.frechet import Gaussian, frechet_distance
-from fad_onnx.infinity import fad_infinity, least_rows, line_at_infinity, subset_sizes
-from fad_onnx.moments import Moments
+from fad_onnx.metrics.fad_infinity import fad_infinity, least_rows, line_at_infinity, subset_sizes
+from fad_onnx.metrics.frechet import Gaussian, frechet_distance
+from fad_onnx.metrics.moments import Moments
 
 
 def source(dim: int) -> Gaussian:

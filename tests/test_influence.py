@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fad_onnx.frechet import Gaussian, frechet_distance
-from fad_onnx.influence import influences, root_trace
-from fad_onnx.moments import Moments
+from fad_onnx.metrics.frechet import Gaussian, frechet_distance
+from fad_onnx.metrics.influence import influences, root_trace
+from fad_onnx.metrics.moments import Moments
 
 
 def clips(lengths: list[int], dim: int, seed: int = 0, gap: float = 0.3) -> list[np.ndarray]:

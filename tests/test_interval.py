@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fad_onnx import interval as module
 from fad_onnx.errors import OptionError, StatisticsError, TooFewRowsError
-from fad_onnx.frechet import Gaussian, frechet_distance
-from fad_onnx.interval import (
+from fad_onnx.metrics import confidence_interval as module
+from fad_onnx.metrics.confidence_interval import (
     Interval,
     Side,
     distance_and_maps,
@@ -17,7 +16,8 @@ from fad_onnx.interval import (
     interval,
     pairs_by_name,
 )
-from fad_onnx.moments import Moments
+from fad_onnx.metrics.frechet import Gaussian, frechet_distance
+from fad_onnx.metrics.moments import Moments
 
 Files = list[np.ndarray]
 

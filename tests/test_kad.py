@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fad_onnx import kad, selection
 from fad_onnx.errors import NoBandwidthError, StatisticsError, TooFewRowsError
-from fad_onnx.kad import KernelReference, kernel_distance
+from fad_onnx.metrics import kad, median
+from fad_onnx.metrics.kad import KernelReference, kernel_distance
 
 
 def rows(count: int, seed: int, dim: int = 5) -> np.ndarray:
@@ -50,7 +50,7 @@ def test_the_median_is_exact_when_pairs_do_not_fit(monkeypatch: pytest.MonkeyPat
     x = rows(60, 3)
     expected = kad.median_distance(x)
     monkeypatch.setattr(kad, "BLOCK_ROWS", 16)
-    monkeypatch.setattr(selection, "HELD", 10)
+    monkeypatch.setattr(median, "HELD", 10)
     assert kad.median_distance(x) == pytest.approx(expected, rel=1e-14)
 
 

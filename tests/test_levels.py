@@ -5,8 +5,12 @@ import pytest
 import soundfile
 
 import fad_onnx
-from fad_onnx import api, archives, audio, loader, synthetic
-from fad_onnx.embedder import as_frames
+from fad_onnx.api import functions
+from fad_onnx.audio import decoding
+from fad_onnx.files import archives
+from fad_onnx.networks import synthetic
+from fad_onnx.networks.embedder import as_frames
+from fad_onnx.pipeline import clip_windows
 
 from .conftest import write_clip
 
@@ -37,13 +41,15 @@ def test_samples_far_beyond_full_scale_are_one_warning(folder, tmp_path, monkeyp
     fad_onnx.stats(clean, model="logmel")
     said = loud(fad_onnx.stats(folder, model="logmel").warnings)
     assert SAID in said and "32768" in said
-    monkeypatch.setattr(loader, "Decoder", None)  # from here on embeddings come from the cache
+    monkeypatch.setattr(
+        clip_windows, "Decoder", None
+    )  # from here on embeddings come from the cache
     assert SAID in loud(fad_onnx.stats(folder, model="logmel").warnings)
     for part in (1, 2):
         fad_onnx.stats(folder, model="logmel", shard=f"{part}/2", output=tmp_path / f"{part}.npz")
     merged = archives.merge([tmp_path / "1.npz", tmp_path / "2.npz"], tmp_path / "all.npz")
     assert SAID in loud(merged.warnings)
-    api.embed_to(folder, tmp_path / "rows.npz", "logmel")
+    functions.embed_to(folder, tmp_path / "rows.npz", "logmel")
     for reference in ("all.npz", "rows.npz"):
         score = fad_onnx.score(tmp_path / reference, clean, model="logmel")
         assert SAID in loud(score.warnings)
@@ -81,7 +87,7 @@ def test_floats_read_as_integers_are_rounded_and_clipped(
     soundfile.write(path, clip * 1.2 / np.abs(clip).max(), 48000, subtype, format=container)
     floats = soundfile.read(path, always_2d=True)[0]
     assert floats.max() > 1 and floats.min() < -1
-    with audio.Decoder(path, sample_format) as decoder:
+    with decoding.Decoder(path, sample_format) as decoder:
         integers = np.concatenate(list(decoder))
     wanted = np.clip(floats, -1, 1 - step)
     np.testing.assert_allclose(integers, wanted, atol=max(step / 2, 2**-24) * 1.01)

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from fad_onnx import compat, machine, plan, run
+from fad_onnx.api import compat, dry_run
 from fad_onnx.cli import main
-from fad_onnx.models import table
+from fad_onnx.networks import machine, table
+from fad_onnx.pipeline import options
 
 GB = 1 << 30
 V2 = "30 23 0:26 {top} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
@@ -153,7 +154,7 @@ def test_a_mount_with_a_blank_in_its_name(root):
 def test_cores_that_are_not_ours_are_not_counted():
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-        "from fad_onnx import machine; print(machine.cores())"
+        "from fad_onnx.networks import machine; print(machine.cores())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
@@ -162,8 +163,8 @@ def test_cores_that_are_not_ours_are_not_counted():
 def test_all_that_works_in_threads_asks_here(monkeypatch, capsys):
     model = next(one.name for one in table.models().values() if not one.network.checkpoints)
     monkeypatch.setattr(machine, "cores", lambda: 5)
-    assert run.Run(model, {}).job.workers == 5
-    assert plan.workers is run.workers and run.workers({"workers": 7}) == 7
+    assert options.Run(model, {}).job.workers == 5
+    assert dry_run.workers is options.workers and options.workers({"workers": 7}) == 7
     assert compat.FrechetAudioDistance(model_name=model)._run["workers"] == 5
     monkeypatch.setattr(machine, "cores", lambda: 3)
     assert main(["bench", model, "--clips", "2", "--seconds", "1"]) == 0

@@ -10,14 +10,18 @@ from functools import partial
 
 import pytest
 
-from fad_onnx import audio, bench, embedder, engine, memory, session, weights
-from fad_onnx.binding import publish_synthetic
-from fad_onnx.engine import Engine
-from fad_onnx.loader import Policy
-from fad_onnx.models.network import Batch
-from fad_onnx.models.selection import select
-from fad_onnx.models.spec import ModelSpec
-from fad_onnx.session import PROVIDERS, Settings
+from fad_onnx.audio import decoding
+from fad_onnx.networks import embedder, memory, runtime
+from fad_onnx.networks.network import Batch
+from fad_onnx.networks.runtime import PROVIDERS, Settings
+from fad_onnx.networks.selection import select
+from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.pipeline import batching
+from fad_onnx.pipeline.batching import Engine
+from fad_onnx.pipeline.clip_windows import Policy
+from fad_onnx.tools import bench
+from fad_onnx.weights import prepare
+from fad_onnx.weights.binding import publish_synthetic
 
 from .conftest import write_clip
 from .kit import WEIGHTLESS, with_network
@@ -26,31 +30,32 @@ from .kit import WEIGHTLESS, with_network
 PROGRAM = """
 import sys
 from pathlib import Path
-from fad_onnx import audio, plan
-from fad_onnx.embedder import Embedder
-from fad_onnx.engine import Engine
-from fad_onnx.loader import Policy
-from fad_onnx.models.selection import select
-from fad_onnx.session import Session, Settings
+from fad_onnx.api import dry_run
+from fad_onnx.audio import decoding
+from fad_onnx.networks.embedder import Embedder
+from fad_onnx.pipeline.batching import Engine
+from fad_onnx.pipeline.clip_windows import Policy
+from fad_onnx.networks.selection import select
+from fad_onnx.networks.runtime import Session, Settings
 
 name, workers, model_folder, clips = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 one = select(name)
 loaded = Embedder(one, Session(model_folder / "model.onnx", Settings("cpu")), {}, "")
-files = audio.find(clips)
-with audio.Decoder(files[0].path) as decoder:
+files = decoding.find(clips)
+with decoding.Decoder(files[0].path) as decoder:
     frames, rate = decoder.length(), decoder.sample_rate_hz
 samples = frames * one.preparation.sample_rate_hz // rate
-windows = plan.count_windows(one, samples) * len(files)
-work = plan.Work(windows * one.preparation.windows.length_samples, samples, frames)
-planned = plan._memory(one, work, loaded, workers)
+windows = dry_run.count_windows(one, samples) * len(files)
+work = dry_run.Work(windows * one.preparation.windows.length_samples, samples, frames)
+planned = dry_run._memory(one, work, loaded, workers)
 for result in Engine([loaded], Policy(), workers).embed(files):
     pass
-print(planned >> 20, plan._peak_bytes() >> 20)
+print(planned >> 20, dry_run._peak_bytes() >> 20)
 """
 
 
 def load(**changes):
-    found = weights.load(weights.Request(ModelSpec(WEIGHTLESS), settings=Settings("cpu")))
+    found = prepare.load(prepare.Request(ModelSpec(WEIGHTLESS), settings=Settings("cpu")))
     return with_network(found, **changes)
 
 
@@ -96,7 +101,7 @@ def watched(monkeypatch, loaded, clips, workers):
                 running.remove(memory.needed_bytes(self.selection.network, samples))
 
     monkeypatch.setattr(embedder.Embedder, "run", run)
-    results = list(Engine([loaded], Policy(), workers).embed(audio.find(clips)))
+    results = list(Engine([loaded], Policy(), workers).embed(decoding.find(clips)))
     assert not any(result.skipped for result in results)
     return max(count for count, _ in most), max(together for _, together in most)
 
@@ -157,24 +162,24 @@ def test_threads_of_the_user_share_the_two_runs_of_an_accelerator(monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert max(most) == session.ACCELERATOR_RUNS == 2
+    assert max(most) == runtime.ACCELERATOR_RUNS == 2
 
 
 def test_few_files_are_decoded_ahead(clips, monkeypatch):
     opened = []
-    original = engine.load
+    original = batching.load
 
     def counting(file, *more):
         opened.append(file)
         return original(file, *more)
 
-    monkeypatch.setattr(engine, "load", counting)
+    monkeypatch.setattr(batching, "load", counting)
     for index in range(60):
         (clips / f"more{index:02}.wav").symlink_to(clips / "00.wav")
     busy = Engine([load()], Policy(), 64)
     with ThreadPoolExecutor(2) as pool:
-        next(busy._ahead(pool, audio.find(clips)))
-    assert len(opened) == engine.AHEAD_FILES + 1
+        next(busy._ahead(pool, decoding.find(clips)))
+    assert len(opened) == batching.AHEAD_FILES + 1
 
 
 def test_a_benchmark_says_which_batches_it_ran():

@@ -11,9 +11,9 @@ import sys
 import numpy as np
 import pytest
 
-from fad_onnx.checks import BLOCK_ROWS
 from fad_onnx.errors import StatisticsError, TooFewRowsError
-from fad_onnx.moments import Gather, Moments
+from fad_onnx.metrics.moments import Gather, Moments
+from fad_onnx.metrics.validation import BLOCK_ROWS
 
 DIM = 6
 # Either side of every boundary: nothing, one row, factor full, dense, more than a block.
@@ -239,7 +239,7 @@ def test_the_sum_of_nothing() -> None:
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PRINT_BITS = """
 import hashlib, numpy as np
-from fad_onnx.moments import Moments
+from fad_onnx.metrics.moments import Moments
 x = np.random.RandomState(0).randn(1500, 520).astype(np.float32)
 whole = Moments.of(x)
 parts = Moments.total(Moments.of(x[i : i + 7]) for i in range(0, 1500, 7))

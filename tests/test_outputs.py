@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx import embfile, outputs
 from fad_onnx.cli import main
 from fad_onnx.errors import OutputError
+from fad_onnx.files import embeddings, outputs
 
 from .conftest import write_clip
 from .kit import WEIGHTLESS
@@ -31,7 +31,7 @@ OLD, NEW = b"old\n" * 100, b"new\n" * 5000
 def one(tmp_path):
     """A reference and an evaluation set in statistics files, so that a score costs nothing."""
     rows = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
-    embfile.write(tmp_path / "e.npz", lambda to: [
+    embeddings.write(tmp_path / "e.npz", lambda to: [
         *(to.add(f"{index}.wav", part) for index, part in enumerate(np.split(rows, 20))),
         to.metadata({"model": "m", "files": 20, "rows": 40, "seconds": 20.0,
                      "file_seconds": [1.0] * 20}),
@@ -299,9 +299,9 @@ def test_what_cannot_be_written_is_said_before_the_work(one, clips, tmp_path, ca
         tmp_path / ("n/" * 5000 + "x.npz"): "name too long",
     }
     listed = commands(one, clips, tmp_path, lambda name: tmp_path / name)
-    monkeypatch.setattr("fad_onnx.api._listed", work)
-    monkeypatch.setattr("fad_onnx.api.read_set", work)
-    monkeypatch.setattr("fad_onnx.archives.read_set", work)
+    monkeypatch.setattr("fad_onnx.api.functions._listed", work)
+    monkeypatch.setattr("fad_onnx.api.functions.read_set", work)
+    monkeypatch.setattr("fad_onnx.files.archives.read_set", work)
     for target, said in cases.items():
         for _, command in listed:
             assert main(command(os.fspath(target))) == 1

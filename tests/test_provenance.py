@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx import archives, execution, provenance, synthetic, weights
-from fad_onnx.audio import AudioFile
+from fad_onnx.audio.decoding import AudioFile
 from fad_onnx.cli import main
 from fad_onnx.errors import IncompatibleStatisticsError, StatisticsError
-from fad_onnx.models import table
-from fad_onnx.models.selection import select
-from fad_onnx.models.spec import ModelSpec
+from fad_onnx.files import archives
+from fad_onnx.networks import synthetic, table
+from fad_onnx.networks.selection import select
+from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.pipeline import executors, provenance
 from fad_onnx.report import tables
+from fad_onnx.weights import prepare
 
 from .conftest import write_clip
 from .kit import WEIGHTLESS
@@ -225,8 +227,8 @@ def test_values_come_together():
 def test_metadata_that_call_embeddings_rows_are_still_read(made, clips):
     path = made / "plain.npz"
     expected = archives.read_set(path)
-    with np.load(path) as stored:
-        arrays = dict(stored)
+    with np.load(path) as file:
+        arrays = dict(file)
     metadata = json.loads(str(arrays["metadata"]))
     metadata["rows"] = metadata.pop("embeddings")
     metadata["largest_file"]["rows"] = metadata["largest_file"].pop("embeddings")
@@ -258,8 +260,8 @@ def test_the_users_weights_are_those_that_score(tmp_path):
     }
     assert scores["own"].value != scores["official"].value
     for name, found in scores.items():
-        expected = weights.load(
-            weights.Request(ModelSpec(ROW.name, weights={"main": str(paths[name])}))
+        expected = prepare.load(
+            prepare.Request(ModelSpec(ROW.name, weights={"main": str(paths[name])}))
         )
         for side in found.protocol.values():
             assert side["fingerprint"] == expected.fingerprint
@@ -339,18 +341,18 @@ def test_metadata_that_count_otherwise_than_the_file_are_refused(made):
 
 def test_workers_that_differ_from_each_other_are_on_record(clips, monkeypatch):
     """Their versions and providers, not those of the caller."""
-    monkeypatch.setattr(execution, "CHUNK_FILES", 4)
-    real = execution.versions
+    monkeypatch.setattr(executors, "CHUNK_FILES", 4)
+    real = executors.versions
     turns = iter(["CUDAExecutionProvider", "CPUExecutionProvider", "CUDAExecutionProvider"])
-    here = execution._here
+    here = executors._here
 
     def elsewhere(*arguments):
         with pytest.MonkeyPatch.context() as patch:
             provider = next(turns)
-            patch.setattr(execution, "versions", lambda one: {**real(one), "provider": provider})
+            patch.setattr(executors, "versions", lambda one: {**real(one), "provider": provider})
             yield from here(*arguments)
 
-    monkeypatch.setattr(execution, "_here", elsewhere)
+    monkeypatch.setattr(executors, "_here", elsewhere)
     with ThreadPoolExecutor(1) as executor:
         made = fad_onnx.stats(clips, None, WEIGHTLESS, executor=executor)
     assert made.provenance["provider"] == ["CUDAExecutionProvider", "CPUExecutionProvider"]

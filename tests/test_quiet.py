@@ -22,7 +22,7 @@ import fad_onnx
 
 def main(folder, model, seconds):
     from distributed import LocalCluster
-    from fad_onnx.cluster import dask_executor
+    from fad_onnx.pipeline.dask import dask_executor
     fad_onnx.score(folder, folder, model)
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, silence_logs=50,
                       dashboard_address=None, host="127.0.0.1") as cluster:

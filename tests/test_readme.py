@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fad_onnx.cli import main
-from fad_onnx.models import table
-from fad_onnx.models.selection import variants
+from fad_onnx.networks import table
+from fad_onnx.networks.selection import variants
 
 from .kit import WEIGHTLESS
 

@@ -13,10 +13,10 @@ import pytest
 import soundfile
 
 from fad_onnx import report
-from fad_onnx.detail import FileScore, Wanted
+from fad_onnx.api.detail import FileScore, Wanted
 from fad_onnx.errors import MissingDependencyError, OptionError, OutputError, StatisticsError
-from fad_onnx.frechet import Gaussian
-from fad_onnx.moments import Moments
+from fad_onnx.metrics.frechet import Gaussian
+from fad_onnx.metrics.moments import Moments
 
 from .report_factory import audio_set, clip_files, score
 

@@ -7,8 +7,11 @@ import pytest
 import soundfile
 
 import fad_onnx
-from fad_onnx import archives, audio, loader, synthetic
+from fad_onnx.audio import decoding
 from fad_onnx.errors import AudioError, StatisticsError, TooShortError
+from fad_onnx.files import archives
+from fad_onnx.networks import synthetic
+from fad_onnx.pipeline import clip_windows
 
 from .conftest import write_clip
 
@@ -31,7 +34,7 @@ def test_what_came_in_place_of_audio_is_named(kind, suffix, tmp_path):
     content, reason = NO_AUDIO[kind]
     path = tmp_path / f"x{suffix}"
     path.write_bytes(content + bytes(2000))
-    with pytest.raises(AudioError, match=reason), audio.Decoder(path) as decoder:
+    with pytest.raises(AudioError, match=reason), decoding.Decoder(path) as decoder:
         list(decoder)
 
 
@@ -40,20 +43,20 @@ def test_aac_under_the_name_of_an_mp3_is_named(tmp_path):
     source, path = write_clip(tmp_path / "x.wav", 2, 4, 44100), tmp_path / "x.mp3"
     command = ["ffmpeg", "-v", "error", "-i", source, "-c:a", "aac", "-f", "adts", path]
     subprocess.run(command, check=True)
-    with pytest.raises(AudioError, match="is AAC.*ffmpeg"), audio.Decoder(path) as decoder:
+    with pytest.raises(AudioError, match="is AAC.*ffmpeg"), decoding.Decoder(path) as decoder:
         list(decoder)
 
 
 def test_what_is_nothing_known_keeps_the_words_of_the_decoder(tmp_path):
     (tmp_path / "x.wav").write_bytes(b"8BPS" + bytes(2000))
     with pytest.raises(AudioError, match=r"not readable as audio: Format not recognised$"):
-        audio.Decoder(tmp_path / "x.wav")
+        decoding.Decoder(tmp_path / "x.wav")
 
 
 def test_paths_may_be_numpys_strings(clips):
     score = fad_onnx.score(np.str_(clips), np.array([str(clips)])[0], "logmel")
     assert float(score) == 0
-    assert audio.find(np.str_(clips)) == audio.find(clips)
+    assert decoding.find(np.str_(clips)) == decoding.find(clips)
 
 
 @pytest.mark.parametrize("saved", [np.zeros((5, 128)), {"mu": 1}])
@@ -93,7 +96,9 @@ def test_silent_clips_and_channels_that_cancel_are_counted(silent, clips, monkey
     said = ["3 of 4 files are silent, or their channels cancel where they are mixed"]
     made = fad_onnx.stats(silent, model="logmel")
     assert [text.partition(": ")[2] for text in silence(made.warnings)] == said
-    monkeypatch.setattr(loader, "Decoder", None)  # from here on embeddings come from the cache
+    monkeypatch.setattr(
+        clip_windows, "Decoder", None
+    )  # from here on embeddings come from the cache
     again = fad_onnx.stats(silent, model="logmel")
     assert silence(again.warnings) == silence(made.warnings)
     monkeypatch.undo()
@@ -118,12 +123,12 @@ def test_a_size_of_whole_billions_means_until_the_end(size, tmp_path):
     content[4:8] = (size + 36).to_bytes(4, "little")
     content[40:44] = size.to_bytes(4, "little")
     path.write_bytes(content)
-    with audio.Decoder(path) as decoder:
+    with decoding.Decoder(path) as decoder:
         np.testing.assert_array_equal(np.concatenate(list(decoder)), expected)
     content[40:44] = (size + 2).to_bytes(4, "little")
     path.write_bytes(content)
     with pytest.raises(AudioError, match=f"cut short: 48000 of {size + 2} bytes"):
-        audio.Decoder(path)
+        decoding.Decoder(path)
 
 
 @pytest.mark.decoders("ffmpeg")
@@ -133,7 +138,7 @@ def test_vorbis_that_was_cut_without_decoding_is_refused(start, tmp_path):
     command = ["ffmpeg", "-v", "error", "-ss", start, "-i", whole, "-c", "copy", cut]
     subprocess.run(command, check=True)
     with pytest.raises(AudioError, match="begins before its time 0.*ffmpeg -i FILE"):
-        audio.Decoder(cut)
+        decoding.Decoder(cut)
 
 
 @pytest.mark.decoders("ffmpeg")
@@ -142,7 +147,7 @@ def test_vorbis_that_was_cut_at_its_end_is_read(tmp_path):
     command = ["ffmpeg", "-v", "error", "-i", whole, "-t", "2", "-c", "copy", cut]
     subprocess.run(command, check=True)
     expected = soundfile.read(whole, dtype="float32", always_2d=True)[0]
-    with audio.Decoder(cut) as decoder:
+    with decoding.Decoder(cut) as decoder:
         found = np.concatenate(list(decoder))
     assert 88200 <= len(found) < 100000
     np.testing.assert_array_equal(found, expected[: len(found)])
@@ -153,7 +158,7 @@ def test_a_flac_that_was_cut_without_decoding_is_refused_with_both_remedies(tmp_
     whole, cut = write_clip(tmp_path / "x.flac", 6, 4, 44100), tmp_path / "cut.flac"
     command = ["ffmpeg", "-v", "error", "-i", whole, "-t", "2", "-c", "copy", cut]
     subprocess.run(command, check=True)
-    with audio.Decoder(cut) as decoder, pytest.raises(AudioError) as caught:
+    with decoding.Decoder(cut) as decoder, pytest.raises(AudioError) as caught:
         list(decoder)
     assert " of 176400 frames; copy it again, or if it was cut on purpose" in str(caught.value)
     assert "convert it: ffmpeg -i FILE out.wav" in str(caught.value)

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fad_onnx.cache.embeddings import CachedRows, RowCache, hashes, keyed, segments, shared
+from fad_onnx.cache.embeddings.keyed import Keyed
 from fad_onnx.errors import AudioError, CacheError
-from fad_onnx.rowcache import CachedRows, RowCache, hashes, keyed, segments, shared
-from fad_onnx.rowcache.keyed import Keyed
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX only")
 
@@ -253,7 +253,7 @@ def test_many_values_and_few_open_files(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_late_values_are_sorted_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fad_onnx.rowcache.places.LATE_VALUES", 10)
+    monkeypatch.setattr("fad_onnx.cache.embeddings.places.LATE_VALUES", 10)
     cache = RowCache(tmp_path)
     for n in range(100):
         put(cache, n)
@@ -533,9 +533,9 @@ def test_the_least_recently_used_segment_goes_first(
 
 
 def _record_key(number: int) -> bytes:
-    from fad_onnx import rowcache
+    from fad_onnx.cache import embeddings
 
-    return rowcache._key(sha(number), "f")
+    return embeddings._key(sha(number), "f")
 
 
 def test_info_prune_and_clear(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fad_onnx
-from fad_onnx import api, archives, audio, execution, loader, plan, run, sets, weights
+from fad_onnx.api import dry_run, functions
+from fad_onnx.api.detail import Wanted
+from fad_onnx.audio import decoding
+from fad_onnx.cache.embeddings import RowCache
 from fad_onnx.cli import commands, main
-from fad_onnx.detail import Wanted
-from fad_onnx.engine import Engine
 from fad_onnx.errors import (
     AudioError,
     CheckpointError,
@@ -28,20 +29,23 @@ from fad_onnx.errors import (
     StatisticsError,
     TwoFilesError,
 )
-from fad_onnx.loader import Policy
-from fad_onnx.models import table
-from fad_onnx.models.preparation import Windows
-from fad_onnx.models.selection import selection_of, variants
-from fad_onnx.models.spec import ModelSpec
-from fad_onnx.rowcache import RowCache
-from fad_onnx.run import Run
+from fad_onnx.files import archives
+from fad_onnx.networks import table
+from fad_onnx.networks.preparation import Windows
+from fad_onnx.networks.selection import selection_of, variants
+from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.pipeline import clip_windows, datasets, executors, options
+from fad_onnx.pipeline.batching import Engine
+from fad_onnx.pipeline.clip_windows import Policy
+from fad_onnx.pipeline.options import Run
+from fad_onnx.weights import prepare
 
 from .conftest import write_clip
 from .kit import WEIGHTLESS, with_preparation
 
 
 def load():
-    return weights.load(weights.Request(ModelSpec(WEIGHTLESS)))
+    return prepare.load(prepare.Request(ModelSpec(WEIGHTLESS)))
 
 
 # From the command line and from Python to the work.
@@ -54,7 +58,7 @@ def test_every_option_of_the_command_line_reaches_the_library(monkeypatch):
         seen.update(options, paths=[reference, *evaluations], model=model, wanted=wanted)
         raise StatisticsError("x", "enough")
 
-    monkeypatch.setattr(api, "compare", compare)
+    monkeypatch.setattr(functions, "compare", compare)
     line = (
         "score a b c -m one -m two --option k=v --weights w.pth --weights pca=p.pth --provider cpu"
         " --device 3 --gpu-memory-mb 99 --skip-errors --short pad --workers 5 --no-cache"
@@ -70,7 +74,7 @@ def test_every_option_of_the_command_line_reaches_the_library(monkeypatch):
         "cache_dir": "d", "offline": True, "executor": None, "key": "K",
         "wanted": Wanted(True, 0.8, True, True, 7, "embeddings"),
     }  # fmt: skip
-    assert seen.keys() | {"progress", "download_progress"} > set(run.KINDS) - {
+    assert seen.keys() | {"progress", "download_progress"} > set(options.KINDS) - {
         "folders", "threads"
     }  # fmt: skip
 
@@ -83,7 +87,7 @@ def test_a_report_has_everything_at_its_usual_level(monkeypatch, clips):
         seen.append(arguments[3])
         raise StatisticsError("x", "enough")
 
-    monkeypatch.setattr(api, "compare", compare)
+    monkeypatch.setattr(functions, "compare", compare)
     for more in ([], ["--ci=0.5"]):
         assert main(["score", str(clips), str(clips), "--report", "r.html", *more]) == 1
     assert seen == [Wanted(True, 0.95, True, True), Wanted(True, 0.5, True, True)]
@@ -115,20 +119,20 @@ def test_keywords_of_the_wrong_kind_say_what_is_wanted(clips):
             clips, clips
         )
     with pytest.raises(OptionError, match="an empty list"):
-        api.compare(clips, [clips], [])
+        functions.compare(clips, [clips], [])
     with pytest.raises(OptionError, match="an empty list"):
         archives.merge([], "x.npz")
     with pytest.raises(OptionError, match=r"ndarray is no path; .* load_model\(\)"):
         fad_onnx.score(np.zeros(3), clips)
     with pytest.raises(StatisticsError, match=r"Moments are needed, not ndarray"):
         fad_onnx.frechet_distance(np.zeros((3, 2)), np.zeros((3, 2)))
-    assert api.compare(clips, os.fspath(clips), WEIGHTLESS)[0].path == os.fspath(clips)
+    assert functions.compare(clips, os.fspath(clips), WEIGHTLESS)[0].path == os.fspath(clips)
 
 
 def test_anything_that_can_be_iterated_and_any_whole_number_will_do(clips, tmp_path):
     others = [clips / "09.wav", clips]
-    expected = [score.value for score in api.compare(clips, others, WEIGHTLESS)]
-    found = api.compare(clips, (path for path in others), WEIGHTLESS, workers=np.int64(2))
+    expected = [score.value for score in functions.compare(clips, others, WEIGHTLESS)]
+    found = functions.compare(clips, (path for path in others), WEIGHTLESS, workers=np.int64(2))
     assert [score.value for score in found] == expected
     files = sorted(clips.iterdir())
     parts = [
@@ -181,7 +185,7 @@ def test_a_checkpoint_that_these_options_do_not_use_is_refused():
     row = next(row for row in table.models().values() if len(row.network.checkpoints) > 1)
     name = (row.network.checkpoints.keys() - set(row.output().checkpoints)).pop()
     with pytest.raises(CheckpointError, match=f"uses no checkpoint '{name}' "):
-        weights.load(weights.Request(ModelSpec(row.name, weights={name: "nonexistent"})))
+        prepare.load(prepare.Request(ModelSpec(row.name, weights={name: "nonexistent"})))
 
 
 def test_what_lacks_rows_is_refused_before_the_work(clips, tmp_path, monkeypatch):
@@ -192,7 +196,7 @@ def test_what_lacks_rows_is_refused_before_the_work(clips, tmp_path, monkeypatch
         (Wanted(kad=True), (tmp_path / "a.npz", clips)),
     ):
         with pytest.raises(StatisticsError, match="statistics without rows"):
-            api.compare(paths[0], paths[1:], WEIGHTLESS, wanted)
+            functions.compare(paths[0], paths[1:], WEIGHTLESS, wanted)
 
 
 def test_a_key_is_for_the_file_that_needs_it(clips, tmp_path):
@@ -208,7 +212,7 @@ def test_a_key_is_for_the_file_that_needs_it(clips, tmp_path):
 
 
 def test_the_users_options_come_before_those_of_a_file():
-    made = sets.AudioSet("a.npz", None, {"model": WEIGHTLESS, "options": {"x": "1", "y": "1"}})
+    made = datasets.AudioSet("a.npz", None, {"model": WEIGHTLESS, "options": {"x": "1", "y": "1"}})
     asked = Run(None, {"options": {"x": 2}})
     asked.assume(made)
     assert asked.specs == (ModelSpec(WEIGHTLESS, {"x": "2", "y": "1"}),)
@@ -238,7 +242,7 @@ REMARKS = (
 def test_warnings_travel_with_statistics_and_embeddings(doubtful, clips, tmp_path):
     asked = {"short": "pad", "skip_errors": True}
     fad_onnx.stats(doubtful, tmp_path / "s.npz", WEIGHTLESS, **asked)
-    api.embed_to(doubtful, tmp_path / "e.npz", WEIGHTLESS, **asked)
+    functions.embed_to(doubtful, tmp_path / "e.npz", WEIGHTLESS, **asked)
     live = fad_onnx.score(clips, doubtful, WEIGHTLESS, **asked).warnings
     for path in ("s.npz", "e.npz"):
         stored = fad_onnx.score(clips, tmp_path / path, **asked)
@@ -270,12 +274,12 @@ def test_padding_is_said_of_the_models_that_pad_also_from_the_cache(tmp_path):
     for cached in (False, True):
         with RowCache(tmp_path / "cache") as cache:
             found = list(
-                Engine([one, other], Policy("pad"), 1, cache).embed(audio.find(tmp_path / "set"))
+                Engine([one, other], Policy("pad"), 1, cache).embed(decoding.find(tmp_path / "set"))
             )
         assert [result.facts.content_sha256 is None for result in found] == [cached, cached]
-        used = [execution._summary(result, False) for result in found]
+        used = [executors._summary(result, False) for result in found]
         padded = [
-            sets._metadata(model, used, 0, i)["files_padded"]
+            datasets._metadata(model, used, 0, i)["files_padded"]
             for i, model in enumerate((one, other))
         ]
         assert padded == [1, 0]
@@ -313,7 +317,7 @@ def test_two_files_of_one_name_are_not_one(clips, tmp_path):
 
 def test_an_embeddings_file_does_not_say_where_its_audio_is(clips, tmp_path, monkeypatch):
     """A name must not be taken for a path: other sets have files of that name."""
-    api.embed_to(clips, tmp_path / "e.npz", WEIGHTLESS)
+    functions.embed_to(clips, tmp_path / "e.npz", WEIGHTLESS)
     monkeypatch.chdir(clips)
     files = archives.read_set(tmp_path / "e.npz").files
     assert [file.name for file in files] == sorted(os.listdir(clips))
@@ -337,7 +341,7 @@ def stored(tmp_path_factory):
     for index in range(3):
         write_clip(folder / "set" / f"{index}.wav", index, 2)
     fad_onnx.stats(folder / "set", folder / "s.npz", WEIGHTLESS, shard="1/3", cache=False)
-    api.embed_to(folder / "set", folder / "e.npz", WEIGHTLESS, cache=False)
+    functions.embed_to(folder / "set", folder / "e.npz", WEIGHTLESS, cache=False)
     return folder, [dict(np.load(folder / name)) for name in ("s.npz", "e.npz")]
 
 
@@ -376,17 +380,17 @@ def test_a_fifo_keeps_nobody_waiting(clips):
 
 def test_a_file_of_the_same_size_with_another_date_has_changed(tmp_path):
     path = write_clip(tmp_path / "a.wav", 1, 1)
-    before = loader.stamp(path)
+    before = clip_windows.stamp(path)
     os.utime(path, ns=(1, 1))
-    assert loader.stamp(path) != before
+    assert clip_windows.stamp(path) != before
     with pytest.raises(AudioError, match="No such file"):
-        loader.stamp(str(tmp_path / "none.wav"))
+        clip_windows.stamp(str(tmp_path / "none.wav"))
 
 
 def test_rows_that_some_of_the_models_have_cached_are_made_for_all(clips, tmp_path):
     one = load()
     other = one.decoding("int16")
-    files = audio.find(clips)
+    files = decoding.find(clips)
     with RowCache(tmp_path / "cache") as cache:
         alone = [result.rows[0] for result in Engine([one], Policy(), 1, cache).embed(files)]
         for result, expected in zip(
@@ -398,13 +402,13 @@ def test_rows_that_some_of_the_models_have_cached_are_made_for_all(clips, tmp_pa
 
 def test_the_cache_tells_providers_and_versions_apart(monkeypatch):
     model = load()
-    key = loader.cache_key(model, Policy())
+    key = clip_windows.cache_key(model, Policy())
     versions = model.session.versions()
     for changed in ({"provider": "another"}, {"onnxruntime": "0.0"}):
         monkeypatch.setattr(
             type(model.session), "versions", lambda _, changed=changed: {**versions, **changed}
         )
-        assert loader.cache_key(model, Policy()) != key
+        assert clip_windows.cache_key(model, Policy()) != key
     monkeypatch.undo()
     one = model.selection.model
     network = replace(one.network, hashes=dict.fromkeys(one.network.hashes, "0" * 64))
@@ -413,40 +417,40 @@ def test_the_cache_tells_providers_and_versions_apart(monkeypatch):
         replace(model, selection=replace(model.selection, model=replace(one, network=network))),
         replace(model, session=type(model.session)(model.session.graph, settings)),
     ):
-        assert loader.cache_key(changed, Policy()) != key
-    assert loader.cache_key(model, Policy("pad")) != key
+        assert clip_windows.cache_key(changed, Policy()) != key
+    assert clip_windows.cache_key(model, Policy("pad")) != key
 
 
 # Executors.
 
 
 def job_of(model, request):
-    return execution.Job((request,), (model.fingerprint,), Policy())
+    return executors.Job((request,), (model.fingerprint,), Policy())
 
 
 def test_another_job_in_the_same_process_changes_nothing(clips, monkeypatch, tmp_path):
     """As if a second thread had loaded its models between the check and the work."""
-    request = weights.Request(ModelSpec(WEIGHTLESS))
+    request = prepare.Request(ModelSpec(WEIGHTLESS))
     job = replace(job_of(load(), request), cache=tmp_path / "cache")
-    files = audio.find(clips)
-    expected = execution.run_chunk(replace(job, cache=None), files).moments[0].mean
+    files = decoding.find(clips)
+    expected = executors.run_chunk(replace(job, cache=None), files).moments[0].mean
 
     def shared(folder):
-        execution._loaded = ((), [])
+        executors._loaded = ((), [])
 
-    monkeypatch.setattr(execution, "shared", shared)
-    np.testing.assert_array_equal(execution.run_chunk(job, files).moments[0].mean, expected)
+    monkeypatch.setattr(executors, "shared", shared)
+    np.testing.assert_array_equal(executors.run_chunk(job, files).moments[0].mean, expected)
 
 
 def test_two_jobs_take_turns_in_one_process(clips):
     float_, integer = (
-        weights.Request(ModelSpec(WEIGHTLESS), sample_format=f) for f in ("float32", "int16")
+        prepare.Request(ModelSpec(WEIGHTLESS), sample_format=f) for f in ("float32", "int16")
     )
-    jobs = [job_of(weights.load(request), request) for request in (float_, integer)]
-    files = audio.find(clips)
+    jobs = [job_of(prepare.load(request), request) for request in (float_, integer)]
+    files = decoding.find(clips)
     with ThreadPoolExecutor(4) as pool:
-        futures = [pool.submit(execution.run_chunk, jobs[i % 2], files) for i in range(12)]
-    alone = [execution.run_chunk(job, files).moments[0].mean for job in jobs]
+        futures = [pool.submit(executors.run_chunk, jobs[i % 2], files) for i in range(12)]
+    alone = [executors.run_chunk(job, files).moments[0].mean for job in jobs]
     assert not np.array_equal(*alone) or jobs[0].fingerprints != jobs[1].fingerprints
     for i, future in enumerate(futures):
         np.testing.assert_array_equal(future.result().moments[0].mean, alone[i % 2])
@@ -477,8 +481,8 @@ class Patient(Executor):
 
 
 def test_an_executor_gets_a_bounded_number_of_chunks_ahead(clips, monkeypatch):
-    monkeypatch.setattr(execution, "CHUNK_FILES", 1)
-    monkeypatch.setattr(execution, "CHUNKS_AHEAD", 3)
+    monkeypatch.setattr(executors, "CHUNK_FILES", 1)
+    monkeypatch.setattr(executors, "CHUNKS_AHEAD", 3)
     expected = fad_onnx.stats(clips, None, WEIGHTLESS)
     executor = Patient()
     made = fad_onnx.stats(clips, None, WEIGHTLESS, executor=executor)
@@ -489,7 +493,7 @@ def test_an_executor_gets_a_bounded_number_of_chunks_ahead(clips, monkeypatch):
 def test_workers_that_are_gone_are_an_error_and_the_rest_is_cancelled(clips, monkeypatch):
     from concurrent.futures import BrokenExecutor, CancelledError
 
-    monkeypatch.setattr(execution, "CHUNK_FILES", 1)
+    monkeypatch.setattr(executors, "CHUNK_FILES", 1)
     for error in (CancelledError(), BrokenExecutor("a worker died")):
         executor = Patient(2, error)
         with pytest.raises(ExecutorError, match="run again"):
@@ -530,7 +534,7 @@ def test_a_dry_run_asks_for_all_checkpoints_of_the_options(clips, capsys, monkey
     two = next(one for one in every if len(one.output.checkpoints) > 1)
     # The default output is ready, this one is not.
     monkeypatch.setattr(
-        weights, "ready", lambda asked: asked if len(asked.output.checkpoints) == 1 else None
+        prepare, "ready", lambda asked: asked if len(asked.output.checkpoints) == 1 else None
     )
     said = planned(capsys, "score", clips, clips, "-m", two.label, "--offline")
     assert said["weights"] == "to download" and said["estimated_seconds"] is None
@@ -543,8 +547,8 @@ def test_the_memory_of_a_plan_grows_with_the_workers(monkeypatch):
     models = table.models().values()
     whole = next(selection_of(m) for m in models if m.preparation.windows.cover == "whole")
     samples = 10 * whole.preparation.sample_rate_hz
-    work = plan.Work(1000 * samples, samples, 0)
-    one, four = (plan._memory(whole, work, None, n) for n in (1, 4))
+    work = dry_run.Work(1000 * samples, samples, 0)
+    one, four = (dry_run._memory(whole, work, None, n) for n in (1, 4))
     batch = whole.network.batch.cpu * samples * whole.network.peak_bytes_per_sample
     assert 0 < four - one <= 3 * batch
 
@@ -554,7 +558,7 @@ def test_the_time_of_a_plan_grows_with_the_length_of_whole_clips(monkeypatch):
     made = replace(model.preparation, windows=Windows())
     model = replace(model, selection=replace(model.selection, preparation=made))
     monkeypatch.setattr(type(model), "run", lambda self, batch: threading.Event().wait(0.02))
-    short, long = (plan._time(model, 160_000, n * 160_000, 1) for n in (100, 1000))
+    short, long = (dry_run._time(model, 160_000, n * 160_000, 1) for n in (100, 1000))
     assert long > 5 * short > 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from fad_onnx import selection
+from fad_onnx.metrics import median
 
 CASES = {
     "spread": np.random.RandomState(0).exponential(1.0, 1001),
@@ -32,21 +32,21 @@ def source(values: np.ndarray) -> Callable[[], Iterator[np.ndarray]]:
 @pytest.mark.parametrize("held", [1, 2, 30, 10_000])
 @pytest.mark.parametrize("name", CASES)
 def test_equals_numpy(name: str, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "HELD", held)
+    monkeypatch.setattr(median, "HELD", held)
     values = CASES[name]
-    low, high = selection.median(source(values), len(values))
+    low, high = median.median(source(values), len(values))
     expected = np.sort(np.abs(values))[[(len(values) - 1) // 2, len(values) // 2]]
     assert [low, high] == expected.tolist()
     assert (low + high) / 2 == np.median(values)
 
 
 def test_holds_no_more_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "HELD", 50)
+    monkeypatch.setattr(median, "HELD", 50)
     sizes = []
     concatenate = np.concatenate
     monkeypatch.setattr(
         np, "concatenate", lambda parts: sizes.append(sum(map(len, parts))) or concatenate(parts)
     )
-    selection.median(source(CASES["even"]), 1000)
+    median.median(source(CASES["even"]), 1000)
     assert sizes
     assert max(sizes) <= 50

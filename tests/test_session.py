@@ -6,10 +6,10 @@ import types
 import numpy as np
 import pytest
 
-from fad_onnx import binding, session
 from fad_onnx.errors import MissingDependencyError, OptionError, ProviderError
-from fad_onnx.models import table
-from fad_onnx.models.selection import selection_of
+from fad_onnx.networks import runtime, table
+from fad_onnx.networks.selection import selection_of
+from fad_onnx.weights import binding
 
 MODEL = next(one for one in table.models().values() if not one.network.checkpoints)
 GRAPH = binding.graph_file(selection_of(MODEL))
@@ -17,33 +17,33 @@ OUTPUT = selection_of(MODEL).output.tensor
 
 
 def network(**settings):
-    return session.Session(GRAPH, session.Settings(**settings))
+    return runtime.Session(GRAPH, runtime.Settings(**settings))
 
 
 def test_auto_is_the_cpu_without_cuda():
     made = network()
-    assert made.provider is session.PROVIDERS["cpu"] and made.why_not_cuda is None
+    assert made.provider is runtime.PROVIDERS["cpu"] and made.why_not_cuda is None
     assert made.versions()["provider"] == "CPUExecutionProvider"
 
 
 def test_auto_says_why_a_cuda_that_is_there_did_not_load(monkeypatch):
-    ort = session.runtime()
+    ort = runtime.runtime()
     names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: names)
     made = network()
-    assert made.provider is session.PROVIDERS["cpu"]
+    assert made.provider is runtime.PROVIDERS["cpu"]
     assert "CUDAExecutionProvider" in made.why_not_cuda
     with pytest.raises(ProviderError, match=r"CUDA.*fad-onnx\[gpu\]"):
         network(provider="cuda")
 
 
-@pytest.mark.parametrize("name", sorted(set(session.PROVIDERS) - {"cpu"}))
+@pytest.mark.parametrize("name", sorted(set(runtime.PROVIDERS) - {"cpu"}))
 def test_a_named_provider_never_falls_back(name):
-    if session.PROVIDERS[name].name in session.runtime().get_available_providers():
+    if runtime.PROVIDERS[name].name in runtime.runtime().get_available_providers():
         pytest.skip("this build has it")
     with pytest.raises(ProviderError, match="not in this build of ONNX Runtime") as caught:
         network(provider=name)
-    assert session.PROVIDERS[name].remedy in str(caught.value)
+    assert runtime.PROVIDERS[name].remedy in str(caught.value)
 
 
 def test_unknown_providers_and_thread_counts_are_option_errors():
@@ -60,8 +60,8 @@ def test_no_onnxruntime_names_both_pip_lines(monkeypatch):
 
 
 def test_cuda_gets_its_limits_and_no_tf32():
-    settings = session.Settings("cuda", device=3, memory_limit_mb=2048)
-    options = session._provider_options(settings, session.PROVIDERS["cuda"])
+    settings = runtime.Settings("cuda", device=3, memory_limit_mb=2048)
+    options = runtime._provider_options(settings, runtime.PROVIDERS["cuda"])
     assert options["device_id"] == "3" and options["use_tf32"] == "0"
     assert options["gpu_mem_limit"] == str(2048 * 2**20)
 
@@ -74,8 +74,8 @@ def plugin(monkeypatch):
     made.get_ep_name = lambda: "AbacusExecutionProvider"
     made.get_library_path = lambda: "/opt/abacus.so"
     monkeypatch.setitem(sys.modules, "onnxruntime_ep_abacus", made)
-    monkeypatch.setattr(session, "_registered", set())
-    ort, registered = session.runtime(), []
+    monkeypatch.setattr(runtime, "_registered", set())
+    ort, registered = runtime.runtime(), []
     monkeypatch.setattr(
         ort, "register_execution_provider_library", lambda *a: registered.append(a), raising=False
     )
@@ -94,11 +94,11 @@ def test_a_plugin_that_cannot_be_loaded_says_so(plugin, monkeypatch):
     def fail(*_):
         raise RuntimeError("abacus.so: cannot open shared object file\nmore")
 
-    monkeypatch.setattr(session.runtime(), "register_execution_provider_library", fail)
+    monkeypatch.setattr(runtime.runtime(), "register_execution_provider_library", fail)
     with pytest.raises(ProviderError, match="cannot open shared object file; pip install"):
         network(provider="abacus")
 
 
 def test_a_failing_run_is_a_provider_error():
     with pytest.raises(ProviderError, match="a run failed"):
-        network().run((np.zeros((1, 3, 3), np.float32),))
+        network().run((np.zeros((1, 3, 3), np.float32),), (OUTPUT,))

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fad_onnx import statsfile
 from fad_onnx.errors import OutputError, StatisticsError, TooFewRowsError
-from fad_onnx.frechet import Gaussian, frechet_distance
-from fad_onnx.moments import Moments
+from fad_onnx.files import statistics
+from fad_onnx.metrics.frechet import Gaussian, frechet_distance
+from fad_onnx.metrics.moments import Moments
 
 DIM = 5
 METADATA = {"model": "m", "fingerprint": "f", "files": 3, "note": "ümläut \n"}
@@ -42,8 +42,8 @@ def write(path: Path, members: dict[str, np.ndarray]) -> Path:
 def test_comes_back_and_goes_on_adding(count: int, tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     made = moments(count)
-    statsfile.save(path, made, METADATA)
-    stored = statsfile.load(path)
+    statistics.save(path, made, METADATA)
+    stored = statistics.load(path)
     assert stored.metadata == METADATA
     assert not stored.foreign
     assert isinstance(stored.moments, Moments)
@@ -59,15 +59,15 @@ def test_comes_back_and_goes_on_adding(count: int, tmp_path: Path) -> None:
 
 def test_pytorch_fid_can_read_it(tmp_path: Path) -> None:
     made = moments(4)
-    statsfile.save(tmp_path / "a.npz", made, METADATA)
+    statistics.save(tmp_path / "a.npz", made, METADATA)
     with np.load(tmp_path / "a.npz") as archive:
         assert archive["mu"].dtype == archive["sigma"].dtype == np.float64
         assert np.array_equal(archive["sigma"], made.covariance())
 
 
 def test_the_same_statistics_are_the_same_bytes(tmp_path: Path) -> None:
-    statsfile.save(tmp_path / "a", moments(9), METADATA)
-    statsfile.save(tmp_path / "b", moments(9), dict(reversed(METADATA.items())))
+    statistics.save(tmp_path / "a", moments(9), METADATA)
+    statistics.save(tmp_path / "b", moments(9), dict(reversed(METADATA.items())))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -75,18 +75,18 @@ def test_nothing_is_left_behind_when_it_cannot_be_written(tmp_path: Path) -> Non
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "inside").touch()
     with pytest.raises(OutputError):
-        statsfile.save(tmp_path / "taken", moments(9), METADATA)
+        statistics.save(tmp_path / "taken", moments(9), METADATA)
     assert [p.name for p in tmp_path.iterdir()] == ["taken"]
 
 
 def test_no_rows_are_no_statistics(tmp_path: Path) -> None:
     with pytest.raises(TooFewRowsError):
-        statsfile.save(tmp_path / "a.npz", Moments.empty(DIM), METADATA)
+        statistics.save(tmp_path / "a.npz", Moments.empty(DIM), METADATA)
 
 
 def test_one_row_can_be_merged_but_not_scored(tmp_path: Path) -> None:
-    statsfile.save(tmp_path / "a.npz", moments(1), METADATA)
-    stored = statsfile.load(tmp_path / "a.npz")
+    statistics.save(tmp_path / "a.npz", moments(1), METADATA)
+    stored = statistics.load(tmp_path / "a.npz")
     with pytest.raises(TooFewRowsError):
         Gaussian.of(stored.moments)
 
@@ -94,7 +94,7 @@ def test_one_row_can_be_merged_but_not_scored(tmp_path: Path) -> None:
 def test_statistics_of_pytorch_fid(tmp_path: Path) -> None:
     made = moments(50)
     path = write(tmp_path / "fid.npz", {"mu": made.mean, "sigma": made.covariance()})
-    stored = statsfile.load(path)
+    stored = statistics.load(path)
     assert stored.foreign
     assert stored.metadata == {}
     assert isinstance(stored.moments, Gaussian)
@@ -107,21 +107,21 @@ def test_statistics_of_fadtk(tmp_path: Path) -> None:
     members |= {f"{key}.cov": value.covariance() for key, value in made.items()}
     path = write(tmp_path / "toolkit.npz", members)
     for key, value in made.items():
-        stored = statsfile.load(path, key)
+        stored = statistics.load(path, key)
         assert stored.foreign
         assert frechet_distance(stored.moments, value) < 1e-12
     with pytest.raises(StatisticsError, match=r"several statistics; choose with --key: x, y\.z"):
-        statsfile.load(path)
+        statistics.load(path)
     with pytest.raises(StatisticsError, match=r"no statistics called 'w'; .*: x, y\.z"):
-        statsfile.load(path, "w")
+        statistics.load(path, "w")
     only = write(tmp_path / "one.npz", {k: v for k, v in members.items() if k.startswith("x")})
-    assert statsfile.load(only).foreign
+    assert statistics.load(only).foreign
 
 
 def test_a_file_without_statistics_says_what_it_holds(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.npz", {"a.wav": np.zeros((3, 2))})
     with pytest.raises(StatisticsError, match=r"rows\.npz: no statistics: it holds a\.wav"):
-        statsfile.load(path)
+        statistics.load(path)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_wrong_members_are_named(
 ) -> None:
     path = write(tmp_path / "bad.npz", own() | {member: value})
     with pytest.raises((StatisticsError, TooFewRowsError), match=rf"bad\.npz.*{match}"):
-        statsfile.load(path)
+        statistics.load(path)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_wrong_members_are_named(
 def test_a_factor_must_fit(member: str, value: np.ndarray, match: str, tmp_path: Path) -> None:
     path = write(tmp_path / "bad.npz", own(3) | {member: value})
     with pytest.raises(StatisticsError, match=rf"bad\.npz.*{match}"):
-        statsfile.load(path)
+        statistics.load(path)
 
 
 def test_an_indefinite_covariance_is_refused_when_it_is_used(tmp_path: Path) -> None:
@@ -177,10 +177,10 @@ def test_an_indefinite_covariance_is_refused_when_it_is_used(tmp_path: Path) -> 
     sigma[0, 1] = sigma[1, 0] = 2.0
     path = write(tmp_path / "bad.npz", own() | {"sigma": sigma})
     with pytest.raises(StatisticsError, match="negative eigenvalue"):
-        Gaussian.of(statsfile.load(path).moments)
+        Gaussian.of(statistics.load(path).moments)
     foreign = write(tmp_path / "foreign.npz", {"mu": np.zeros(DIM), "sigma": sigma})
     with pytest.raises(StatisticsError, match="negative eigenvalue"):
-        statsfile.load(foreign)
+        statistics.load(foreign)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not a zip file at all"])
@@ -188,15 +188,15 @@ def test_what_is_no_archive(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "bad.npz"
     path.write_bytes(content)
     with pytest.raises(StatisticsError, match=r"bad\.npz"):
-        statsfile.load(path)
+        statistics.load(path)
 
 
 def test_pickles_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "bad.npz", own() | {"metadata": np.array({"a": 1}, dtype=object)})
     with pytest.raises(StatisticsError, match=r"bad\.npz"):
-        statsfile.load(path)
+        statistics.load(path)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(StatisticsError, match=r"none\.npz"):
-        statsfile.load(tmp_path / "none.npz")
+        statistics.load(tmp_path / "none.npz")

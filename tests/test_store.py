@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fad_onnx import disk, store
+from fad_onnx.cache import filesystem, root
 from fad_onnx.errors import CacheError, CheckpointError, OutputError
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX only")
@@ -30,27 +30,27 @@ def names(folder: Path) -> list[str]:
 
 
 def test_root_is_the_variable_and_is_not_created(home: Path) -> None:
-    assert store.root() == home
+    assert root.root() == home
     assert not home.exists()
 
 
 def test_root_without_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAD_ONNX_HOME", "")
-    assert store.root().is_absolute()
-    assert "fad-onnx" in store.root().parts
+    assert root.root().is_absolute()
+    assert "fad-onnx" in root.root().parts
 
 
 def test_root_expands_a_relative_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAD_ONNX_HOME", "~/somewhere")
-    assert store.root() == Path.home() / "somewhere"
+    assert root.root() == Path.home() / "somewhere"
     monkeypatch.setenv("FAD_ONNX_HOME", "near")
-    assert store.root() == Path.cwd() / "near"
+    assert root.root() == Path.cwd() / "near"
 
 
 def test_publish_file_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
     final = tmp_path / "deep" / "er" / "file"
-    assert store.publish_bytes(final, b"one") == final
-    store.publish_bytes(final, b"two")
+    assert root.publish_bytes(final, b"one") == final
+    root.publish_bytes(final, b"two")
     assert final.read_bytes() == b"two"
     assert names(final.parent) == ["file"]
 
@@ -65,7 +65,7 @@ def test_publish_file_is_invisible_until_whole(tmp_path: Path) -> None:
         out.flush()
         seen.append(final.read_bytes())
 
-    store.publish_file(final, writer)
+    root.publish_file(final, writer)
     assert seen == [b"old"]
 
 
@@ -81,10 +81,10 @@ def test_bytes_reach_the_disk_before_the_name(
     monkeypatch.setattr(os, "fsync", note("fsync", fsync))
     monkeypatch.setattr(os, "replace", note("rename", replace))
     monkeypatch.setattr(os, "rename", note("rename", rename))
-    store.publish_bytes(tmp_path / "file", b"x")
+    root.publish_bytes(tmp_path / "file", b"x")
     assert steps[:2] == ["fsync", "rename"]
     steps.clear()
-    store.publish_folder(tmp_path / "folder", lambda folder: (folder / "x").write_text("x"))
+    root.publish_folder(tmp_path / "folder", lambda folder: (folder / "x").write_text("x"))
     assert steps.index("fsync") < steps.index("rename")
 
 
@@ -97,9 +97,9 @@ def test_a_failed_writer_changes_nothing(tmp_path: Path, error: BaseException) -
         raise error
 
     with pytest.raises(type(error)):
-        store.publish_file(final, writer)
+        root.publish_file(final, writer)
     with pytest.raises(type(error)):
-        store.publish_folder(tmp_path / "folder", writer)
+        root.publish_folder(tmp_path / "folder", writer)
     assert names(tmp_path) == ["file"]
     assert final.read_bytes() == b"old"
 
@@ -108,7 +108,7 @@ def test_a_failed_writer_changes_nothing(tmp_path: Path, error: BaseException) -
 def test_published_files_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        store.publish_bytes(tmp_path / "file", b"")
+        root.publish_bytes(tmp_path / "file", b"")
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
@@ -122,25 +122,25 @@ def test_publish_folder(tmp_path: Path) -> None:
         (folder / "sub" / "x").write_text("x")
         assert not final.exists()
 
-    store.publish_folder(final, writer)
+    root.publish_folder(final, writer)
     assert (final / "sub" / "x").read_text() == "x"
     assert names(final.parent) == ["folder"]
 
 
 def test_the_first_of_two_folders_stays(tmp_path: Path) -> None:
     final = tmp_path / "folder"
-    store.publish_folder(final, lambda folder: (folder / "x").write_text("first"))
-    store.publish_folder(final, lambda folder: (folder / "x").write_text("second"))
+    root.publish_folder(final, lambda folder: (folder / "x").write_text("first"))
+    root.publish_folder(final, lambda folder: (folder / "x").write_text("second"))
     assert (final / "x").read_text() == "first"
     assert names(tmp_path) == ["folder"]
 
 
 def test_many_threads_publish_the_same_name(tmp_path: Path) -> None:
     def publish(number: int) -> None:
-        store.publish_folder(
+        root.publish_folder(
             tmp_path / "folder", lambda folder: (folder / "x").write_text(str(number))
         )
-        store.publish_bytes(tmp_path / "file", str(number).encode() * 100)
+        root.publish_bytes(tmp_path / "file", str(number).encode() * 100)
 
     threads = [threading.Thread(target=publish, args=[n]) for n in range(8)]
     for thread in threads:
@@ -157,29 +157,29 @@ def test_errors_of_the_disk_are_typed(tmp_path: Path, code: int) -> None:
         raise OSError(code, os.strerror(code))
 
     said = {errno.ENOSPC: "full", errno.EROFS: "read-only", errno.EACCES: "permission"}
-    for publish in (store.publish_file, store.publish_folder):
+    for publish in (root.publish_file, root.publish_folder):
         with pytest.raises(CacheError, match=said.get(code, "error")) as caught:
             publish(tmp_path / "x", writer)  # type: ignore[operator]
         assert str(tmp_path / "x") in str(caught.value)
     with pytest.raises(OutputError):
-        store.publish_file(tmp_path / "x", writer, OutputError)
+        root.publish_file(tmp_path / "x", writer, OutputError)
     assert names(tmp_path) == []
 
 
 def test_a_real_full_disk() -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("needs /dev/full")
-    said, guard = pytest.raises(CacheError, match="full"), disk.guarded(Path("/dev/full"))
+    said, guard = pytest.raises(CacheError, match="full"), filesystem.guarded(Path("/dev/full"))
     with open("/dev/full", "wb", buffering=0) as full, said, guard:
-        disk.write_all(full.fileno(), b"x")
+        filesystem.write_all(full.fileno(), b"x")
 
 
 def test_a_file_where_the_cache_should_be(home: Path) -> None:
     home.write_text("in the way")
-    with pytest.raises(CacheError, match="FAD_ONNX_HOME"), store.locked("x"):
+    with pytest.raises(CacheError, match="FAD_ONNX_HOME"), root.locked("x"):
         pass
     with pytest.raises(CacheError):
-        store.publish_bytes(home / "x", b"")
+        root.publish_bytes(home / "x", b"")
 
 
 @POSIX
@@ -187,21 +187,21 @@ def test_a_file_where_the_cache_should_be(home: Path) -> None:
 def test_an_unwritable_cache(home: Path) -> None:
     home.mkdir(mode=0o500)
     with pytest.raises(CacheError, match="permission"):
-        store.publish_bytes(home / "x", b"")
+        root.publish_bytes(home / "x", b"")
 
 
 def test_room_is_checked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=100_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    disk.require_room(tmp_path / "not" / "there", 50_000_000)
+    filesystem.require_room(tmp_path / "not" / "there", 50_000_000)
     with pytest.raises(CacheError, match=r"90\.0 MB are needed, 100\.0 MB are free"):
-        disk.require_room(tmp_path, 90_000_000)
+        filesystem.require_room(tmp_path, 90_000_000)
 
     def never(_: Path) -> None:
         pytest.fail("the writer must not start")
 
     with pytest.raises(CacheError):
-        store.publish_folder(tmp_path / "x", never, needed_bytes=10**9)
+        root.publish_folder(tmp_path / "x", never, needed_bytes=10**9)
 
 
 def old(path: Path) -> Path:
@@ -236,8 +236,8 @@ def test_sweep_takes_what_is_old_and_free(tmp_path: Path) -> None:
     ):
         old(tmp_path / name)
     with open(tmp_path / ".fad-onnx-tmp-1-held", "rb+") as held:
-        assert disk.hold(held.fileno()) is True
-        store.publish_bytes(tmp_path / "new", b"")
+        assert filesystem.hold(held.fileno()) is True
+        root.publish_bytes(tmp_path / "new", b"")
     assert names(tmp_path) == [
         ".fad-onnx-tmp-1-busy",
         ".fad-onnx-tmp-1-fresh",
@@ -255,27 +255,27 @@ def test_sweep_without_locks_waits_a_week(tmp_path: Path, monkeypatch: pytest.Mo
         if (tmp_path / ".fad-onnx-tmp-1-x").write_text("x")
         else tmp_path
     )
-    monkeypatch.setattr(store, "hold", lambda _: None)
-    assert store.sweep(tmp_path) == []
-    assert store.sweep(tmp_path, time.time() + 8 * 86400) == [path]
+    monkeypatch.setattr(root, "hold", lambda _: None)
+    assert root.sweep(tmp_path) == []
+    assert root.sweep(tmp_path, time.time() + 8 * 86400) == [path]
 
 
 def test_folders_that_cannot_be_opened_wait_a_week(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on Windows."""
-    monkeypatch.setattr(store, "_open_folder", lambda _: None)
+    monkeypatch.setattr(root, "_open_folder", lambda _: None)
     (tmp_path / ".fad-onnx-tmp-1-x").mkdir()
     path = old(tmp_path / ".fad-onnx-tmp-1-x")
-    assert store.sweep(tmp_path) == []
-    assert store.sweep(tmp_path, time.time() + 8 * 86400) == [path]
-    assert store.publish_folder(tmp_path / "y", lambda folder: None).is_dir()
+    assert root.sweep(tmp_path) == []
+    assert root.sweep(tmp_path, time.time() + 8 * 86400) == [path]
+    assert root.publish_folder(tmp_path / "y", lambda folder: None).is_dir()
 
 
 KILLED = """
 import sys, time
 from pathlib import Path
-from fad_onnx import store
+from fad_onnx.cache import root
 def writer(target):
     if isinstance(target, Path):
         (target / "half").write_bytes(b"x" * 1000)
@@ -283,7 +283,7 @@ def writer(target):
         target.write(b"x" * 1000); target.flush()
     print("writing", flush=True)
     time.sleep(60)
-getattr(store, sys.argv[1])(Path(sys.argv[2]), writer)
+getattr(root, sys.argv[1])(Path(sys.argv[2]), writer)
 """
 
 
@@ -298,20 +298,20 @@ def test_a_killed_writer_leaves_nothing_visible_and_is_swept(tmp_path: Path, pub
         assert process.stdout.readline() == b"writing\n"
         [left] = tmp_path.iterdir()
         old(left)
-        store.publish_bytes(tmp_path / "other", b"")
+        root.publish_bytes(tmp_path / "other", b"")
         assert left.exists(), "a living writer's file is not swept"
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not final.exists()
     old(left)
-    store.publish_bytes(tmp_path / "other", b"")
+    root.publish_bytes(tmp_path / "other", b"")
     assert names(tmp_path) == ["other"]
 
 
 LOCKER = """
 import sys
-from fad_onnx import store
-with store.locked(sys.argv[1]):
+from fad_onnx.cache import root
+with root.locked(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -323,7 +323,7 @@ def test_a_lock_goes_with_its_process(caplog: pytest.LogCaptureFixture) -> None:
     done = threading.Event()
 
     def wait() -> None:
-        with store.locked("a model"):
+        with root.locked("a model"):
             done.set()
 
     with subprocess.Popen(
@@ -345,7 +345,7 @@ def test_locks_exclude_threads() -> None:
 
     def work() -> None:
         for _ in range(5):
-            with store.locked("x"):
+            with root.locked("x"):
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
                 time.sleep(0.001)
@@ -361,7 +361,7 @@ def test_locks_exclude_threads() -> None:
 
 @pytest.mark.parametrize("name", ["../../evil", "a/b", "", "x" * 500, "ü\n", "a\udcffb"])
 def test_any_name_makes_a_lock_inside_the_cache(home: Path, name: str) -> None:
-    with store.locked(name), store.locked(name + "other"):
+    with root.locked(name), root.locked(name + "other"):
         pass
     assert {path.parent for path in home.rglob("*.lock")} <= {home / "locks"}
 
@@ -370,6 +370,6 @@ def test_file_sha256(tmp_path: Path) -> None:
     path = tmp_path / "x"
     data = bytes(range(256)) * 9000
     path.write_bytes(data)
-    assert store.file_sha256(path) == hashlib.sha256(data).hexdigest()
+    assert root.file_sha256(path) == hashlib.sha256(data).hexdigest()
     with pytest.raises(CheckpointError, match="no such file"):
-        store.file_sha256(tmp_path / "absent")
+        root.file_sha256(tmp_path / "absent")

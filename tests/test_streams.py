@@ -11,9 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from fad_onnx import embfile
 from fad_onnx.cli import main
-from fad_onnx.models import table
+from fad_onnx.files import embeddings
+from fad_onnx.networks import table
 
 from .conftest import write_clip
 from .kit import WEIGHTLESS
@@ -32,7 +32,7 @@ def buffered(monkeypatch):
 def one(tmp_path):
     """Two datasets in a statistics file, so that a score costs nothing; it warns."""
     rows = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
-    embfile.write(tmp_path / "e.npz", lambda to: [
+    embeddings.write(tmp_path / "e.npz", lambda to: [
         *(to.add(f"{index}.wav", part) for index, part in enumerate(np.split(rows, 2))),
         to.metadata({"model": "m", "files": 2, "rows": 4, "seconds": 2.0,
                      "file_seconds": [1.0] * 2}),

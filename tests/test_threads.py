@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import fad_onnx
-from fad_onnx import cluster
 from fad_onnx.cli import main
 from fad_onnx.errors import AudioError, NoThreadError
+from fad_onnx.pipeline import dask
 
 from .kit import WEIGHTLESS
 
@@ -42,7 +42,7 @@ def test_no_more_threads_are_one_line(few_threads, clips, capsys):
 def test_no_threads_for_an_executor_or_for_dask(few_threads, clips):
     with ThreadPoolExecutor(2) as executor, pytest.raises(NoThreadError):
         fad_onnx.stats(clips, None, WEIGHTLESS, executor=executor)
-    with pytest.raises(NoThreadError), cluster.dask_executor("tcp://127.0.0.1:9"):
+    with pytest.raises(NoThreadError), dask.dask_executor("tcp://127.0.0.1:9"):
         pass
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx import audio, synthetic
-from fad_onnx.binding import publish_synthetic
-from fad_onnx.embedder import Embedder
-from fad_onnx.engine import Engine
-from fad_onnx.loader import Policy
-from fad_onnx.models import table
-from fad_onnx.models.selection import selection_of
-from fad_onnx.session import Session, Settings
+from fad_onnx.audio import decoding
+from fad_onnx.networks import synthetic, table
+from fad_onnx.networks.embedder import Embedder
+from fad_onnx.networks.runtime import Session, Settings
+from fad_onnx.networks.selection import selection_of
+from fad_onnx.pipeline.batching import Engine
+from fad_onnx.pipeline.clip_windows import Policy
+from fad_onnx.weights.binding import publish_synthetic
 
 TILED = sorted(
     (selection_of(model) for model in table.models().values() if model.network.tiles),
@@ -64,12 +64,12 @@ def test_the_bits_of_one_pass(models, samples):
 
 
 def test_files_of_all_lengths_together(models, tmp_path, monkeypatch):
-    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 10_000)
+    monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 10_000)
     lengths = [EDGE // 2, 3 * EDGE, EDGE + 7, EDGE // 2, 2 * EDGE + 4321]
     for index, samples in enumerate(lengths):
         clip = synthetic.clip(index, samples)[0]
         soundfile.write(tmp_path / f"{index}.wav", clip, RATE, subtype="FLOAT")
-    results = list(Engine([models[1]], Policy(), 2).embed(audio.find(tmp_path)))
+    results = list(Engine([models[1]], Policy(), 2).embed(decoding.find(tmp_path)))
     for index, (samples, result) in enumerate(zip(lengths, results, strict=True)):
         clip = synthetic.clip(index, samples)[0]
         expected = models[0].embed(clip, RATE)

@@ -5,33 +5,33 @@ import json
 import numpy as np
 import pytest
 
-from fad_onnx import verify
 from fad_onnx.cli import main
-from fad_onnx.models import table
-from fad_onnx.models.selection import variants
-from fad_onnx.models.spec import ModelSpec
+from fad_onnx.networks import table
+from fad_onnx.networks.selection import variants
+from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.tools import known_answers
 
 
 @pytest.mark.parametrize("name", table.models())
 def test_golden_rows(name):
     model = table.model(name)
-    checks = list(verify.verify(model))
+    checks = list(known_answers.verify(model))
     assert len(checks) == len(variants(model))
     for check in checks:
-        assert check.passed and check.error < verify.TOLERANCE, check
+        assert check.passed and check.error < known_answers.TOLERANCE, check
 
 
 def test_a_wrong_answer_fails_the_command(monkeypatch, capsys):
     name = next(one.name for one in table.models().values() if not one.network.checkpoints)
     assert main(["verify", name]) == 0
     assert capsys.readouterr().out.startswith("pass")
-    read = verify.npz.read
+    read = known_answers.npz.read
 
     def disturbed(path):
         golden = read(path)
         return {k: v + 1e-3 if v.dtype == np.float32 else v for k, v in golden.items()}
 
-    monkeypatch.setattr(verify.npz, "read", disturbed)
+    monkeypatch.setattr(known_answers.npz, "read", disturbed)
     assert main(["verify", name, "--json"]) == 1
     captured = capsys.readouterr()
     assert "1 of 2 known answers are wrong" in captured.err
@@ -40,36 +40,36 @@ def test_a_wrong_answer_fails_the_command(monkeypatch, capsys):
 
 def test_spread_error_is_relative_to_the_spread():
     rows = np.array([[10.0, 0], [12, 0]])
-    assert verify.spread_error(rows, rows) == 0
-    assert verify.spread_error(rows + np.array([[1, 0], [0, 0]]), rows) == pytest.approx(
+    assert known_answers.spread_error(rows, rows) == 0
+    assert known_answers.spread_error(rows + np.array([[1, 0], [0, 0]]), rows) == pytest.approx(
         1 / np.sqrt(2)
     )
-    assert verify.spread_error(rows[:1], rows) == float("inf")
-    assert verify.spread_error(rows[[0, 0]], rows[[0, 0]]) == float("inf")
+    assert known_answers.spread_error(rows[:1], rows) == float("inf")
+    assert known_answers.spread_error(rows[[0, 0]], rows[[0, 0]]) == float("inf")
     single = np.array([[1.0, 3.0]])
-    assert verify.spread_error(np.array([[1.0, 4.0]]), single) == pytest.approx(0.5**0.5)
+    assert known_answers.spread_error(np.array([[1.0, 4.0]]), single) == pytest.approx(0.5**0.5)
 
 
 def test_a_published_truth_is_held_against_the_official_weights(monkeypatch):
     """With synthetic weights in their place: they must fail it, and pass what they really give."""
     from dataclasses import replace
 
-    from fad_onnx import weights
+    from fad_onnx.weights import prepare
 
     row = next(row for row in table.models().values() if row.published)
-    assert [check.passed for check in verify.published(row)] == [None] * len(row.published)
+    assert [check.passed for check in known_answers.published(row)] == [None] * len(row.published)
     name = next(one.name for one in table.models().values() if not one.network.checkpoints)
     weightless = table.model(name)
     truth = replace(row.published[0], options={})
     model = replace(weightless, published=(truth,))
     monkeypatch.setattr(table, "models", lambda: {name: model})
-    (check,) = verify.published(model)
+    (check,) = known_answers.published(model)
     assert check.passed is False and check.error > truth.tolerance
-    rows = weights.load(weights.Request(ModelSpec(name))).embed(
+    rows = prepare.load(prepare.Request(ModelSpec(name))).embed(
         np.sin(2 * np.pi * truth.sine_hz * np.arange(3 * 16000) / 16000), 16000
     )
     right = replace(truth, mean=float(rows.mean()), deviation=float(rows.std()))
-    (check,) = verify.published(replace(model, published=(right,)))
+    (check,) = known_answers.published(replace(model, published=(right,)))
     assert check.passed and check.error < 1e-5
-    (check,) = verify.published(weightless)
+    (check,) = known_answers.published(weightless)
     assert check.passed is None and "no truth is published" in check.what

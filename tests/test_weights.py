@@ -13,15 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fad_onnx import api, binding, converted, store, synthetic, verify, weights
-from fad_onnx.checkpoints.onnx_file import initializers
+from fad_onnx.api import functions
+from fad_onnx.cache import root
+from fad_onnx.cache.embeddings import hashes
 from fad_onnx.cli import main
-from fad_onnx.download import verified
 from fad_onnx.errors import CheckpointError, ChecksumError, DamagedModelError, DownloadError
-from fad_onnx.models import table
-from fad_onnx.models.selection import selection_of, variants
-from fad_onnx.models.spec import ModelSpec
-from fad_onnx.rowcache import hashes
+from fad_onnx.networks import synthetic, table
+from fad_onnx.networks.selection import selection_of, variants
+from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.tools import known_answers
+from fad_onnx.weights import binding, converted, prepare
+from fad_onnx.weights.checkpoints.onnx_file import initializers
+from fad_onnx.weights.download import verified
 
 from .checkpoints import writers
 from .conftest import write_clip
@@ -82,7 +85,7 @@ def clip():
 
 
 def load(path):
-    return weights.load(weights.Request(ModelSpec(ROW.name, weights={"main": str(path)})))
+    return prepare.load(prepare.Request(ModelSpec(ROW.name, weights={"main": str(path)})))
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +180,7 @@ def official(tensors, tmp_path, monkeypatch):
     path = write(tmp_path / "official.bin", "zip", tensors)
     checkpoint = replace(
         ROW.network.checkpoints["main"], bytes=path.stat().st_size,
-        digests={"sha256": weights.store.file_sha256(path)},
+        digests={"sha256": prepare.root.file_sha256(path)},
     )  # fmt: skip
     rows = {**table.models(), ROW.name: with_checkpoints(ROW, {"main": checkpoint})}
     monkeypatch.setattr(table, "models", lambda: rows)
@@ -194,9 +197,9 @@ def test_pull_fetches_converts_and_says_what_it_keeps(official, monkeypatch, cap
         assert len(server.requests) == 1, "what is ready is not fetched again"
     said = capsys.readouterr().out
     assert "(sha256)" in said and "kept" in said
-    model = weights.load(weights.Request(ModelSpec(ROW.name), offline=True))
+    model = prepare.load(prepare.Request(ModelSpec(ROW.name), offline=True))
     assert model.fingerprint == expected[1]
-    assert not (weights._downloads() / ROW.network.checkpoints["main"].file).exists()
+    assert not (prepare._downloads() / ROW.network.checkpoints["main"].file).exists()
 
 
 def test_pull_keeps_the_download_when_asked(official, monkeypatch):
@@ -204,13 +207,13 @@ def test_pull_keeps_the_download_when_asked(official, monkeypatch):
     with Loopback(official.read_bytes()) as server:
         monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
         assert main(["pull", ROW.name, "-q", "--keep"]) == 0
-    kept = weights._downloads() / ROW.network.checkpoints["main"].file
+    kept = prepare._downloads() / ROW.network.checkpoints["main"].file
     assert kept.read_bytes() == official.read_bytes()
 
 
 def test_pull_from_a_file_verifies_it(official, tensors, tmp_path, capsys, expected):
     assert main(["pull", ROW.name, "--from", str(official)]) == 0
-    assert weights.load(weights.Request(ModelSpec(ROW.name))).fingerprint == expected[1]
+    assert prepare.load(prepare.Request(ModelSpec(ROW.name))).fingerprint == expected[1]
     other = write(tmp_path / "other.bin", "legacy", tensors)
     other.write_bytes(other.read_bytes().ljust(official.stat().st_size, b"\0"))
     assert main(["pull", ROW.name, "--from", str(other)]) == 1
@@ -224,7 +227,7 @@ def test_a_wrong_download_is_never_published(official, monkeypatch):
     with Loopback(bytes(body)) as server:
         monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
         with pytest.raises(ChecksumError):
-            weights.load(weights.Request(ModelSpec(ROW.name)))
+            prepare.load(prepare.Request(ModelSpec(ROW.name)))
     assert not list(converted.models_folder().glob("*"))
 
 
@@ -236,13 +239,13 @@ def test_the_environment_keeps_every_command_offline(official, clips, monkeypatc
             assert main(command) == 1
             assert "(offline)" in capsys.readouterr().err
         with pytest.raises(DownloadError, match="offline"):
-            weights.load(weights.Request(ModelSpec(ROW.name)))
+            prepare.load(prepare.Request(ModelSpec(ROW.name)))
         assert not server.requests
 
 
 def test_offline_says_which_file_from_where(official):
     with pytest.raises(DownloadError) as caught:
-        weights.load(weights.Request(ModelSpec(ROW.name), offline=True))
+        prepare.load(prepare.Request(ModelSpec(ROW.name), offline=True))
     checkpoint, said = table.model(ROW.name).network.checkpoints["main"], str(caught.value)
     assert checkpoint.url in said and f"`fad-onnx pull {ROW.name} --from main=FILE`" in said
     assert f"as {checkpoint.file}" in said
@@ -257,7 +260,7 @@ def test_offline_says_all_files_at_once():
         if len(one.output.checkpoints) > 1
     )
     with pytest.raises(DownloadError) as caught:
-        weights.load(weights.Request(ModelSpec.parse(one.label), offline=True))
+        prepare.load(prepare.Request(ModelSpec.parse(one.label), offline=True))
     said = str(caught.value)
     assert all(checkpoint.url in said for checkpoint in one.network.checkpoints.values())
     assert f"pull {one.label} --from main=FILE --from " in said
@@ -289,8 +292,8 @@ def test_folders_and_the_cache_of_torch_hub_are_searched(official, monkeypatch, 
     name = ROW.network.checkpoints["main"].file
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / name).write_bytes(official.read_bytes())
-    request = weights.Request(ModelSpec(ROW.name), folders=(str(tmp_path / "mine"),), offline=True)
-    assert weights.load(request).fingerprint == expected[1]
+    request = prepare.Request(ModelSpec(ROW.name), folders=(str(tmp_path / "mine"),), offline=True)
+    assert prepare.load(request).fingerprint == expected[1]
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     # What the original fetches through torch lies in `checkpoints`, what it fetches itself above.
     for index, place in enumerate(("torch/hub/checkpoints", "torch/hub", "mine/checkpoints")):
@@ -299,17 +302,17 @@ def test_folders_and_the_cache_of_torch_hub_are_searched(official, monkeypatch, 
         file = tmp_path / place / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(official.read_bytes())
-        assert weights.load(request).fingerprint == expected[1]
+        assert prepare.load(request).fingerprint == expected[1]
         file.unlink()
 
 
 @pytest.mark.parametrize("lost", ["meta.json", "weights.bin", "model.onnx"])
 def test_a_converted_model_that_lost_a_file_is_made_again(official, lost, expected):
-    request = weights.Request(ModelSpec(ROW.name, weights={"main": str(official)}))
-    assert weights.load(request).fingerprint == expected[1]
+    request = prepare.Request(ModelSpec(ROW.name, weights={"main": str(official)}))
+    assert prepare.load(request).fingerprint == expected[1]
     (home,) = converted.models_folder().iterdir()
     (home / lost).unlink()
-    assert weights.load(request).fingerprint == expected[1]
+    assert prepare.load(request).fingerprint == expected[1]
     assert (home / lost).is_file()
 
 
@@ -326,13 +329,13 @@ def flip(path, at=0.5):
 def test_a_flipped_bit_in_a_converted_model_is_mended(
     official, damaged, at, expected, tmp_path, caplog
 ):
-    request = weights.Request(ModelSpec(ROW.name), folders=(str(tmp_path),))
+    request = prepare.Request(ModelSpec(ROW.name), folders=(str(tmp_path),))
     official.rename(tmp_path / ROW.network.checkpoints["main"].file)
-    assert weights.load(request).fingerprint == expected[1]
+    assert prepare.load(request).fingerprint == expected[1]
     (home,) = converted.models_folder().iterdir()
     before = (home / damaged).read_bytes()
     flip(home / damaged, at)
-    model = weights.load(request)
+    model = prepare.load(request)
     assert f"{damaged}: the converted model is damaged" in caplog.text
     assert (home / damaged).read_bytes() == before
     np.testing.assert_array_equal(model.embed(clip(), ROW.preparation.sample_rate_hz), expected[0])
@@ -344,12 +347,12 @@ def test_a_damaged_model_that_cannot_be_made_again_is_an_error(official, damaged
     (home,) = converted.models_folder().iterdir()
     flip(home / damaged)
     with pytest.raises(DamagedModelError) as caught:
-        weights.load(weights.Request(ModelSpec(ROW.name)))
+        prepare.load(prepare.Request(ModelSpec(ROW.name)))
     said = str(caught.value)
     assert str(home / damaged) in said and "offline" in said
     assert f"fad-onnx pull {ROW.name} --from main=FILE" in said
     assert main(["pull", ROW.name, "--from", str(official)]) == 0
-    weights.load(weights.Request(ModelSpec(ROW.name)))
+    prepare.load(prepare.Request(ModelSpec(ROW.name)))
 
 
 def test_a_damaged_model_in_a_cache_that_is_not_writable_is_called_damaged(
@@ -361,7 +364,7 @@ def test_a_damaged_model_in_a_cache_that_is_not_writable_is_called_damaged(
     shutil.rmtree(home / "locks")
     (home / "locks").write_text("in the way, as a read-only disk would be")
     with pytest.raises(DamagedModelError, match=r"weights\.bin: .*sha256 expected .*locks"):
-        weights.load(weights.Request(ModelSpec(ROW.name), folders=(str(official.parent),)))
+        prepare.load(prepare.Request(ModelSpec(ROW.name), folders=(str(official.parent),)))
 
 
 def test_a_damaged_model_gives_no_tensors_to_another(official, caplog):
@@ -371,7 +374,7 @@ def test_a_damaged_model_gives_no_tensors_to_another(official, caplog):
     (home,) = converted.models_folder().iterdir()
     flip(home / "weights.bin")
     with pytest.raises(DownloadError, match="offline"):
-        weights.load(weights.Request(ModelSpec(sibling.name)))
+        prepare.load(prepare.Request(ModelSpec(sibling.name)))
 
 
 def with_sibling(official):
@@ -389,21 +392,21 @@ def with_sibling(official):
 def test_a_checkpoint_keeps_its_name_through_a_conversion(official):
     sibling = with_sibling(official)
     assert main(["pull", ROW.name, "--from", str(official)]) == 0
-    first = weights.load(weights.Request(ModelSpec(ROW.name))).weights
-    assert weights.load(weights.Request(ModelSpec(sibling.name))).weights == first
+    first = prepare.load(prepare.Request(ModelSpec(ROW.name))).weights
+    assert prepare.load(prepare.Request(ModelSpec(sibling.name))).weights == first
     assert first["main"]["file"] == ROW.network.checkpoints["main"].file
 
 
 def test_models_that_share_a_download_wait_for_each_other(official, caplog):
     """Or the one that is done would remove the file from under the other."""
-    file = weights._downloads() / ROW.network.checkpoints["main"].file
+    file = prepare._downloads() / ROW.network.checkpoints["main"].file
     for name in (ROW.name, with_sibling(official).name):
         file.parent.mkdir(exist_ok=True)
         shutil.copy(official, file)
         caplog.clear()
         with ThreadPoolExecutor(1) as pool:
-            with store.locked(file.name):
-                loaded = pool.submit(weights.load, weights.Request(ModelSpec(name)))
+            with root.locked(file.name):
+                loaded = pool.submit(prepare.load, prepare.Request(ModelSpec(name)))
                 while f"waiting for another process that works on {file.name}" not in caplog.text:
                     assert not loaded.done()
                     time.sleep(0.01)
@@ -432,7 +435,7 @@ def published_with(digests):
 def test_what_has_no_full_hash_is_converted_once(official, kind, road, monkeypatch):
     """Also where it was not downloaded, so that it is found without the checkpoint."""
     found = {
-        "sha256_prefix": weights.store.file_sha256(official)[:8],
+        "sha256_prefix": prepare.root.file_sha256(official)[:8],
         "md5": hashlib.md5(official.read_bytes()).hexdigest(),
     }
     published_with({kind: found[kind]} if kind in found else {})
@@ -442,11 +445,11 @@ def test_what_has_no_full_hash_is_converted_once(official, kind, road, monkeypat
         hub = verified.torch_hub_folder()
         hub.mkdir(parents=True)
         shutil.copy(official, hub / ROW.network.checkpoints["main"].file)
-        weights.load(weights.Request(ModelSpec(ROW.name)))
+        prepare.load(prepare.Request(ModelSpec(ROW.name)))
         shutil.rmtree(hub)
     official.unlink()
     monkeypatch.setattr(binding.checkpoints, "open", None)
-    assert weights.load(weights.Request(ModelSpec(ROW.name))).weights["main"]["checked"] == kind
+    assert prepare.load(prepare.Request(ModelSpec(ROW.name))).weights["main"]["checked"] == kind
 
 
 def test_a_file_that_nobody_vouches_for_is_a_warning_with_every_score(official, tmp_path, capsys):
@@ -470,7 +473,7 @@ def test_a_file_that_nobody_vouches_for_is_a_warning_with_every_score(official, 
         out = capsys.readouterr()
         warned = json.loads(out.out)["warnings"] if "--json" in command else out.err.splitlines()
         assert sum(said in line for line in warned) >= 1, command
-    assert any(said in text for text in api.score(clips, clips, ROW.name).warnings)
+    assert any(said in text for text in functions.score(clips, clips, ROW.name).warnings)
 
 
 def test_converted_files_are_hashed_once(tensors, tmp_path, monkeypatch):
@@ -491,11 +494,11 @@ def test_verify_reads_what_is_remembered_again(official, monkeypatch, capsys):
     assert main(["pull", ROW.name, "--from", str(official)]) == 0
     monkeypatch.setattr(hashes, "SETTLED_SECONDS", -60)
     (home,) = converted.models_folder().iterdir()
-    weights.load(weights.Request(ModelSpec(ROW.name)))
-    assert [check.passed for check in verify.converted_files(ROW)] == [True]
+    prepare.load(prepare.Request(ModelSpec(ROW.name)))
+    assert [check.passed for check in known_answers.converted_files(ROW)] == [True]
     # A disk that flips a bit changes no date: what is remembered holds, until the file is read.
-    monkeypatch.setattr(verify.converted, "read_sha256", lambda path: "0" * 64)
-    monkeypatch.setattr(verify, "verify", lambda *_: iter(()))
+    monkeypatch.setattr(known_answers.converted, "read_sha256", lambda path: "0" * 64)
+    monkeypatch.setattr(known_answers, "verify", lambda *_: iter(()))
     assert main(["verify", ROW.name]) == 1
     said = capsys.readouterr()
     assert "FAIL" in said.out and str(home / "model.onnx") in said.out
@@ -503,12 +506,12 @@ def test_verify_reads_what_is_remembered_again(official, monkeypatch, capsys):
     calls = []
     real = hashes._hash
     monkeypatch.setattr(hashes, "_hash", lambda path: (calls.append(path), real(path))[1])
-    weights.load(weights.Request(ModelSpec(ROW.name)))
+    prepare.load(prepare.Request(ModelSpec(ROW.name)))
     assert calls == [home / "model.onnx"]
 
 
 def test_kernels_of_another_transform_are_refused():
-    from fad_onnx.models.frontends import fourier_kernels
+    from fad_onnx.networks.frontends import fourier_kernels
 
     rows = [selection_of(m) for m in table.models().values() if m.network.fourier_kernels]
     assert rows
@@ -535,4 +538,4 @@ def test_a_model_without_published_weights_asks_for_the_users_own():
     assert unpublished
     for row in unpublished:
         with pytest.raises(CheckpointError, match="give your own with --weights"):
-            weights.load(weights.Request(ModelSpec(row.name)))
+            prepare.load(prepare.Request(ModelSpec(row.name)))

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..disk import megabytes
+from ..cache.filesystem import megabytes
 from ..errors import shown
-from ..housekeeping import Item
+from ..tools.housekeeping import Item
 
 
 def as_json(embeddings: Mapping[str, Any], items: Sequence[Item]) -> str:

@@ -13,17 +13,20 @@ from functools import partial
 from itertools import chain, product
 from pathlib import Path
 
-from .. import api, archives, converted, machine, outputs, rowcache, weights
 from .. import report as reports
-from ..cluster import dask_executor
-from ..detail import Wanted
+from ..api import functions
+from ..api.detail import Wanted
+from ..cache import embeddings
 from ..errors import CheckpointError, FadError, OptionError, ProviderError, printable
-from ..models import table
-from ..models.selection import select
-from ..models.spec import ModelSpec
-from ..run import RunOptions, cache_folder
-from ..session import Settings
-from ..sets import AudioSet
+from ..files import archives, outputs
+from ..networks import machine, table
+from ..networks.runtime import Settings
+from ..networks.selection import select
+from ..networks.spec import ModelSpec
+from ..pipeline.dask import dask_executor
+from ..pipeline.datasets import AudioSet
+from ..pipeline.options import RunOptions, cache_folder
+from ..weights import converted, prepare
 from . import csv_file, show
 from .progress import Bars, download_progress
 from .streams import note, say
@@ -52,7 +55,7 @@ def score(options: Namespace) -> None:
     )
     with _run_options(options) as run:
         run["key"] = options.key
-        scores = api.compare(
+        scores = functions.compare(
             options.reference, options.evaluations, options.model or None, wanted, **run
         )
     # First the number: a file that cannot be written must not cost it, nor the other way round.
@@ -66,7 +69,7 @@ def score(options: Namespace) -> None:
     _all_of(steps)
 
 
-def _say_scores(options: Namespace, scores: list[api.Score]) -> None:
+def _say_scores(options: Namespace, scores: list[functions.Score]) -> None:
     if options.json:
         say(json.dumps(show.as_object(scores), indent=2))
         return
@@ -95,7 +98,7 @@ def stats(options: Namespace) -> None:
     if options.dry_run:
         return _dry_run(options, options.audio)
     with _run_options(options) as run:
-        made = api.stats(
+        made = functions.stats(
             options.audio, options.output, options.model, shard=options.shard,
             name=options.name, licence=options.licence, **run,
         )  # fmt: skip
@@ -108,7 +111,7 @@ def embed(options: Namespace) -> None:
     if options.dry_run:
         return _dry_run(options, options.audio)
     with _run_options(options) as run:
-        made = api.embed_to(options.audio, options.output, options.model, **run)
+        made = functions.embed_to(options.audio, options.output, options.model, **run)
     _say_written(options, made)
     return None
 
@@ -161,7 +164,7 @@ def _pull(spec: ModelSpec, options: Namespace, sources: dict[str, str]) -> list[
     kept = []
     spec = replace(spec, options={**spec.options, **dict(options.option)})
     with download_progress(options.quiet) as progress:
-        for line in weights.pull(
+        for line in prepare.pull(
             spec, sources,
             offline=options.offline, keep=options.keep, progress=progress,
         ):  # fmt: skip
@@ -173,7 +176,7 @@ def _pull(spec: ModelSpec, options: Namespace, sources: dict[str, str]) -> list[
 
 def verify(options: Namespace) -> None:
     """verify: a table of checks; an error if one fails."""
-    from .. import verify as known
+    from ..tools import known_answers as known
 
     settings = Settings(options.provider)
     checks = []
@@ -201,7 +204,7 @@ def verify(options: Namespace) -> None:
 
 def bench(options: Namespace) -> None:
     """bench: a line for every combination, and each provider against the first."""
-    from .. import bench as timing
+    from ..tools import bench as timing
 
     combinations = product(
         [select(text) for text in options.models or [None]],
@@ -221,7 +224,7 @@ def bench(options: Namespace) -> None:
 
 def cache(options: Namespace) -> None:
     """cache: what it holds, after clearing or pruning it if that was asked."""
-    from .. import housekeeping
+    from ..tools import housekeeping
     from . import caching
 
     for option, given, action in (
@@ -233,8 +236,8 @@ def cache(options: Namespace) -> None:
     # A folder that was named holds embeddings alone.
     named = options.cache_dir is not None
     kinds = ("embeddings",) if named else options.only or housekeeping.KINDS
-    with rowcache.RowCache(Path(options.cache_dir) if named else cache_folder()) as rows:
-        limit = rowcache.MAX_BYTES if options.max_gb is None else int(options.max_gb * 1e9)
+    with embeddings.RowCache(Path(options.cache_dir) if named else cache_folder()) as rows:
+        limit = embeddings.MAX_BYTES if options.max_gb is None else int(options.max_gb * 1e9)
         if options.action == "clear":
             housekeeping.clear(rows, kinds)
         elif options.action == "prune" and named:
@@ -248,11 +251,11 @@ def cache(options: Namespace) -> None:
 
 def demo(options: Namespace) -> None:
     """demo: two synthetic sets, the nearer of which must score lower."""
-    from .. import demo as sets
+    from ..tools import demo as sets
 
     with tempfile.TemporaryDirectory() as folder:
         reference, near, far, model = sets.write(Path(folder))
-        scores = api.compare(reference, [near, far], model, cache=False, workers=2)
+        scores = functions.compare(reference, [near, far], model, cache=False, workers=2)
     if options.json:
         say(json.dumps(show.as_object(scores), indent=2))
         return
@@ -261,13 +264,13 @@ def demo(options: Namespace) -> None:
 
 
 def _dry_run(options: Namespace, paths: list[str]) -> None:
-    from .. import plan
+    from ..api import dry_run
 
     shard = getattr(options, "shard", None)
     with _run_options(options) as run:
         run["key"] = getattr(options, "key", None)
         names = options.model if isinstance(options.model, list) else [options.model]
-        found = [plan.estimate(paths, name, shard, **run) for name in names or [None]]
+        found = [dry_run.estimate(paths, name, shard, **run) for name in names or [None]]
     one = found[0] if len(found) == 1 else {"schema": show.SCHEMA, "estimates": found}
     say(json.dumps(one, indent=2))
 

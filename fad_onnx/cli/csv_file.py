@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .. import outputs
 from ..errors import OutputError
+from ..files import outputs
 
 
 def check(path: str, columns: Sequence[str]) -> None:

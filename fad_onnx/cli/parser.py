@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .. import __version__
+from .._version import __version__
 
 PROG = "fad-onnx"
 SETS = "a folder (searched recursively), an audio file, or an .npz of `stats` or `embed`"

@@ -11,15 +11,17 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, BinaryIO
 
-from .. import outputs, provenance, weights
-from ..api import Score
-from ..bench import Timing
-from ..detail import Detail
+from ..api.detail import Detail
+from ..api.functions import Score
 from ..errors import printable, shown
-from ..models.selection import selection_of
-from ..models.table import Model
-from ..sets import AudioSet
-from ..verify import Check
+from ..files import outputs
+from ..networks.selection import selection_of
+from ..networks.table import Model
+from ..pipeline import provenance
+from ..pipeline.datasets import AudioSet
+from ..tools.bench import Timing
+from ..tools.known_answers import Check
+from ..weights import prepare
 from . import csv_file
 from .streams import note
 
@@ -260,7 +262,7 @@ def models_table(rows: Sequence[Model]) -> str:
     lines = [["model", "rate", "dim", "weights", "what"]]
     for row in rows:
         name = row.name + (" (default)" if row.default else "")
-        state = weights.state(selection_of(row))
+        state = prepare.state(selection_of(row))
         lines.append(
             [name, str(row.preparation.sample_rate_hz), str(row.output().width), state, row.summary]
         )
@@ -284,7 +286,7 @@ def _model_object(row: Model) -> dict[str, Any]:
         "default": row.default,
         **selection_of(row).describe(),
         "outputs": {name: output.width for name, output in row.network.outputs.items()},
-        "weights": weights.state(selection_of(row)),
+        "weights": prepare.state(selection_of(row)),
         "checkpoints": {
             name: {"url": c.url, "bytes": c.bytes, "digests": c.digests, "licence": c.licence}
             for name, c in row.network.checkpoints.items()

@@ -17,11 +17,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import outputs
 from ..errors import MissingDependencyError, OptionError
+from ..files import outputs
 
 if TYPE_CHECKING:
-    from ..api import Score
+    from ..api.functions import Score
 
 NEEDED = ("matplotlib", "jinja2")
 PIP_LINE = "pip install 'fad-onnx[report]'"

@@ -6,8 +6,8 @@ import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..api import Score
-from ..detail import FileScore
+from ..api.detail import FileScore
+from ..api.functions import Score
 from ..errors import AudioError
 from . import excerpt, plots
 from .text import count, duration, number, plain

@@ -10,9 +10,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from ..audio import Conform, Decoder
-from ..models import frontends
-from ..models.preparation import Stft
+from ..audio.decoding import Conform, Decoder
+from ..networks import frontends
+from ..networks.preparation import Stft
 
 EXCERPT_SECONDS = 10.0
 # Outside of these rates Vorbis has no tuning, and browsers no common ground.

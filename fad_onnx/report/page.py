@@ -10,8 +10,8 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from .. import __version__
-from ..api import Score
+from .._version import __version__
+from ..api.functions import Score
 from . import clips, plots, tables
 from .projection import DEVIATIONS, Cloud, project
 from .text import count, number, plain

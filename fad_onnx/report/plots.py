@@ -11,8 +11,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..infinity import Infinity
-from ..moments import Array
+from ..metrics.fad_infinity import Infinity
+from ..metrics.moments import Array
 from . import excerpt
 from .projection import Cloud, Projection
 from .svg import EVALUATION, MUTED, PAPER, REFERENCE, TEXT, inline, style

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..detail import rows_of
-from ..frechet import Gaussian
-from ..moments import Array
-from ..sets import AudioSet
+from ..api.detail import rows_of
+from ..metrics.frechet import Gaussian
+from ..metrics.moments import Array
+from ..pipeline.datasets import AudioSet
 
 # Of each set. More points hide each other, and each weighs a hundred bytes in the page.
 SHOWN_ROWS = 600

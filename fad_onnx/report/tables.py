@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..api import Score
-from ..sets import AudioSet
+from ..api.functions import Score
+from ..pipeline.datasets import AudioSet
 from .text import count, duration, flattened, number, plain
 
 

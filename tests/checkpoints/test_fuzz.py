@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fad_onnx import checkpoints
-from fad_onnx.checkpoints import npz, onnx_file, stand_ins, torch_legacy
-from fad_onnx.checkpoints.mapped import ALLOWANCE_BYTES
 from fad_onnx.errors import CheckpointError
+from fad_onnx.weights import checkpoints
+from fad_onnx.weights.checkpoints import npz, onnx_file, stand_ins, torch_legacy
+from fad_onnx.weights.checkpoints.mapped import ALLOWANCE_BYTES
 
 from . import corpus, writers
 

@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fad_onnx import checkpoints
+from fad_onnx.weights import checkpoints
 
 from . import writers
 from .writers import Call, Code, Pickler, line

@@ -8,10 +8,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from fad_onnx import checkpoints
-from fad_onnx.checkpoints import npz
-from fad_onnx.checkpoints.mapped import ALLOWANCE_BYTES
 from fad_onnx.errors import CheckpointError
+from fad_onnx.weights import checkpoints
+from fad_onnx.weights.checkpoints import npz
+from fad_onnx.weights.checkpoints.mapped import ALLOWANCE_BYTES
 
 from .writers import zipped
 

@@ -7,9 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fad_onnx import checkpoints
-from fad_onnx.checkpoints import onnx_file
 from fad_onnx.errors import CheckpointError
+from fad_onnx.weights import checkpoints
+from fad_onnx.weights.checkpoints import onnx_file
 
 from .writers import ONNX_TYPES, external, initializer, message, onnx_model, varint
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from fad_onnx import checkpoints
 from fad_onnx.errors import CheckpointError
+from fad_onnx.weights import checkpoints
 
 from . import writers
 

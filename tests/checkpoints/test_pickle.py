@@ -10,9 +10,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fad_onnx import checkpoints
-from fad_onnx.checkpoints import mapped
 from fad_onnx.errors import CheckpointError
+from fad_onnx.weights import checkpoints
+from fad_onnx.weights.checkpoints import mapped
 
 from .writers import CONTAINERS, Call, Code, Pickler, line, tensor, zipped
 

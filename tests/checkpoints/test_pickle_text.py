@@ -6,9 +6,9 @@ import struct
 import numpy as np
 import pytest
 
-from fad_onnx import checkpoints
-from fad_onnx.checkpoints.pickle_machine import HUGE_INT
 from fad_onnx.errors import CheckpointError
+from fad_onnx.weights import checkpoints
+from fad_onnx.weights.checkpoints.pickle_machine import HUGE_INT
 
 from .writers import CONTAINERS, Code, Pickler, tensor, torch_legacy
 

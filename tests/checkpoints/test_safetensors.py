@@ -6,9 +6,9 @@ import struct
 import numpy as np
 import pytest
 
-from fad_onnx import checkpoints
-from fad_onnx.checkpoints import safetensors
 from fad_onnx.errors import CheckpointError
+from fad_onnx.weights import checkpoints
+from fad_onnx.weights.checkpoints import safetensors
 
 from . import writers
 

@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from fad_onnx import checkpoints
 from fad_onnx.errors import CheckpointError
+from fad_onnx.weights import checkpoints
 
 from . import writers
 from .writers import CONTAINERS, Call, Code, Storage, Tensor, ordered, tensor

@@ -7,9 +7,9 @@ import zipfile
 
 import pytest
 
-from fad_onnx.checkpoints.mapped import Mapped
-from fad_onnx.checkpoints.zip_directory import members
 from fad_onnx.errors import CheckpointError
+from fad_onnx.weights.checkpoints.mapped import Mapped
+from fad_onnx.weights.checkpoints.zip_directory import members
 
 from .writers import zipped
 

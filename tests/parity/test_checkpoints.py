@@ -9,13 +9,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import fad_onnx
-from fad_onnx import checkpoints
-from fad_onnx.checkpoints import LazyTensor, onnx_file
 from fad_onnx.errors import CheckpointError
+from fad_onnx.weights import checkpoints
+from fad_onnx.weights.checkpoints import LazyTensor, onnx_file
 
 pytestmark = pytest.mark.parity
 
-GRAPHS = Path(fad_onnx.__file__).parent / "graphs"
+GRAPHS = Path(fad_onnx.__file__).parent / "networks" / "graphs"
 KINDS = {"torch_zip": True, "torch_legacy": False}
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,

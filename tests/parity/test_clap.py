@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from exporters import clap, fusion, htsat, laion, parity, swin
-from fad_onnx import synthetic
-from fad_onnx.models import table
+from fad_onnx.networks import synthetic, table
 
 pytestmark = pytest.mark.parity
 

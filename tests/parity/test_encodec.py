@@ -8,8 +8,7 @@ import onnx
 import pytest
 
 from exporters import encodec_loop, encodec_scan, parity
-from fad_onnx import synthetic
-from fad_onnx.models import table
+from fad_onnx.networks import synthetic, table
 
 pytestmark = pytest.mark.parity
 

@@ -12,8 +12,7 @@ from exporters import parity
 from exporters.__main__ import main
 from exporters.check import difference
 from exporters.golden import options_key
-from fad_onnx import synthetic
-from fad_onnx.models import table
+from fad_onnx.networks import synthetic, table
 
 pytestmark = pytest.mark.parity
 

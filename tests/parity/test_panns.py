@@ -13,11 +13,11 @@ import torch
 
 from exporters import laion, panns, parity
 from exporters.verify import _with_output
-from fad_onnx import frontends, synthetic, weights
 from fad_onnx.errors import CheckpointError, TooShortError
-from fad_onnx.models import table
-from fad_onnx.models.spec import ModelSpec
-from fad_onnx.session import Network
+from fad_onnx.networks import frontends, synthetic, table
+from fad_onnx.networks.runtime import Network
+from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.weights import prepare
 
 pytestmark = pytest.mark.parity
 
@@ -258,12 +258,12 @@ def test_a_checkpoint_as_the_original_saves_it(name, tmp_path):
     whole, state, theirs, zipped = as_published(name)
     file = tmp_path / "checkpoint.pt"
     torch.save(whole, file, _use_new_zipfile_serialization=zipped)
-    request = weights.Request(ModelSpec(name, weights={"main": str(file)}))
-    compared = parity.compare(weights.load(request), theirs, (40_001, 55_555, 70_000), seed=1)
+    request = prepare.Request(ModelSpec(name, weights={"main": str(file)}))
+    compared = parity.compare(prepare.load(request), theirs, (40_001, 55_555, 70_000), seed=1)
     assert parity.pooled(compared).spread_error < LIMIT
 
     kernel = next(value for key, value in state.items() if key.endswith("conv_imag.weight"))
     kernel[5] *= 1.001
     torch.save(whole, file, _use_new_zipfile_serialization=zipped)
     with pytest.raises(CheckpointError, match="Fourier"):
-        weights.load(request)
+        prepare.load(request)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from exporters.skeleton import Graph, export
-from fad_onnx.checkpoints.onnx_file import initializers
+from fad_onnx.weights.checkpoints.onnx_file import initializers
 
 pytestmark = pytest.mark.parity
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from exporters import parity, scores, standalone, verify, vggish
-from fad_onnx import frontends, moments, synthetic, weights
-from fad_onnx.frechet import frechet_distance
-from fad_onnx.models import table
-from fad_onnx.models.spec import ModelSpec
+from fad_onnx.metrics import moments
+from fad_onnx.metrics.frechet import frechet_distance
+from fad_onnx.networks import frontends, synthetic, table
+from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.weights import prepare
 
 pytestmark = pytest.mark.parity
 
@@ -112,8 +113,8 @@ def test_a_standalone_model_says_the_same_and_is_taken_as_weights(tmp_path):
         _use_new_zipfile_serialization=False,
     )
     clip = synthetic.clip(3, PATCH)
-    request = weights.Request(ModelSpec("vggish", weights={"main": str(official)}), offline=True)
-    expected = weights.load(request).embed(clip.T, 16_000)
+    request = prepare.Request(ModelSpec("vggish", weights={"main": str(official)}), offline=True)
+    expected = prepare.load(request).embed(clip.T, 16_000)
     for name, largest in (("inside.onnx", 2**31), ("beside.onnx", 0)):
         out = tmp_path / name
         files = standalone.write(MODEL, {}, {"main": official}, out, largest)
@@ -123,7 +124,7 @@ def test_a_standalone_model_says_the_same_and_is_taken_as_weights(tmp_path):
         assert np.array_equal(session.run(["embedding"], {"magnitude": magnitude})[0], expected)
         facts = session.get_modelmeta().custom_metadata_map
         assert facts["model"] == "vggish" and '"hop_samples": 160' in facts["frontend"]
-        again = weights.Request(ModelSpec("vggish", weights={"main": str(out)}), offline=True)
-        loaded = weights.load(again)
+        again = prepare.Request(ModelSpec("vggish", weights={"main": str(out)}), offline=True)
+        loaded = prepare.load(again)
         assert np.array_equal(loaded.embed(clip.T, 16_000), expected)
-        assert loaded.tensors_sha256 == weights.load(request).tensors_sha256
+        assert loaded.tensors_sha256 == prepare.load(request).tensors_sha256

@@ -1,0 +1,258 @@
+"""The class of frechet-audio-distance, for scripts written for it: a thin shell over the API.
+
+Same constructor, methods and defaults. Where the original prints and returns -1, or drops
+files in silence, this raises.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import (
+    IncompatibleStatisticsError,
+    NoAudioError,
+    OptionError,
+    StatisticsError,
+    TooFewRowsError,
+)
+from ..files import outputs
+from ..metrics.frechet import Gaussian, frechet_distance
+from ..metrics.moments import Gather, Moments
+from ..networks import machine, table
+from ..networks.embedder import Embedder
+from ..pipeline import datasets
+from ..pipeline.options import PathLike, Run, RunOptions, absolute, check_keywords
+from .functions import load_model
+
+logger = logging.getLogger("fad_onnx")
+
+OF_A_PROCESS = ("executor", "progress", "download_progress")
+
+
+class FrechetAudioDistance:
+    """Frechet audio distance with the interface of frechet_audio_distance.FrechetAudioDistance.
+
+    ckpt_dir: a folder searched for official checkpoint files; without it, the cache is used.
+    model_name, submodel_name, sample_rate, channels, enable_fusion choose a row of the model
+    table; model_name may also be a row's own name. use_pca, use_activation: VGGish's options.
+    audio_load_worker: threads. verbose: accepted; nothing is printed, warnings are logged and
+    progress= is told what is done.
+    run: further keywords of fad_onnx.pipeline.options.RunOptions, such as weights or provider.
+
+    A copy shares the loaded model; a pickle loads it again when it is first needed, and leaves
+    executor and progress, which belong to a process, behind.
+
+    Raises OptionError or UnknownModelError for a combination that no model has, and KeywordError
+    for an argument that does not exist.
+    """
+
+    def __init__(
+        self,
+        ckpt_dir: PathLike | None = None,
+        model_name: str = "vggish",
+        submodel_name: str | None = None,
+        sample_rate: int | None = None,
+        channels: int | None = None,
+        use_pca: bool = False,
+        use_activation: bool = False,
+        verbose: bool = False,
+        audio_load_worker: int = 8,
+        enable_fusion: bool = False,
+        **run: Any,
+    ) -> None:
+        check_keywords(run, inspect.signature(type(self)).parameters)
+        self.model = table.resolve_alias(
+            model_name,
+            sample_rate=sample_rate,
+            submodel_name=submodel_name,
+            enable_fusion=enable_fusion,
+        )
+        needed = self.model.preparation.channel_count
+        if channels is not None and (channels not in (1, 2) or channels < needed):
+            raise OptionError("channels", f"{channels}; {self.model.name} needs {needed}")
+        options = {"use_pca": use_pca, "use_activation": use_activation}
+        options = {key: value for key, value in options.items() if value}
+        self.model.choose({key: str(value) for key, value in options.items()})
+        self.sample_rate, self.verbose = self.model.preparation.sample_rate_hz, verbose
+        self._run: RunOptions = {"options": options, **run}  # type: ignore[typeddict-item]
+        self._run.setdefault("workers", min(audio_load_worker, machine.cores()))
+        if ckpt_dir is not None:
+            self._run["folders"] = [ckpt_dir]
+        self._run = absolute(self._run)
+        self._embedder: Embedder | None = None
+        self._fingerprint: str | None = None  # of a copy: that of what it was copied from
+        self._sides: dict[bool, Gather] = {}
+        self.reset()
+
+    @property
+    def embedder(self) -> Embedder:
+        """The loaded model; loaded when first needed."""
+        if self._embedder is None:
+            loaded = load_model(self.model.name, **self._run)
+            if self._fingerprint not in (None, loaded.fingerprint):
+                raise IncompatibleStatisticsError(
+                    f"{self.model.name} of this process", "that of the copied metric",
+                    "weights or version differ",
+                )  # fmt: skip
+            self._embedder = loaded
+        return self._embedder
+
+    def __getstate__(self) -> dict[str, Any]:
+        known = self._embedder.fingerprint if self._embedder else self._fingerprint
+        travels = {key: value for key, value in self._run.items() if key not in OF_A_PROCESS}
+        return {**self.__dict__, "_embedder": None, "_fingerprint": known, "_run": travels}
+
+    def __copy__(self) -> Self:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # The model is shared, what was added is not.
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__dict__, _sides=copy.deepcopy(self._sides, memo))
+        return copied
+
+    def get_embeddings(self, x: Iterable[ArrayLike], sr: int) -> NDArray[np.float32]:
+        """Rows (n, dim) of all clips, in order; x holds float arrays (frames,) or (frames, 2).
+
+        Raises NoAudioError without a clip, AudioError and TooShortError as `update` does.
+        """
+        x = list(x)
+        if not x:
+            raise NoAudioError("x", "a sequence of clips is needed, it is empty")
+        return np.concatenate([self.embedder.embed(samples, sr) for samples in x])
+
+    def calculate_embd_statistics(
+        self, embd_lst: ArrayLike | Sequence[ArrayLike]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean (dim,) and covariance (dim, dim; ddof 1) of rows (n, dim)."""
+        moments = Moments.of(np.asarray(embd_lst))
+        return moments.mean, moments.covariance()
+
+    def calculate_frechet_distance(
+        self, mu1: ArrayLike, sigma1: ArrayLike, mu2: ArrayLike, sigma2: ArrayLike,
+        eps: float = 1e-6,
+    ) -> float:  # fmt: skip
+        """The Frechet distance of two Gaussians. eps is accepted and not needed: no matrix
+        square root is taken, so nothing has to be added to a diagonal.
+        """
+        first = Gaussian.of_statistics(*_at_least(mu1, sigma1), "the first set")
+        return frechet_distance(
+            first, Gaussian.of_statistics(*_at_least(mu2, sigma2), "the second")
+        )
+
+    def score(
+        self,
+        background_dir: PathLike,
+        eval_dir: PathLike,
+        background_embds_path: PathLike | None = None,
+        eval_embds_path: PathLike | None = None,
+        dtype: str = "float32",
+    ) -> float:
+        """The FAD of eval_dir to background_dir.
+
+        *_embds_path: an .npy file of rows, read if it exists, else written; it does not say of
+        which model, so name it after one. dtype: how PCM is read. Raises FadError where the
+        original returns -1, and before the work OutputError for a file that cannot be written or
+        is named for both.
+        """
+        stored = [path for path in (background_embds_path, eval_embds_path) if path is not None]
+        outputs.check([path for path in stored if not os.path.exists(path)])
+        background = self._rows(background_dir, background_embds_path, dtype)
+        evaluation = self._rows(eval_dir, eval_embds_path, dtype)
+        return frechet_distance(
+            Moments.of(background, background_dir), Moments.of(evaluation, eval_dir)
+        )
+
+    def _rows(self, folder: PathLike, stored: PathLike | None, dtype: str) -> NDArray[Any]:
+        if stored is not None and Path(stored).exists():
+            return _read_rows(Path(stored), self.model.output().width)
+        files = datasets.list_files([folder])
+        run = Run(self.model.name, {**self._run, "sample_format": dtype}, keep_rows=True)
+        run.embedders = [self.embedder.decoding(dtype)]  # not loaded for every set
+        (made,) = run.embed(os.fspath(folder), files)
+        for text in made.warnings:
+            logger.warning("%s", text)
+        rows = np.concatenate(made.rows_by_file or ())
+        if len(rows) < 2:
+            raise TooFewRowsError(folder, len(rows), 2)
+        if stored is not None:
+            outputs.write(stored, lambda out: np.save(out, rows, allow_pickle=False))
+        return rows
+
+    def update(self, samples: ArrayLike, sample_rate: int, *, real: bool) -> None:
+        """Add one clip to the reference set (real) or to the evaluation set.
+
+        samples: (frames,) or (frames, channels), anything with __array__; sample_rate in Hz.
+        Raises AudioError, TooShortError below the model's minimum, and TooLongError for what the
+        memory cannot take.
+        """
+        rows = self.embedder.embed(samples, sample_rate)
+        self._sides[real].add(Moments.of(rows, "samples"))
+
+    def compute(self) -> float:
+        """The FAD of the evaluation set to the reference set so far; TooFewRowsError below two
+        rows on a side.
+        """
+        reference, evaluation = self._sides[True].result(), self._sides[False].result()
+        return frechet_distance(Gaussian.of(reference, "real"), Gaussian.of(evaluation, "not real"))
+
+    def reset(self, *, real: bool | None = None) -> None:
+        """Forget both sets, or only the one named: the reference can stay for every epoch."""
+        for side in (True, False) if real is None else (real,):
+            self._sides[side] = Gather(self.model.output().width)
+
+    def state(self) -> dict[str, Any]:
+        """What has been added (`real` and `fake`, Moments) and by which model (`model`,
+        `fingerprint`), to be sent to another process; see `merge_state`.
+        """
+        return {
+            "model": self.model.name,
+            "fingerprint": self.embedder.fingerprint,
+            "real": self._sides[True].result(),
+            "fake": self._sides[False].result(),
+        }
+
+    def merge_state(
+        self, others: Iterable[FrechetAudioDistance | Mapping[str, Any]]
+    ) -> FrechetAudioDistance:
+        """Add what other metrics of the same model, or their `state`, have gathered.
+
+        Raises IncompatibleStatisticsError, before anything is added, for another model's.
+        """
+        states = [one.state() if isinstance(one, FrechetAudioDistance) else one for one in others]
+        for state in states:
+            if state["fingerprint"] != self.embedder.fingerprint:
+                raise IncompatibleStatisticsError(
+                    self.model.name, state["model"], "made by other models or weights"
+                )
+        for state in states:
+            self._sides[True].add(state["real"])
+            self._sides[False].add(state["fake"])
+        return self
+
+
+def _at_least(mu: ArrayLike, sigma: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    return np.atleast_1d(np.asarray(mu)), np.atleast_2d(np.asarray(sigma))
+
+
+def _read_rows(path: Path, dimension: int) -> NDArray[Any]:
+    try:
+        with open(path, "rb") as file:
+            rows: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise StatisticsError(
+            path, f"not an .npy file of embeddings: {error} (`fad-onnx score` takes an .npz)"
+        ) from error
+    if rows.ndim != 2 or rows.shape[1] != dimension:
+        problem = f"shape {rows.shape}, needed is (rows, {dimension}): not of this model"
+        raise StatisticsError(path, f"{problem}, or the original's PANN; remove it to compute anew")
+    return rows

@@ -1,0 +1,169 @@
+"""What a run would cost: from the headers of the files, and one batch through the network."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+from ..audio.decoding import BLOCK_SAMPLES, Decoder, left_out
+from ..errors import AudioError
+from ..files import shards
+from ..files.archives import is_archive, read_set
+from ..networks import machine, synthetic
+from ..networks.embedder import Embedder
+from ..networks.memory import full_batch, limit_bytes, longest_window, needed_bytes
+from ..networks.runtime import ACCELERATOR_RUNS
+from ..networks.selection import Selection
+from ..networks.windows import Window
+from ..pipeline import datasets
+from ..pipeline.batching import AHEAD_FILES, WAITING_BYTES
+from ..pipeline.options import PathLike, Run, RunOptions, workers
+from ..weights import prepare
+
+# Decoding, resampling and front end, as a share of the network's time (measured: under 0.1).
+OVERHEAD = 1.1
+# Python, NumPy, SciPy and ONNX Runtime before any model.
+BASE_BYTES = 150 << 20
+
+
+def estimate(
+    paths: Sequence[PathLike],
+    name: str | None,
+    shard: str | None = None,
+    **run: Unpack[RunOptions],
+) -> dict[str, Any]:
+    """Files, seconds, rows, unreadable files, memory and, if the weights are here, time.
+
+    The model is the named one, or that of a statistics file among the paths. The time comes from
+    running the network on one batch of synthetic windows. shard: as of `stats`.
+    """
+    runner = Run(name, run)
+    for path in filter(is_archive, paths):
+        runner.assume(read_set(path, run.get("key")))
+    selection = runner.selections[0]
+    preparation = selection.preparation
+    rules, rate = preparation.windows, preparation.sample_rate_hz
+    audio = [path for path in paths if not is_archive(path)]
+    listed = datasets.list_files(audio) if audio else ()
+    files, seconds, rows, work, longest, widest, bad = 0, 0.0, 0, 0, 0, 0, []
+    for file in shards.cut(listed, shard) if shard else listed:
+        try:
+            with Decoder(file.path) as decoder:
+                samples = decoder.length() * rate // decoder.sample_rate_hz
+                widest = max(widest, decoder.length() * decoder.channels)
+                seconds += decoder.length() / decoder.sample_rate_hz
+        except AudioError as error:
+            bad.append({"path": file.path, "reason": error.reason})
+            continue
+        if runner.policy.short == "pad":
+            samples = max(samples, preparation.minimum_samples)
+        files, longest = files + 1, max(longest, samples)
+        count = count_windows(selection, samples)
+        rows += count_embeddings(selection, count, samples)
+        work += count * max(samples if rules.cover == "whole" else 0, rules.length_samples or 0)
+    result = {
+        "model": selection.label,
+        "files": files,
+        "seconds": round(seconds, 3),
+        "embeddings": rows,
+    }
+    state = prepare.state(selection, runner.specs[0].weights)
+    embedder = None if state == "to download" else runner.embedders[0]
+    todo = Work(work, longest, widest)
+    return {
+        **result,
+        "weights": state,
+        "unreadable": bad,
+        "left_out": left_out(listed),
+        "memory_mb": _memory(selection, todo, embedder, workers(run)) >> 20,
+        "estimated_seconds": _time(embedder, longest, work, workers(run)) if embedder else None,
+    }
+
+
+def count_windows(selection: Selection, samples: int) -> int:
+    """How many windows a clip of this many samples gives; 0 below the minimum."""
+    rules = selection.preparation.windows
+    if samples < selection.preparation.minimum_samples:
+        return 0
+    if rules.cover != "windows":
+        return 1
+    assert rules.length_samples and rules.hop_samples
+    full = max(0, 1 + (samples - rules.length_samples) // rules.hop_samples)
+    rest = samples - full * rules.hop_samples
+    overlap = rules.length_samples - rules.hop_samples
+    return full + (rules.tail != "drop" and rest > overlap)
+
+
+def count_embeddings(selection: Selection, windows: int, samples: int) -> int:
+    """How many embeddings these windows of one clip give."""
+    every = selection.output.samples_per_embedding
+    if every is None or not windows:
+        return windows
+    return -(-samples // every)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be computed: samples at the model's rate, in all windows and of the longest
+    clip, and samples of all channels in the longest file.
+    """
+
+    samples: int
+    longest: int
+    widest: int
+
+
+def _memory(selection: Selection, work: Work, embedder: Embedder | None, workers: int) -> int:
+    """Bytes at the peak: of loading the model, or of all that is in flight afterwards."""
+    checkpoints = (selection.network.checkpoints[name] for name in selection.output.checkpoints)
+    weight_bytes = sum(checkpoint.bytes or 0 for checkpoint in checkpoints)
+    loading, accelerator = BASE_BYTES + 2 * weight_bytes, False
+    if embedder is not None:
+        folder = embedder.session.graph.parent
+        weight_bytes = sum(file.stat().st_size for file in folder.glob("weights.bin"))
+        loading = _peak_bytes()  # it has just been loaded
+        accelerator = embedder.session.provider.accelerator
+    running = _in_flight(selection, work, workers, accelerator)
+    statistics = 4 * 8 * selection.width**2  # float64
+    return max(loading, BASE_BYTES + weight_bytes + running + statistics)
+
+
+def _in_flight(selection: Selection, work: Work, workers: int, accelerator: bool) -> int:
+    """Bytes of what is decoded ahead, of windows that wait for a batch, and of batches that run."""
+    network, preparation = selection.network, selection.preparation
+    channels = preparation.channel_count
+    decoded = min(2 * workers, AHEAD_FILES) * 3 * 4 * min(BLOCK_SAMPLES, work.widest)
+    waiting = min(WAITING_BYTES, 4 * channels * work.samples)
+    held = 0 if preparation.windows.cover == "windows" else 3 * 4 * channels * work.longest
+    window = longest_window(selection, work.longest)
+    together = ACCELERATOR_RUNS if accelerator else workers
+    samples = together * window * full_batch(network, preparation, window, workers, accelerator)
+    running = min(limit_bytes(), needed_bytes(network, min(samples, work.samples)))
+    return decoded + waiting + held + max(running, needed_bytes(network, window))
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has had."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _time(embedder: Embedder, longest: int, work: int, workers: int) -> float:
+    """Seconds for windows of so many samples in all."""
+    preparation = embedder.preparation
+    length = preparation.windows.length_samples or min(longest, 10 * preparation.sample_rate_hz)
+    length = max(length, preparation.minimum_samples)
+    clip = synthetic.clip(0, length, preparation.channel_count)
+    batch = [Window(clip, length)] * min(embedder.batch_windows, 8)
+    embedder.run(batch)
+    start = time.perf_counter()
+    embedder.run(batch)
+    a_sample = (time.perf_counter() - start) / (len(batch) * length)
+    return round(OVERHEAD * a_sample * work / min(workers, machine.cores()), 1)

@@ -1,0 +1,1 @@
+"""Files become samples at a model's rate: finding, decoding, checking, resampling."""

@@ -1,0 +1,1 @@
+"""The cache folder: converted models, downloads, embeddings."""

@@ -1,0 +1,88 @@
+"""SHA-256 of files, remembered for as long as a file is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ..filesystem import Failure, guarded
+from .keyed import Keyed
+from .upkeep import Freed, Info
+
+# About ten million files.
+MAX_BYTES = 1 << 30
+# A file that changed this recently may change again within the same tick of its dates.
+SETTLED_SECONDS = 2.0
+
+
+class FileHashes:
+    """SHA-256 of files, kept in a folder under what the file system says of each file.
+
+    The key is the resolved path, device, inode, size, and the times of the last change of
+    content and of status (a program may set the former back, not the latter). A file that
+    changed in the last two seconds, or while it was read, is not remembered. Where the folder
+    cannot be read or written, files are hashed all the same.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
+        self._known = Keyed(folder, max_bytes, logging.DEBUG)
+
+    def sha256(self, path: str | os.PathLike[str], failure: Failure) -> str:
+        """The hash in hexadecimal; raises `failure(path, reason)` if the file is unreadable."""
+        with guarded(Path(path), failure):
+            key = _key(path, os.stat(path))
+            known = self._known.get(key)
+            if known is not None and len(known) == 32:
+                return known.hex()
+            digest, key_after = _hash(path)
+        if key_after == key:
+            self._known.put(key, digest)
+        return digest.hex()
+
+    def info(self) -> Info:
+        """What the folder holds."""
+        return self._known.info()
+
+    def clear(self) -> Freed:
+        """Forget everything that no running process writes."""
+        return self._known.clear()
+
+    def close(self) -> None:
+        """Let go of all files; the next call opens what it needs."""
+        self._known.close()
+
+    def end(self) -> None:
+        """Close for good; files are still hashed, and nothing is remembered."""
+        self._known.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.end()
+
+
+def _key(path: str | os.PathLike[str], found: os.stat_result) -> bytes:
+    facts = [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    named = os.fsencode(os.path.realpath(path))
+    return hashlib.sha256(json.dumps(facts).encode() + named).digest()
+
+
+def _hash(path: str | os.PathLike[str]) -> tuple[bytes, bytes | None]:
+    """The hash of what was read, and the file's key afterwards, or None if it may yet change."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        now = time.time()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        after = os.fstat(file.fileno())
+    settled = max(after.st_mtime, after.st_ctime) < now - SETTLED_SECONDS
+    return digest.digest(), _key(path, after) if settled else None

@@ -1,0 +1,195 @@
+"""What every writer here needs of a file system: errors in plain words, room, ownership."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import CacheError, FadError, OptionError
+
+if sys.platform != "win32":
+    import fcntl
+
+SHARED_VARIABLE = "FAD_ONNX_SHARED"
+TRUE = ("1", "true", "yes", "on")
+# Left free beside what is about to be written: file systems and other programs need some too.
+SPARE_BYTES = 1 << 24
+
+Failure = Callable[[Path, str], FadError]
+
+
+def reason(error: OSError, path: Path) -> str:
+    """Why the operating system refused, in words that name the remedy's object."""
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return f"the disk (or your quota on it) is full, {megabytes(free_bytes(path))} are free"
+    if error.errno == errno.EROFS:
+        return "is on a read-only file system"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "cannot be read or written by this user (permission denied)"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return "a file stands where a folder is needed, or the other way round"
+    return (error.strerror or str(error)).lower()
+
+
+@contextmanager
+def guarded(path: Path, failure: Failure = CacheError) -> Iterator[None]:
+    """Turn the operating system's errors into `failure(path, reason)`; FadErrors pass."""
+    try:
+        yield
+    except FadError:
+        raise
+    except OSError as error:
+        raise failure(_named(error, path), reason(error, path)) from error
+
+
+def _named(error: OSError, path: Path) -> Path:
+    """The path to name: the error's own, unless that is a temporary neighbour of `path`."""
+    own = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
+    return path if path.parent in own.parents else own
+
+
+def check_readable(folder: Path) -> Path:
+    """The folder, which need not be there yet; CacheError if it is none, or is not readable."""
+    with guarded(folder):
+        try:
+            mode = folder.stat().st_mode
+        except FileNotFoundError:
+            return folder
+        if not stat.S_ISDIR(mode):
+            raise CacheError(folder, "is not a folder")
+        with os.scandir(folder):
+            return folder
+
+
+def switched_on(variable: str) -> bool:
+    """Whether an environment variable is a yes; OptionError if it is neither yes nor no."""
+    value = os.environ.get(variable, "").strip().lower()
+    if value not in ("", "0", "false", "no", "off", *TRUE):
+        raise OptionError(variable, f"{value!r} is neither 1 nor 0")
+    return value in TRUE
+
+
+def check_trusted(folder: Path) -> Path:
+    """The folder; CacheError if others than this user, root and a group of theirs may change
+    what is in it.
+
+    Whoever may write to the cache decides the numbers that are read from it. FAD_ONNX_SHARED=1
+    says that they are trusted. Where a folder has no owner and mode (Windows), nothing is checked.
+    """
+    if sys.platform == "win32" or switched_on(SHARED_VARIABLE):
+        return folder
+    with guarded(folder):
+        try:
+            found = folder.stat()
+        except FileNotFoundError:
+            return folder
+    problem = None
+    if found.st_uid not in (os.geteuid(), 0):
+        problem = f"belongs to another user ({found.st_uid}), who may change what is in it"
+    elif found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        problem = f"everybody may write to it (mode {stat.S_IMODE(found.st_mode):o})"
+    if problem:
+        remedy = f"if you trust all who may write to it, set {SHARED_VARIABLE}=1"
+        raise CacheError(folder, f"{problem}; {remedy}")
+    return folder
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes for this user on the disk that holds, or would hold, the path."""
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            return shutil.disk_usage(folder).free
+    return 0
+
+
+def require_room(path: Path, needed_bytes: int, failure: Failure = CacheError) -> None:
+    """Raise `failure` unless `needed_bytes` and a little more fit on the path's disk."""
+    with guarded(path, failure):
+        free = free_bytes(path)
+    if free < needed_bytes + SPARE_BYTES:
+        raise failure(path, f"{megabytes(needed_bytes)} are needed, {megabytes(free)} are free")
+
+
+def megabytes(count: int) -> str:
+    """A number of bytes as people read it."""
+    return f"{count / 1e6:.1f} MB"
+
+
+def make_folder(folder: Path, failure: Failure = CacheError) -> Path:
+    """The folder, created with its parents where it was missing."""
+    with guarded(folder, failure):
+        if failure is CacheError:
+            make_cache_folder(folder)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def make_cache_folder(folder: Path) -> None:
+    """As Path.mkdir with parents, but for everybody to write to under no umask: it would not be
+    trusted the next time.
+    """
+    try:
+        folder.mkdir(0o775, exist_ok=True)
+    except FileNotFoundError:
+        if folder.parent == folder:
+            raise
+        make_cache_folder(folder.parent)
+        folder.mkdir(0o775, exist_ok=True)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """os.write until all is written; it may write less, near a full disk for one."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def hold(descriptor: int, wait: bool = False) -> bool | None:
+    """Take the exclusive lock of an open file, which goes with the descriptor.
+
+    True: taken. False: somebody else has it. None: this file system cannot tell.
+    """
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        # Lustre and some FUSE drives have no flock; NFS refuses it for folders.
+        return None
+    return True
+
+
+def keep_owner(descriptor: int, replaced: Path) -> None:
+    """Give an open file the mode and owner of the one that it will replace, if there is one."""
+    if sys.platform == "win32" or not replaced.exists():
+        return
+    old = os.stat(replaced)
+    # Only root may give files away, and some drives keep neither.
+    with suppress(PermissionError):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    with suppress(PermissionError):
+        os.fchmod(descriptor, old.st_mode & 0o777)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside the folder last through a power cut, where the system can."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network drives cannot fsync a folder; the rename itself is atomic all the same.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,106 @@
+"""Parts of a set: cut from its list of files, known by it again, and added up."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from ..audio.decoding import AudioFile, Listing, left_out
+from ..errors import OptionError, StatisticsError
+from ..pipeline.datasets import AudioSet
+from ..pipeline.provenance import RECORDED, together
+
+COUNTS = (
+    "files", "embeddings", "seconds", "files_skipped", "files_padded", "files_below_rate",
+    "files_loud", "files_silent",
+)  # fmt: skip
+
+
+def cut(files: Sequence[AudioFile], part: str) -> Listing:
+    """Part I of N, written "I/N", I from 1: a contiguous run, so that parts merge in order.
+
+    Of more parts than files some are empty. The first says what was left out of the whole. Raises
+    OptionError.
+    """
+    i, n = _parsed(part)
+    own = files[(i - 1) * len(files) // n : i * len(files) // n]
+    return Listing(own, left_out(files) if i == 1 else "")
+
+
+def _parsed(part: str) -> tuple[int, int]:
+    index, _, count = part.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise OptionError("--shard", f"{part!r} is not I/N with I from 1 to N")
+    return int(index), int(count)
+
+
+def part_of(listed: Sequence[str], files: Sequence[AudioFile], part: str) -> dict[str, Any]:
+    """What the statistics of a part say of themselves: which of how many, and of which files.
+
+    The files are known by their names within the set and the set by its own: machines may have it
+    in different places.
+    """
+    index, count = _parsed(part)
+    names = [*(os.path.basename(os.path.abspath(path)) for path in listed)]
+    text = "\0".join([*names, *(file.name for file in files)])
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    return {"part": index, "of": count, "list_sha256": digest}
+
+
+def check(parts: Sequence[AudioSet]) -> None:
+    """StatisticsError unless every list of which there is a part is there whole, each part once."""
+    held: dict[tuple[str, int], dict[int, AudioSet]] = {}
+    for one in parts:
+        said = one.metadata.get("shard")
+        if not said:
+            continue
+        own = held.setdefault((said["list_sha256"], said["of"]), {})
+        if said["part"] in own:
+            where = f"part {said['part']} of {said['of']}, as is {own[said['part']].path}"
+            raise StatisticsError(one.path, f"{where}; merge every part once")
+        own[said["part"]] = one
+    for (_, count), own in held.items():
+        if len(own) < count:
+            missing = (str(part) for part in range(1, count + 1) if part not in own)
+            some = " ".join(islice(missing, 20)) + (" ..." if count - len(own) > 20 else "")
+            first = next(iter(own.values()))
+            raise StatisticsError(
+                first.path, f"only {len(own)} of its {count} parts are given, missing: {some};"
+                " merge all in one call (all must have been made of the same list of files)",
+            )  # fmt: skip
+
+
+def merged_metadata(parts: Sequence[AudioSet]) -> dict[str, Any]:
+    """What is to be said of the whole: counts add up, and where the parts differ all is kept."""
+    every = [part.metadata for part in parts]
+    merged = {key: value for key, value in every[0].items() if key not in ("shard", "file_seconds")}
+    for key in COUNTS:
+        merged[key] = sum(one.get(key) or 0 for one in every)
+    protocols = [one.get("protocol") or {} for one in every]
+    if any(protocols):
+        recorded = {key: together([one.get(key) for one in protocols]) for key in RECORDED}
+        merged["protocol"] = protocols[0] | {k: v for k, v in recorded.items() if v is not None}
+    merged["weights"] = together([one.get("weights") for one in every])
+    for key in ("name", "licence"):
+        merged[key] = _published([one.get(key) for one in every])
+    lowest = (one.get("lowest_source_hz") for one in every)
+    largest = (one.get("largest_file") for one in every)
+    merged["lowest_source_hz"] = min(filter(None, lowest), default=None)
+    merged["largest_file"] = max(
+        filter(None, largest), key=lambda one: int(one["embeddings"]), default=None
+    )
+    merged["left_out"] = "; ".join(filter(None, (one.get("left_out") for one in every)))
+    loudest = (one.get("loudest_file") for one in every)
+    merged["loudest_file"] = max(filter(None, loudest), key=lambda one: one["peak"], default=None)
+    return merged
+
+
+def _published(values: Sequence[str | None]) -> str | None:
+    """The one name or licence of all parts; several are joined, and a part without is said."""
+    distinct = dict.fromkeys(values)
+    if not any(distinct):
+        return None
+    return "; ".join(value or "not recorded" for value in distinct)

@@ -1,0 +1,194 @@
+"""Statistics on disk: STATS.npz, and the statistics files of other tools.
+
+Ours holds `mu` (dim,), `sigma` (dim, dim; ddof 1), both float64 under the names that
+pytorch-fid reads, `count`, `metadata` (a JSON object as one string) and, while the rows are
+few, `factor` (see fad_onnx.moments), so that what is read back merges without loss. Nothing is
+pickled. Other tools' files hold `mu` and `sigma` (pytorch-fid) or `NAME.mu` and `NAME.cov`
+for each of several models (fadtk): they say neither how nor from how many rows they were made,
+so they can be scored against but not merged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CheckpointError, StatisticsError, TooFewRowsError
+from ..metrics.frechet import Gaussian
+from ..metrics.moments import Moments, gram
+from ..metrics.validation import real_array
+from ..weights.checkpoints import npz
+from . import outputs
+
+PathLike = str | os.PathLike[str]
+Arrays = Mapping[str, NDArray[Any]]
+
+OWN = ("mu", "sigma", "count", "metadata")
+LARGEST_METADATA = 1_000_000
+DEEPEST_METADATA = 20
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a statistics file holds.
+
+    `moments` are Moments, or a Gaussian for foreign statistics, which have no count.
+    """
+
+    moments: Moments | Gaussian
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether another tool wrote the file."""
+        return isinstance(self.moments, Gaussian)
+
+
+def save(path: PathLike, moments: Moments, metadata: Mapping[str, Any]) -> None:
+    """Write a statistics file, whole or not at all.
+
+    Without two embeddings there is no covariance: `sigma` is then NaN, and the file is good for
+    merging alone. Raises TooFewRowsError for none, unless in a part of a dataset, and
+    OutputError if it cannot be written.
+    """
+    if moments.count < 1 and not metadata.get("shard"):
+        raise TooFewRowsError(path, 0, 1, "a statistics file")
+    arrays: dict[str, NDArray[Any]] = {
+        "mu": moments.mean,
+        "sigma": _sigma(moments),
+        "count": np.array(moments.count, np.int64),
+        "metadata": np.array(json.dumps(dict(metadata), sort_keys=True)),
+    }
+    if moments.factor is not None:
+        arrays["factor"] = moments.factor
+
+    def into(out: BinaryIO) -> None:
+        np.savez(out, **arrays)  # type: ignore[arg-type]
+
+    outputs.write(path, into)
+
+
+def load(path: PathLike, key: str | None = None) -> Stored:
+    """Read a statistics file; `key` is the NAME to take from one with several.
+
+    Raises StatisticsError, saying what the file holds, for anything that is not statistics.
+    """
+    held = names(path)
+    if all(name in held for name in OWN):
+        own = OWN + (("factor",) if "factor" in held else ())
+        return _own(_read(path, own), path)
+    mean, covariance = _foreign_names(held, key, path)
+    arrays = _read(path, (mean, covariance))
+    return Stored(Gaussian.of_statistics(arrays[mean], arrays[covariance], path))
+
+
+def _sigma(moments: Moments) -> NDArray[np.float64]:
+    if moments.count < 2:
+        return np.full((moments.dim, moments.dim), np.nan)
+    return moments.covariance()
+
+
+def _foreign_names(held: tuple[str, ...], key: str | None, path: PathLike) -> tuple[str, str]:
+    if "mu" in held and "sigma" in held and f"{key}.mu" not in held:
+        return "mu", "sigma"  # one alone needs no key, which may be meant for the other set
+    keys = sorted(name[:-3] for name in held if name.endswith(".mu") and f"{name[:-3]}.cov" in held)
+    if key is None and len(keys) == 1:
+        key = keys[0]
+    if key in keys:
+        return f"{key}.mu", f"{key}.cov"
+    if not keys:
+        known = ", ".join(sorted(held)[:8]) or "nothing"
+        needed = "needed are mu and sigma, or NAME.mu and NAME.cov"
+        raise StatisticsError(path, f"no statistics: it holds {known}; {needed}")
+    asked = "several statistics" if key is None else f"no statistics called {key!r}"
+    raise StatisticsError(path, f"{asked}; choose with --key: {', '.join(keys)}")
+
+
+def _own(arrays: Arrays, path: PathLike) -> Stored:
+    metadata = _metadata(arrays["metadata"], path)
+    count = _count(arrays["count"], path, 0 if metadata.get("shard") else 1)
+    if "factor" not in arrays:
+        moments = Moments.of_statistics(arrays["mu"], arrays["sigma"], count, path)
+        return Stored(moments, metadata)
+    parts = {"count": arrays["count"], "mean": arrays["mu"], "factor": arrays["factor"]}
+    moments = Moments.from_arrays(parts, path)
+    if count >= 2:
+        _check_factor(moments, arrays["sigma"], path)
+    return Stored(moments, metadata)
+
+
+def _check_factor(moments: Moments, covariance: NDArray[Any], path: PathLike) -> None:
+    """Other tools read `sigma`, this one `factor`: they must say the same."""
+    assert moments.factor is not None
+    sigma = real_array(covariance, 2, "sigma", path)
+    scatter = gram(moments.factor)
+    tolerance = 1e-9 * float(np.abs(scatter).max())
+    if sigma.shape != scatter.shape or not bool(
+        np.all(np.abs(sigma * (moments.count - 1) - scatter) <= tolerance)
+    ):
+        raise StatisticsError(path, "sigma and factor are not of the same rows")
+
+
+def _count(array: NDArray[Any], path: PathLike, least: int) -> int:
+    if array.shape != () or array.dtype.kind not in "iu" or not least <= int(array) < 2**53:
+        raise StatisticsError(path, f"count must be one whole number from {least}")
+    return int(array)
+
+
+def _metadata(array: NDArray[Any], path: PathLike) -> dict[str, Any]:
+    if array.shape != () or array.dtype.kind != "U" or array.dtype.itemsize > 4 * LARGEST_METADATA:
+        raise StatisticsError(path, "metadata must be one string of up to 1,000,000 characters")
+    return metadata_of(array, path)
+
+
+def metadata_of(array: NDArray[Any], path: PathLike) -> dict[str, Any]:
+    """The JSON object in an array of one text; StatisticsError for anything else."""
+    if array.shape != () or array.dtype.kind != "U":
+        raise StatisticsError(path, "metadata must be one string")
+    try:
+        values = json.loads(str(array))
+    except (ValueError, RecursionError) as error:
+        raise StatisticsError(path, f"metadata is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise StatisticsError(path, "metadata is not a JSON object")
+    if _deeper(values, DEEPEST_METADATA):
+        raise StatisticsError(path, f"metadata is nested more than {DEEPEST_METADATA} deep")
+    return values
+
+
+def _deeper(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)
+
+
+def names(path: PathLike) -> tuple[str, ...]:
+    """What an .npz file holds; StatisticsError if it cannot be read."""
+    if os.fspath(path).endswith(npz.SUFFIX):
+        raise StatisticsError(
+            path, "one array (.npy), which does not say what it is: save mu and sigma of statistics"
+            " with numpy.savez, or make statistics or embeddings again with `stats` or `embed`",
+        )  # fmt: skip
+    try:
+        return tuple(npz.names(path))
+    except CheckpointError as error:
+        raise StatisticsError(path, error.reason) from error
+
+
+def _read(path: PathLike, names: tuple[str, ...]) -> Arrays:
+    try:
+        return npz.read(path, names)
+    except CheckpointError as error:
+        raise StatisticsError(path, error.reason) from error

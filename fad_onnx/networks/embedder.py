@@ -1,0 +1,220 @@
+"""A loaded model: windows or samples in, embeddings out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..audio import decoding
+from ..errors import AudioError, OptionError
+from . import frontends
+from .memory import check_fits
+from .network import HEAD_FILE
+from .pooling import pool
+from .preparation import Preparation
+from .runtime import Session
+from .selection import Selection
+from .windows import Window, Windower, checked_short
+
+if TYPE_CHECKING:
+    from ..weights.prepare import Request
+
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """What was selected of the table, and the session that runs its network.
+
+    Safe to use from many threads; the embeddings of a clip do not depend on what else is in a
+    batch. A copy is the same object; a pickle holds what was asked for, and loads it again.
+    """
+
+    selection: Selection
+    session: Session
+    weights: Mapping[str, Mapping[str, Any]]  # checkpoint name -> file, sha256, what was checked
+    tensors_sha256: str
+    short: str = "error"  # what `embed` does with a short clip
+    request: Request | None = field(default=None, repr=False, compare=False)
+
+    def __copy__(self) -> Embedder:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Embedder:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from ..weights.prepare import load_again
+
+        if self.request is None:
+            return Embedder, tuple(getattr(self, own.name) for own in fields(self))
+        form = self.preparation.sample_format
+        return load_again, (self.request, self.fingerprint, form, self.short)
+
+    def __repr__(self) -> str:
+        return f"<Embedder {self.selection.label}, weights {self.tensors_sha256[:12]}>"
+
+    @property
+    def name(self) -> str:
+        """The name of the model."""
+        return self.selection.model.name
+
+    @property
+    def label(self) -> str:
+        """The model's name with what differs from its defaults."""
+        return self.selection.label
+
+    @property
+    def width(self) -> int:
+        """Numbers in one embedding."""
+        return self.selection.width
+
+    @property
+    def preparation(self) -> Preparation:
+        """What happens between a file and the network."""
+        return self.selection.preparation
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What two datasets must share so that their statistics may be compared."""
+        return self.selection.fingerprint(self.tensors_sha256)
+
+    def decoding(self, sample_format: str) -> Embedder:
+        """The same model for PCM decoded as another type; the session is shared."""
+        return replace(self, selection=self.selection.decoding(sample_format))
+
+    def without_tiles(self, tensor: str) -> Embedder:
+        """The same network in one pass, whatever the length, up to another value in the graph."""
+        one = self.selection
+        network = replace(one.network, tiles=None)
+        output = replace(one.output, tensor=tensor)
+        model = replace(one.model, network=network)
+        return replace(self, selection=replace(one, model=model, output=output))
+
+    @property
+    def batch_windows(self) -> int:
+        """Windows of up to ten seconds in one run of the network."""
+        batch = self.selection.network.batch
+        return batch.gpu if self.session.provider.accelerator else batch.cpu
+
+    def windower(self, short: str, path: str = "samples") -> Windower:
+        """What turns the samples of one clip into windows."""
+        return Windower(self.preparation, self.selection.network.tiles, short, path)
+
+    def batches(self, windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
+        """Windows in order, of one shape and at most `batch_windows` together."""
+        for _, alike in groupby(windows, lambda window: window.samples.shape):
+            same = list(alike)
+            for start in range(0, len(same), self.batch_windows):
+                yield same[start : start + self.batch_windows]
+
+    def run(self, windows: Sequence[Window]) -> list[Rows]:
+        """The embeddings (n, width) of each of these windows of equal shape; of tiles, their
+        steps.
+        """
+        # A view of a single window, which may be an hour long.
+        single = len(windows) == 1
+        stack = windows[0].samples[None] if single else np.stack([w.samples for w in windows])
+        tiles = self.selection.network.tiles if windows[0].steps is not None else None
+        inputs = frontends.apply(self.preparation.frontend, stack)
+        tensor = tiles.tensor if tiles else self.selection.output.tensor
+        (output,) = self.session.run(inputs, (tensor,))
+        return [
+            self._trim(np.atleast_2d(rows), window)
+            for rows, window in zip(output, windows, strict=True)
+        ]
+
+    def _trim(self, rows: Rows, window: Window) -> Rows:
+        if window.steps is not None:
+            rows = rows[window.steps]
+        elif (samples := self.selection.output.samples_per_embedding) is not None:
+            rows = rows[: -(-window.valid_samples // samples)]
+        return rows.copy()
+
+    def join(
+        self, parts: Sequence[Rows], valid_samples: Sequence[int], seconds: float, tiled: bool
+    ) -> Rows:
+        """The embeddings of a clip from those of its windows, or from the steps of its tiles.
+
+        valid_samples: of each window; seconds: the clip's length.
+        """
+        joined = np.concatenate(parts)
+        if tiled:
+            (joined,) = self.head.run((joined[None],), (self.selection.output.tensor,))
+            return joined
+        shares = [samples / len(part) for samples, part in zip(valid_samples, parts, strict=True)]
+        weights = np.repeat(shares, [len(part) for part in parts])
+        return pool(self.preparation.pooling, joined, seconds, weights)
+
+    @cached_property
+    def head(self) -> Session:
+        """What makes embeddings of the steps of all tiles of a clip."""
+        return Session(self.session.graph.with_name(HEAD_FILE), self.session.settings)
+
+    def embed(self, samples: ArrayLike, sample_rate: int, *, short: str | None = None) -> Rows:
+        """Rows float32 (n, dim) of one clip.
+
+        samples: (frames,) or (frames, channels), float in [-1, 1] or int16 / int32.
+        sample_rate: in Hz. short: "error" or "pad"; by default what the model was loaded with.
+        Raises AudioError for unusable samples, TooShortError for a clip below the model's
+        minimum, and TooLongError for one that the memory cannot take.
+        """
+        short = checked_short("short", self.short if short is None else short)
+        block = as_frames(samples)
+        sample_rate = _rate(sample_rate)
+        check_fits(self.selection, "samples", len(block), sample_rate)
+        conform = decoding.Conform(
+            sample_rate,
+            self.preparation.sample_rate_hz,
+            block.shape[1],
+            self.preparation.channels,
+        )
+        windows = self.windower(short).push(conform.push(block, last=True), last=True)
+        parts = [rows for batch in self.batches(windows) for rows in self.run(batch)]
+        valid = [window.valid_samples for window in windows]
+        return self.join(parts, valid, len(block) / sample_rate, windows[0].steps is not None)
+
+
+def _rate(given: Any) -> int:
+    """A rate in Hz, also where arithmetic has made a float of it; OptionError for what is none."""
+    given = given.item() if isinstance(given, np.ndarray) and given.ndim == 0 else given
+    number = isinstance(given, int | float | np.number)
+    if not number or not decoding.LOWEST_RATE_HZ <= given <= decoding.HIGHEST_RATE_HZ or given % 1:
+        raise OptionError("sample_rate", f"{given!r} is no rate of audio in Hz")
+    return int(given)
+
+
+def as_frames(samples: ArrayLike) -> NDArray[np.float32]:
+    """Samples of any kind as finite float32 (frames, channels) in [-1, 1]."""
+    try:
+        array: NDArray[Any] = np.asarray(samples)
+    except ValueError as error:
+        raise AudioError("samples", f"no array of numbers: {error}") from error
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or not array.size:
+        raise AudioError(
+            "samples", f"shape {array.shape}; needed is (frames,) or (frames, channels)"
+        )
+    if array.shape[1] > array.shape[0] and array.shape[1] > 1024:
+        raise AudioError("samples", f"shape {array.shape} has more channels than frames; transpose")
+    if array.dtype.kind in "iu":
+        if array.dtype.name not in decoding.FULL_SCALE:
+            raise AudioError("samples", f"{array.dtype} samples; use float32, int16 or int32")
+        array = array / decoding.FULL_SCALE[array.dtype.name]
+    elif array.dtype.kind != "f":
+        raise AudioError("samples", f"{array.dtype} samples; use float32, int16 or int32")
+    if decoding.check_usable("samples", array) > decoding.LOUD:
+        warnings.warn(
+            f"samples beyond {decoding.LOUD:g}: floats are taken as they are, and full scale is 1;"
+            " divide what was int16 by 32768",
+            stacklevel=3,
+        )
+    return array.astype(np.float32)

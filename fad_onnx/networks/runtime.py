@@ -1,0 +1,264 @@
+"""ONNX Runtime sessions: providers, threads, limits. The only module that imports onnxruntime.
+
+"auto" is CUDA where it really loads, else the CPU. Every other provider runs only when it is
+named, because some compute in half precision; one that is named and does not load is an error.
+Untested on hardware: cuda, tensorrt, coreml, directml, rocm, migraphx, qnn.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MissingDependencyError, OptionError, ProviderError
+
+Inputs = tuple[NDArray[np.float32], ...]
+# Runs at one time on an accelerator, whoever asks: one computes while the next is copied there.
+ACCELERATOR_RUNS = 2
+
+
+@dataclass(frozen=True)
+class Provider:
+    """ONNX Runtime's name of a provider, how to get it, whether it is a GPU or the like, and the
+    Python package of its plugin if it can come as one.
+    """
+
+    name: str
+    remedy: str
+    accelerator: bool = True
+    plugin: str | None = None
+
+
+CPU_LINE = "pip install 'fad-onnx[cpu]'"
+GPU_LINE = "pip install 'fad-onnx[gpu]'"
+PROVIDERS = {
+    "cpu": Provider("CPUExecutionProvider", CPU_LINE, accelerator=False),
+    "cuda": Provider("CUDAExecutionProvider", GPU_LINE),
+    "tensorrt": Provider("TensorrtExecutionProvider", GPU_LINE + " and TensorRT"),
+    "coreml": Provider("CoreMLExecutionProvider", "pip install onnxruntime, on macOS"),
+    "directml": Provider("DmlExecutionProvider", "pip install onnxruntime-directml, on Windows"),
+    "openvino": Provider(
+        "OpenVINOExecutionProvider",
+        "pip install onnxruntime-openvino in place of onnxruntime, or, for Intel hardware,"
+        " pip install onnxruntime-ep-openvino beside it",
+        accelerator=False,
+        plugin="onnxruntime_ep_openvino",
+    ),
+    "rocm": Provider("ROCMExecutionProvider", "pip install onnxruntime-rocm"),
+    "migraphx": Provider("MIGraphXExecutionProvider", "pip install onnxruntime-migraphx"),
+    "qnn": Provider("QNNExecutionProvider", "pip install onnxruntime-qnn"),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How networks run.
+
+    threads: within one run of one network. More than one makes a single run faster, but ONNX
+    Runtime's CPU provider then shares out a batch in a way that changes last bits with the
+    size of the batch; work side by side (workers) fills the machine without that.
+    device and memory_limit_mb are for accelerators: the index of the card, and the most that
+    ONNX Runtime may take of it.
+    """
+
+    provider: str = "auto"
+    threads: int = 1
+    device: int = 0
+    memory_limit_mb: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.provider != "auto":
+            named(self.provider)
+        if self.threads < 1:
+            raise OptionError("threads", f"{self.threads} is not a positive number")
+
+
+def named(name: str) -> Provider:
+    """The provider of this name: one that ONNX Runtime is built with, or an installed plugin.
+
+    A plugin is a package onnxruntime_ep_NAME (as onnxruntime-ep-openvino), which has its
+    library and its provider's name to give. OptionError if the name is neither.
+    """
+    if name in PROVIDERS:
+        return PROVIDERS[name]
+    module = f"onnxruntime_ep_{name.replace('-', '_')}"
+    if not name.replace("-", "_").isidentifier() or find_spec(module) is None:
+        known = ", ".join(PROVIDERS)
+        raise OptionError("--provider", f"{name!r} is not auto, {known}, or an installed plugin")
+    return Provider(import_module(module).get_ep_name(), f"pip install {module.replace('_', '-')}",
+                    plugin=module)  # fmt: skip
+
+
+def runtime() -> Any:
+    """The onnxruntime module, or MissingDependencyError with both pip lines."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        interrupt = error.__cause__ or error.__context__
+        if isinstance(interrupt, KeyboardInterrupt):
+            raise interrupt from error  # during its start; nothing is missing
+        raise MissingDependencyError(
+            f"ONNX Runtime is not usable ({error})", CPU_LINE, GPU_LINE
+        ) from error
+    return onnxruntime
+
+
+def _provider_options(settings: Settings, provider: Provider) -> dict[str, str]:
+    options: dict[str, str] = {}
+    if provider.name in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
+        options["device_id"] = str(settings.device)
+    if provider.name == "CUDAExecutionProvider":
+        # TF32 keeps 10 bits of the mantissa: scores would differ from the CPU's by 1e-3.
+        options["use_tf32"] = "0"
+        # Do not grow the arena by powers of two past what the batch needs.
+        options["arena_extend_strategy"] = "kSameAsRequested"
+        if settings.memory_limit_mb is not None:
+            options["gpu_mem_limit"] = str(settings.memory_limit_mb << 20)
+    return options
+
+
+def _open(graph: Path, settings: Settings, provider: Provider) -> Any:
+    """A session on this provider alone (ONNX Runtime keeps the CPU for what it cannot run)."""
+    ort = runtime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.inter_op_num_threads = 1
+    # A pattern keeps the whole memory of a run for every shape and every thread that runs.
+    options.enable_mem_pattern = False
+    options.log_severity_level = 4  # a failure raises; its log line would say it twice
+    chosen: list[Any] | None = [(provider.name, _provider_options(settings, provider))]
+    try:
+        if provider.name not in ort.get_available_providers():
+            devices = _plugin_devices(ort, provider)
+            options.add_provider_for_devices(devices, {})
+            chosen = None
+        session = ort.InferenceSession(os.fspath(graph), options, chosen)
+    except _runtime_errors() as error:
+        if isinstance(error, ProviderError):
+            raise
+        raise ProviderError(provider.name, _first_line(error), provider.remedy) from error
+    if session.get_providers()[0] != provider.name:
+        raise ProviderError(provider.name, "it did not load (driver or library)", provider.remedy)
+    session.disable_fallback()
+    return session
+
+
+def _plugin_devices(ort: Any, provider: Provider) -> list[Any]:
+    """The devices of a provider that comes as a plugin; ProviderError if there is none."""
+    if provider.plugin is None or find_spec(provider.plugin) is None:
+        built = ", ".join(ort.get_available_providers())
+        reason = f"not in this build of ONNX Runtime {ort.__version__} ({built})"
+        raise ProviderError(provider.name, reason, provider.remedy)
+    if not hasattr(ort, "register_execution_provider_library"):
+        raise ProviderError(
+            provider.name, f"ONNX Runtime {ort.__version__} has no plugins", "use 1.23 or newer"
+        )
+    if provider.plugin not in _registered:
+        library = import_module(provider.plugin).get_library_path()
+        ort.register_execution_provider_library(provider.plugin, library)
+        _registered.add(provider.plugin)
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == provider.name]
+    if not devices:
+        found = ", ".join(sorted({f"{d.device.vendor} {d.device.type.name}"
+                                  for d in ort.get_ep_devices()}))  # fmt: skip
+        raise ProviderError(
+            provider.name, f"its plugin supports no device of this machine ({found})",
+            provider.remedy,
+        )  # fmt: skip
+    return devices
+
+
+# Plugin libraries that this process has handed to ONNX Runtime, which takes each once.
+_registered: set[str] = set()
+
+
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises; its exceptions share no base but Exception."""
+    state = runtime().capi.onnxruntime_pybind11_state
+    kinds = [value for value in vars(state).values()
+             if isinstance(value, type) and issubclass(value, Exception)]  # fmt: skip
+    return (*kinds, RuntimeError, ValueError)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+@dataclass
+class Session:
+    """A loaded graph: float32 inputs in, named outputs out; safe to run from many threads.
+
+    Raises ProviderError when the provider does not load or fails in a run.
+    """
+
+    graph: Path
+    settings: Settings
+    provider: Provider = field(init=False)
+    why_not_cuda: str | None = field(init=False, default=None)
+    _session: Any = field(init=False, repr=False, default=None)
+    _owner: int = field(init=False, repr=False, default=0)
+    _lock: Any = field(init=False, repr=False, default_factory=threading.Lock)
+    _turn: AbstractContextManager[Any] = field(init=False, repr=False, default=nullcontext())
+
+    def __post_init__(self) -> None:
+        self._load()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A session belongs to its process: a copy opens one of its own.
+        return Session, (self.graph, self.settings)
+
+    def _load(self) -> None:
+        if self.settings.provider == "auto":
+            cuda = PROVIDERS["cuda"]
+            if cuda.name in runtime().get_available_providers():
+                try:
+                    self._adopt(cuda)
+                    return
+                except ProviderError as error:
+                    self.why_not_cuda = str(error)
+            self._adopt(PROVIDERS["cpu"])
+        else:
+            self._adopt(named(self.settings.provider))
+
+    def _adopt(self, provider: Provider) -> None:
+        self._session = _open(self.graph, self.settings, provider)
+        self.provider, self._owner = provider, os.getpid()
+        if provider.accelerator:
+            self._turn = threading.BoundedSemaphore(ACCELERATOR_RUNS)
+        self._input_names = [value.name for value in self._session.get_inputs()]
+        # What no fetched output needs is not computed.
+        self._run_options = runtime().RunOptions()
+        self._run_options.only_execute_path_to_fetches = True
+
+    def run(self, inputs: Inputs, outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The named outputs for one batch, each (batch, width) or (batch, frames, width)."""
+        if self._owner != os.getpid():
+            # A forked child has the session's memory but not its threads.
+            with self._lock:
+                if self._owner != os.getpid():
+                    self._load()
+        try:
+            feed = dict(zip(self._input_names, inputs, strict=True))
+            with self._turn:
+                found: list[NDArray[np.float32]] = self._session.run(
+                    list(outputs), feed, self._run_options
+                )
+        except _runtime_errors() as error:
+            raise ProviderError(
+                self.provider.name, f"a run failed: {_first_line(error)}", "try --provider cpu"
+            ) from error
+        return found
+
+    def versions(self) -> dict[str, str]:
+        """What computes: the provider's name and ONNX Runtime's version."""
+        return {"provider": self.provider.name, "onnxruntime": runtime().__version__}

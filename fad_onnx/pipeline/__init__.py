@@ -1,0 +1,1 @@
+"""Many clips become embeddings and moments: options, batches, chunks, executors."""

@@ -1,0 +1,270 @@
+"""Files in, rows out, in order: decoding, resampling and networks side by side in threads.
+
+libsndfile, soxr, NumPy's FFT and ONNX Runtime all release the GIL, so plain threads fill the
+machine. Batches are filled ACROSS files. A bounded number of files, blocks and batches is in
+flight, whatever the number and length of the files.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..audio.decoding import AudioFile
+from ..cache.embeddings import RowCache
+from ..errors import AudioError, TooLongError, TooShortError
+from ..networks.embedder import Embedder, Rows
+from ..networks.machine import starting_threads
+from ..networks.memory import full_batch, limit_bytes, needed_bytes
+from ..networks.runtime import ACCELERATOR_RUNS
+from ..networks.windows import Window
+from .clip_windows import Facts, Piece, Policy, cache_key, load
+
+# Files and bytes of windows that may wait for a full batch before batches go part-filled.
+WAITING_FILES, WAITING_BYTES = 128, 1 << 27
+# Files of which the first block is decoded ahead of its turn.
+AHEAD_FILES = 32
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one file: rows (n, dim) for each model, or the reason why there are none."""
+
+    file: AudioFile
+    rows: tuple[Rows, ...]
+    facts: Facts | None
+    skipped: str | None = None
+
+
+@dataclass
+class _Clip:
+    """A file in flight: its rows by model and window, filled in as batches return."""
+
+    file: AudioFile
+    rows: list[list[Rows | None]]
+    valid_samples: list[list[int]]  # of each window, by model
+    facts: Facts | None = None
+    skipped: str | None = None
+    missing: int = 0
+    cached: tuple[Rows, ...] | None = None
+    tiled: set[int] = field(default_factory=set)  # models that see this clip in tiles
+
+    @property
+    def complete(self) -> bool:
+        return self.skipped is not None or (self.facts is not None and not self.missing)
+
+    def result(self, embedders: Sequence[Embedder]) -> FileResult:
+        if self.skipped is not None:
+            return FileResult(self.file, (), None, self.skipped)
+        if self.cached is not None:
+            return FileResult(self.file, self.cached, self.facts)
+        assert self.facts is not None
+        rows = tuple(
+            embedder.join(
+                [r for r in parts if r is not None], valid, self.facts.seconds, i in self.tiled
+            )
+            for i, (embedder, parts, valid) in enumerate(
+                zip(embedders, self.rows, self.valid_samples, strict=True)
+            )
+        )
+        return FileResult(self.file, rows, self.facts)
+
+
+@dataclass
+class _Slot:
+    """Where the rows of one window belong."""
+
+    clip: _Clip
+    model: int
+    index: int
+    window: Window
+
+
+@dataclass
+class _Running:
+    """A batch in the hands of a thread."""
+
+    slots: list[_Slot]
+    rows: Future[list[Rows]]
+    bytes: int
+
+
+@dataclass
+class _Batches:
+    """Windows of one model waiting, by shape, for a full batch."""
+
+    embedder: Embedder
+    workers: int
+    waiting: dict[tuple[int, bool], list[_Slot]] = field(default_factory=dict)
+
+    def add(self, slot: _Slot) -> list[_Slot] | None:
+        """The batch that this window completes, if it does."""
+        samples = slot.window.samples.shape[1]
+        key = samples, slot.window.steps is not None
+        bucket = self.waiting.setdefault(key, [])
+        bucket.append(slot)
+        return self.waiting.pop(key) if len(bucket) >= self._full(samples) else None
+
+    def _full(self, samples: int) -> int:
+        embedder, accelerator = self.embedder, self.embedder.session.provider.accelerator
+        network, preparation = embedder.selection.network, embedder.preparation
+        return full_batch(network, preparation, samples, self.workers, accelerator)
+
+    def rest(self) -> list[list[_Slot]]:
+        """What waits, as part-filled batches."""
+        batches = list(self.waiting.values())
+        self.waiting = {}
+        return batches
+
+
+class Engine:
+    """Embeds files with one or more models on `workers` threads."""
+
+    def __init__(
+        self,
+        embedders: Sequence[Embedder],
+        policy: Policy,
+        workers: int = 1,
+        cache: RowCache | None = None,
+    ) -> None:
+        self._embedders, self._policy, self._cache = list(embedders), policy, cache
+        self._workers = workers
+        self._batches = [_Batches(embedder, workers) for embedder in embedders]
+        self._running: deque[_Running] = deque()
+        self._clips: deque[_Clip] = deque()
+        self._waiting_bytes = 0
+        self._limit_bytes = limit_bytes()
+        # One more than can run, so that no thread waits for the next.
+        self._most = workers + 1
+        if any(embedder.session.provider.accelerator for embedder in embedders):
+            self._most = ACCELERATOR_RUNS
+
+    def embed(self, files: Sequence[AudioFile]) -> Iterator[FileResult]:
+        """A FileResult for every file, in the order given.
+
+        Raises the error of the first file (in that order) that gives no rows, unless the
+        policy is to skip it; NoThreadError where there are no threads for the workers.
+        """
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fad_onnx")
+        try:
+            with starting_threads():
+                yield from self._results(pool, files)
+        finally:
+            # On an error or an interrupt, what has not started never will.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _results(
+        self, pool: ThreadPoolExecutor, files: Sequence[AudioFile]
+    ) -> Iterator[FileResult]:
+        for file, pieces, first in self._ahead(pool, files):
+            self._take(pool, file, pieces, first)
+            if len(self._clips) >= WAITING_FILES or self._waiting_bytes > WAITING_BYTES:
+                self._flush(pool)
+            yield from self._finished()
+        self._flush(pool, self._workers)
+        while self._running:
+            self._collect()
+        yield from self._finished()
+
+    def _ahead(
+        self, pool: ThreadPoolExecutor, files: Sequence[AudioFile]
+    ) -> Iterator[tuple[AudioFile, Iterator[Piece], Future[Piece | None]]]:
+        """Files with the first step of their loading under way, some ahead of the one taken."""
+        ahead: deque[tuple[AudioFile, Iterator[Piece], Future[Piece | None]]] = deque()
+        for file in files:
+            pieces = load(file, self._embedders, self._policy, self._cache)
+            ahead.append((file, pieces, pool.submit(next, pieces, None)))
+            if len(ahead) > min(2 * self._workers, AHEAD_FILES):
+                yield ahead.popleft()
+        yield from ahead
+
+    def _take(
+        self,
+        pool: ThreadPoolExecutor,
+        file: AudioFile,
+        pieces: Iterator[Piece],
+        step: Future[Piece | None],
+    ) -> None:
+        """All pieces of one file into batches; the next piece loads while this one is filed."""
+        clip = _Clip(file, [[] for _ in self._embedders], [[] for _ in self._embedders])
+        self._clips.append(clip)
+        try:
+            while (piece := step.result()) is not None:
+                step = pool.submit(next, pieces, None)
+                clip.facts, clip.cached = piece.facts, piece.rows
+                for model, windows in enumerate(piece.windows):
+                    for window in windows:
+                        self._file_away(pool, clip, model, window)
+        except (AudioError, TooShortError, TooLongError) as error:
+            self._give_up(clip, error)
+
+    def _give_up(self, clip: _Clip, error: AudioError | TooShortError | TooLongError) -> None:
+        """Skip a clip if that is the policy, else raise."""
+        short = isinstance(error, TooShortError) and self._policy.short == "skip"
+        if not (self._policy.skip_errors or short):
+            raise error
+        clip.skipped = error.reason
+
+    def _file_away(self, pool: ThreadPoolExecutor, clip: _Clip, model: int, window: Window) -> None:
+        slot = _Slot(clip, model, len(clip.rows[model]), window)
+        clip.rows[model].append(None)
+        clip.valid_samples[model].append(window.valid_samples)
+        clip.missing += 1
+        if window.steps is not None:
+            clip.tiled.add(model)
+        self._waiting_bytes += window.samples.nbytes
+        batch = self._batches[model].add(slot)
+        if batch:
+            self._start(pool, batch)
+
+    def _start(self, pool: ThreadPoolExecutor, batch: list[_Slot]) -> None:
+        embedder = self._embedders[batch[0].model]
+        windows = [slot.window for slot in batch]
+        samples = sum(window.samples.shape[1] for window in windows)
+        needed = needed_bytes(embedder.selection.network, samples)
+        while len(self._running) >= self._most or (
+            self._running and needed + sum(b.bytes for b in self._running) > self._limit_bytes
+        ):
+            self._collect()
+        self._waiting_bytes -= sum(window.samples.nbytes for window in windows)
+        self._running.append(_Running(batch, pool.submit(embedder.run, windows), needed))
+
+    def _flush(self, pool: ThreadPoolExecutor, shares: int = 1) -> None:
+        """Run what waits, each batch in so many shares: at the end no thread waits for another."""
+        for batches in self._batches:
+            for batch in batches.rest():
+                size = -(-len(batch) // shares)
+                for start in range(0, len(batch), size):
+                    self._start(pool, batch[start : start + size])
+
+    def _collect(self) -> None:
+        """Wait for the oldest batch and give its rows to their clips."""
+        batch = self._running.popleft()
+        for slot, rows in zip(batch.slots, batch.rows.result(), strict=True):
+            slot.clip.rows[slot.model][slot.index] = rows
+            slot.clip.missing -= 1
+
+    def _finished(self) -> Iterator[FileResult]:
+        while self._running and self._running[0].rows.done():
+            self._collect()
+        while self._clips and self._clips[0].complete:
+            clip = self._clips.popleft()
+            result = clip.result(self._embedders)
+            if not all(np.isfinite(rows).all() for rows in result.rows):
+                self._give_up(clip, AudioError(clip.file.path, "its embedding is not finite"))
+                result = clip.result(self._embedders)
+            self._remember(clip, result)
+            yield result
+
+    def _remember(self, clip: _Clip, result: FileResult) -> None:
+        facts = clip.facts
+        if self._cache is None or facts is None or facts.content_sha256 is None:
+            return
+        if clip.skipped is None and clip.cached is None:
+            for embedder, rows in zip(self._embedders, result.rows, strict=True):
+                key = cache_key(embedder, self._policy)
+                self._cache.put(facts.content_sha256, key, rows, facts)

@@ -1,0 +1,138 @@
+"""One file -> windows for every model, piece by piece: decoded once, resampled once a rate."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import soundfile
+
+from ..audio.decoding import READING, AudioFile, Conform, Decoder, with_last
+from ..cache.embeddings import RowCache
+from ..errors import AudioError, OtherFileError
+from ..networks.embedder import Embedder, Rows
+from ..networks.memory import check_fits, grows
+from ..networks.windows import Window, checked_short
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How files are read and what is done with those that give no rows."""
+
+    short: str = "error"
+    skip_errors: bool = False
+
+    def __post_init__(self) -> None:
+        checked_short("--short", self.short)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a file once it has been read to its end."""
+
+    seconds: float
+    source_hz: int
+    peak: float
+    mixed_peak: float
+    content_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One step: new windows for each model; facts with the last; rows where a cache had them."""
+
+    windows: tuple[list[Window], ...]
+    facts: Facts | None = None
+    rows: tuple[Rows, ...] | None = None
+
+
+VERSIONS = ("provider", "onnxruntime")
+
+
+def cache_key(embedder: Embedder, policy: Policy) -> str:
+    """What, beside the content of a file, decides the bits of its rows."""
+    versions, selection = embedder.session.versions(), embedder.selection
+    graphs = [selection.graph_sha256, selection.head_sha256 or ""]
+    threads = str(embedder.session.settings.threads)
+    short = "pad" if policy.short == "pad" else "error"
+    parts = [embedder.fingerprint, *graphs, *map(versions.__getitem__, VERSIONS)]
+    reading = f"reading-{READING}-{soundfile.__libsndfile_version__}"
+    return "/".join([*parts, threads, short, reading])
+
+
+def load(
+    file: AudioFile, embedders: Sequence[Embedder], policy: Policy, cache: RowCache | None
+) -> Iterator[Piece]:
+    """The pieces of one file; AudioError, TooShortError or TooLongError if it has none.
+
+    A file whose size or date changes while it is read is an AudioError: its rows would belong
+    to neither version.
+    """
+    before = stamp(file.path)
+    if file.stamp and file.stamp[0] != before[0]:
+        raise OtherFileError(file.path, f"{file.stamp[0]} bytes", f"{before[0]} bytes")
+    digest = None
+    if cache is not None:
+        digest = cache.content_sha256(file.path)
+        hits = [cache.get(digest, cache_key(embedder, policy)) for embedder in embedders]
+        found = [hit for hit in hits if hit is not None]
+        if len(found) == len(hits):
+            mixed = min(hit.mixed_peak for hit in found)
+            facts = Facts(found[0].seconds, found[0].source_hz, found[0].peak, mixed)
+            yield Piece((), facts, tuple(hit.rows for hit in found))
+            return
+    yield from _decode(file, embedders, policy, digest)
+    if stamp(file.path) != before:
+        raise AudioError(file.path, "changed while it was read; run again")
+
+
+def _decode(
+    file: AudioFile, embedders: Sequence[Embedder], policy: Policy, digest: str | None
+) -> Iterator[Piece]:
+    with ExitStack() as stack:
+        decoders = {
+            one: stack.enter_context(Decoder(file.path, one))
+            for one in dict.fromkeys(e.preparation.sample_format for e in embedders)
+        }
+        decoder = next(iter(decoders.values()))
+        rate, conforms = decoder.sample_rate_hz, {}
+        for embedder in embedders:
+            if grows(embedder.selection):
+                check_fits(embedder.selection, file.path, decoder.length(), rate)
+            key = _resampling(embedder)
+            conforms[key] = Conform(rate, key[0], decoder.channels, key[1])
+        cutters = [embedder.windower(policy.short, file.path) for embedder in embedders]
+        for steps in zip(*map(with_last, decoders.values()), strict=True):
+            blocks = dict(zip(decoders, (block for block, _ in steps), strict=True))
+            last = steps[0][1]
+            samples = {key: one.push(blocks[key[2]], last) for key, one in conforms.items()}
+            windows = tuple(
+                cutter.push(samples[_resampling(embedder)], last)
+                for embedder, cutter in zip(embedders, cutters, strict=True)
+            )
+            facts = None
+            if last:
+                mixed = min(conform.peak for conform in conforms.values())
+                facts = Facts(decoder.frames / rate, rate, decoder.peak, mixed, digest)
+            yield Piece(windows, facts)
+
+
+def _resampling(embedder: Embedder) -> tuple[int, str, str]:
+    """What models must share to take the same samples."""
+    made = embedder.preparation
+    return made.sample_rate_hz, made.channels, made.sample_format
+
+
+def stamp(path: str) -> tuple[int, int, int]:
+    """Size, time of change (ns) and inode; AudioError for what is no regular file, or not there."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise AudioError(path, f"cannot be opened: {error.strerror}") from error
+    if not stat.S_ISREG(found.st_mode):
+        # Before anything opens it: a FIFO would keep its reader waiting for ever.
+        raise AudioError(path, "not a regular file")
+    return found.st_size, found.st_mtime_ns, found.st_ino

@@ -1,0 +1,269 @@
+"""A set of audio, or the statistics of one: moments, and all that must be said beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+from ..audio.decoding import LOUD, SILENT, AudioFile, Listing, find, left_out
+from ..errors import NoAudioError, shown
+from ..metrics.frechet import Gaussian
+from ..metrics.moments import Gather, Moments
+from ..networks.embedder import Embedder, Rows
+from . import provenance
+from .executors import Chunk, FileSummary, Job, StoredClip, chunks, cut, versions
+
+
+@dataclass(frozen=True)
+class AudioSet:
+    """One side of a comparison for one model.
+
+    `metadata` is what a statistics file carries: model, fingerprint, protocol, weights, counts.
+    `files` are those that gave rows, with their rows if the run was asked to keep them.
+    """
+
+    path: str
+    moments: Moments | Gaussian = field(repr=False)  # a Gaussian: the count of rows is not known
+    metadata: Mapping[str, Any] = field(repr=False)
+    files: tuple[FileSummary | StoredClip, ...] = field(default=(), repr=False)
+    skipped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+    rows_by_file: Sequence[Rows] | None = field(default=None, repr=False)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the set was made from audio just now, not read from a file."""
+        return any(isinstance(file, FileSummary) for file in self.files)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How the embeddings were made: protocol, fingerprint, weights; {} if nothing says it."""
+        return provenance.of(self.metadata)
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """files, embeddings and seconds; what the dataset was published as, if it was."""
+        published = {k: self.metadata[k] for k in ("name", "licence") if self.metadata.get(k)}
+        counts = {key: self.metadata.get(key) for key in ("files", "embeddings", "seconds")}
+        return {"path": self.path, **counts, **published}
+
+
+def list_files(paths: Sequence[str | os.PathLike[str]]) -> Listing:
+    """The files of all these folders and files in order; NoAudioError if one holds none."""
+    found = [find(path) for path in paths]
+    files = Listing(
+        (file for one in found for file in one),
+        "; ".join(filter(None, (one.left_out for one in found))),
+    )
+    if not files:
+        raise NoAudioError("no path", "name at least one file or folder")
+    return files
+
+
+def protocol(embedder: Embedder, short: str) -> dict[str, Any]:
+    """Everything a reader must know to repeat a number."""
+    return {
+        "model": embedder.name,
+        "options": embedder.selection.changed_options,
+        **embedder.selection.describe(),
+        "short_clips": short,
+        **versions(embedder),
+    }
+
+
+def embed_sets(
+    sides: Sequence[tuple[str, Sequence[AudioFile]]],
+    job: Job,
+    embedders: Sequence[Embedder],
+    executor: Executor | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    keep: Callable[[FileSummary], object] | None = None,
+    may_be_empty: bool = False,
+) -> list[list[AudioSet]]:
+    """The sets of each model for each named list of files, in one pass over all of them.
+
+    progress: told the name of the set, the files just done and the files in all. With `keep`,
+    rows go there file by file, in order, and are not held here.
+
+    Raises NoAudioError if every file of a set was skipped, unless it may be empty, and whatever the
+    first unusable file raises unless the policy is to skip it.
+    """
+    parts = [cut(files) for _, files in sides]
+    done = ((name, 1, len(files)) for name, files in sides for _ in files)
+
+    def tell(count: int) -> None:
+        for step in islice(done, count):
+            if progress:
+                progress(*step)
+
+    every = [part for own in parts for part in own]
+    with closing(chunks(job, embedders, every, executor, tell)) as made:
+        return [
+            _gather(
+                name, islice(made, len(own)), job, embedders, keep, may_be_empty, left_out(files)
+            )
+            for (name, files), own in zip(sides, parts, strict=True)
+        ]
+
+
+def _gather(
+    name: str,
+    made: Iterable[Chunk],
+    job: Job,
+    embedders: Sequence[Embedder],
+    keep: Callable[[FileSummary], object] | None,
+    may_be_empty: bool,
+    omitted: str,
+) -> list[AudioSet]:
+    totals = [Gather(embedder.width) for embedder in embedders]
+    made_by: list[dict[str, Any]] = [{} for _ in embedders]
+    summaries: list[FileSummary] = []
+    for chunk in made:
+        for total, moments in zip(totals, chunk.moments, strict=True):
+            total.add(moments)
+        made_by = [provenance.together(pair) for pair in zip(made_by, chunk.versions, strict=True)]
+        for summary in chunk.files:
+            if keep is not None:
+                keep(summary)
+                summary = replace(summary, rows=None)
+            summaries.append(summary)
+    used = tuple(summary for summary in summaries if summary.skipped is None)
+    skipped = tuple((s.file.path, s.skipped) for s in summaries if s.skipped is not None)
+    if not used and not may_be_empty:
+        reason = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
+        raise NoAudioError(name, f"none of {len(summaries)} files could be used{reason}")
+    described = [
+        {
+            **_metadata(embedder, used, len(skipped), i),
+            "protocol": protocol(embedder, job.policy.short) | by,
+            "left_out": omitted,
+        }
+        for i, (embedder, by) in enumerate(zip(embedders, made_by, strict=True))
+    ]
+    return [
+        AudioSet(
+            name,
+            total.result(),
+            metadata,
+            used,
+            skipped,
+            (*_why_not_cuda(embedder), *warnings(name, metadata)),
+            tuple(s.rows[i] for s in used if s.rows) if job.keep_rows and keep is None else None,
+        )
+        for i, (embedder, total, metadata) in enumerate(
+            zip(embedders, totals, described, strict=True)
+        )
+    ]
+
+
+def _metadata(
+    embedder: Embedder, used: Sequence[FileSummary], skipped: int, i: int
+) -> dict[str, Any]:
+    preparation = embedder.preparation
+    rate = preparation.sample_rate_hz
+    largest = max(used, key=lambda one: one.counts[i], default=None)
+    loudest = max(used, key=lambda one: one.peak, default=None)
+    return {
+        "model": embedder.name,
+        "label": embedder.label,
+        "options": embedder.selection.changed_options,
+        "output": embedder.selection.output_name,
+        "fingerprint": embedder.fingerprint,
+        "tensors_sha256": embedder.tensors_sha256,
+        "weights": {name: dict(facts) for name, facts in embedder.weights.items()},
+        "note": embedder.selection.model.note,
+        "files": len(used),
+        "embeddings": sum(summary.counts[i] for summary in used),
+        "seconds": round(sum(summary.seconds for summary in used), 3),
+        "files_skipped": skipped,
+        "files_padded": sum(_samples(one, rate) < preparation.minimum_samples for one in used),
+        "files_below_rate": sum(one.source_hz < rate for one in used),
+        "lowest_source_hz": min((one.source_hz for one in used), default=None),
+        "largest_file": largest and {"name": shown(largest.name), "embeddings": largest.counts[i]},
+        "files_silent": sum(one.mixed_peak <= SILENT for one in used),
+        "files_loud": sum(one.peak > LOUD for one in used),
+        "loudest_file": loudest and {"name": shown(loudest.name), "peak": loudest.peak},
+    }
+
+
+def _samples(summary: FileSummary, rate: int) -> int:
+    """At a model's rate; see Conform."""
+    return round(summary.seconds * summary.source_hz) * rate // summary.source_hz
+
+
+def _why_not_cuda(embedder: Embedder) -> tuple[str, ...]:
+    reason = embedder.session.why_not_cuda
+    return (f"computed on the CPU, for CUDA failed: {reason}",) if reason else ()
+
+
+def warnings(name: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the numbers of a set say against it, whether it was made now or read from a file."""
+    said, made = metadata, metadata.get("protocol") or {}
+    count, files = said.get("embeddings") or 0, said.get("files") or 0
+    largest = said.get("largest_file")
+    dim, rate = width_and_rate(made)
+    found = []
+    if shard := said.get("shard"):
+        found.append(f"part {shard['part']} of {shard['of']} only: merge all of them")
+    if not said.get("fingerprint"):
+        found.append("nothing in it says how it was made")
+    if several := provenance.mixed(made):
+        found.append(f"its parts were made differently: {'; '.join(several)}")
+    if 0 < count <= dim:
+        found.append(f"{count} embeddings for {dim} dimensions: FAD is biased upward, add audio")
+    if files > 1 and largest and largest["embeddings"] > count / 2:
+        found.append(
+            f"{shown(largest['name'])} holds {largest['embeddings']} of {count} embeddings"
+        )
+    if padded := said.get("files_padded"):
+        found.append(f"{padded} of {files} clips were short and padded with silence")
+    if skipped := said.get("files_skipped"):
+        found.append(f"{skipped} of {files + skipped} files were skipped")
+    if omitted := said.get("left_out"):
+        found.append(
+            f"left out {omitted}; to include audio of them, convert it to wav or flac,"
+            " or name the folders"
+        )
+    if silent := said.get("files_silent"):
+        found.append(
+            f"{silent} of {files} files are silent, or their channels cancel where they are mixed"
+        )
+    if loud := said.get("files_loud"):
+        loudest = said.get("loudest_file") or {"name": "?", "peak": LOUD}
+        found.append(
+            f"{loud} of {files} files have samples beyond {LOUD:g}, up to {loudest['peak']:.6g} in"
+            f" {shown(loudest['name'])}: floats are read as they are, and full scale is 1; divide"
+            " what was int16 by 32768"
+        )
+    if low := said.get("files_below_rate"):
+        lowest = said.get("lowest_source_hz") or 0
+        found.append(
+            f"{low} of {files} files are sampled below the model's {rate} Hz (down to"
+            f" {lowest} Hz): nothing is above {lowest / 2:.0f} Hz in them"
+        )
+    found += _unvouched(said.get("weights") or {})
+    return tuple(f"{name}: {text}" for text in found)
+
+
+def width_and_rate(protocol: Mapping[str, Any]) -> tuple[int, int | None]:
+    """Numbers in an embedding and rate of the network, as recorded; version 1 had them flat."""
+    output, preparation = protocol.get("output"), protocol.get("preparation")
+    if isinstance(output, dict) and isinstance(preparation, dict):
+        return output.get("width") or 0, preparation.get("sample_rate_hz")
+    return protocol.get("dimension") or 0, protocol.get("sample_rate_hz")
+
+
+def _unvouched(weights: Mapping[str, Any]) -> list[str]:
+    """Official checkpoints, as recorded, of which no digest is published."""
+    facts = [one for one in weights.values() if isinstance(one, dict)]
+    return [
+        f"whether {provenance.text(one.get('file'))} is the official file was not checked: nobody"
+        f" publishes a hash of it (it has sha256 {provenance.text(one.get('sha256'))})"
+        for one in facts
+        if "none" in provenance.several(one.get("checked"))
+    ]

@@ -1,0 +1,266 @@
+"""Work cut into chunks of a fixed number of files and folded in file order.
+
+The chunks depend on the sorted list of files alone, never on who computes them, so serial,
+threads, processes and a cluster give the same bits. Any concurrent.futures.Executor will do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from .._version import __version__
+from ..audio.decoding import AudioFile
+from ..cache.embeddings import RowCache, shared
+from ..cache.root import file_sha256
+from ..errors import AudioError, ExecutorError, IncompatibleStatisticsError, OtherFileError
+from ..metrics.moments import Moments
+from ..networks.embedder import Embedder, Rows
+from ..networks.machine import starting_threads
+from ..weights.prepare import Request, load
+from .batching import Engine, FileResult
+from .clip_windows import Policy, stamp
+
+Item = TypeVar("Item")
+CHUNK_FILES = 16
+# Chunks handed to an executor ahead of the one that is folded, and the bytes that they may hold
+# when they wait; until one has come back and shows its size, few.
+CHUNKS_AHEAD, AHEAD_BYTES, FIRST_CHUNKS = 256, 1 << 30, 32
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a worker, here or elsewhere, must know beside the files."""
+
+    requests: tuple[Request, ...]
+    fingerprints: tuple[str, ...]
+    policy: Policy
+    workers: int = 1
+    cache: Path | None = None
+    keep_rows: bool = False
+
+
+@dataclass(frozen=True)
+class FileSummary:
+    """What became of one file; rows (n, dim) for each model only where they were asked for."""
+
+    file: AudioFile
+    counts: tuple[int, ...]
+    seconds: float
+    source_hz: int
+    skipped: str | None
+    rows: tuple[Rows, ...] | None = None
+    peak: float = 0.0
+    mixed_peak: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Within its set."""
+        return self.file.name
+
+    @property
+    def path(self) -> str:
+        """Where its audio is."""
+        return self.file.path
+
+
+@dataclass(frozen=True, slots=True)
+class StoredClip:
+    """One clip of an embeddings file: where its audio is, or was, is not known."""
+
+    name: str
+    seconds: float | None
+
+    @property
+    def path(self) -> None:
+        """None: a name in a file is not a path."""
+        return None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Files in order; for each model the moments of their embeddings, and what made these."""
+
+    files: tuple[FileSummary, ...]
+    moments: tuple[Moments, ...]
+    versions: tuple[dict[str, str], ...]
+    # Files of another date than where they were listed, and the hash of what was read.
+    doubtful: tuple[tuple[AudioFile, str], ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """What its arrays hold."""
+        moments = [array for part in self.moments for array in part.to_arrays().values()]
+        rows = [array for file in self.files for array in file.rows or ()]
+        return sum(array.nbytes for array in (*moments, *rows))
+
+
+def cut(files: Sequence[Item]) -> list[Sequence[Item]]:
+    """The files of a set, or what was made of each, in the parts that are folded one by one."""
+    return [files[start : start + CHUNK_FILES] for start in range(0, len(files), CHUNK_FILES)]
+
+
+def chunks(
+    job: Job,
+    embedders: Sequence[Embedder],
+    parts: Sequence[Sequence[AudioFile]],
+    executor: Executor | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Generator[Chunk, None, None]:
+    """A chunk for each of these parts, in order; `progress` is told the number of files just done.
+
+    The parts are computed in one go: work on the next fills the cores while one comes to its end.
+    """
+    if executor is None:
+        with RowCache(job.cache) if job.cache else nullcontext() as cache:
+            yield from _here(job, embedders, parts, cache, progress or (lambda count: None))
+        return
+    yield from _elsewhere(job, parts, executor, progress or (lambda count: None))
+
+
+def _elsewhere(
+    job: Job,
+    parts: Sequence[Sequence[AudioFile]],
+    executor: Executor,
+    progress: Callable[[int], None],
+) -> Iterator[Chunk]:
+    waiting: deque[tuple[Sequence[AudioFile], Future[Chunk]]] = deque()
+    left, most = iter(parts), min(FIRST_CHUNKS, CHUNKS_AHEAD)
+    try:
+        while True:
+            for files in islice(left, max(0, most - len(waiting))):
+                sent = [_for_elsewhere(file) for file in files]
+                with starting_threads():
+                    waiting.append((files, executor.submit(run_chunk, job, sent)))
+            if not waiting:
+                return
+            chunk = _next(*waiting.popleft())
+            most = min(CHUNKS_AHEAD, max(1, AHEAD_BYTES // max(1, chunk.bytes)))
+            progress(len(chunk.files))
+            yield chunk
+    finally:
+        for _, future in waiting:
+            future.cancel()
+
+
+def _for_elsewhere(file: AudioFile) -> AudioFile:
+    """The file by a path that holds in any folder, and what shows that it is the same there."""
+    try:
+        found = os.stat(file.path)
+    except OSError:  # it has gone since it was listed; who wants to read it says so
+        return replace(file, path=os.path.abspath(file.path))
+    return replace(file, path=os.path.abspath(file.path), stamp=(found.st_size, found.st_mtime_ns))
+
+
+def _next(files: Sequence[AudioFile], future: Future[Chunk]) -> Chunk:
+    """The chunk of these files, under the paths that they have here.
+
+    Raises OtherFileError if the worker has read other files than these.
+    """
+    try:
+        chunk = future.result()
+    except (CancelledError, BrokenExecutor) as error:
+        raise ExecutorError(str(error) or type(error).__name__) from error
+    for file, digest in chunk.doubtful:
+        if (own := file_sha256(Path(file.path), AudioError)) != digest:
+            raise OtherFileError(file.path, f"sha256 {own[:12]}", f"sha256 {digest[:12]}")
+    named = zip(chunk.files, files, strict=True)
+    return replace(chunk, files=tuple(replace(one, file=file) for one, file in named), doubtful=())
+
+
+def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
+    """One chunk, in a worker; the models stay loaded in it for the next."""
+    global _loaded
+    requests, embedders = _loaded  # read once: another thread may put another job's there
+    held = tuple(embedder.fingerprint for embedder in embedders)
+    if requests != job.requests or held != job.fingerprints:
+        embedders = [load(request) for request in job.requests]
+        _loaded = (job.requests, embedders)
+    for embedder, wanted in zip(embedders, job.fingerprints, strict=True):
+        if embedder.fingerprint != wanted:
+            raise IncompatibleStatisticsError(
+                "this worker", "the caller", f"weights or version of {embedder.label} differ"
+            )
+    cache = shared(job.cache) if job.cache else None
+    (chunk,) = _here(job, embedders, [files], cache, lambda count: None)
+    return replace(chunk, doubtful=tuple(_doubtful(chunk)))
+
+
+def _doubtful(chunk: Chunk) -> Iterator[tuple[AudioFile, str]]:
+    """Files of the size but not of the date that was meant: some mounts and copies change it."""
+    for one in chunk.files:
+        file = one.file
+        if one.skipped is None and file.stamp and stamp(file.path)[1] != file.stamp[1]:
+            yield file, file_sha256(Path(file.path), AudioError)
+
+
+# The models of the last job in this worker process.
+_loaded: tuple[tuple[Request, ...], list[Embedder]] = ((), [])
+
+
+def _here(
+    job: Job,
+    embedders: Sequence[Embedder],
+    parts: Sequence[Sequence[AudioFile]],
+    cache: RowCache | None,
+    progress: Callable[[int], None],
+) -> Iterator[Chunk]:
+    # What decodes and what is on record: two places until one owns both.
+    dims = [embedder.width for embedder in embedders]
+    engine = Engine(embedders, job.policy, job.workers, cache)
+    results = engine.embed([file for files in parts for file in files])
+    for files in parts:
+        held: list[FileResult] = []
+        for result in islice(results, len(files)):
+            held.append(result)
+            progress(1)
+        yield _fold(held, dims, job.keep_rows, tuple(map(versions, embedders)))
+
+
+def fold(rows_by_file: Sequence[Rows], dim: int, where: str) -> Moments:
+    """The moments of all rows, by chunks of files: the same bits from audio and from rows kept."""
+    parts = (np.concatenate(part) for part in cut(rows_by_file))
+    return Moments.total((Moments.of(rows, where) for rows in parts), dim)
+
+
+def versions(embedder: Embedder) -> dict[str, str]:
+    """What runs a network here; workers may have others than their caller."""
+    graph = embedder.selection.graph_sha256
+    return {**embedder.session.versions(), "fad_onnx": __version__, "graph_sha256": graph}
+
+
+def _fold(
+    results: Sequence[FileResult],
+    dims: Sequence[int],
+    keep_rows: bool,
+    made_by: tuple[dict[str, str], ...],
+) -> Chunk:
+    used = [result for result in results if result.skipped is None]
+    where = results[0].file.path
+    moments = tuple(
+        fold([result.rows[model] for result in used], dim, where) for model, dim in enumerate(dims)
+    )
+    return Chunk(tuple(_summary(result, keep_rows) for result in results), moments, made_by)
+
+
+def _summary(result: FileResult, keep_rows: bool) -> FileSummary:
+    facts = result.facts
+    return FileSummary(
+        result.file,
+        tuple(len(rows) for rows in result.rows),
+        facts.seconds if facts else 0.0,
+        facts.source_hz if facts else 0,
+        result.skipped,
+        result.rows if keep_rows and facts else None,
+        facts.peak if facts else 0.0,
+        facts.mixed_peak if facts else 0.0,
+    )

@@ -1,0 +1,137 @@
+"""What the cache holds beside embeddings, and how room is made: converted models, downloads.
+
+Nothing that another process fetches or converts just now is removed: its lock is asked first.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..cache import root
+from ..cache.embeddings import RowCache
+from ..cache.embeddings.hashes import FileHashes
+from ..cache.filesystem import guarded
+from ..errors import DamagedModelError
+from ..networks import table
+from ..weights import converted
+
+Kind = Literal["embeddings", "models", "downloads"]
+KINDS: tuple[Kind, ...] = ("embeddings", "models", "downloads")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A converted model or a download; both can be had again."""
+
+    kind: Kind
+    path: Path
+    bytes: int
+    used: float  # when it was last loaded or written, in seconds since 1970
+    locks: tuple[str, ...]
+    current: bool  # this release can use it
+    model: str | None = None
+    weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `fad-onnx cache info --json` gives it."""
+        used = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.used))
+        return {
+            "name": self.path.name, "bytes": self.bytes, "used": used, "current": self.current,
+            "model": self.model, "weights": {name: dict(w) for name, w in self.weights.items()},
+        }  # fmt: skip
+
+
+def items() -> list[Item]:
+    """All downloads, then all converted models, the least recently used first."""
+    with guarded(root.root()):
+        found = [*map(_download, _inside("checkpoints")), *map(_model, _inside("models"))]
+    return sorted(found, key=lambda one: (one.kind, one.used))
+
+
+def _inside(part: str) -> Iterator[Path]:
+    folder = root.part(part)
+    found = folder.iterdir() if folder.is_dir() else ()
+    # What is being written is its writer's; what killed writers left goes by root.sweep.
+    return (path for path in found if not path.name.startswith(root.TEMPORARY))
+
+
+def _download(path: Path) -> Item:
+    """A file, whole or in part, or one of the notes beside it."""
+    final = path.name.removesuffix(".json").removesuffix(".part")
+    stat = path.stat()
+    return Item("downloads", path, stat.st_size, stat.st_mtime, (final,), not _partial(path))
+
+
+def _partial(path: Path) -> bool:
+    return path.name.endswith((".part", ".part.json"))
+
+
+def _model(folder: Path) -> Item:
+    size = sum(file.stat().st_size for file in folder.rglob("*"))
+    name = folder.name.rpartition("-")[0]
+    try:
+        facts = converted.read_note(folder) or {}
+    except DamagedModelError:
+        facts = {}
+    graphs = {sha256 for row in table.models().values() for sha256 in row.network.hashes.values()}
+    current = facts.get("files", {}).get("model.onnx") in graphs
+    weights = facts.get("weights", {})
+    # Another model may be reading tensors from this one, under the lock of their checkpoint.
+    locks = (name, *(one["file"] for one in weights.values()))
+    used = folder.stat().st_mtime
+    return Item("models", folder, size, used, locks, current, facts.get("model"), weights)
+
+
+def _swept() -> list[Item]:
+    """All items, after what killed processes left half-written was removed."""
+    for part in ("checkpoints", "models"):
+        with guarded(root.root()):
+            root.sweep(root.part(part))
+    return items()
+
+
+def clear(rows: RowCache, kinds: Sequence[Kind] = KINDS) -> None:
+    """Remove everything of these kinds that no running process writes."""
+    if "embeddings" in kinds:
+        rows.clear()
+    for item in _swept():
+        if item.kind in kinds:
+            _remove(item)
+    if "models" in kinds:
+        with FileHashes(root.part("hashes")) as hashes:
+            hashes.clear()
+
+
+def prune(rows: RowCache, max_bytes: int) -> None:
+    """Remove what is least missed until `max_bytes` are left in all.
+
+    First downloads and models that this release does not use, then embeddings, then the other
+    models; of each kind the least recently used first.
+    """
+    found = _swept()
+    left = rows.info().bytes + sum(item.bytes for item in found)
+    for item in (one for one in found if one.kind == "downloads" or not one.current):
+        if left > max_bytes and _remove(item):
+            left -= item.bytes
+    if left > max_bytes:
+        before = rows.info().bytes
+        rows.prune(max(0, before - (left - max_bytes)))
+        left -= before - rows.info().bytes
+    for item in (one for one in found if one.kind == "models" and one.current):
+        if left > max_bytes and _remove(item):
+            left -= item.bytes
+
+
+def _remove(item: Item) -> bool:
+    """Whether it is gone; not what a process works on."""
+    with root.held(item.locks) as ours, guarded(item.path):
+        if ours and item.path.is_dir():
+            shutil.rmtree(item.path)
+        elif ours:
+            item.path.unlink(missing_ok=True)
+        return ours

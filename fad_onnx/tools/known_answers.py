@@ -1,0 +1,144 @@
+"""Known answers: is this ONNX Runtime, with this provider, still computing the same rows?
+
+For every model the graphs of this release run on a synthetic checkpoint, one network at a
+time, and are compared with what the original network, in torch, gave for the same tensors and
+clips (fad_onnx/networks/golden, written by `python -m exporters golden`). Converted models in the
+cache are compared with their hashes. Needs no download; disk for one set of weights at a time
+(at most 0.4 GB), which is removed again.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cache.filesystem import guarded
+from ..errors import DamagedModelError, ManifestError
+from ..networks import synthetic
+from ..networks.embedder import Embedder
+from ..networks.runtime import Session, Settings
+from ..networks.selection import Selection, selection_of, variants
+from ..networks.spec import ModelSpec
+from ..networks.table import PACKAGE, Model
+from ..weights import converted, prepare
+from ..weights.binding import publish_synthetic
+from ..weights.checkpoints import npz
+
+GOLDEN = PACKAGE / "networks" / "golden"
+# The error of the rows relative to their spread about the mean row: what equivalence means here.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: the model, what was computed, whose answer it was held against."""
+
+    model: str
+    what: str
+    source: str
+    error: float | None
+    passed: bool | None  # None: not checked, `what` says why
+
+
+def spread_error(got: NDArray[Any], expected: NDArray[Any]) -> float:
+    """|got - expected| / |expected - mean row|, Frobenius norms in float64; shapes (n, dim).
+
+    Relative to the spread, so that a network that answers the same row to everything fails. A
+    single row is compared with its own spread over the dimensions; other shapes are infinitely far.
+    """
+    if got.shape != expected.shape:
+        return float("inf")
+    wide = expected.astype(np.float64)
+    centre = wide.mean(axis=0) if len(wide) > 1 else wide.mean()
+    spread = np.linalg.norm(wide - centre)
+    return float(np.linalg.norm(got - wide) / spread) if spread else float("inf")
+
+
+def verify(model: Model, settings: Settings | None = None) -> Iterator[Check]:
+    """The checks of one model; ProviderError if the provider does not load."""
+    golden = npz.read(GOLDEN / f"{model.name}.npz")
+    by_graph: dict[str, list[Selection]] = {}
+    for selection in variants(model):
+        by_graph.setdefault(selection.graph, []).append(selection)
+    for alike in by_graph.values():
+        with tempfile.TemporaryDirectory(prefix="fad-onnx-verify-") as folder:
+            graph = publish_synthetic(alike[0], int(golden["seed"]), Path(folder))
+            session = Session(graph, settings or Settings("cpu"))
+            for selection in alike:
+                yield _check(Embedder(selection, session, {}, ""), golden)
+
+
+def published(model: Model, settings: Settings | None = None) -> Iterator[Check]:
+    """The published truths of the official weights, where these are in the cache; else, or where
+    there is none, a Check that says so.
+    """
+    if not model.published:
+        yield Check(model.name, "no truth is published for its weights", "-", None, None)
+    for truth in model.published:
+        selection = selection_of(model, truth.options)
+        if prepare.ready(selection) is None:
+            what = f"published figures not checked: `fad-onnx pull {model.name}` first"
+            yield Check(model.name, what, truth.source, None, None)
+            continue
+        spec = ModelSpec(model.name, truth.options)
+        request = prepare.Request(spec, settings=settings or Settings("cpu"))
+        rate = selection.preparation.sample_rate_hz
+        turns = np.arange(round(truth.seconds * rate)) / rate * truth.sine_hz
+        rows = prepare.load(request).embed(np.sin(2 * np.pi * turns), rate)
+        error = max(abs(rows.mean() / truth.mean - 1), abs(rows.std() / truth.deviation - 1))
+        what = f"mean and deviation of the rows of a {truth.sine_hz:g} Hz sine, {selection.label}"
+        yield Check(model.name, what, truth.source, float(error), bool(error <= truth.tolerance))
+
+
+def converted_files(model: Model) -> Iterator[Check]:
+    """Whether the model's converted files in the cache are, on the disk, what was written.
+
+    Every byte is read, whatever is remembered of the files; the next use makes a damaged one anew.
+    """
+    for folder in converted.folders():
+        if folder.name.rpartition("-")[0] != model.name:
+            continue
+        what, damage = f"converted files in {folder.name}", None
+        try:
+            converted.check(folder, converted.read_sha256)
+        except DamagedModelError as error:
+            what, damage = f"{error}; the next use makes it again", Path(error.path)
+        yield Check(model.name, what, "their hashes at conversion", None, damage is None)
+        if damage:
+            # Its dates change, so that what is remembered of it no longer holds.
+            with guarded(damage):
+                os.utime(damage)
+
+
+def options_key(selection: Selection) -> str:
+    """The name of a selection in a golden file: what selects its graph and value."""
+    parts = [f"{name}={value}" for name, value in selection.output_options.items()]
+    if selection.output_name != next(iter(selection.network.outputs)):
+        parts.append(f"output={selection.output_name}")
+    return ",".join(parts) or "default"
+
+
+def _check(embedder: Embedder, golden: Mapping[str, NDArray[Any]]) -> Check:
+    selection, preparation = embedder.selection, embedder.preparation
+    key = options_key(selection)
+    got, expected = [], []
+    for index, (seed, samples) in enumerate(golden["clips"]):
+        want = golden[f"{key}/{index}"]
+        clip = synthetic.clip(int(seed), int(samples), preparation.channel_count)
+        rows = embedder.embed(clip.T, preparation.sample_rate_hz)
+        if rows.shape[1] != selection.width:
+            problem = f"{selection.width}, the graph gives {rows.shape[1]}"
+            raise ManifestError(f"networks.{selection.network.name}.outputs", problem)
+        got.append(rows[:: -(-len(rows) // len(want))])
+        expected.append(want)
+    error = spread_error(np.concatenate(got), np.concatenate(expected))
+    source = "the original network in torch, synthetic weights"
+    what = f"golden embeddings, {key}"
+    return Check(selection.model.name, what, source, error, error <= TOLERANCE)

@@ -1,0 +1,1 @@
+"""Official checkpoints become models that ONNX Runtime opens."""

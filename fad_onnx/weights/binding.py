@@ -1,0 +1,196 @@
+"""Tensors of a checkpoint + a weightless graph -> a model that ONNX Runtime opens.
+
+The graph's initializers carry the checkpoint's own tensor names and fixed places in a file
+`weights.bin`: every name, shape and type is checked, then each tensor is written at its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cache.filesystem import guarded
+from ..errors import CheckpointError, ChecksumError, ManifestError
+from ..networks import synthetic
+from ..networks.frontends import fourier_kernels
+from ..networks.network import HEAD_FILE, Network
+from ..networks.preparation import Stft
+from ..networks.selection import Selection
+from ..networks.table import PACKAGE
+from . import checkpoints
+from .checkpoints import LazyTensor
+from .checkpoints.onnx_file import initializers
+from .checkpoints.onnx_tensors import TensorInfo
+from .converted import WEIGHTS_FILE, write_note
+
+GRAPHS = PACKAGE / "networks" / "graphs"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint on disk: its hash, and against what that was checked."""
+
+    path: Path
+    sha256: str
+    checked: str
+    file: str  # the checkpoint's own name; path may be a model that was converted from it
+    ours: bool = False  # a download in the cache, which may go once it is converted
+
+    def facts(self) -> dict[str, str]:
+        """What results say of the checkpoint."""
+        return {"file": self.file, "sha256": self.sha256, "checked": self.checked}
+
+
+def graph_file(selection: Selection) -> Path:
+    """The graph of a selection in the package, after its hash was compared with the table's."""
+    return _checked(selection.network, selection.graph)
+
+
+def _checked(network: Network, graph: str) -> Path:
+    path, sha256 = GRAPHS / graph, network.hashes[graph]
+    if not path.is_file():
+        raise ManifestError(f"networks.{network.name}", f"graph {graph} is not in the package")
+    if not sha256:
+        remedy = f"run `python -m exporters {path.stem}`"
+        raise ManifestError(f"graphs.{graph}", f"its hash is not filled in; {remedy}")
+    got = hashlib.sha256(path.read_bytes()).hexdigest()
+    if got != sha256:
+        raise ChecksumError(path, sha256, got, "reinstall fad-onnx")
+    return path
+
+
+def bind(selection: Selection, sources: Mapping[str, Source], folder: Path) -> None:
+    """Write model.onnx, weights.bin and meta.json into an empty folder."""
+    wanted = external(graph_file(selection))
+    with ExitStack() as stack:
+        tensors = dict(open_all(selection.network, sources, stack))
+        _check_names(wanted, tensors, sources)
+        _check_kernels(selection, tensors)
+        tensors_sha256, weights_sha256 = write_model(
+            selection, lambda name: _fitted(name, *tensors[name], wanted[name]), folder
+        )
+    files = {"model.onnx": selection.graph_sha256, WEIGHTS_FILE: weights_sha256}
+    if selection.head_sha256:
+        files[HEAD_FILE] = selection.head_sha256
+    facts = {
+        "model": selection.model.name,
+        "graph": selection.graph,
+        "tensors_sha256": tensors_sha256,
+        "files": files,
+        # With the place it was at, which only `fad-onnx cache info` tells.
+        "weights": {
+            name: {**source.facts(), "path": str(source.path.absolute())}
+            for name, source in sources.items()
+        },
+    }
+    write_note(folder, facts)
+
+
+def write_model(
+    selection: Selection, read: Callable[[str], NDArray[Any]], folder: Path
+) -> tuple[str, str]:
+    """Make `folder` a runnable model: the graph, its tensors in weights.bin, the head graph.
+
+    Returns the SHA-256 of all tensors (names, types, shapes, values), and that of weights.bin.
+    """
+    graph, network = graph_file(selection), selection.network
+    hashes, whole = {}, hashlib.sha256()
+    with open(folder / WEIGHTS_FILE, "wb") as out:
+        for name, info in sorted(external(graph).items(), key=lambda item: item[1].offset):
+            array = np.ascontiguousarray(read(name), info.dtype)
+            # What is hashed is what was meant, not what the disk gives back.
+            gap = bytes(info.offset - out.tell())
+            for part in (gap, array.data):
+                whole.update(part)
+                out.write(part)
+            digest = hashlib.sha256(array.data).hexdigest()
+            hashes[name] = (str(array.dtype), array.shape, digest)
+    shutil.copyfile(graph, folder / "model.onnx")
+    if network.tiles:
+        shutil.copyfile(_checked(network, network.tiles.head), folder / HEAD_FILE)
+    tensors_sha256 = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+    return tensors_sha256, whole.hexdigest()
+
+
+def open_all(
+    network: Network, sources: Mapping[str, Source], stack: ExitStack
+) -> Iterator[tuple[str, tuple[Path, LazyTensor]]]:
+    """Every tensor of every checkpoint, by name, without the prefix of a parallel wrapper."""
+    for name, source in sources.items():
+        checkpoint = stack.enter_context(checkpoints.open(source.path))
+        nesting = network.checkpoints[name].nesting
+        tensors = checkpoint.tensors(nesting) or checkpoint.tensors()
+        # torch.nn.DataParallel writes every name behind "module.".
+        for key, tensor in tensors.items():
+            yield key.removeprefix("module."), (source.path, tensor)
+
+
+def _check_names(
+    wanted: Mapping[str, TensorInfo],
+    tensors: Mapping[str, object],
+    sources: Mapping[str, Source],
+) -> None:
+    missing = sorted(wanted.keys() - tensors.keys())
+    if missing:
+        raise CheckpointError(
+            " + ".join(str(source.path) for source in sources.values()),
+            f"{len(missing)} of the {len(wanted)} tensors of the graph are not in it, first"
+            f" {missing[0]!r} {wanted[missing[0]].shape}; is it of this architecture?",
+        )
+
+
+def publish_synthetic(selection: Selection, seed: int, folder: Path) -> Path:
+    """The graph of a selection with weights from a seed, in `folder`; where it can be opened.
+
+    Raises CacheError if the disk does not take it.
+    """
+    tensors = synthetic.tensors(external(graph_file(selection)), seed)
+    with guarded(folder):
+        write_model(selection, tensors.__getitem__, folder)
+    return folder / "model.onnx"
+
+
+def external(graph: Path) -> dict[str, TensorInfo]:
+    return {name: info for name, info in initializers(graph).items() if info.external}
+
+
+def _fitted(name: str, path: Path, tensor: LazyTensor, info: TensorInfo) -> NDArray[Any]:
+    """The tensor as the graph wants it; torch's load_state_dict casts between floats too."""
+    if _squeezed(tensor.shape) != _squeezed(info.shape):
+        raise CheckpointError(path, f"{name}: shape {tensor.shape}, the graph needs {info.shape}")
+    if (tensor.dtype.kind == "f") != (info.dtype.kind == "f"):
+        raise CheckpointError(path, f"{name}: {tensor.dtype}, the graph needs {info.dtype}")
+    array = tensor.read().astype(info.dtype, copy=False).reshape(info.shape)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise CheckpointError(path, f"{name}: holds NaN or infinity")
+    return array
+
+
+def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)
+
+
+def _check_kernels(selection: Selection, tensors: Mapping[str, tuple[Path, LazyTensor]]) -> None:
+    """A checkpoint that carries Fourier kernels must carry those of the front end."""
+    names, frontend = selection.network.fourier_kernels, selection.preparation.frontend
+    if not names or not all(name in tensors for name in names):
+        return
+    assert isinstance(frontend, Stft)
+    for name, expected in zip(names, fourier_kernels(frontend), strict=True):
+        path, tensor = tensors[name]
+        # torchlibrosa makes them in complex128 by repeated powers and stores float32.
+        if tensor.shape != expected.shape or np.abs(tensor.read() - expected).max() > 1e-4:
+            raise CheckpointError(
+                path,
+                f"{name}: not the Fourier transform with the Hann window of {selection.model.name};"
+                " this front end cannot honour other kernels",
+            )

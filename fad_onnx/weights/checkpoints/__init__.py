@@ -1,0 +1,54 @@
+"""Checkpoints of any container as lazy mappings of names to arrays; nothing they hold runs.
+
+Torch's two containers, safetensors, NumPy archives and ONNX models are told apart by their
+contents, mapped into memory, and read tensor by tensor. A pickle can name tensors, NumPy
+arrays, dictionaries and plain values; whatever else it names ends the reading.
+"""
+
+from __future__ import annotations
+
+from ...audio import lookalikes
+from . import npz, onnx_file, safetensors, torch_legacy, torch_zip
+from .checkpoint import Checkpoint
+from .mapped import Mapped, Path
+from .tensors import LazyTensor
+from .zip_directory import members
+
+__all__ = ["Checkpoint", "LazyTensor", "open"]
+
+KNOWN = "torch checkpoints (zip and legacy), safetensors, .npz and ONNX models are known"
+
+
+def open(path: Path) -> Checkpoint:
+    """The checkpoint in a file, with every tensor described and none read.
+
+    Raises CheckpointError if the file cannot be read, is of no known container, is damaged,
+    or names anything but tensors and plain values.
+    """
+    file = Mapped(path)
+    if bytes(file.data[:2]) == b"PK":
+        return _open_zip(file)
+    if torch_legacy.holds(file):
+        return Checkpoint(file, "torch_legacy", torch_legacy.read(file))
+    if safetensors.holds(file):
+        return Checkpoint(file, "safetensors", safetensors.read(file))
+    if onnx_file.holds(file):
+        return Checkpoint(file, "onnx", onnx_file.read(file))
+    raise file.error(_unknown(bytes(file.data[:64])))
+
+
+def _open_zip(file: Mapped) -> Checkpoint:
+    found = members(file)
+    if torch_zip.holds(found):
+        return Checkpoint(file, "torch_zip", torch_zip.read(file, found))
+    if npz.holds(found):
+        return Checkpoint(file, "npz", npz.describe(file, found))
+    raise file.error(f"is a zip archive, but of no checkpoint; {KNOWN}")
+
+
+def _unknown(start: bytes) -> str:
+    if instead := lookalikes.known(start):
+        return instead
+    if start[:1] == b"\x80":
+        return "is a plain pickle, not a torch checkpoint; save it with torch.save"
+    return f"starts with {start[:8].hex(' ')}, which is no container known here; {KNOWN}"

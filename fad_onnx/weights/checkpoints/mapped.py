@@ -1,0 +1,99 @@
+"""A file mapped read-only: every access is range-checked, every failure carries the path."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from os import PathLike, fspath
+
+from ...errors import CheckpointError
+
+ALLOWANCE_BYTES = 256 * 2**20
+"""What parsing a file may cost in memory beyond the file's own size."""
+
+Path = str | PathLike[str]
+
+
+class Mapped:
+    """The bytes of one regular file, and the memory that parsing it may still use.
+
+    `data` is a read-only memoryview of the mapping; arrays made from it keep the mapping
+    alive, so nothing has to be closed.
+    """
+
+    def __init__(self, path: Path, cost_per_byte: int = 1) -> None:
+        """Map the file; CheckpointError unless it is a regular file with something in it.
+
+        cost_per_byte: what parsing may take for each byte of it, see `spend`.
+        """
+        self.path = fspath(path)
+        self._mapping = self._map()
+        self.data = memoryview(self._mapping)
+        self.size = len(self.data)
+        self._allowance = cost_per_byte * self.size + ALLOWANCE_BYTES
+
+    def _map(self) -> mmap.mmap:
+        try:
+            # Asked before opening: opening a FIFO would wait for a writer for ever.
+            if not stat.S_ISREG(os.stat(self.path).st_mode):
+                raise self.error("is not a regular file")
+            with open(self.path, "rb") as file:
+                if os.fstat(file.fileno()).st_size == 0:
+                    raise self.error("is empty; fetch or copy it again")
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise self.error(f"cannot be read: {error.strerror or error}") from error
+        except ValueError as error:  # a NUL in the name, or the file shrank meanwhile
+            if isinstance(error, CheckpointError):
+                raise
+            raise self.error(f"cannot be mapped: {error}") from error
+
+    def error(self, reason: str) -> CheckpointError:
+        """The error to raise about this file."""
+        return CheckpointError(self.path, reason)
+
+    def spend(self, cost_bytes: int) -> None:
+        """Account for memory about to be taken for what the file describes.
+
+        Counts are taken from the file, so a small hostile file could otherwise ask for any
+        amount: parsing stops at ALLOWANCE_BYTES plus a multiple of the file's size.
+        """
+        self._allowance -= cost_bytes
+        if self._allowance < 0:
+            raise self.error(
+                f"would take more than {ALLOWANCE_BYTES >> 20} MiB beyond its own"
+                f" {self.size} bytes to describe; it is damaged or hostile"
+            )
+
+    def check(self, offset: int, length: int, what: str) -> None:
+        """CheckpointError unless `length` bytes at `offset` lie inside the file."""
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise self.error(
+                f"{what}: bytes {offset} to {offset + length} lie outside the file's"
+                f" {self.size}; the file is cut short or damaged, fetch it again"
+            )
+
+    def check_whole(self) -> None:
+        """CheckpointError if someone cut the file short since it was mapped.
+
+        To touch bytes that are gone ends the process: so this is asked before large reads.
+        """
+        if self._mapping.size() < self.size:
+            raise self.error("was cut short while it was being read; fetch it again")
+
+    def span(self, offset: int, length: int, what: str) -> memoryview:
+        """`length` bytes at `offset`, without copying them."""
+        self.check(offset, length, what)
+        return self.data[offset : offset + length]
+
+    def unsigned(self, offset: int, width: int, what: str) -> int:
+        """A little-endian unsigned integer of `width` bytes at `offset`."""
+        return int.from_bytes(self.span(offset, width, what), "little")
+
+
+def quoted(name: object, limit: int = 120) -> str:
+    """A name out of an untrusted file, printable and short enough for one line."""
+    if not isinstance(name, str):
+        return f"<{type(name).__name__}>"
+    return ascii(name if len(name) <= limit else name[:limit] + "...")

@@ -1,0 +1,59 @@
+"""The front end against the definition of the discrete Fourier transform."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fad_onnx.networks import frontends, synthetic, table
+
+NONE = replace(
+    table.model().preparation.frontend, frame_samples=40, hop_samples=16, fft_samples=64,
+)  # fmt: skip
+REFLECT = replace(NONE, frame_samples=64, padding="reflect", spectrum="power")
+
+
+def direct(frontend, clip):
+    """Frame by frame, bin by bin, in float64."""
+    if frontend.padding == "reflect":
+        half = frontend.fft_samples // 2
+        clip = np.concatenate([clip[1 : half + 1][::-1], clip, clip[-half - 1 : -1][::-1]])
+    n, fft = frontend.frame_samples, frontend.fft_samples
+    window = np.sin(np.pi * np.arange(n) / n) ** 2
+    basis = np.exp(-2j * np.pi * np.outer(np.arange(fft // 2 + 1), np.arange(n)) / fft)
+    starts = range(0, len(clip) - n + 1, frontend.hop_samples)
+    spectrum = np.array([basis @ (clip[s : s + n].astype(np.float64) * window) for s in starts])
+    return np.abs(spectrum) ** (2 if frontend.spectrum == "power" else 1)
+
+
+@pytest.mark.parametrize("base", [NONE, REFLECT])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("samples", [64, 65, 79, 80, 81, 1000, 256 * 16 + 64])
+def test_spectrogram_is_the_definition(base, precision, samples):
+    frontend = replace(base, precision=precision)
+    clips = np.stack([synthetic.clip(seed, samples) for seed in (1, 2, 3)])
+    (result,) = frontends.apply(frontend, clips)
+    assert result.dtype == np.float32
+    for clip, got in zip(clips[:, 0], result, strict=True):
+        expected = direct(frontend, clip)
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6 * expected.max())
+
+
+def test_bits_do_not_depend_on_the_batch():
+    clips = np.stack([synthetic.clip(seed, 15600) for seed in range(5)])
+    frontend = table.model().preparation.frontend
+    (together,) = frontends.apply(frontend, clips)
+    for index in range(5):
+        (alone,) = frontends.apply(frontend, clips[index : index + 1])
+        np.testing.assert_array_equal(alone[0], together[index])
+
+
+def test_kernels_are_the_transform():
+    clip = synthetic.clip(9, 500)
+    real, imaginary = frontends.fourier_kernels(REFLECT)
+    padded = np.pad(clip[0], 32, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, 64)[::16]
+    power = (frames @ real[:, 0].T) ** 2 + (frames @ imaginary[:, 0].T) ** 2
+    (expected,) = frontends.apply(REFLECT, clip[None])
+    np.testing.assert_allclose(power, expected[0], rtol=1e-4, atol=1e-5 * expected.max())

@@ -1,0 +1,43 @@
+"""Pooling against loops over what it says."""
+
+import numpy as np
+import pytest
+
+from fad_onnx.networks.pooling import pool
+from fad_onnx.networks.preparation import Pooling
+
+RANDOM = np.random.RandomState(0)
+EMBEDDINGS = RANDOM.standard_normal((499, 3)).astype(np.float32)
+WEIGHTS = RANDOM.uniform(0.5, 1, 499)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 9.99, 10.0, 10.02])
+def test_frames_are_kept_as_they_are(seconds):
+    assert pool(Pooling(), EMBEDDINGS, seconds, WEIGHTS) is EMBEDDINGS
+
+
+@pytest.mark.parametrize("statistic", ["mean", "maximum", "weighted"])
+def test_one_for_the_clip(statistic):
+    (got,) = pool(Pooling("clip", statistic), EMBEDDINGS, 10.0, WEIGHTS)
+    wide = EMBEDDINGS.astype(np.float64)
+    expected = {
+        "mean": wide.mean(axis=0),
+        "maximum": wide.max(axis=0),
+        "weighted": np.average(wide, axis=0, weights=WEIGHTS),
+    }[statistic]
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    assert got.dtype == np.float32
+
+
+@pytest.mark.parametrize(("seconds", "size"), [(9.99, 49), (9.98, 50), (1.0, 499), (600.0, 1)])
+def test_one_for_each_second_drops_the_rest(seconds, size):
+    got = pool(Pooling("seconds"), EMBEDDINGS, seconds, WEIGHTS)
+    assert len(got) == 499 // size
+    for index, one in enumerate(got):
+        part = EMBEDDINGS[index * size : (index + 1) * size].astype(np.float64)
+        np.testing.assert_allclose(one, part.mean(axis=0), rtol=1e-6, atol=1e-7)
+
+
+def test_a_clip_below_a_second_gives_its_mean():
+    (got,) = pool(Pooling("seconds"), EMBEDDINGS[:10], 0.2, WEIGHTS[:10])
+    np.testing.assert_allclose(got, EMBEDDINGS[:10].mean(axis=0), rtol=1e-6)

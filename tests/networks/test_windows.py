@@ -1,0 +1,154 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fad_onnx.api import dry_run
+from fad_onnx.errors import TooShortError
+from fad_onnx.networks import synthetic, table
+from fad_onnx.networks.preparation import Preparation, Windows
+from fad_onnx.networks.selection import select
+from fad_onnx.networks.windows import Windower
+
+DEFAULT = table.model().preparation
+LENGTH, HOP = DEFAULT.windows.length_samples, DEFAULT.windows.hop_samples
+CROP = Windows("crop", 1000, fill="repeat", long="center")
+MINIMUM, ANY = DEFAULT.minimum_samples, 1
+
+
+def cut(samples, blocks, rules=DEFAULT.windows, minimum=MINIMUM, short="error"):
+    channels = "stereo" if len(samples) == 2 else "mean"
+    preparation = Preparation(16000, channels, windows=rules, minimum_samples=minimum)
+    cutter = Windower(preparation, None, short)
+    edges = np.linspace(0, samples.shape[1], blocks + 1).astype(int)
+    windows = []
+    for i in range(blocks):
+        windows += cutter.push(samples[:, edges[i] : edges[i + 1]], last=i == blocks - 1)
+    return windows
+
+
+@pytest.mark.parametrize("samples", [LENGTH, LENGTH + HOP - 1, LENGTH + HOP, LENGTH + 7 * HOP + 1])
+@pytest.mark.parametrize("blocks", [1, 2, 7, 40])
+def test_windows_do_not_depend_on_the_blocks(samples, blocks):
+    clip = synthetic.clip(1, samples)
+    windows = cut(clip, blocks)
+    assert len(windows) == 1 + (samples - LENGTH) // HOP
+    for index, window in enumerate(windows):
+        np.testing.assert_array_equal(window.samples, clip[:, index * HOP : index * HOP + LENGTH])
+
+
+@pytest.mark.parametrize("samples", [1, 5, 999, 1000, 1001, 2000, 2345])
+def test_a_padded_tail_covers_the_clip_and_says_what_is_its_own(samples):
+    rules = Windows("windows", 1000, 1000, tail="pad")
+    clip = synthetic.clip(2, samples)
+    for blocks in (1, 3):
+        windows = cut(clip, blocks, rules, ANY)
+        assert sum(window.valid_samples for window in windows) == samples
+        joined = np.concatenate([window.samples for window in windows], axis=1)
+        np.testing.assert_array_equal(joined[:, :samples], clip)
+        assert not joined[:, samples:].any()
+
+
+def test_a_short_clip_is_an_error_or_padded():
+    clip = synthetic.clip(3, LENGTH - 1)
+    for short in ("error", "skip"):
+        with pytest.raises(TooShortError, match=r"0\.9749 s is shorter than the model's 0\.975 s"):
+            cut(clip, 1, short=short)
+    (window,) = cut(clip, 1, short="pad")
+    np.testing.assert_array_equal(window.samples[:, :-1], clip)
+    assert window.samples[0, -1] == 0
+
+
+@pytest.mark.parametrize("samples", [1, 3, 333, 500, 501, 999, 1000])
+def test_a_crop_repeats_whole_copies_then_zeros(samples):
+    clip = synthetic.clip(4, samples)
+    (window,) = cut(clip, 1, CROP, ANY)
+    copies = 1000 // samples
+    expected = np.concatenate([np.tile(clip[0], copies), np.zeros(1000 - copies * samples)])
+    np.testing.assert_array_equal(window.samples[0], expected)
+    (whole,) = cut(clip, 1, replace(CROP, cover="whole"), ANY)
+    np.testing.assert_array_equal(whole.samples[0], expected)
+
+
+def test_a_whole_clip_above_the_length_stays_whole():
+    clip = synthetic.clip(4, 1500)
+    (window,) = cut(clip, 3, replace(CROP, cover="whole"), ANY)
+    np.testing.assert_array_equal(window.samples, clip)
+
+
+@pytest.mark.parametrize("samples", [1, 333, 999, 1000, 1001, 2345])
+def test_a_whole_clip_with_a_length_is_filled_up_but_never_cut(samples):
+    clip = synthetic.clip(4, samples)
+    (window,) = cut(clip, 1, replace(CROP, cover="whole", long="all"), ANY)
+    expected = cut(clip, 1, CROP, ANY)[0].samples if samples < 1000 else clip
+    np.testing.assert_array_equal(window.samples, expected)
+
+
+def test_a_long_clip_is_cropped_in_the_middle_or_where_the_seed_says():
+    clip = synthetic.clip(5, 5001)
+    (window,) = cut(clip, 4, CROP, ANY)
+    np.testing.assert_array_equal(window.samples, clip[:, 2000:3000])
+    assert window.samples.base is None  # nothing of the clip is kept beside the crop
+    random = replace(CROP, long="random")
+    starts = set()
+    for seed in range(8):
+        rules = replace(random, seed=seed)
+        (first,) = cut(clip, 4, rules, ANY)
+        (again,) = cut(clip, 1, rules, ANY)
+        np.testing.assert_array_equal(first.samples, again.samples)
+        starts.add(float(first.samples[0, 0]))
+    assert len(starts) > 4
+    # Every start can be drawn, the last one too.
+    barely = clip[:, :1001]
+    drawn = [cut(barely, 1, replace(random, seed=seed), ANY)[0].samples[0, 0] for seed in range(20)]
+    assert set(drawn) == {barely[0, 0], barely[0, 1]}
+
+
+def test_a_whole_clip_is_one_window():
+    clip = synthetic.clip(6, 4321, 2)
+    (window,) = cut(clip, 3, Windows(), ANY)
+    np.testing.assert_array_equal(window.samples, clip)
+
+
+@pytest.mark.parametrize("samples", [1, 3, 333, 500, 501, 999, 1000])
+@pytest.mark.parametrize("fill", ["zeros", "repeat_cut", "reflect"])
+def test_a_short_clip_is_filled_as_its_rule_says(samples, fill):
+    clip = synthetic.clip(4, samples)
+    (window,) = cut(clip, 2, replace(CROP, fill=fill), ANY)
+    expected = {
+        "zeros": lambda: np.pad(clip[0], (0, 1000 - samples)),
+        "repeat_cut": lambda: np.resize(clip[0], 1000),
+        "reflect": lambda: np.array([clip[0, mirrored(i, samples)] for i in range(1000)]),
+    }[fill]()
+    np.testing.assert_array_equal(window.samples[0], expected)
+    assert window.valid_samples == (samples if fill == "zeros" else 1000)
+
+
+def mirrored(index, count):
+    """Where a walk to and fro over `count` places is after `index` steps."""
+    period = max(1, 2 * (count - 1))
+    return min(index % period, period - index % period)
+
+
+def test_the_head_of_a_long_clip():
+    clip = synthetic.clip(5, 5001)
+    (window,) = cut(clip, 3, replace(CROP, long="head"), ANY)
+    np.testing.assert_array_equal(window.samples, clip[:, :1000])
+
+
+@pytest.mark.parametrize("samples", [1, 999, 1000, 1001, 1999, 2000, 2001])
+def test_a_tail_that_is_kept_is_as_short_as_it_is(samples):
+    clip = synthetic.clip(6, samples)
+    windows = cut(clip, 3, Windows("windows", 1000, 1000, tail="keep"), ANY)
+    np.testing.assert_array_equal(np.concatenate([w.samples for w in windows], axis=1), clip)
+    assert [w.valid_samples for w in windows] == [w.samples.shape[1] for w in windows]
+
+
+@pytest.mark.parametrize("samples", [1, LENGTH - 1, LENGTH, LENGTH + HOP, 10 * HOP + LENGTH - 1])
+def test_the_plan_counts_what_the_windower_cuts(samples):
+    clip = synthetic.clip(7, samples)
+    one = select()
+    for rules in (DEFAULT.windows, replace(DEFAULT.windows, tail="pad", hop_samples=LENGTH)):
+        expected = 0 if samples < LENGTH else len(cut(clip, 1, rules))
+        chosen = replace(one, preparation=replace(DEFAULT, windows=rules))
+        assert dry_run.count_windows(chosen, samples) == expected
