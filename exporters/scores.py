@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from fad_onnx.audio import decoding
+from fad_onnx.audio import sources
 from fad_onnx.metrics.frechet import frechet_distance
 from fad_onnx.metrics.moments import Moments
 from fad_onnx.networks import synthetic
@@ -54,7 +54,7 @@ def synthetic_sets(model: Model) -> tuple[list[Clip], list[Clip]]:
 def read_set(folder: Path) -> list[Clip]:
     """The audio files of a folder as clips."""
     clips = []
-    for file in decoding.find(folder):
+    for file in sources.find(folder):
         samples, rate = soundfile.read(file.path, dtype="float32", always_2d=True)
         clips.append(Clip(np.ascontiguousarray(samples.T), rate))
     return clips

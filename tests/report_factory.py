@@ -8,7 +8,7 @@ import soundfile
 
 from fad_onnx.api.detail import Reference, Wanted
 from fad_onnx.api.functions import Score
-from fad_onnx.audio.decoding import AudioFile
+from fad_onnx.audio.sources import AudioFile
 from fad_onnx.metrics.frechet import Gaussian, frechet_distance
 from fad_onnx.metrics.moments import Moments
 from fad_onnx.networks import synthetic

@@ -8,7 +8,7 @@ import soxr
 
 import fad_onnx
 from fad_onnx.api.dry_run import estimate
-from fad_onnx.audio import decoding
+from fad_onnx.audio import decoding, resampling, sources
 from fad_onnx.errors import AudioError, FadError, NoAudioError, OptionError, TruncatedAudioError
 from fad_onnx.files import archives
 from fad_onnx.networks import synthetic
@@ -18,8 +18,8 @@ from .conftest import write_clip
 
 def conformed(path, rate, rule="mean", **kwargs):
     with decoding.Decoder(path, **kwargs) as decoder:
-        conform = decoding.Conform(decoder.sample_rate_hz, rate, decoder.channels, rule)
-        parts = [conform.push(block, last) for block, last in decoding.with_last(decoder)]
+        resampler = resampling.Resampler(decoder.sample_rate_hz, rate, decoder.channels, rule)
+        parts = [resampler.push(block, last) for block, last in decoding.with_last(decoder)]
     return np.concatenate(parts, axis=1)
 
 
@@ -28,7 +28,7 @@ def test_find_is_recursive_sorted_and_leaves_hidden_files_out(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert [file.name for file in decoding.find(tmp_path)] == [
+    assert [file.name for file in sources.find(tmp_path)] == [
         "a/b/c.OGG",
         "a/z.flac",
         "a.wav",
@@ -43,17 +43,17 @@ def test_find_follows_links_to_files_but_not_to_folders(tmp_path):
     (inside / "link.wav").symlink_to(outside / "x.wav")
     (inside / "loop").symlink_to(inside)
     (inside / "folder").symlink_to(outside)
-    assert [file.name for file in decoding.find(inside)] == ["link.wav"]
+    assert [file.name for file in sources.find(inside)] == ["link.wav"]
 
 
 def test_find_names_what_is_missing(tmp_path):
     with pytest.raises(NoAudioError, match="no such file or folder"):
-        decoding.find(tmp_path / "nowhere")
+        sources.find(tmp_path / "nowhere")
     (tmp_path / "cover.png").touch()
     with pytest.raises(
         NoAudioError, match="no audio file in it, but 1 files of other suffixes .1 .png."
     ):
-        decoding.find(tmp_path)
+        sources.find(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
@@ -250,16 +250,16 @@ def touched(folder, *names):
 
 def test_what_is_left_out_of_a_folder_is_counted_by_suffix(tmp_path):
     touched(tmp_path, "a.wav", ".hidden.m4a", ".git/x.m4a")
-    assert decoding.find(tmp_path).left_out == ""
+    assert sources.find(tmp_path).left_out == ""
     touched(tmp_path, "b.M4A", "c/d.m4a", "e.txt", "README", "f.mkv", "g.tar", "h.ape", "i.spx")
-    files = decoding.find(tmp_path)
+    files = sources.find(tmp_path)
     assert [file.name for file in files] == ["a.wav"]
     assert files.left_out == (
         "8 files of other suffixes (2 .m4a, 1 without, 1 .ape, 1 .mkv, 1 .spx, 2 others)"
     )
     touched(tmp_path / "elsewhere", "x.wav")
     (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
-    assert decoding.find(tmp_path).left_out.endswith(
+    assert sources.find(tmp_path).left_out.endswith(
         f" and 1 links to folders, as {tmp_path}/linked"
     )
 
@@ -280,7 +280,7 @@ def test_folders_are_searched_for_every_format_that_libsndfile_reads(tmp_path):
     for suffix, container, subtype in READ:
         path = tmp_path / f"{suffix}.{suffix}"
         soundfile.write(path, synthetic.clip(1, 3000)[0], 8000, subtype, format=container)
-    files = decoding.find(tmp_path)
+    files = sources.find(tmp_path)
     assert len(files) == len(READ) and not files.left_out
     for file in files:
         with decoding.Decoder(file.path) as decoder:

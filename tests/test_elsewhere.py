@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx.audio.decoding import find
+from fad_onnx.audio.sources import find
 from fad_onnx.errors import AudioError, OtherFileError
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.pipeline import clip_windows, executors

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fad_onnx import score
-from fad_onnx.audio import decoding
+from fad_onnx.audio import decoding, resampling, sources
 from fad_onnx.errors import AudioError, NoAudioError, OptionError, TooLongError, TooShortError
 from fad_onnx.networks import embedder, memory
 from fad_onnx.networks.network import Batch
@@ -32,7 +32,7 @@ def load():
 
 
 def rows(folder, model, workers=1, **policy):
-    results = Engine([model], Policy(**policy), workers).embed(decoding.find(folder))
+    results = Engine([model], Policy(**policy), workers).embed(sources.find(folder))
     return [result.rows[0] if result.rows else result.skipped for result in results]
 
 
@@ -50,9 +50,9 @@ def test_order_and_bits_do_not_depend_on_workers_or_batches(clips):
 
 def test_a_clip_beyond_the_memory_is_refused_before_it_is_read(clips, monkeypatch):
     model = with_network(with_preparation(load(), windows=Windows()), peak_bytes_per_sample=1 << 20)
-    longest = decoding.find(clips)[-1]
+    longest = sources.find(clips)[-1]
     monkeypatch.setattr(memory, "available_bytes", lambda: 10**9)
-    monkeypatch.setattr(decoding.Conform, "push", lambda *args: pytest.fail("was read"))
+    monkeypatch.setattr(resampling.Resampler, "push", lambda *args: pytest.fail("was read"))
     with pytest.raises(TooLongError, match=r"GB.* 1\.0 GB") as caught:
         list(Engine([model], Policy()).embed([longest]))
     assert longest.path in str(caught.value)
@@ -61,7 +61,7 @@ def test_a_clip_beyond_the_memory_is_refused_before_it_is_read(clips, monkeypatc
 def test_a_clip_in_memory_beyond_the_memory_is_refused(monkeypatch):
     model = with_network(with_preparation(load(), windows=Windows()), peak_bytes_per_sample=1 << 20)
     monkeypatch.setattr(memory, "available_bytes", lambda: 10**9)
-    monkeypatch.setattr(decoding.Conform, "push", lambda *args: pytest.fail("was worked on"))
+    monkeypatch.setattr(resampling.Resampler, "push", lambda *args: pytest.fail("was worked on"))
     with pytest.raises(TooLongError, match=r"samples: 2 s would need about 33\.6 GB.* 1\.0 GB"):
         model.embed(np.zeros(88200, np.float32), 44100)
 
@@ -75,7 +75,7 @@ def test_a_rule_for_short_clips_that_does_not_exist_is_an_error():
 
 def test_a_clip_alone_has_the_rows_it_has_in_a_set(clips):
     model = load()
-    for file, want in zip(decoding.find(clips), rows(clips, model), strict=True):
+    for file, want in zip(sources.find(clips), rows(clips, model), strict=True):
         with decoding.Decoder(file.path) as decoder:
             samples, rate = np.concatenate(list(decoder)), decoder.sample_rate_hz
         np.testing.assert_array_equal(model.embed(samples, rate), want)
@@ -91,7 +91,7 @@ def test_several_models_share_one_pass(clips, monkeypatch):
 
     monkeypatch.setattr(decoding.Decoder, "__init__", counting)
     one, other = load(), with_preparation(load(), sample_rate_hz=8000)
-    results = list(Engine([one, other], Policy(), 2).embed(decoding.find(clips)[5:]))
+    results = list(Engine([one, other], Policy(), 2).embed(sources.find(clips)[5:]))
     assert len(opened) == 5
     for result in results:
         for model, got in zip((one, other), result.rows, strict=True):
@@ -114,7 +114,7 @@ def test_what_is_in_flight_is_bounded(clips, monkeypatch):
 
     monkeypatch.setattr(engines, "load", counting)
     wide = with_network(model, batch=Batch(10_000, 1))
-    results = Engine([wide], Policy(), 1).embed(decoding.find(clips))
+    results = Engine([wide], Policy(), 1).embed(sources.find(clips))
     next(results)
     assert len(loaded) <= 5 + 3
     assert len(list(results)) == 49
@@ -128,7 +128,7 @@ def test_what_is_in_flight_is_bounded(clips, monkeypatch):
         return original_run(self, windows)
 
     monkeypatch.setattr(embedder.Embedder, "run", slow)
-    assert len(list(busy.embed(decoding.find(clips)))) == 50
+    assert len(list(busy.embed(sources.find(clips)))) == 50
     assert 1 <= max(running) <= 2
 
 
@@ -153,13 +153,13 @@ def test_short_clips_by_the_rule_chosen(clips):
 
 def test_a_file_that_changes_while_it_is_read_is_an_error(clips, monkeypatch):
     victim = clips / "00.wav"
-    original = decoding.Conform.push
+    original = resampling.Resampler.push
 
     def push(self, block, last=False):
         victim.write_bytes(victim.read_bytes() + b"x")
         return original(self, block, last)
 
-    monkeypatch.setattr(decoding.Conform, "push", push)
+    monkeypatch.setattr(resampling.Resampler, "push", push)
     with pytest.raises(AudioError, match="changed while it was read"):
         rows(victim, load())
 
@@ -176,7 +176,7 @@ def moments(folder, executor=None, workers=1):
     request = prepare.Request(ModelSpec(WEIGHTLESS), settings=Settings("cpu"))
     model = prepare.load(request)
     job = Job((request,), (model.fingerprint,), Policy(), workers)
-    ((made,),) = datasets.embed_sets([("x", decoding.find(folder))], job, [model], executor)
+    ((made,),) = datasets.embed_sets([("x", sources.find(folder))], job, [model], executor)
     return made.moments
 
 
@@ -219,7 +219,7 @@ def test_a_set_without_rows_is_an_error(tmp_path):
     model = prepare.load(request)
     job = Job((request,), (model.fingerprint,), Policy(skip_errors=True))
     with pytest.raises(NoAudioError, match="none of 1 files could be used.*x.wav"):
-        datasets.embed_sets([("x", decoding.find(tmp_path))], job, [model])
+        datasets.embed_sets([("x", sources.find(tmp_path))], job, [model])
 
 
 def test_samples_of_any_kind(clips):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx.audio.decoding import AudioFile
+from fad_onnx.audio.sources import AudioFile
 from fad_onnx.errors import FadError
 from fad_onnx.networks import synthetic
 from fad_onnx.networks.spec import ModelSpec

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from fad_onnx.audio import decoding
+from fad_onnx.audio import sources
 from fad_onnx.networks import embedder, memory, runtime
 from fad_onnx.networks.network import Batch
 from fad_onnx.networks.runtime import PROVIDERS, Settings
@@ -31,7 +31,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from fad_onnx.api import dry_run
-from fad_onnx.audio import decoding
+from fad_onnx.audio import decoding, sources
 from fad_onnx.networks.embedder import Embedder
 from fad_onnx.pipeline.batching import Engine
 from fad_onnx.pipeline.clip_windows import Policy
@@ -41,7 +41,7 @@ from fad_onnx.networks.runtime import Session, Settings
 name, workers, model_folder, clips = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 one = select(name)
 loaded = Embedder(one, Session(model_folder / "model.onnx", Settings("cpu")), {}, "")
-files = decoding.find(clips)
+files = sources.find(clips)
 with decoding.Decoder(files[0].path) as decoder:
     frames, rate = decoder.length(), decoder.sample_rate_hz
 samples = frames * one.preparation.sample_rate_hz // rate
@@ -101,7 +101,7 @@ def watched(monkeypatch, loaded, clips, workers):
                 running.remove(memory.needed_bytes(self.selection.network, samples))
 
     monkeypatch.setattr(embedder.Embedder, "run", run)
-    results = list(Engine([loaded], Policy(), workers).embed(decoding.find(clips)))
+    results = list(Engine([loaded], Policy(), workers).embed(sources.find(clips)))
     assert not any(result.skipped for result in results)
     return max(count for count, _ in most), max(together for _, together in most)
 
@@ -178,7 +178,7 @@ def test_few_files_are_decoded_ahead(clips, monkeypatch):
         (clips / f"more{index:02}.wav").symlink_to(clips / "00.wav")
     busy = Engine([load()], Policy(), 64)
     with ThreadPoolExecutor(2) as pool:
-        next(busy._ahead(pool, decoding.find(clips)))
+        next(busy._ahead(pool, sources.find(clips)))
     assert len(opened) == batching.AHEAD_FILES + 1
 
 

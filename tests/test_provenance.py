@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx.audio.decoding import AudioFile
+from fad_onnx.audio.sources import AudioFile
 from fad_onnx.cli import main
 from fad_onnx.errors import IncompatibleStatisticsError, StatisticsError
 from fad_onnx.files import archives

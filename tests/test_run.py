@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import fad_onnx
 from fad_onnx.api import dry_run, functions
 from fad_onnx.api.detail import Wanted
-from fad_onnx.audio import decoding
+from fad_onnx.audio import sources
 from fad_onnx.cache.embeddings import RowCache
 from fad_onnx.cli import commands, main
 from fad_onnx.errors import (
@@ -274,7 +274,7 @@ def test_padding_is_said_of_the_models_that_pad_also_from_the_cache(tmp_path):
     for cached in (False, True):
         with RowCache(tmp_path / "cache") as cache:
             found = list(
-                Engine([one, other], Policy("pad"), 1, cache).embed(decoding.find(tmp_path / "set"))
+                Engine([one, other], Policy("pad"), 1, cache).embed(sources.find(tmp_path / "set"))
             )
         assert [result.facts.content_sha256 is None for result in found] == [cached, cached]
         used = [executors._summary(result, False) for result in found]
@@ -390,7 +390,7 @@ def test_a_file_of_the_same_size_with_another_date_has_changed(tmp_path):
 def test_rows_that_some_of_the_models_have_cached_are_made_for_all(clips, tmp_path):
     one = load()
     other = one.decoding("int16")
-    files = decoding.find(clips)
+    files = sources.find(clips)
     with RowCache(tmp_path / "cache") as cache:
         alone = [result.rows[0] for result in Engine([one], Policy(), 1, cache).embed(files)]
         for result, expected in zip(
@@ -432,7 +432,7 @@ def test_another_job_in_the_same_process_changes_nothing(clips, monkeypatch, tmp
     """As if a second thread had loaded its models between the check and the work."""
     request = prepare.Request(ModelSpec(WEIGHTLESS))
     job = replace(job_of(load(), request), cache=tmp_path / "cache")
-    files = decoding.find(clips)
+    files = sources.find(clips)
     expected = executors.run_chunk(replace(job, cache=None), files).moments[0].mean
 
     def shared(folder):
@@ -447,7 +447,7 @@ def test_two_jobs_take_turns_in_one_process(clips):
         prepare.Request(ModelSpec(WEIGHTLESS), sample_format=f) for f in ("float32", "int16")
     )
     jobs = [job_of(prepare.load(request), request) for request in (float_, integer)]
-    files = decoding.find(clips)
+    files = sources.find(clips)
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(executors.run_chunk, jobs[i % 2], files) for i in range(12)]
     alone = [executors.run_chunk(job, files).moments[0].mean for job in jobs]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx.audio import decoding
+from fad_onnx.audio import decoding, sources
 from fad_onnx.networks import synthetic, table
 from fad_onnx.networks.embedder import Embedder
 from fad_onnx.networks.runtime import Session, Settings
@@ -69,7 +69,7 @@ def test_files_of_all_lengths_together(models, tmp_path, monkeypatch):
     for index, samples in enumerate(lengths):
         clip = synthetic.clip(index, samples)[0]
         soundfile.write(tmp_path / f"{index}.wav", clip, RATE, subtype="FLOAT")
-    results = list(Engine([models[1]], Policy(), 2).embed(decoding.find(tmp_path)))
+    results = list(Engine([models[1]], Policy(), 2).embed(sources.find(tmp_path)))
     for index, (samples, result) in enumerate(zip(lengths, results, strict=True)):
         clip = synthetic.clip(index, samples)[0]
         expected = models[0].embed(clip, RATE)

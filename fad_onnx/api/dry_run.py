@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from ..audio.decoding import BLOCK_SAMPLES, Decoder, left_out
+from ..audio.decoding import BLOCK_SAMPLES, Decoder
+from ..audio.sources import left_out
 from ..errors import AudioError
 from ..files import shards
 from ..files.archives import is_archive, read_set

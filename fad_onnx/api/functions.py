@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.decoding import AudioFile
+from ..audio.sources import AudioFile
 from ..errors import OptionError, StatisticsError, TwoFilesError
 from ..files import embeddings, outputs, shards, statistics
 from ..files.archives import check_comparable, is_archive, read_set

@@ -1,1 +1,1 @@
-"""Files become samples at a model's rate: finding, decoding, checking, resampling."""
+"""Files to samples at a model's rate: listing, decoding, checking, resampling."""

@@ -1,36 +1,21 @@
-"""From a path to samples at a model's rate: find, decode, conform (channels, then resample).
-
-Everything flows in blocks, so that memory does not grow with the length of a file.
-"""
+"""Audio files are decoded and checked block by block: memory does not grow with their length."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
-from ..errors import AudioError, NoAudioError, OptionError, shown
+from ..errors import AudioError, OptionError
 from . import lookalikes, misread, truncation
 from .truncation import UNKNOWN_FRAMES
 
-# What files of the formats that libsndfile reads are called, where audio is all that it can mean.
-SUFFIXES = frozenset(
-    {".aif", ".aifc", ".aiff", ".au", ".avr", ".bwf", ".caf", ".flac", ".ircam", ".mp1", ".mp2",
-     ".mp3", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".snd", ".sph", ".w64",
-     ".wav", ".wave", ".wve", ".xi"}
-)  # fmt: skip
-# How many kinds of other files are named; the rest are counted.
-KINDS_NAMED = 5
 # Raised when the same file gives other samples: embeddings that were kept are computed again.
 READING = 4
 # Rates outside are broken headers; each step of resampling then costs without bound.
@@ -50,85 +35,6 @@ FULL_SCALE = {"float32": 1.0, "float64": 1.0, "int16": 2.0**15, "int32": 2.0**31
 REWOUND = frozenset({"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"})
 # What holds floats: libsndfile makes integers of some without scaling, of others without clipping.
 FLOATING = REWOUND | {"FLOAT", "DOUBLE"}
-
-
-@dataclass(frozen=True)
-class AudioFile:
-    """A file of a set, and its name within the set.
-
-    stamp: size and time of change (ns) where it was listed, for who reads it elsewhere.
-    """
-
-    path: str
-    name: str
-    stamp: tuple[int, int] | None = field(default=None, compare=False)
-
-
-class Listing(tuple[AudioFile, ...]):
-    """Audio files in order; `left_out` says what else lay there, and is empty if nothing did."""
-
-    left_out: str
-
-    def __new__(cls, files: Iterable[AudioFile], left_out: str = "") -> Self:
-        made = super().__new__(cls, files)
-        made.left_out = left_out
-        return made
-
-
-def left_out(files: Sequence[AudioFile]) -> str:
-    """What was left out as these files were listed."""
-    return files.left_out if isinstance(files, Listing) else ""
-
-
-def find(where: str | os.PathLike[str]) -> Listing:
-    """The audio files of a folder (recursive, sorted, nothing hidden) or the one file named.
-
-    Links to files are followed, links to folders are not, so that no loop can form; those and
-    files without one of SUFFIXES are counted in `left_out`. What carries an audio suffix without
-    being a regular file is listed: reading it says why not.
-
-    Raises NoAudioError for a missing path or a folder without audio.
-    """
-    # Of NumPy's strings, which are buffers as well, os.walk makes bytes.
-    top = str(os.fspath(where))
-    if not os.path.lexists(top):
-        raise NoAudioError(top, "no such file or folder")
-    if not os.path.isdir(top):
-        return Listing([AudioFile(top, os.path.basename(top))])
-    found, others, linked = [], Counter[str](), []
-    for folder, folders, files in os.walk(top, onerror=_unlistable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = (os.path.join(folder, name) for name in folders)
-        linked += [path for path in paths if os.path.islink(path)]
-        for name in files:
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix in SUFFIXES and not name.startswith("."):
-                path = os.path.join(folder, name)
-                found.append(AudioFile(path, Path(os.path.relpath(path, top)).as_posix()))
-            elif not name.startswith("."):
-                others[suffix] += 1
-    omitted = _counted(others, linked)
-    if not found:
-        raise NoAudioError(top, f"no audio file in it, but {omitted or 'nothing at all'}")
-    return Listing(sorted(found, key=lambda file: os.fsencode(file.name).split(b"/")), omitted)
-
-
-def _counted(others: Counter[str], linked: list[str]) -> str:
-    """So many files by suffix, the most frequent first, and links to folders."""
-    said = []
-    if others:
-        kinds = sorted(others.items(), key=lambda kind: (-kind[1], kind[0]))
-        named = [f"{n} {shown(kind) if kind else 'without'}" for kind, n in kinds[:KINDS_NAMED]]
-        rest = sum(n for _, n in kinds[KINDS_NAMED:])
-        named += [f"{rest} others"] if rest else []
-        said.append(f"{others.total()} files of other suffixes ({', '.join(named)})")
-    if linked:
-        said.append(f"{len(linked)} links to folders, as {shown(min(linked))}")
-    return " and ".join(said)
-
-
-def _unlistable(error: OSError) -> None:
-    raise NoAudioError(error.filename or "?", error.strerror or str(error)) from error
 
 
 class _Forward(soundfile.SoundFile):  # type: ignore[misc]
@@ -260,47 +166,6 @@ def check_usable(path: str | os.PathLike[str], block: NDArray[Any], offset: int 
             f"frame {offset + frame} is NaN, infinite or above {LARGEST_SAMPLE:g} (of full scale)",
         )
     return peak
-
-
-class Conform:
-    """Blocks (frames, channels) at a file's rate -> float32 (channels, frames) at a model's.
-
-    The mean over the channels comes before resampling, as frechet_audio_distance/utils.py
-    does. The stream gives the bits of one call on the whole clip. `peak` is the largest magnitude
-    so far of the channels as they were mixed.
-
-    channel_rule "mean": one channel, the mean of all. "stereo": two channels as they are, one
-    duplicated, more averaged and duplicated.
-    """
-
-    def __init__(
-        self, source_hz: int, target_hz: int, source_channels: int, channel_rule: str
-    ) -> None:
-        self._source_hz, self._target_hz = source_hz, target_hz
-        self._as_is = channel_rule == "stereo" and source_channels == 2
-        self._duplicate = channel_rule == "stereo" and not self._as_is
-        self._taken = self._given = 0
-        self.peak = 0.0
-        self._stream = None
-        if source_hz != target_hz:
-            width = 2 if self._as_is else 1
-            self._stream = soxr.ResampleStream(source_hz, target_hz, width, "float32", "HQ")
-
-    def push(self, block: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
-        """What is ready of the model's samples after this block."""
-        self._taken += len(block)
-        if not self._as_is:
-            block = block.mean(axis=1, keepdims=True) if block.shape[1] != 1 else block
-        self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)))
-        if self._stream is not None:
-            block = self._stream.resample_chunk(np.ascontiguousarray(block), last=last)
-            block = block.reshape(-1, 2 if self._as_is else 1)
-        if last:
-            wanted = self._taken * self._target_hz // self._source_hz
-            block = block[: max(0, wanted - self._given)]
-        self._given += len(block)
-        samples = np.ascontiguousarray(block.T)
-        return np.repeat(samples, 2, axis=0) if self._duplicate else samples
 
 
 def with_last(blocks: Iterable[NDArray[np.float32]]) -> Iterator[tuple[NDArray[np.float32], bool]]:

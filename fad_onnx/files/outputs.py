@@ -17,7 +17,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import BinaryIO
 
-from ..audio.decoding import SUFFIXES
+from ..audio.sources import SUFFIXES
 from ..cache import root
 from ..cache.filesystem import guarded, hold, make_folder, write_all
 from ..errors import OutputError

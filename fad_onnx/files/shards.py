@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from ..audio.decoding import AudioFile, Listing, left_out
+from ..audio.sources import AudioFile, Listing, left_out
 from ..errors import OptionError, StatisticsError
 from ..pipeline.datasets import AudioSet
 from ..pipeline.provenance import RECORDED, together

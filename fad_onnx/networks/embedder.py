@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..audio import decoding
+from ..audio import decoding, resampling
 from ..errors import AudioError, OptionError
 from . import frontends
 from .memory import check_fits
@@ -170,13 +170,13 @@ class Embedder:
         block = as_frames(samples)
         sample_rate = _rate(sample_rate)
         check_fits(self.selection, "samples", len(block), sample_rate)
-        conform = decoding.Conform(
+        resampler = resampling.Resampler(
             sample_rate,
             self.preparation.sample_rate_hz,
             block.shape[1],
             self.preparation.channels,
         )
-        windows = self.windower(short).push(conform.push(block, last=True), last=True)
+        windows = self.windower(short).push(resampler.push(block, last=True), last=True)
         parts = [rows for batch in self.batches(windows) for rows in self.run(batch)]
         valid = [window.valid_samples for window in windows]
         return self.join(parts, valid, len(block) / sample_rate, windows[0].steps is not None)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..audio.decoding import AudioFile
+from ..audio.sources import AudioFile
 from ..cache.embeddings import RowCache
 from ..errors import AudioError, TooLongError, TooShortError
 from ..networks.embedder import Embedder, Rows

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import soundfile
 
-from ..audio.decoding import READING, AudioFile, Conform, Decoder, with_last
+from ..audio.decoding import READING, Decoder, with_last
+from ..audio.resampling import Resampler
+from ..audio.sources import AudioFile
 from ..cache.embeddings import RowCache
 from ..errors import AudioError, OtherFileError
 from ..networks.embedder import Embedder, Rows
@@ -98,24 +100,24 @@ def _decode(
             for one in dict.fromkeys(e.preparation.sample_format for e in embedders)
         }
         decoder = next(iter(decoders.values()))
-        rate, conforms = decoder.sample_rate_hz, {}
+        rate, resamplers = decoder.sample_rate_hz, {}
         for embedder in embedders:
             if grows(embedder.selection):
                 check_fits(embedder.selection, file.path, decoder.length(), rate)
             key = _resampling(embedder)
-            conforms[key] = Conform(rate, key[0], decoder.channels, key[1])
+            resamplers[key] = Resampler(rate, key[0], decoder.channels, key[1])
         cutters = [embedder.windower(policy.short, file.path) for embedder in embedders]
         for steps in zip(*map(with_last, decoders.values()), strict=True):
             blocks = dict(zip(decoders, (block for block, _ in steps), strict=True))
             last = steps[0][1]
-            samples = {key: one.push(blocks[key[2]], last) for key, one in conforms.items()}
+            samples = {key: one.push(blocks[key[2]], last) for key, one in resamplers.items()}
             windows = tuple(
                 cutter.push(samples[_resampling(embedder)], last)
                 for embedder, cutter in zip(embedders, cutters, strict=True)
             )
             facts = None
             if last:
-                mixed = min(conform.peak for conform in conforms.values())
+                mixed = min(resampler.peak for resampler in resamplers.values())
                 facts = Facts(decoder.frames / rate, rate, decoder.peak, mixed, digest)
             yield Piece(windows, facts)
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from ..audio.decoding import LOUD, SILENT, AudioFile, Listing, find, left_out
+from ..audio.decoding import LOUD, SILENT
+from ..audio.sources import AudioFile, Listing, find, left_out
 from ..errors import NoAudioError, shown
 from ..metrics.frechet import Gaussian
 from ..metrics.moments import Gather, Moments
@@ -192,7 +193,7 @@ def _metadata(
 
 
 def _samples(summary: FileSummary, rate: int) -> int:
-    """At a model's rate; see Conform."""
+    """At a model's rate; see Resampler."""
     return round(summary.seconds * summary.source_hz) * rate // summary.source_hz
 
 

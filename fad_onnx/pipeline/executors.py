@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from .._version import __version__
-from ..audio.decoding import AudioFile
+from ..audio.sources import AudioFile
 from ..cache.embeddings import RowCache, shared
 from ..cache.root import file_sha256
 from ..errors import AudioError, ExecutorError, IncompatibleStatisticsError, OtherFileError

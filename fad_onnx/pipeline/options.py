@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypedDict
 
-from ..audio.decoding import AudioFile
+from ..audio.sources import AudioFile
 from ..cache import root
 from ..errors import CacheError, IncompatibleStatisticsError, KeywordError, OptionError
 from ..networks import machine, table

@@ -10,7 +10,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from ..audio.decoding import Conform, Decoder
+from ..audio.decoding import Decoder
+from ..audio.resampling import Resampler
 from ..networks import frontends
 from ..networks.preparation import Stft
 
@@ -56,7 +57,7 @@ def read(path: str) -> Excerpt:
 
 
 def _at_rate(frames: Samples, source_hz: int, target_hz: int) -> Samples:
-    samples: Samples = Conform(source_hz, target_hz, 1, "mean").push(frames, last=True)[0]
+    samples: Samples = Resampler(source_hz, target_hz, 1, "mean").push(frames, last=True)[0]
     return samples
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from ..audio import decoding
-from ..audio.decoding import AudioFile
+from ..audio import decoding, resampling, sources
+from ..audio.sources import AudioFile
 from ..errors import OptionError
 from ..networks import frontends, machine, synthetic
 from ..networks.embedder import Embedder, Rows
@@ -127,7 +127,7 @@ def _clips(preparation: Preparation, load: Load, folder: Path) -> list[AudioFile
     for index in range(load.clips):
         clip = synthetic.clip(index, round(load.seconds * load.rate_hz), preparation.channel_count)
         soundfile.write(folder / f"{index:04}.wav", clip.T, load.rate_hz)
-    return list(decoding.find(folder))
+    return list(sources.find(folder))
 
 
 def _whole(embedder: Embedder, files: Sequence[AudioFile], workers: int) -> float:
@@ -140,7 +140,7 @@ def _whole(embedder: Embedder, files: Sequence[AudioFile], workers: int) -> floa
 def _stages(embedder: Embedder, files: Sequence[AudioFile]) -> dict[str, float]:
     """Seconds per clip of every stage, each run for all clips before the next."""
     blocks, decode = _timed(_decode, files)
-    samples, resample = _timed(lambda block: _conform(embedder.preparation, *block), blocks)
+    samples, resample = _timed(lambda block: _resampled(embedder.preparation, *block), blocks)
     cuts = [embedder.windower("pad").push(clip, last=True) for clip in samples]
     batches = list(embedder.batches([window for cut in cuts for window in cut]))
     inputs, front = _timed(
@@ -164,13 +164,13 @@ def _decode(file: AudioFile) -> tuple[NDArray[np.float32], int]:
         return np.concatenate(list(decoder)), decoder.sample_rate_hz
 
 
-def _conform(
+def _resampled(
     preparation: Preparation, block: NDArray[np.float32], rate: int
 ) -> NDArray[np.float32]:
-    conform = decoding.Conform(
+    resampler = resampling.Resampler(
         rate, preparation.sample_rate_hz, block.shape[1], preparation.channels
     )
-    return conform.push(block, last=True)
+    return resampler.push(block, last=True)
 
 
 def _timed(work: Callable[[In], Out], values: Sequence[In]) -> tuple[list[Out], float]:

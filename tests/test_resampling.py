@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soxr
 
-from fad_onnx.audio.decoding import Conform
+from fad_onnx.audio.resampling import Resampler
 from fad_onnx.networks import synthetic
 
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
@@ -16,10 +16,10 @@ CHUNKS = ((1,), (7,), (1000,), (1, 999, 3), (513, 2, 64, 1, 300))
 
 
 def conformed(clip, source, target, rule, chunks):
-    conform, parts, start = Conform(source, target, clip.shape[1], rule), [], 0
+    resampler, parts, start = Resampler(source, target, clip.shape[1], rule), [], 0
     for size in cycle(chunks):
         last = start + size >= len(clip)
-        parts.append(conform.push(clip[start : start + size], last))
+        parts.append(resampler.push(clip[start : start + size], last))
         if last:
             return np.concatenate(parts, axis=1)
         start += size
