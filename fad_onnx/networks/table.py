@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ManifestError, OptionError, UnknownModelError
+from .changes import changed
 from .network import DIGESTS, Network, Output
 from .preparation import Preparation
 from .schema import from_json, value_of
@@ -264,8 +265,6 @@ def _model(
 
 def _check_option(model: Model, option: Option, where: str) -> None:
     """Every value must lead to fields that exist, with values that they take."""
-    from .selection import changed
-
     for value in option.values or ("0",):
         changed(model.output(), model.preparation, option.changes(value), where)
     if option.values and option.default not in option.values:
