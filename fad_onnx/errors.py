@@ -1,7 +1,7 @@
-"""Every error that fad_onnx raises on purpose: a FadError that is also a builtin.
+"""Every error that fad_onnx raises on purpose: a FadError that is also a builtin exception.
 
-Each class builds its own message, so that a raise site reads as a sentence and every
-message carries what the user needs: the path, the number and the remedy.
+Each class builds its own message from its arguments, so that every message names the file, the
+number and the remedy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Path = str | PathLike[str]
 
 
 def shown(path: Path) -> str:
-    """The path as one printable line: control characters and stray bytes are escaped."""
+    """The path as one printable line, with control characters and undecodable bytes escaped."""
     text = fspath(path)
     if not text:
         return "''"
@@ -25,7 +25,7 @@ def shown(path: Path) -> str:
 
 
 def printable(text: str) -> str:
-    """The text as one line, its control characters and stray bytes escaped, all else as it is."""
+    """The text as one line, with control characters and undecodable bytes escaped."""
     if text.isprintable():
         return text
     return "".join(
@@ -41,24 +41,24 @@ def _revive(cls: type[FadError], message: str, state: dict[str, Any]) -> FadErro
 
 
 class FadError(Exception):
-    """Base of all errors of this package."""
+    """The base class of all errors of this package."""
 
     def __init__(self, message: str = "") -> None:
-        # It may name what a file or a server says of itself: no line breaks, no escape sequences.
+        # The message may quote a file or a server: keep out line breaks and escape sequences.
         super().__init__(printable(message))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The constructors of the leaves take facts, not a message: without this an error
-        # raised in a worker process could not be unpickled in the parent.
+        # The constructors of subclasses do not take a message, so that by default an error raised
+        # in a worker process could not be unpickled in the parent.
         return _revive, (type(self), str(self.args[0]) if self.args else "", self.__dict__)
 
     def __str__(self) -> str:
-        # OSError's own __str__ would print errno pairs.
+        # OSError.__str__ would print the error number as well.
         return str(self.args[0]) if self.args else ""
 
 
 class UnknownModelError(FadError, ValueError):
-    """No row of the model table has this name."""
+    """No model has this name."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
@@ -67,22 +67,22 @@ class UnknownModelError(FadError, ValueError):
         super().__init__(f"unknown model {name!r}: {hint}")
 
 
-class ManifestError(FadError, ValueError):
-    """The model table is not what the code expects."""
+class ModelTableError(FadError, ValueError):
+    """The model table, artifacts.json, is not valid."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"artifacts.json, {where}: {problem}")
 
 
 class OptionError(FadError, ValueError):
-    """An option or argument that does not exist, or has a value it cannot have."""
+    """An option or argument that does not exist, or has an invalid value."""
 
     def __init__(self, option: str, problem: str) -> None:
         super().__init__(f"{option}: {problem}")
 
 
 class KeywordError(FadError, TypeError):
-    """A keyword argument that no function of the package takes."""
+    """An unknown keyword argument."""
 
     def __init__(self, given: str, known: Iterable[str]) -> None:
         known = sorted(known)
@@ -92,26 +92,26 @@ class KeywordError(FadError, TypeError):
 
 
 class AudioError(FadError, OSError):
-    """A file that cannot be read as audio, or whose samples are unusable."""
+    """A file that cannot be read as audio, or has unusable samples."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = fspath(path), reason
         super().__init__(f"{shown(path)}: {reason}")
 
 
-class OtherFileError(AudioError):
-    """A worker elsewhere finds another file under the path than the one that was meant."""
+class FileMismatchError(AudioError):
+    """A worker on another machine finds a different file under the same path."""
 
     def __init__(self, path: Path, meant: str, found: str) -> None:
         super().__init__(
             path,
-            f"another file than the one that was meant: {meant} here, {found} where the worker"
-            " is; give all workers the same folder under the same path",
+            f"the worker finds a different file here: {found} instead of {meant};"
+            " mount the same folder under the same path on every worker",
         )
 
 
 class TruncatedAudioError(AudioError):
-    """A file of which a part is missing, or in which more audio lies than can be read."""
+    """A file that is cut short, or that holds more audio than can be read."""
 
     def __init__(
         self, path: Path, problem: str, read: int, whole: int, unit: str, remedy: str
@@ -121,7 +121,7 @@ class TruncatedAudioError(AudioError):
 
 
 class NoAudioError(FadError, FileNotFoundError):
-    """A set with no audio file in it, or none left after skipping."""
+    """A dataset without audio files, or with none left after unusable ones were skipped."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = fspath(path), reason
@@ -129,47 +129,56 @@ class NoAudioError(FadError, FileNotFoundError):
 
 
 class TooShortError(FadError, ValueError):
-    """A clip shorter than the model's minimum; seconds had and needed."""
+    """A clip that is shorter than the model needs.
+
+    Attributes
+    ----------
+    had_seconds, needed_seconds
+        The length of the clip and the shortest length that the model takes.
+    """
 
     def __init__(self, path: Path, had: int, needed: int, rate: int) -> None:
-        """The samples that there are and that are needed, at the model's rate in Hz."""
+        """Take both lengths in samples, and the model's sample rate in Hz."""
         self.path = fspath(path)
         self.had_seconds, self.needed_seconds = had / rate, needed / rate
         had_text, needed_text = f"{had / rate:.4g} s", f"{needed / rate:.4g} s"
         if had_text == needed_text:
             had_text, needed_text = f"{had} samples", f"{needed} (at {rate} Hz)"
-        self.reason = f"{had_text} is shorter than the model's {needed_text}"
+        self.reason = f"{had_text} is shorter than the {needed_text} that the model needs"
         super().__init__(
-            f"{shown(path)}: {self.reason}; leave such clips out with --short skip"
-            ' or fill them with silence with --short pad (in Python: short="pad")'
+            f"{shown(path)}: {self.reason}; skip such clips with --short skip,"
+            ' or pad them with silence with --short pad (in Python: short="pad")'
         )
 
 
 class TooLongError(FadError, ValueError):
-    """A clip whose arithmetic would need more memory than there is."""
+    """A clip that would need more memory than is available."""
 
     def __init__(self, path: Path, seconds: float, needed_gb: float, available_gb: float) -> None:
         self.path, self.seconds = fspath(path), seconds
         self.reason = (
-            f"{seconds:.0f} s would need about {needed_gb:.1f} GB at once,"
+            f"{seconds:.0f} s of audio would need about {needed_gb:.1f} GB of memory,"
             f" {available_gb:.1f} GB are available"
         )
         super().__init__(
-            f"{shown(path)}: {self.reason}; cut the file into shorter clips,"
-            " or leave it out with --skip-errors"
+            f"{shown(path)}: {self.reason}; split the file into shorter clips,"
+            " or skip it with --skip-errors"
         )
 
 
-class TooFewRowsError(FadError, ValueError):
-    """Fewer embeddings than the statistic needs."""
+class TooFewEmbeddingsError(FadError, ValueError):
+    """Too few embeddings for a statistic."""
 
-    def __init__(self, where: Path, rows: int, needed: int, what: str = "a covariance") -> None:
-        self.rows, self.needed = rows, needed
-        super().__init__(f"{shown(where)}: {rows} rows, {what} needs at least {needed}; add audio")
+    def __init__(self, where: Path, count: int, needed: int, what: str = "a covariance") -> None:
+        self.count, self.needed = count, needed
+        noun = "embedding" if count == 1 else "embeddings"
+        super().__init__(
+            f"{shown(where)}: {count} {noun}, {what} needs at least {needed}; add audio"
+        )
 
 
 class IncompatibleStatisticsError(FadError, ValueError):
-    """Two sets of statistics that do not come from the same model, option and protocol."""
+    """Two datasets that were not made with the same model, options and protocol."""
 
     def __init__(self, first: Path, second: Path, difference: str) -> None:
         super().__init__(
@@ -178,15 +187,15 @@ class IncompatibleStatisticsError(FadError, ValueError):
         )
 
 
-class TwoFilesError(FadError, ValueError):
-    """Two audio files of one name in what is kept by name."""
+class DuplicateNameError(FadError, ValueError):
+    """Two clips of the same name where embeddings are stored by name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"two audio files are called {name!r}; embed the folders one by one")
+        super().__init__(f"two audio files are called {name!r}; embed each folder separately")
 
 
 class StatisticsError(FadError, ValueError):
-    """A statistics or embeddings file that cannot be read, or lacks what is asked of it."""
+    """Statistics or embeddings that cannot be read, are invalid, or lack what was requested."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = fspath(path), reason
@@ -194,17 +203,18 @@ class StatisticsError(FadError, ValueError):
 
 
 class NoBandwidthError(StatisticsError):
-    """A reference whose embeddings are mostly equal, which leaves KAD without a bandwidth."""
+    """A reference with mostly equal embeddings, for which KAD has no bandwidth."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            path, "KAD needs a bandwidth, the median distance of two reference embeddings, and over"
-            " half of them are equal (silent or constant clips?); give a reference that varies",
+            path, "KAD takes the median distance between reference embeddings as its bandwidth, and"
+            " more than half of them are equal (silent or constant clips?); use a more varied"
+            " reference",
         )  # fmt: skip
 
 
 class ChecksumError(FadError, OSError):
-    """A file whose hash is not the published one."""
+    """A file whose hash differs from the published one."""
 
     def __init__(
         self, path: Path, expected: str, got: str, done: str, kind: str = "sha256"
@@ -213,7 +223,7 @@ class ChecksumError(FadError, OSError):
 
 
 class DownloadError(FadError, OSError):
-    """A file that could not be fetched."""
+    """A file that could not be downloaded."""
 
     def __init__(self, url: str, reason: str, remedy: str) -> None:
         self.url, self.reason = url, reason
@@ -221,7 +231,7 @@ class DownloadError(FadError, OSError):
 
 
 class CheckpointError(FadError, ValueError):
-    """A checkpoint that is truncated, hostile, or not of the model's architecture."""
+    """A checkpoint that is truncated, hostile, or of another architecture."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = fspath(path), reason
@@ -229,7 +239,7 @@ class CheckpointError(FadError, ValueError):
 
 
 class DamagedModelError(CheckpointError):
-    """A converted model in the cache whose files are not what was written."""
+    """A converted model in the cache whose files have changed since they were written."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(path, f"the converted model is damaged: {reason}")
@@ -241,8 +251,8 @@ class CacheError(FadError, OSError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
-            f"{shown(path)}: {reason}; choose another place with FAD_ONNX_HOME"
-            " (for embeddings alone with --cache-dir, or keep none with --no-cache)"
+            f"{shown(path)}: {reason}; set FAD_ONNX_HOME to another folder"
+            " (--cache-dir moves only cached embeddings, --no-cache turns them off)"
         )
 
 
@@ -254,33 +264,33 @@ class OutputError(FadError, OSError):
 
 
 class MissingDependencyError(FadError, ImportError):
-    """An optional package that is needed now; with the pip lines."""
+    """A missing optional package; the message ends with the pip commands that install it."""
 
     def __init__(self, what: str, *pip_lines: str) -> None:
         super().__init__(f"{what}: {' or '.join(pip_lines)}")
 
 
 class ExecutorError(FadError, RuntimeError):
-    """The workers of an executor are gone."""
+    """The workers of an executor have died."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"the workers are gone ({reason}); run again: what is finished is in their cache"
+            f"the workers have died ({reason}); run again: finished embeddings are cached"
         )
 
 
-class NoThreadError(FadError, RuntimeError):
-    """The system starts no more threads."""
+class ThreadLimitError(FadError, RuntimeError):
+    """The system refuses to start another thread."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the system starts no more threads: allow more (ulimit -u, or the limit of the"
+            "the system refuses to start more threads: raise the limit (ulimit -u, or that of the"
             " container), or use fewer with --workers"
         )
 
 
 class ProviderError(FadError, RuntimeError):
-    """An execution provider that does not load, or fails while it runs."""
+    """An execution provider that does not load, or fails during a run."""
 
     def __init__(self, provider: str, reason: str, remedy: str) -> None:
         super().__init__(f"provider {provider}: {reason}; {remedy}")

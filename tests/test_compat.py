@@ -121,13 +121,13 @@ class Tensor:
 
 
 def test_the_streaming_metric_is_the_score_of_what_it_saw():
-    from fad_onnx.errors import IncompatibleStatisticsError, TooFewRowsError
+    from fad_onnx.errors import IncompatibleStatisticsError, TooFewEmbeddingsError
     from fad_onnx.networks import synthetic
 
     real = [synthetic.clip(seed, 40000)[0] for seed in range(6)]
     fake = [synthetic.clip(seed, 33000, 2).T for seed in range(20, 24)]
     whole = metric()
-    with pytest.raises(TooFewRowsError):
+    with pytest.raises(TooFewEmbeddingsError):
         whole.compute()
     for clip in real:
         whole.update(Tensor(clip), 16000, real=True)
@@ -144,7 +144,7 @@ def test_the_streaming_metric_is_the_score_of_what_it_saw():
         parts[index % 2].update(clip, 16000, real=False)
     assert parts[0].merge_state([parts[1].state()]).compute() == pytest.approx(direct, rel=1e-10)
     whole.reset(real=False)
-    with pytest.raises(TooFewRowsError):
+    with pytest.raises(TooFewEmbeddingsError):
         whole.compute()
     for clip in fake:
         whole.update(clip, 16000, real=False)

@@ -9,7 +9,7 @@ import pytest
 
 import fad_onnx
 from fad_onnx.audio.sources import find
-from fad_onnx.errors import AudioError, OtherFileError
+from fad_onnx.errors import AudioError, FileMismatchError
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.pipeline import clip_windows, executors
 from fad_onnx.pipeline.clip_windows import Policy
@@ -71,7 +71,9 @@ def test_another_file_of_another_size_is_an_error(here, monkeypatch):
     size = (here / "clips" / "1.wav").stat().st_size
     another_mount(monkeypatch, lambda file: write_clip(here / "clips" / "1.wav", 1, 3))
     with ThreadPoolExecutor(1) as executor:
-        with pytest.raises(OtherFileError, match=rf"1\.wav: another file.*{size} bytes here, \d+"):
+        with pytest.raises(
+            FileMismatchError, match=rf"1\.wav: .* different file here: \d+ bytes instead of {size}"
+        ):
             stats(executor)
         skipped = stats(executor, skip_errors=True).skipped
     assert not skipped  # what is here has changed too, in this test
@@ -88,7 +90,9 @@ def test_another_file_of_the_same_size_is_an_error(here, monkeypatch):
     another_mount(monkeypatch, lambda file: (path.write_bytes(own), os.utime(path, (1, 1))))
     with (
         ThreadPoolExecutor(1) as executor,
-        pytest.raises(OtherFileError, match=r"1\.wav: another file.*sha256 [0-9a-f]{12} here, sha"),
+        pytest.raises(
+            FileMismatchError, match=r"1\.wav: .* different file here: sha256 0+ instead of sha"
+        ),
     ):
         stats(executor)
 
@@ -106,7 +110,7 @@ def test_a_file_of_another_size_is_not_read(here):
     assert sent.path == str(here / "clips" / "0.wav") and sent.stamp is not None
     write_clip(here / "clips" / "0.wav", 0, 1)
     model = prepare.load(prepare.Request(ModelSpec(WEIGHTLESS)))
-    with pytest.raises(OtherFileError, match="another file than the one that was meant"):
+    with pytest.raises(FileMismatchError, match="a different file here"):
         next(clip_windows.load(sent, [model], Policy(), None))
     (here / "clips" / "0.wav").unlink()
     with pytest.raises(AudioError, match="cannot be opened"):

@@ -62,7 +62,9 @@ def test_a_clip_in_memory_beyond_the_memory_is_refused(monkeypatch):
     model = with_network(with_preparation(load(), windows=Windows()), peak_bytes_per_sample=1 << 20)
     monkeypatch.setattr(memory, "available_bytes", lambda: 10**9)
     monkeypatch.setattr(resampling.Resampler, "push", lambda *args: pytest.fail("was worked on"))
-    with pytest.raises(TooLongError, match=r"samples: 2 s would need about 33\.6 GB.* 1\.0 GB"):
+    with pytest.raises(
+        TooLongError, match=r"samples: 2 s of audio would need about 33\.6 GB.* 1\.0 GB"
+    ):
         model.embed(np.zeros(88200, np.float32), 44100)
 
 

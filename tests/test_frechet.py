@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from fad_onnx.errors import StatisticsError, TooFewRowsError
+from fad_onnx.errors import StatisticsError, TooFewEmbeddingsError
 from fad_onnx.metrics.frechet import Gaussian, cholesky_rows, file_distance, frechet_distance
 from fad_onnx.metrics.moments import Moments
 
@@ -137,7 +137,7 @@ def test_negative_definite_is_refused() -> None:
 
 
 def test_one_row_has_no_covariance() -> None:
-    with pytest.raises(TooFewRowsError):
+    with pytest.raises(TooFewEmbeddingsError):
         frechet_distance(Moments.of(np.ones((1, 3))), Moments.of(np.eye(3)))
 
 
@@ -192,5 +192,5 @@ def test_one_file_against_a_reference(count: int) -> None:
 
 
 def test_a_file_without_rows_has_no_distance() -> None:
-    with pytest.raises(TooFewRowsError, match="0 rows"):
+    with pytest.raises(TooFewEmbeddingsError, match="0 embedding"):
         file_distance(Gaussian.of(Moments.of(np.eye(3))), Moments.empty(3))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fad_onnx.errors import OptionError, StatisticsError, TooFewRowsError
+from fad_onnx.errors import OptionError, StatisticsError, TooFewEmbeddingsError
 from fad_onnx.metrics import confidence_interval as module
 from fad_onnx.metrics.confidence_interval import (
     Interval,
@@ -184,7 +184,7 @@ def test_levels_that_are_none(level: float) -> None:
 
 def test_what_has_no_distance_has_no_interval() -> None:
     side = Side.of([np.random.RandomState(9).randn(2, 3)] * 10)
-    with pytest.raises(TooFewRowsError):
+    with pytest.raises(TooFewEmbeddingsError):
         interval(side, Moments.of(np.ones((1, 3))))
     with pytest.raises(StatisticsError, match="3 and 4"):
         interval(side, Moments.of(np.eye(4)))

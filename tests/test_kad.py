@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fad_onnx.errors import NoBandwidthError, StatisticsError, TooFewRowsError
+from fad_onnx.errors import NoBandwidthError, StatisticsError, TooFewEmbeddingsError
 from fad_onnx.metrics import kad, median
 from fad_onnx.metrics.kad import KernelReference, kernel_distance
 
@@ -124,9 +124,9 @@ def test_rounding_is_no_bandwidth(seed: int, others: float) -> None:
 
 
 def test_what_cannot_be_compared() -> None:
-    with pytest.raises(TooFewRowsError, match="1 rows"):
+    with pytest.raises(TooFewEmbeddingsError, match="1 embedding"):
         kernel_distance(rows(1, 1), rows(5, 1))
-    with pytest.raises(TooFewRowsError, match="1 rows"):
+    with pytest.raises(TooFewEmbeddingsError, match="1 embedding"):
         kernel_distance(rows(5, 1), rows(1, 1))
     with pytest.raises(StatisticsError, match="3 dimensions"):
         kernel_distance(rows(5, 1), rows(5, 1, 3))

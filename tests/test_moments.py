@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from fad_onnx.errors import StatisticsError, TooFewRowsError
+from fad_onnx.errors import StatisticsError, TooFewEmbeddingsError
 from fad_onnx.metrics.moments import Gather, Moments
 from fad_onnx.metrics.validation import BLOCK_ROWS
 
@@ -148,7 +148,7 @@ def test_arrays_round_trip_to_the_bit(count: int) -> None:
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_no_covariance_below_two_rows(count: int) -> None:
-    with pytest.raises(TooFewRowsError, match=f"{count} rows"):
+    with pytest.raises(TooFewEmbeddingsError, match=f"{count} embedding"):
         Moments.of(rows(count)).covariance()
 
 
@@ -191,13 +191,13 @@ def test_statistics_go_in_and_come_out() -> None:
         (np.zeros(2), np.array([[1.0, 0.0], [0.0, -0.1]]), 9, "negative variance"),
         (np.zeros(2), np.array([[1.0, np.nan], [np.nan, 1.0]]), 9, "NaN"),
         (np.array([0, np.inf]), np.eye(2), 9, "infinity"),
-        (np.zeros(2), np.eye(2), 1, "1 rows"),
+        (np.zeros(2), np.eye(2), 1, "1 embedding"),
     ],
 )
 def test_statistics_that_are_none(
     mean: np.ndarray, covariance: np.ndarray, count: int, match: str
 ) -> None:
-    with pytest.raises((StatisticsError, TooFewRowsError), match=match):
+    with pytest.raises((StatisticsError, TooFewEmbeddingsError), match=match):
         Moments.of_statistics(mean, covariance, count)
 
 

@@ -307,7 +307,7 @@ def test_a_part_whose_clips_are_all_skipped_merges_with_the_rest(tmp_path, capsy
     # Alone it cannot be scored, and a dataset without any embedding stays an error.
     assert main(["score", parts[0], parts[1]]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "1.npz: 0 rows, a covariance needs at least 2" in error
+    assert "1.npz: 0 embeddings, a covariance needs at least 2" in error
     for index in range(2):
         (tmp_path / "set" / f"b{index}.wav").unlink()
     for part, path in enumerate(parts, 1):

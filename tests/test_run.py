@@ -23,11 +23,11 @@ from fad_onnx.cli import commands, main
 from fad_onnx.errors import (
     AudioError,
     CheckpointError,
+    DuplicateNameError,
     ExecutorError,
     FadError,
     OptionError,
     StatisticsError,
-    TwoFilesError,
 )
 from fad_onnx.files import archives
 from fad_onnx.networks import table
@@ -311,7 +311,7 @@ def test_a_score_prints_as_a_line(clips):
 
 def test_two_files_of_one_name_are_not_one(clips, tmp_path):
     write_clip(tmp_path / "other" / "00.wav", 5, 2)
-    with pytest.raises(TwoFilesError, match=r"'00\.wav'; embed the folders one by one"):
+    with pytest.raises(DuplicateNameError, match=r"'00\.wav'; embed each folder separately"):
         fad_onnx.embed([clips, tmp_path / "other"], WEIGHTLESS)
 
 

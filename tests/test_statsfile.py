@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fad_onnx.errors import OutputError, StatisticsError, TooFewRowsError
+from fad_onnx.errors import OutputError, StatisticsError, TooFewEmbeddingsError
 from fad_onnx.files import statistics
 from fad_onnx.metrics.frechet import Gaussian, frechet_distance
 from fad_onnx.metrics.moments import Moments
@@ -80,14 +80,14 @@ def test_nothing_is_left_behind_when_it_cannot_be_written(tmp_path: Path) -> Non
 
 
 def test_no_rows_are_no_statistics(tmp_path: Path) -> None:
-    with pytest.raises(TooFewRowsError):
+    with pytest.raises(TooFewEmbeddingsError):
         statistics.save(tmp_path / "a.npz", Moments.empty(DIM), METADATA)
 
 
 def test_one_row_can_be_merged_but_not_scored(tmp_path: Path) -> None:
     statistics.save(tmp_path / "a.npz", moments(1), METADATA)
     stored = statistics.load(tmp_path / "a.npz")
-    with pytest.raises(TooFewRowsError):
+    with pytest.raises(TooFewEmbeddingsError):
         Gaussian.of(stored.moments)
 
 
@@ -135,7 +135,7 @@ def test_a_file_without_statistics_says_what_it_holds(tmp_path: Path) -> None:
         ("sigma", np.triu(np.ones((DIM, DIM))), "not symmetric"),
         ("sigma", -np.eye(DIM), "negative variance"),
         ("count", np.array(0), "count"),
-        ("count", np.array(1), "1 rows"),
+        ("count", np.array(1), "1 embedding"),
         ("count", np.array(20.0), "count"),
         ("count", np.array([20]), "count"),
         ("metadata", np.array("{"), "not JSON"),
@@ -150,7 +150,7 @@ def test_wrong_members_are_named(
     member: str, value: np.ndarray, match: str, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "bad.npz", own() | {member: value})
-    with pytest.raises((StatisticsError, TooFewRowsError), match=rf"bad\.npz.*{match}"):
+    with pytest.raises((StatisticsError, TooFewEmbeddingsError), match=rf"bad\.npz.*{match}"):
         statistics.load(path)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import fad_onnx
 from fad_onnx.cli import main
-from fad_onnx.errors import AudioError, NoThreadError
+from fad_onnx.errors import AudioError, ThreadLimitError
 from fad_onnx.pipeline import dask
 
 from .kit import WEIGHTLESS
@@ -33,16 +33,16 @@ def test_no_more_threads_are_one_line(few_threads, clips, capsys):
     arguments = ["score", str(clips), str(clips), "-m", WEIGHTLESS, "--workers", "6", "-q"]
     assert main(arguments) == 1
     assert capsys.readouterr().err == (
-        "fad-onnx: the system starts no more threads: allow more (ulimit -u, or the limit of the"
-        " container), or use fewer with --workers\n"
+        "fad-onnx: the system refuses to start more threads: raise the limit (ulimit -u, or that"
+        " of the container), or use fewer with --workers\n"
     )
 
 
 @pytest.mark.parametrize("few_threads", [0], indirect=True)
 def test_no_threads_for_an_executor_or_for_dask(few_threads, clips):
-    with ThreadPoolExecutor(2) as executor, pytest.raises(NoThreadError):
+    with ThreadPoolExecutor(2) as executor, pytest.raises(ThreadLimitError):
         fad_onnx.stats(clips, None, WEIGHTLESS, executor=executor)
-    with pytest.raises(NoThreadError), dask.dask_executor("tcp://127.0.0.1:9"):
+    with pytest.raises(ThreadLimitError), dask.dask_executor("tcp://127.0.0.1:9"):
         pass
 
 

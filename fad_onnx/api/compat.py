@@ -22,7 +22,7 @@ from ..errors import (
     NoAudioError,
     OptionError,
     StatisticsError,
-    TooFewRowsError,
+    TooFewEmbeddingsError,
 )
 from ..files import outputs
 from ..metrics.frechet import Gaussian, frechet_distance
@@ -183,7 +183,7 @@ class FrechetAudioDistance:
             logger.warning("%s", text)
         rows = np.concatenate(made.rows_by_file or ())
         if len(rows) < 2:
-            raise TooFewRowsError(folder, len(rows), 2)
+            raise TooFewEmbeddingsError(folder, len(rows), 2)
         if stored is not None:
             outputs.write(stored, lambda out: np.save(out, rows, allow_pickle=False))
         return rows
@@ -199,8 +199,8 @@ class FrechetAudioDistance:
         self._sides[real].add(Moments.of(rows, "samples"))
 
     def compute(self) -> float:
-        """The FAD of the evaluation set to the reference set so far; TooFewRowsError below two
-        rows on a side.
+        """The FAD of evaluation to reference so far; TooFewEmbeddingsError below two embeddings on
+        a side.
         """
         reference, evaluation = self._sides[True].result(), self._sides[False].result()
         return frechet_distance(Gaussian.of(reference, "real"), Gaussian.of(evaluation, "not real"))

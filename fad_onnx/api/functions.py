@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.sources import AudioFile
-from ..errors import OptionError, StatisticsError, TwoFilesError
+from ..errors import DuplicateNameError, OptionError, StatisticsError
 from ..files import embeddings, outputs, shards, statistics
 from ..files.archives import check_comparable, is_archive, read_set
 from ..metrics.frechet import Gaussian, frechet_distance
@@ -188,7 +188,7 @@ def embed(
 
     def keep(name: str, rows: NDArray[np.float32]) -> None:
         if name in found:
-            raise TwoFilesError(name)
+            raise DuplicateNameError(name)
         found[name] = rows
 
     for text in _embed(audio, model, run, keep).warnings:

@@ -26,7 +26,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError, StatisticsError, TwoFilesError, shown
+from ..errors import CheckpointError, DuplicateNameError, StatisticsError, shown
 from ..weights.checkpoints import npz
 from ..weights.checkpoints.mapped import Mapped
 from ..weights.checkpoints.zip_directory import Member, members
@@ -110,10 +110,10 @@ class Writer:
         self._metadata: Mapping[str, Any] = {}
 
     def add(self, name: str, rows: Rows) -> None:
-        """One clip's embeddings; TwoFilesError if the name was used before."""
+        """One clip's embeddings; DuplicateNameError if the name was used before."""
         stored = escape(name)
         if stored in self._names:
-            raise TwoFilesError(name)
+            raise DuplicateNameError(name)
         self._names[stored] = None
         self._dim = rows.shape[1]
         self._raw.write(np.ascontiguousarray(rows, "<f4").data)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError, StatisticsError, TooFewRowsError
+from ..errors import CheckpointError, StatisticsError, TooFewEmbeddingsError
 from ..metrics.frechet import Gaussian
 from ..metrics.moments import Moments, gram
 from ..metrics.validation import real_array
@@ -54,11 +54,11 @@ def save(path: PathLike, moments: Moments, metadata: Mapping[str, Any]) -> None:
     """Write a statistics file, whole or not at all.
 
     Without two embeddings there is no covariance: `sigma` is then NaN, and the file is good for
-    merging alone. Raises TooFewRowsError for none, unless in a part of a dataset, and
+    merging alone. Raises TooFewEmbeddingsError for none, unless in a part of a dataset, and
     OutputError if it cannot be written.
     """
     if moments.count < 1 and not metadata.get("shard"):
-        raise TooFewRowsError(path, 0, 1, "a statistics file")
+        raise TooFewEmbeddingsError(path, 0, 1, "a statistics file")
     arrays: dict[str, NDArray[Any]] = {
         "mu": moments.mean,
         "sigma": _sigma(moments),

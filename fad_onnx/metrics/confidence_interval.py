@@ -103,8 +103,7 @@ def interval(
     fewer than ten files on a resampled side nothing is computed, and `reason` gives the numbers.
     Costs one singular value decomposition with vectors and dim^2 operations an embedding: at dim
     2048 about ten seconds and 400 MB beside the embeddings, and a second for every 50,000. Raises
-    OptionError for a level that is not between 0 and 1, and TooFewRowsError and StatisticsError as
-    the distance does.
+    OptionError for a level that is not between 0 and 1, and the errors of the distance.
     """
     if not 0.0 < level < 1.0:
         raise OptionError("--ci", f"the level must be between 0 and 1, is {level}")

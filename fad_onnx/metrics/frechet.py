@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import lapack
 
-from ..errors import Path, StatisticsError, TooFewRowsError
+from ..errors import Path, StatisticsError, TooFewEmbeddingsError
 from .moments import Moments
 from .validation import Array, check_gaussian
 
@@ -46,7 +46,7 @@ class Gaussian:
 
     @classmethod
     def of(cls, moments: Moments | Gaussian, where: Path = "statistics") -> Gaussian:
-        """The Gaussian of these rows (ddof 1); TooFewRowsError below two rows.
+        """The Gaussian of these rows (ddof 1); TooFewEmbeddingsError below two rows.
 
         A Gaussian is returned as it is. StatisticsError for rows themselves.
         """
@@ -56,7 +56,7 @@ class Gaussian:
             kind = type(moments).__name__
             raise StatisticsError(where, f"Moments are needed, not {kind}: use Moments.of(rows)")
         if moments.count < 2:
-            raise TooFewRowsError(where, moments.count, 2)
+            raise TooFewEmbeddingsError(where, moments.count, 2)
         if moments.factor is not None:
             factor = moments.factor / np.sqrt(moments.count - 1.0)
             return cls(moments.mean, factor, float(np.square(factor).sum()))
@@ -91,7 +91,7 @@ def frechet_distance(first: Moments | Gaussian, second: Moments | Gaussian) -> f
     is returned as 0. The last bits may depend on the number of BLAS threads at large dimensions
     (seen at 2048, 1e-15 relative); those of Moments do not.
 
-    Raises TooFewRowsError below two rows and StatisticsError for unequal dimensions.
+    Raises TooFewEmbeddingsError below two rows and StatisticsError for unequal dimensions.
     """
     a, b = Gaussian.of(first, "first set"), Gaussian.of(second, "second set")
     if a.dim != b.dim:
@@ -117,10 +117,10 @@ class FileDistance:
 def file_distance(reference: Gaussian, moments: Moments) -> FileDistance:
     """How far one file is from a reference that is factored already.
 
-    Files of ten rows at dim 128: some 5,000 a second. Raises TooFewRowsError for no rows.
+    Files of ten rows at dim 128: some 5,000 a second. Raises TooFewEmbeddingsError for no rows.
     """
     if moments.count < 1:
-        raise TooFewRowsError("file", 0, 1, "a distance")
+        raise TooFewEmbeddingsError("file", 0, 1, "a distance")
     single = moments.count == 1
     gaussian = Gaussian.point(moments.mean) if single else Gaussian.of(moments)
     fad = frechet_distance(reference, gaussian)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import NoBandwidthError, Path, StatisticsError, TooFewRowsError
+from ..errors import NoBandwidthError, Path, StatisticsError, TooFewEmbeddingsError
 from .median import median
 from .validation import Array, check_rows
 
@@ -63,7 +63,7 @@ class KernelReference:
     ) -> None:
         """From rows (n, dim), n >= 2.
 
-        The same seed draws the same rows with every version of NumPy. Raises TooFewRowsError
+        The same seed draws the same rows with every version of NumPy. Raises TooFewEmbeddingsError
         below two rows, StatisticsError for rows that are none, and NoBandwidthError if over half
         the pairs are equal.
         """
@@ -80,7 +80,7 @@ class KernelReference:
     def distance(self, rows: ArrayLike, where: Path = "evaluation set") -> Kad:
         """The kernel audio distance of evaluation rows (n, dim), n >= 2; may be below zero.
 
-        Raises TooFewRowsError and StatisticsError.
+        Raises TooFewEmbeddingsError and StatisticsError.
         """
         chosen, given = _drawn(rows, self._seed, self._limit, where)
         if chosen.shape[1] != self._rows.shape[1]:
@@ -130,7 +130,7 @@ def _drawn(rows: ArrayLike, seed: int, limit: int, where: Path) -> tuple[Array, 
     checked = check_rows(rows, where)
     count = len(checked)
     if count < 2:
-        raise TooFewRowsError(where, count, 2, "a kernel distance")
+        raise TooFewEmbeddingsError(where, count, 2, "a kernel distance")
     if count > limit:
         checked = checked[np.sort(np.random.RandomState(seed).permutation(count)[:limit])]
     return checked.astype(np.float64), count

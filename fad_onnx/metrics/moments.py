@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import Path, StatisticsError, TooFewRowsError
+from ..errors import Path, StatisticsError, TooFewEmbeddingsError
 from .validation import BLOCK_ROWS, Array, check_gaussian, check_rows, real_array
 
 __all__ = ["Array", "Gather", "Moments", "gram"]
@@ -79,10 +79,10 @@ class Moments:
     ) -> Moments:
         """Moments from a mean (dim,), a covariance (dim, dim; ddof 1) and the number of rows.
 
-        Raises StatisticsError as `check_gaussian` does and TooFewRowsError below two rows.
+        Raises StatisticsError as `check_gaussian` does and TooFewEmbeddingsError below two rows.
         """
         if count < 2:
-            raise TooFewRowsError(where, count, 2)
+            raise TooFewEmbeddingsError(where, count, 2)
         mu, sigma = check_gaussian(mean, covariance, where)
         return cls(count, mu, scatter=sigma * float(count - 1))
 
@@ -105,9 +105,9 @@ class Moments:
         return Moments.total((self, other))
 
     def covariance(self, where: Path = "statistics") -> Array:
-        """The covariance (dim, dim) with ddof 1; TooFewRowsError below two rows."""
+        """The covariance (dim, dim) with ddof 1; TooFewEmbeddingsError below two rows."""
         if self.count < 2:
-            raise TooFewRowsError(where, self.count, 2)
+            raise TooFewEmbeddingsError(where, self.count, 2)
         return self.dense_scatter() / float(self.count - 1)
 
     def dense_scatter(self) -> Array:

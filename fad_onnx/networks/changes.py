@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from ..errors import ManifestError
+from ..errors import ModelTableError
 from .network import Output
 from .preparation import Preparation
 from .schema import value_of
@@ -21,14 +21,14 @@ def changed(
 
     Raises
     ------
-    ManifestError
+    ModelTableError
         If there is no such field, or it does not take the value.
     """
     parts: dict[str, Any] = {"output": output, "preparation": preparation}
     for path, value in changes.items():
         root, _, rest = path.partition(".")
         if root not in parts or not rest:
-            raise ManifestError(where, f"{path!r} is not output.FIELD or preparation.FIELD")
+            raise ModelTableError(where, f"{path!r} is not output.FIELD or preparation.FIELD")
         parts[root] = _with(parts[root], rest, value, where)
     return parts["output"], parts["preparation"]
 
@@ -36,7 +36,7 @@ def changed(
 def _with(holder: V, path: str, value: Any, where: str) -> V:
     name, _, rest = path.partition(".")
     if not is_dataclass(holder) or name not in {field.name for field in fields(holder)}:
-        raise ManifestError(where, f"{type(holder).__name__} has no field {name!r}")
+        raise ModelTableError(where, f"{type(holder).__name__} has no field {name!r}")
     if rest:
         inner = _with(getattr(holder, name), rest, value, where)
         return replace(holder, **{name: inner})  # type: ignore[type-var]

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from ..errors import NoThreadError
+from ..errors import ThreadLimitError
 
 ROOT = Path("/")
 
@@ -40,13 +40,13 @@ def available_bytes(root: Path = ROOT) -> int | None:
 
 @contextmanager
 def starting_threads() -> Iterator[None]:
-    """NoThreadError where Python starts no more threads, which it says with a bare RuntimeError."""
+    """Turn Python's RuntimeError for a thread that does not start into ThreadLimitError."""
     try:
         yield
     except RuntimeError as error:
         if "start new thread" not in str(error):
             raise
-        raise NoThreadError from error
+        raise ThreadLimitError from error
 
 
 def _own_cores() -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..errors import ManifestError
+from ..errors import ModelTableError
 
 T = TypeVar("T")
 TAG = "kind"  # the key that names the class of a tagged value
@@ -40,7 +40,7 @@ def from_json(cls: type[T], data: object, where: str, **extra: Any) -> T:
 
     Raises
     ------
-    ManifestError
+    ModelTableError
         If a key is missing or unknown, or a value is of another type or outside its vocabulary.
 
     Examples
@@ -54,7 +54,7 @@ def from_json(cls: type[T], data: object, where: str, **extra: Any) -> T:
     Point(x=3, y=0)
     """
     if not isinstance(data, Mapping):
-        raise ManifestError(where, f"an object is needed, found {type(data).__name__}")
+        raise ModelTableError(where, f"an object is needed, found {type(data).__name__}")
     known = {field.name: field for field in _fields(cls) if field.name not in extra}
     required = {name for name, field in known.items() if not _has_default(field)}
     for keys, problem in (
@@ -62,7 +62,7 @@ def from_json(cls: type[T], data: object, where: str, **extra: Any) -> T:
         (set(data) - set(known) - ({TAG} if hasattr(cls, TAG) else set()), "unknown key"),
     ):
         if keys:
-            raise ManifestError(", ".join(f"{where}.{key}" for key in sorted(keys)), problem)
+            raise ModelTableError(", ".join(f"{where}.{key}" for key in sorted(keys)), problem)
     hints = get_type_hints(cls)
     values = {
         key: value_of(hints[key], value, f"{where}.{key}")
@@ -78,7 +78,7 @@ def value_of(hint: Any, value: object, where: str) -> Any:
     if origin is Literal:
         if value not in arguments:
             words = ", ".join(map(str, arguments))
-            raise ManifestError(where, f"{value!r} is not one of {words}")
+            raise ModelTableError(where, f"{value!r} is not one of {words}")
         return value
     if origin in (types.UnionType, Union):
         return _of_union(arguments, value, where)
@@ -90,7 +90,7 @@ def value_of(hint: Any, value: object, where: str) -> Any:
         return {key: value_of(arguments[1], v, f"{where}.{key}") for key, v in value.items()}
     if hint is Any or type(value) is hint or (hint is float and type(value) is int):
         return value
-    raise ManifestError(where, f"{value!r} is not {getattr(hint, '__name__', hint)}")
+    raise ModelTableError(where, f"{value!r} is not {getattr(hint, '__name__', hint)}")
 
 
 def _of_union(members: tuple[Any, ...], value: object, where: str) -> Any:
@@ -101,7 +101,7 @@ def _of_union(members: tuple[Any, ...], value: object, where: str) -> Any:
     if tagged:
         kind = value.get(TAG) if isinstance(value, Mapping) else None
         if kind not in tagged:
-            raise ManifestError(f"{where}.{TAG}", f"{kind!r} is not one of {', '.join(tagged)}")
+            raise ModelTableError(f"{where}.{TAG}", f"{kind!r} is not one of {', '.join(tagged)}")
         return from_json(tagged[kind], value, where)
     (member,) = (member for member in members if member is not type(None))
     return value_of(member, value, where)

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from ..errors import ManifestError, OptionError
+from ..errors import ModelTableError, OptionError
 from .changes import changed
 from .network import Network, Output
 from .preparation import Preparation
@@ -91,7 +91,7 @@ class Selection:
             _, prepared = changed(
                 self.output, self.preparation, {"preparation.sample_format": sample_format}, "-"
             )
-        except ManifestError as error:
+        except ModelTableError as error:
             problem = f"{sample_format!r} is not float32, float64, int16 or int32"
             raise OptionError("sample_format", problem) from error
         return replace(self, preparation=prepared)

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import ManifestError, OptionError, UnknownModelError
+from ..errors import ModelTableError, OptionError, UnknownModelError
 from .changes import changed
 from .network import DIGESTS, Network, Output
 from .preparation import Preparation
@@ -164,18 +164,18 @@ def parse(text: str) -> dict[str, Model]:
 
     Raises
     ------
-    ManifestError
+    ModelTableError
         If the table is not valid; the message names the place.
     """
     try:
         table = json.loads(text)
     except ValueError as error:
-        raise ManifestError("the file", f"not JSON: {error}") from error
+        raise ModelTableError("the file", f"not JSON: {error}") from error
     if not isinstance(table, dict) or table.get("schema") != SCHEMA:
         found = table.get("schema") if isinstance(table, dict) else None
-        raise ManifestError("schema", f"{found!r}, this release reads {SCHEMA}")
+        raise ModelTableError("schema", f"{found!r}, this release reads {SCHEMA}")
     if set(table) != TOP:
-        raise ManifestError("the top level", f"needs {', '.join(sorted(TOP))}, nothing else")
+        raise ModelTableError("the top level", f"needs {', '.join(sorted(TOP))}, nothing else")
     hashes = value_of(Mapping[str, str], table["graphs"], "graphs")
     networks, preparations, entries = (_section(table, name) for name in SECTIONS)
     nets = {
@@ -188,7 +188,7 @@ def parse(text: str) -> dict[str, Model]:
     }
     models = {name: _model(name, data, nets, prepared) for name, data in entries.items()}
     if sum(model.default for model in models.values()) != 1:
-        raise ManifestError("models", "exactly one model must be the default")
+        raise ModelTableError("models", "exactly one model must be the default")
     return models
 
 
@@ -196,7 +196,7 @@ def _section(table: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
     """The entries of a section, each with what it extends."""
     section = table[name]
     if not isinstance(section, dict):
-        raise ManifestError(name, f"an object is needed, found {type(section).__name__}")
+        raise ModelTableError(name, f"an object is needed, found {type(section).__name__}")
     return {key: _extended(section, key, f"{name}.{key}", ()) for key in section}
 
 
@@ -205,12 +205,12 @@ def _extended(
 ) -> dict[str, Any]:
     entry = section.get(key)
     if not isinstance(entry, dict):
-        raise ManifestError(where, "an object is needed" if key in section else "does not exist")
+        raise ModelTableError(where, "an object is needed" if key in section else "does not exist")
     base = entry.get("extends")
     if base is None:
         return entry
     if base in (key, *seen):
-        raise ManifestError(f"{where}.extends", f"{base!r} extends itself")
+        raise ModelTableError(f"{where}.extends", f"{base!r} extends itself")
     inherited = _extended(section, base, f"{where}.extends", (*seen, key))
     return _merged(inherited, {name: value for name, value in entry.items() if name != "extends"})
 
@@ -231,17 +231,17 @@ def _checked(network: Network) -> Network:
         for kind, digest in checkpoint.digests.items():
             if not re.fullmatch(DIGESTS.get(kind, "$."), digest):
                 place = f"{where}.checkpoints.{name}.digests.{kind}"
-                raise ManifestError(place, f"{digest!r} is no digest of {', '.join(DIGESTS)}")
+                raise ModelTableError(place, f"{digest!r} is no digest of {', '.join(DIGESTS)}")
     if not network.outputs:
-        raise ManifestError(f"{where}.outputs", "needs one")
+        raise ModelTableError(f"{where}.outputs", "needs one")
     heads = [network.tiles.head] if network.tiles else []
     for graph in [*(network.graph_of(output) for output in network.outputs.values()), *heads]:
         if graph not in network.hashes:
-            raise ManifestError(where, f"the graph {graph!r} is not in `graphs`")
+            raise ModelTableError(where, f"the graph {graph!r} is not in `graphs`")
     for name, output in network.outputs.items():
         for key in output.checkpoints:
             if key not in network.checkpoints:
-                raise ManifestError(f"{where}.outputs.{name}", f"no checkpoint {key!r}")
+                raise ModelTableError(f"{where}.outputs.{name}", f"no checkpoint {key!r}")
     return network
 
 
@@ -254,7 +254,7 @@ def _model(
     where, named = f"models.{name}", {}
     for key, section in (("network", networks), ("preparation", preparations)):
         if data.get(key) not in section:
-            raise ManifestError(f"{where}.{key}", f"{data.get(key)!r} does not exist")
+            raise ModelTableError(f"{where}.{key}", f"{data.get(key)!r} does not exist")
         named[key] = section[data[key]]
     rest = {key: value for key, value in data.items() if key not in named}
     model = from_json(Model, rest, where, name=name, **named)
@@ -268,9 +268,9 @@ def _check_option(model: Model, option: Option, where: str) -> None:
     for value in option.values or ("0",):
         changed(model.output(), model.preparation, option.changes(value), where)
     if option.values and option.default not in option.values:
-        raise ManifestError(f"{where}.default", f"{option.default!r} is not among its values")
+        raise ModelTableError(f"{where}.default", f"{option.default!r} is not among its values")
     if unknown := set(option.when) - set(option.values):
-        raise ManifestError(f"{where}.when", f"{min(unknown)!r} is not among its values")
+        raise ModelTableError(f"{where}.when", f"{min(unknown)!r} is not among its values")
 
 
 @cache
@@ -280,7 +280,7 @@ def models() -> dict[str, Model]:
     for place in places:
         if place.is_file():
             return parse(place.read_text("utf-8"))
-    raise ManifestError("the file", f"not found at {' or '.join(map(str, places))}")
+    raise ModelTableError("the file", f"not found at {' or '.join(map(str, places))}")
 
 
 def model(name: str | None = None) -> Model:

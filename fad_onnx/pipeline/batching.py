@@ -147,7 +147,7 @@ class Engine:
         """A FileResult for every file, in the order given.
 
         Raises the error of the first file (in that order) that gives no rows, unless the
-        policy is to skip it; NoThreadError where there are no threads for the workers.
+        policy is to skip it; ThreadLimitError where there are no threads for the workers.
         """
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fad_onnx")
         try:

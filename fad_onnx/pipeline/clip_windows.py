@@ -14,7 +14,7 @@ from ..audio.decoding import READING, Decoder, with_last
 from ..audio.resampling import Resampler
 from ..audio.sources import AudioFile
 from ..cache.embeddings import RowCache
-from ..errors import AudioError, OtherFileError
+from ..errors import AudioError, FileMismatchError
 from ..networks.embedder import Embedder, Rows
 from ..networks.memory import check_fits, grows
 from ..networks.windows import Window, checked_short
@@ -75,7 +75,7 @@ def load(
     """
     before = stamp(file.path)
     if file.stamp and file.stamp[0] != before[0]:
-        raise OtherFileError(file.path, f"{file.stamp[0]} bytes", f"{before[0]} bytes")
+        raise FileMismatchError(file.path, f"{file.stamp[0]} bytes", f"{before[0]} bytes")
     digest = None
     if cache is not None:
         digest = cache.content_sha256(file.path)

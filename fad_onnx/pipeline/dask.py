@@ -41,4 +41,6 @@ def dask_executor(address: str) -> Iterator[Executor]:
         try:
             yield client.get_executor(pure=False, retries=RETRIES)  # type: ignore[no-untyped-call]
         except KilledWorker as error:
-            raise ExecutorError(f"{RETRIES + 1} died of one chunk, perhaps of memory") from error
+            raise ExecutorError(
+                f"{RETRIES + 1} on the same clips, perhaps out of memory"
+            ) from error

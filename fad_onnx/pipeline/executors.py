@@ -22,7 +22,7 @@ from .._version import __version__
 from ..audio.sources import AudioFile
 from ..cache.embeddings import RowCache, shared
 from ..cache.root import file_sha256
-from ..errors import AudioError, ExecutorError, IncompatibleStatisticsError, OtherFileError
+from ..errors import AudioError, ExecutorError, FileMismatchError, IncompatibleStatisticsError
 from ..metrics.moments import Moments
 from ..networks.embedder import Embedder, Rows
 from ..networks.machine import starting_threads
@@ -164,7 +164,7 @@ def _for_elsewhere(file: AudioFile) -> AudioFile:
 def _next(files: Sequence[AudioFile], future: Future[Chunk]) -> Chunk:
     """The chunk of these files, under the paths that they have here.
 
-    Raises OtherFileError if the worker has read other files than these.
+    Raises FileMismatchError if the worker has read other files than these.
     """
     try:
         chunk = future.result()
@@ -172,7 +172,7 @@ def _next(files: Sequence[AudioFile], future: Future[Chunk]) -> Chunk:
         raise ExecutorError(str(error) or type(error).__name__) from error
     for file, digest in chunk.doubtful:
         if (own := file_sha256(Path(file.path), AudioError)) != digest:
-            raise OtherFileError(file.path, f"sha256 {own[:12]}", f"sha256 {digest[:12]}")
+            raise FileMismatchError(file.path, f"sha256 {own[:12]}", f"sha256 {digest[:12]}")
     named = zip(chunk.files, files, strict=True)
     return replace(chunk, files=tuple(replace(one, file=file) for one, file in named), doubtful=())
 

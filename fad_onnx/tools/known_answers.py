@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.filesystem import guarded
-from ..errors import DamagedModelError, ManifestError
+from ..errors import DamagedModelError, ModelTableError
 from ..networks import synthetic
 from ..networks.embedder import Embedder
 from ..networks.runtime import Session, Settings
@@ -135,7 +135,7 @@ def _check(embedder: Embedder, golden: Mapping[str, NDArray[Any]]) -> Check:
         rows = embedder.embed(clip.T, preparation.sample_rate_hz)
         if rows.shape[1] != selection.width:
             problem = f"{selection.width}, the graph gives {rows.shape[1]}"
-            raise ManifestError(f"networks.{selection.network.name}.outputs", problem)
+            raise ModelTableError(f"networks.{selection.network.name}.outputs", problem)
         got.append(rows[:: -(-len(rows) // len(want))])
         expected.append(want)
     error = spread_error(np.concatenate(got), np.concatenate(expected))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.filesystem import guarded
-from ..errors import CheckpointError, ChecksumError, ManifestError
+from ..errors import CheckpointError, ChecksumError, ModelTableError
 from ..networks import synthetic
 from ..networks.frontends import fourier_kernels
 from ..networks.network import HEAD_FILE, Network
@@ -58,10 +58,10 @@ def graph_file(selection: Selection) -> Path:
 def _checked(network: Network, graph: str) -> Path:
     path, sha256 = GRAPHS / graph, network.hashes[graph]
     if not path.is_file():
-        raise ManifestError(f"networks.{network.name}", f"graph {graph} is not in the package")
+        raise ModelTableError(f"networks.{network.name}", f"graph {graph} is not in the package")
     if not sha256:
         remedy = f"run `python -m exporters {path.stem}`"
-        raise ManifestError(f"graphs.{graph}", f"its hash is not filled in; {remedy}")
+        raise ModelTableError(f"graphs.{graph}", f"its hash is not filled in; {remedy}")
     got = hashlib.sha256(path.read_bytes()).hexdigest()
     if got != sha256:
         raise ChecksumError(path, sha256, got, "reinstall fad-onnx")

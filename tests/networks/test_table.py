@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fad_onnx.errors import ManifestError, OptionError, UnknownModelError
+from fad_onnx.errors import ModelTableError, OptionError, UnknownModelError
 from fad_onnx.networks import table
 from fad_onnx.networks.selection import selection_of, variants
 
@@ -58,11 +58,11 @@ def test_a_missing_or_unknown_key_is_named_with_its_place(section, path, require
     for key in required:
         data = text()
         del at(data)[key]
-        with pytest.raises(ManifestError, match=rf"{section}\.\S*{key}"):
+        with pytest.raises(ModelTableError, match=rf"{section}\.\S*{key}"):
             table.parse(json.dumps(data))
     data = text()
     at(data)["surprise"] = 1
-    with pytest.raises(ManifestError, match=rf"{section}\..*surprise: unknown key"):
+    with pytest.raises(ModelTableError, match=rf"{section}\..*surprise: unknown key"):
         table.parse(json.dumps(data))
 
 
@@ -94,7 +94,7 @@ def test_values_outside_the_vocabulary_are_errors(section, path, value):
     for parent in parents:
         node = node[parent]
     node[key] = value
-    with pytest.raises(ManifestError, match=rf"{section}\.[^:]*:|{key}"):
+    with pytest.raises(ModelTableError, match=rf"{section}\.[^:]*:|{key}"):
         table.parse(json.dumps(data))
 
 
@@ -105,7 +105,7 @@ def test_other_schemas_and_other_files_are_errors():
         json.dumps({**whole, "schema": 1}), json.dumps({**whole, "x": 1}),
         json.dumps({key: value for key, value in whole.items() if key != "graphs"}),
     ):  # fmt: skip
-        with pytest.raises(ManifestError):
+        with pytest.raises(ModelTableError):
             table.parse(other)
 
 
@@ -123,7 +123,7 @@ def test_an_entry_that_extends_itself_is_an_error():
     data = text()
     data["networks"]["a"] = {"extends": "b"}
     data["networks"]["b"] = {"extends": "a"}
-    with pytest.raises(ManifestError, match="extends itself"):
+    with pytest.raises(ModelTableError, match="extends itself"):
         table.parse(json.dumps(data))
 
 
@@ -140,7 +140,7 @@ def test_an_entry_that_extends_itself_is_an_error():
 def test_an_option_must_lead_to_what_exists(change, problem):
     data = text()
     data["models"]["clap"]["options"]["crop"] |= change
-    with pytest.raises(ManifestError, match=f"options.*{problem}"):
+    with pytest.raises(ModelTableError, match=f"options.*{problem}"):
         table.parse(json.dumps(data))
 
 
