@@ -11,15 +11,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fad_onnx.networks.network import Checkpoint
     from fad_onnx.networks.table import Model
 
 ROOT = Path(__file__).resolve().parent
-README = ROOT / "README.md"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PARITY = ROOT / "benchmarks" / "parity.json"
 
 
@@ -64,8 +65,9 @@ def bench(*arguments: str) -> int:
 
 
 def docs() -> int:
-    """write the generated parts of README.md again"""
-    README.write_text(generated(README.read_text("utf-8")), "utf-8")
+    """write the generated parts of README.md and docs/ again"""
+    for page in PAGES:
+        page.write_text(generated(page.read_text("utf-8")), "utf-8")
     return 0
 
 
@@ -75,33 +77,50 @@ TASKS: dict[str, Callable[..., int]] = {
 
 
 def generated(text: str) -> str:
-    """The README with its generated parts as they should be."""
-    parts = {"models": _models, "parity": _parity, "commands": _commands}
-    for name, make in parts.items():
+    """A page with its generated parts as they should be."""
+    for name, make in PARTS.items():
         begin, end = f"<!-- {name}: begin (python tasks.py docs) -->\n", f"<!-- {name}: end -->"
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
-        text = before + begin + "".join(f"{line}\n" for line in make()) + end + after
+        if begin in text:
+            before, _, rest = text.partition(begin)
+            _, _, after = rest.partition(end)
+            text = before + begin + "".join(f"{line}\n" for line in make()) + end + after
     return text
 
 
 def _models() -> Iterator[str]:
     from fad_onnx.networks import table
 
-    yield "| model | rate | embeddings | what | weights | licence of the weights |"
-    yield "|---|---|---|---|---|---|"
+    yield "| model | what it is | rate | embeddings | download |"
+    yield "|---|---|---|---|---|"
     for model in table.models().values():
         files = model.network.checkpoints.values()
-        sizes = " + ".join(
-            f"{one.bytes / 1e6:.0f} MB" if one.bytes else "size unknown" for one in files
-        )
-        licences = "; ".join(dict.fromkeys(one.licence for one in files))
+        sizes = "unknown" if any(one.bytes is None for one in files) else _megabytes(files)
         name = f"`{model.name}`" + (" (default)" if model.default else "")
-        rate = model.preparation.sample_rate_hz
         yield (
-            f"| {name} | {rate} Hz | {model.output().width} per {_every(model)} | {model.summary}"
-            f" | {sizes or 'none'} | {licences or '-'} |"
+            f"| {name} | {model.summary.partition(',')[0]} | {_kilohertz(model)}"
+            f" | {model.output().width} per {_every(model)} | {sizes if files else 'none'} |"
         )
+
+
+def _megabytes(files: Iterable[Checkpoint]) -> str:
+    return f"{sum(one.bytes or 0 for one in files) / 1e6:,.0f} MB"
+
+
+def _kilohertz(model: Model) -> str:
+    return f"{model.preparation.sample_rate_hz / 1000:g} kHz"
+
+
+def _licences() -> Iterator[str]:
+    from fad_onnx.networks import table
+
+    yield "| licence of the weights | models |"
+    yield "|---|---|"
+    models: dict[str, list[str]] = {}
+    for model in table.models().values():
+        for licence in dict.fromkeys(one.licence for one in model.network.checkpoints.values()):
+            models.setdefault(licence, []).append(f"`{model.name}`")
+    for licence, names in models.items():
+        yield f"| {licence} | {', '.join(names)} |"
 
 
 def _every(model: Model) -> str:
@@ -136,9 +155,14 @@ def _commands() -> Iterator[str]:
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
             build().parse_args([command, "--help"])
-        yield from (f"<details><summary><code>fad-onnx {command}</code></summary>", "", "```text")
+        yield from (f"## fad-onnx {command}", "", "```text")
         yield from (line.rstrip() for line in out.getvalue().rstrip().splitlines())
-        yield from ("```", "", "</details>", "")
+        yield from ("```", "")
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "models": _models, "licences": _licences, "parity": _parity, "commands": _commands,
+}  # fmt: skip
 
 
 def _python(*arguments: str) -> int:

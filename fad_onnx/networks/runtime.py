@@ -2,7 +2,8 @@
 
 "auto" is CUDA where it really loads, else the CPU. Every other provider runs only when it is
 named, because some compute in half precision; one that is named and does not load is an error.
-Untested on hardware: cuda, tensorrt, coreml, directml, rocm, migraphx, qnn.
+Tested on hardware: cpu, cuda (NVIDIA H100), and openvino on a CPU. Never tried: tensorrt, coreml,
+directml, rocm, migraphx, qnn.
 """
 
 from __future__ import annotations
