@@ -97,7 +97,7 @@ def _models() -> Iterator[str]:
         sizes = "unknown" if any(one.bytes is None for one in files) else _megabytes(files)
         name = f"`{model.name}`" + (" (default)" if model.default else "")
         yield (
-            f"| {name} | {model.summary.partition(',')[0]} | {_kilohertz(model)}"
+            f"| {name} | {model.summary} | {_kilohertz(model)}"
             f" | {model.output().width} per {_every(model)} | {sizes if files else 'none'} |"
         )
 

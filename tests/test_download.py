@@ -570,6 +570,13 @@ def test_mirrors_that_will_not_do(target: Path, mirror: str) -> None:
         download.fetch(known(url="https://example.invalid/x"), target, mirror=mirror)
 
 
+@pytest.mark.parametrize("mirror", ["https://u:secret@h/", "u:secret@h", "https://u:secret@[h/"])
+def test_a_password_in_a_mirror_is_not_shown(target: Path, mirror: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        download.fetch(known(url="https://example.invalid/x"), target, mirror=mirror)
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("value", ["1", "true", "YES", " on "])
 def test_offline_says_what_to_fetch_and_where_to_put_it(
     target: Path, monkeypatch: pytest.MonkeyPatch, value: str

@@ -1,4 +1,4 @@
-"""What the README shows works, and its generated parts are up to date."""
+"""What the pages show works, their generated parts are up to date, and what they name exists."""
 
 import json
 import re
@@ -15,16 +15,42 @@ from fad_onnx.networks.selection import variants
 from .kit import WEIGHTLESS
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
+# Shown to users: every block of theirs runs. Pages for maintainers need torch, or hours.
+SHOWN = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *SHOWN,
+    *(ROOT / name for name in ("CONTRIBUTING.md", "RELIABILITY.md", "CHANGELOG.md")),
+    *(ROOT / "exporters").glob("*.md"),
+    *(ROOT / "benchmarks").glob("*.md"),
+]
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+every_shown_page = pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.name)
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words --help by version")
-def test_generated_parts_are_up_to_date(monkeypatch):
+def blocks(page, wanted):
+    found = re.findall(r"```(\w*)\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    return [block for kind, block in found if kind == wanted]
+
+
+@pytest.fixture
+def tasks(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
     import tasks
 
-    assert tasks.generated(TEXT) == TEXT, "run: python tasks.py docs"
+    return tasks
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words --help by version")
+@every_shown_page
+def test_generated_parts_are_up_to_date(page, tasks):
+    text = page.read_text("utf-8")
+    assert tasks.generated(text) == text, "run: python tasks.py docs"
+
+
+def test_every_generated_part_has_one_page(tasks):
+    text = "".join(page.read_text("utf-8") for page in tasks.PAGES)
+    for name in tasks.PARTS:
+        assert text.count(f"<!-- {name}: begin") == text.count(f"<!-- {name}: end") == 1, name
 
 
 def test_every_network_is_in_the_parity_table():
@@ -38,7 +64,7 @@ def test_every_network_is_in_the_parity_table():
 
 
 def test_the_two_commands_stand_alone():
-    lines = [block for kind, block in BLOCKS if kind == "sh" and "venv" in block]
+    lines = [block for block in blocks(ROOT / "README.md", "sh") if "venv" in block]
     assert len(lines) == 2 and all(len(line.splitlines()) == 1 for line in lines)
 
 
@@ -54,26 +80,66 @@ def place(clips, tmp_path, monkeypatch):
     return place
 
 
-def commands():
-    for kind, block in BLOCKS:
-        if kind == "sh" and "venv" not in block:
-            yield from (line for line in block.splitlines() if line.strip())
+def commands(page):
+    """Environment and words of each command."""
+    for block in blocks(page, "sh"):
+        if "venv" not in block:
+            for line in filter(str.strip, block.splitlines()):
+                words = shlex.split(line, comments=True)
+                program = words.index("fad-onnx")
+                yield dict(word.split("=", 1) for word in words[:program]), words[program + 1 :]
 
 
-def test_every_command_runs_but_for_its_weights(place):
+@every_shown_page
+def test_every_command_runs_but_for_its_weights(page, place, monkeypatch):
     """With the weightless model for the default; what needs weights says how to get them."""
-    for line in commands():
-        program, command, *arguments = shlex.split(line, comments=True)
-        if program != "fad-onnx":
-            continue
-        if command in ("score", "stats", "embed") and "-m" not in arguments:
-            carried = "--weights" in arguments or arguments[0].endswith(".npz")
-            arguments += [] if carried else ["-m", WEIGHTLESS]
-        expected = 1 if "--weights" in arguments or command == "pull" else 0
-        assert main([command, *arguments]) == expected, line
+    for environment, (command, *arguments) in commands(page):
+        needs_weights = command == "pull" or {"-m", "--weights"} & set(arguments)
+        if command in ("score", "stats", "embed") and not needs_weights:
+            arguments += [] if arguments[0].endswith(".npz") else ["-m", WEIGHTLESS]
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            status = main([command, *arguments])
+        assert status == (1 if needs_weights else 0), (command, arguments)
 
 
-def test_every_python_block_runs(place):
-    for kind, block in BLOCKS:
-        if kind == "python":
-            exec(compile(block, "README.md", "exec"), {})
+@every_shown_page
+def test_every_python_block_runs(page, place):
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), {})
+
+
+@every_page
+def test_links_between_pages_lead_somewhere(page):
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" not in target:
+            path, _, heading = target.partition("#")
+            found = page.parent / path if path else page
+            assert found.exists(), target
+            if heading:
+                titles = re.findall(r"^#+ (.*)$", found.read_text("utf-8"), re.MULTILINE)
+                assert heading in {title.lower().replace(" ", "-") for title in titles}, target
+
+
+@every_page
+def test_files_that_pages_name_exist(page):
+    """Tests by their function, files by their path from the top."""
+    text = page.read_text("utf-8")
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    files = re.findall(r"\b(?:tests|fad_onnx|exporters|benchmarks|docs)/[\w/.-]+\.\w+", text)
+    meant = [name for name in files if not re.search("FAMILY|MODEL|NAME", name)]
+    assert [name for name in meant if not (ROOT / name).exists()] == []
+    functions = set(re.findall(r"\btest_\w+\b(?!\.py)", text))
+    assert [name for name in functions if f"def {name}(" not in sources] == []
+
+
+def test_commands_that_repeat_a_test_select_one():
+    """`-k` in RELIABILITY.md names words of tests in that file."""
+    text = (ROOT / "RELIABILITY.md").read_text("utf-8")
+    for name, quoted, word in re.findall(r'(tests/\w+\.py) -k (?:"([^"]+)"|(\w+))', text):
+        functions = re.findall(r"def (test_\w+)", (ROOT / name).read_text("utf-8"))
+        for part in re.split(r" or ", quoted or word):
+            wanted = part.removeprefix("not ")
+            assert any(wanted in function for function in functions), (name, part)

@@ -127,10 +127,11 @@ def mirrored(url: str, mirror: str | None) -> str:
     """
     if not mirror:
         return url
+    if problem := refusal(mirror):
+        raise OptionError(MIRROR_VARIABLE, problem)
     parts, place = urlsplit(url), urlsplit(mirror)
-    problem = refusal(mirror)
-    if problem or place.query or place.fragment:
-        raise OptionError(MIRROR_VARIABLE, problem or f"{mirror!r} has a query or fragment")
+    if place.query or place.fragment:
+        raise OptionError(MIRROR_VARIABLE, f"{mirror!r} has a query or fragment")
     query = f"?{parts.query}" if parts.query else ""
     return f"{mirror.rstrip('/')}{parts.path}{query}"
 
