@@ -276,9 +276,9 @@ def test_a_table_that_may_not_be_written_is_an_error_before_the_work(
     table.write_text(f"{HEADER}\r\n")
     monkeypatch.setattr(os, "access", lambda *_: False)
     error = run("score", clips, clips, "--csv", table, code=1).err
-    assert "this user may not write it" in error
+    assert "no permission to write to it" in error
     error = run("score", clips, clips, "--csv", tmp_path / "new" / "x.csv", code=1).err
-    assert "this user may not write into" in error and not (tmp_path / "new").exists()
+    assert "no permission to write to this folder" in error and not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("content", ["", HEADER, f"\ufeff{HEADER}\n", f"{HEADER}\r\n\r\n"])

@@ -65,7 +65,7 @@ def test_what_is_written_comes_back_and_numpy_reads_it(tmp_path):
     for name, own in rows.items():
         np.testing.assert_array_equal(found[name], own)
         assert found[name].dtype == np.float32
-    assert [len(own) for own in found.rows[1:4]] == [2, 3, 4] and len(found.rows[-1]) == 6
+    assert [len(own) for own in found.by_clip[1:4]] == [2, 3, 4] and len(found.by_clip[-1]) == 6
     with np.load(tmp_path / "e.npz") as stored:
         assert sorted(stored) == sorted(embeddings.OWN)
         assert stored["embeddings"].shape == (21, 3) and stored["embeddings"].dtype == np.float32
@@ -178,8 +178,8 @@ WRONG = {
         {"metadata": np.array("{")}, {"metadata": np.array("[" * 100_000)},
         {"metadata": np.array('{"files": ' + "9" * 5000 + "}")},
     ],
-    "one string": [{"metadata": np.array(["{}"])}, {"metadata": np.array(7)}],
-    "needed is float32": [
+    "single string": [{"metadata": np.array(["{}"])}, {"metadata": np.array(7)}],
+    "not float32": [
         {"embeddings": array}
         for array in (
             np.zeros(6, np.float32), np.array(3, np.float32), np.zeros((6, 4)),
@@ -194,9 +194,9 @@ WRONG = {
             [0.0, 1.0, 3.0, 6.0], [[0, 1, 3, 6]], 6, ["0", "1", "3", "6"], [0, -(2**62), 3, 6],
         )
     ],
-    "needed is int64": [{"offsets": np.zeros(0, np.int64)}],
+    "not int64": [{"offsets": np.zeros(0, np.int64)}],
     "names for 3 clips": [{"names": np.array(["a.wav"])}, {"names": np.array(["a.wav"] * 4)}],
-    "two are alike": [{"names": np.array(["a.wav", "b.wav", "%61.wav"])}],
+    "different names": [{"names": np.array(["a.wav", "b.wav", "%61.wav"])}],
     "no list of text": [
         {"names": np.array([1, 2, 3])}, {"names": np.array([b"a", b"b", b"c"])},
         {"names": np.array("abc")}, {"names": np.array([["a", "b", "c"]])},
@@ -208,7 +208,7 @@ WRONG = {
     "NaN, infinity": [
         {"embeddings": np.full((6, 4), value, np.float32)} for value in (np.nan, np.inf, -np.inf)
     ],
-    "names no file within a dataset": [
+    "is not the name of a file within": [
         {"names": np.array([name, "b.wav", "c.wav"])}
         for name in (
             "%2Fhome%2Fuser%2Fx.wav", "/x.wav", "..%2Fx.wav", "a/../../x.wav", "a/..", "..", ".",
@@ -244,14 +244,14 @@ def test_a_lone_surrogate_is_no_name(tmp_path):
         ("not a JSON object", {"a.wav": np.zeros((2, 4), np.float32)}, "[]"),
         ("not a JSON object", {"a.wav": np.zeros((2, 4), np.float32)}, "7"),
         ("nested", {"a.wav": np.zeros((2, 4), np.float32)}, '{"a":' + "[" * 500 + "]" * 500 + "}"),
-        ("of 4 and 5 numbers", {n: np.zeros((2, n), np.float32) for n in (4, 5)}, "{}"),
-        ("needed is float32", {"a.wav": np.zeros(4, np.float32)}, "{}"),
-        ("needed is float32", {"a.wav": np.float32(1)}, "{}"),
-        ("needed is float32", {"a.wav": np.array("text")}, "{}"),
-        ("needed is float32", {"a.wav": np.zeros((2, 4))}, "{}"),
+        ("have 4 and 5 dimensions", {n: np.zeros((2, n), np.float32) for n in (4, 5)}, "{}"),
+        ("not float32", {"a.wav": np.zeros(4, np.float32)}, "{}"),
+        ("not float32", {"a.wav": np.float32(1)}, "{}"),
+        ("not float32", {"a.wav": np.array("text")}, "{}"),
+        ("not float32", {"a.wav": np.zeros((2, 4))}, "{}"),
         ("without embeddings", {"a.wav": np.zeros((0, 4), np.float32)}, "{}"),
         ("objects", {"a.wav": np.array([[None]])}, "{}"),
-        ("two are alike", {"a.wav": np.ones((2, 4), "f4"), "%61.wav": np.ones((2, 4), "f4")}, "{}"),
+        ("2 clips have", {"a.wav": np.ones((2, 4), "f4"), "%61.wav": np.ones((2, 4), "f4")}, "{}"),
         ("within a dataset", {"%2Fetc%2Fx.wav": np.ones((2, 4), np.float32)}, "{}"),
         ("within a dataset", {"a%2F..%2F..%2Fx.wav": np.ones((2, 4), np.float32)}, "{}"),
         ("file_seconds", {"a.wav": np.ones((2, 4), np.float32)}, '{"file_seconds": [1, 2]}'),

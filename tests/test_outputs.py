@@ -235,7 +235,7 @@ def test_a_writable_file_in_a_folder_that_is_not(open_tmp, size):
         outputs.check([folder / "x"])
         outputs.write_bytes(folder / "x", NEW)
         outputs.append(folder / "x", lambda held: b"end of %d" % len(held))
-        with pytest.raises(OutputError, match="may not write into this folder"):
+        with pytest.raises(OutputError, match="no permission to write to this folder"):
             outputs.check([folder / "y"])
 
     assert as_nobody(work) == 0
@@ -293,7 +293,7 @@ def test_what_cannot_be_written_is_said_before_the_work(one, clips, tmp_path, ca
     (tmp_path / "file").touch()
     (tmp_path / "folder.npz").mkdir()
     cases = {
-        tmp_path / "file" / "x.npz": "file: cannot be written: a file stands where a folder",
+        tmp_path / "file" / "x.npz": "file: cannot be written: it is a file, and a folder",
         tmp_path / "folder.npz": "it is a folder",
         tmp_path / ("n" * 300 + ".npz"): "name too long",
         tmp_path / ("n/" * 5000 + "x.npz"): "name too long",
@@ -327,7 +327,7 @@ def test_two_outputs_are_two_files(one, tmp_path, capsys):
             arguments = ["--csv", str(tmp_path / "x.csv"), "--per-file", str(second)]
             assert main(["score", one, one, *arguments]) == 1
             found = capsys.readouterr()
-            assert "another output of this call goes there too" in found.err and not found.out
+            assert "it is given for two outputs" in found.err and not found.out
             (tmp_path / "x.csv").touch()
         assert (tmp_path / "x.csv").stat().st_size == 0
         (tmp_path / "x.csv").unlink()
@@ -380,7 +380,7 @@ def test_a_file_is_not_for_a_result_and_stdout(one, tmp_path):
             [sys.executable, "-m", "fad_onnx", "score", one, one, "--csv", made],
             stdout=out, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-    assert done.returncode == 1 and "the standard output goes there too" in done.stderr
+    assert done.returncode == 1 and "it is already open as the standard output" in done.stderr
     assert made.stat().st_size == 0
 
 

@@ -120,7 +120,7 @@ def test_statistics_of_fadtk(tmp_path: Path) -> None:
 
 def test_a_file_without_statistics_says_what_it_holds(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.npz", {"a.wav": np.zeros((3, 2))})
-    with pytest.raises(StatisticsError, match=r"rows\.npz: no statistics: it holds a\.wav"):
+    with pytest.raises(StatisticsError, match=r"rows\.npz: not a statistics file: it holds a\.wav"):
         statistics.load(path)
 
 
@@ -141,8 +141,8 @@ def test_a_file_without_statistics_says_what_it_holds(tmp_path: Path) -> None:
         ("metadata", np.array("{"), "not JSON"),
         ("metadata", np.array("[" * 100_000), "not JSON"),
         ("metadata", np.array("[1]"), "JSON object"),
-        ("metadata", np.array(["{}"]), "one string"),
-        ("metadata", np.array(b"{}"), "one string"),
+        ("metadata", np.array(["{}"]), "single string"),
+        ("metadata", np.array(b"{}"), "single string"),
         ("metadata", np.array('"' + "x" * 1_000_000 + '"'), "1,000,000"),
     ],
 )
@@ -160,10 +160,10 @@ def test_wrong_members_are_named(
         ("count", np.array(4), "do not go with"),
         ("factor", np.zeros((2, DIM + 1)), "do not go with"),
         ("factor", np.full((2, DIM), np.nan), "NaN"),
-        ("factor", np.ones((2, DIM)), "not of the same rows"),
-        ("sigma", np.eye(DIM), "not of the same rows"),
+        ("factor", np.ones((2, DIM)), "do not agree"),
+        ("sigma", np.eye(DIM), "do not agree"),
         ("sigma", np.full((DIM, DIM), np.nan), "NaN"),
-        ("sigma", np.eye(DIM - 1), "not of the same rows"),
+        ("sigma", np.eye(DIM - 1), "do not agree"),
     ],
 )
 def test_a_factor_must_fit(member: str, value: np.ndarray, match: str, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def read_set(path: PathLike, key: str | None = None) -> AudioSet:
     if embeddings.holds(statistics.names(path)):
         clips, stored_metadata = embeddings.read(path)
         metadata = _current(stored_metadata)
-        _check(metadata, path, len(clips.rows.embeddings))
+        _check(metadata, path, len(clips.by_clip.embeddings))
         return _embedded(os.fspath(path), clips, metadata)
     stored = statistics.load(path, key)
     metadata = _current(stored.metadata)
@@ -122,10 +122,10 @@ def _embedded(path: str, clips: embeddings.Clips, metadata: Mapping[str, Any]) -
     seconds = metadata.get("file_seconds") or [None] * len(clips)
     if len(seconds) != len(clips) or not all(_is(one, int | float | None) for one in seconds):
         raise StatisticsError(path, f"metadata: file_seconds are not those of {len(clips)} files")
-    moments = fold(clips.rows, clips.rows.embeddings.shape[1], path)
+    moments = fold(clips.by_clip, clips.by_clip.embeddings.shape[1], path)
     files = tuple(map(StoredClip, clips, seconds))
     return AudioSet(
-        path, moments, metadata, files, (), datasets.warnings(path, metadata), clips.rows
+        path, moments, metadata, files, (), datasets.warnings(path, metadata), clips.by_clip
     )
 
 

@@ -1,13 +1,13 @@
 """Embeddings on disk: an .npz with the embeddings of all clips in one array.
 
-`embeddings` is float32 (N, dim), `offsets` int64 (clips + 1): those of clip i are
+`embeddings` is float32 (N, dim) and `offsets` int64 (clips + 1): the embeddings of clip i are
 `embeddings[offsets[i]:offsets[i + 1]]`. `names` (clips) are paths within the dataset, with "/"
-between folders, escaped like a URL: every byte of their UTF-8 form that is not a letter, digit, or
-one of "-_.~/ " becomes %XX, so any file name (newlines, stray bytes) comes back exactly through
-`urllib.parse.unquote`. `metadata` is a JSON object as one string.
+between folders and escaped like a URL: every byte of the UTF-8 form that is not a letter, a digit
+or one of "-_.~/ " becomes %XX. Any file name, with newlines or undecodable bytes, can therefore be
+recovered with `urllib.parse.unquote`. `metadata` is a JSON object as one string.
 
-In version 1, which is still read, every clip was an array of its own under its escaped name, and
-the metadata were called "@metadata".
+Version 1, which can still be read, stored one array per clip under the clip's escaped name, and
+the metadata under "@metadata".
 """
 
 from __future__ import annotations
@@ -32,66 +32,66 @@ from ..weights.checkpoints.mapped import Mapped
 from ..weights.checkpoints.zip_directory import Member, members
 from . import outputs, statistics
 
-METADATA = "@metadata"  # of version 1
+METADATA = "@metadata"  # in version 1
 OWN = ("embeddings", "offsets", "names", "metadata")
-# Names written at once, each as wide as the longest.
+# Names are written in blocks of this many, each padded to the longest name.
 NAMES_AT_ONCE = 4096
-# An absolute path, a drive, or a way up, by the separators of any system.
+# An absolute path, a drive, or a step out of the folder, with the separators of any system.
 _OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:[/\\]|(.*[/\\])?\.\.?([/\\]|$)", re.DOTALL)
 
 PathLike = str | os.PathLike[str]
-Rows = NDArray[np.float32]
+Embeddings = NDArray[np.float32]
 
 
 def escape(name: str) -> str:
-    """A clip's name as it is stored."""
+    """The stored form of a clip's name."""
     return quote_from_bytes(os.fsencode(name), safe="/ ")
 
 
 def unescape(text: str) -> str:
-    """A clip's name again; ValueError for what is no name of a file within its dataset."""
+    """The clip's name from its stored form; ValueError if it leads out of the dataset."""
     name = os.fsdecode(unquote_to_bytes(text))
     if not name or "\0" in name or _OUTSIDE.match(name):
-        raise ValueError(f"{shown(name)} names no file within a dataset")
+        raise ValueError(f"{shown(name)} is not the name of a file within a dataset")
     return name
 
 
 def holds(names: Iterable[str]) -> bool:
-    """Whether an archive with arrays of these names is one of embeddings."""
+    """Whether an archive that holds these arrays is an embeddings file."""
     return METADATA in names or set(OWN) <= set(names)
 
 
-class ByClip(Sequence[Rows]):
-    """The embeddings (n, dim) of each clip, cut from one array when they are asked for."""
+class ByClip(Sequence[Embeddings]):
+    """The embeddings (n, dim) of each clip, as slices of one array."""
 
-    def __init__(self, embeddings: Rows, offsets: Sequence[int] | NDArray[np.int64]) -> None:
+    def __init__(self, embeddings: Embeddings, offsets: Sequence[int] | NDArray[np.int64]) -> None:
         self.embeddings, self.offsets = embeddings, offsets
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @overload
-    def __getitem__(self, index: int) -> Rows: ...
+    def __getitem__(self, index: int) -> Embeddings: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Rows]: ...
+    def __getitem__(self, index: slice) -> Sequence[Embeddings]: ...
 
-    def __getitem__(self, index: int | slice) -> Rows | Sequence[Rows]:
+    def __getitem__(self, index: int | slice) -> Embeddings | Sequence[Embeddings]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         clip = range(len(self))[index]
         return self.embeddings[self.offsets[clip] : self.offsets[clip + 1]]
 
 
-class Clips(Mapping[str, Rows]):
-    """The embeddings of each clip by its name, in the order of the file."""
+class Clips(Mapping[str, Embeddings]):
+    """A mapping from the name of a clip to its embeddings, in the order of the file."""
 
-    def __init__(self, names: Iterable[str], rows: ByClip) -> None:
-        self.rows = rows
+    def __init__(self, names: Iterable[str], by_clip: ByClip) -> None:
+        self.by_clip = by_clip
         self._places = {name: place for place, name in enumerate(names)}
 
-    def __getitem__(self, name: str) -> Rows:
-        return self.rows[self._places[name]]
+    def __getitem__(self, name: str) -> Embeddings:
+        return self.by_clip[self._places[name]]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -101,7 +101,7 @@ class Clips(Mapping[str, Rows]):
 
 
 class Writer:
-    """Takes the embeddings clip by clip; they wait in a file, never in memory as a whole."""
+    """Collects embeddings clip by clip in a temporary file, so that memory stays bounded."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw, self._dim = raw, 0
@@ -109,22 +109,22 @@ class Writer:
         self._offsets = array("q", [0])
         self._metadata: Mapping[str, Any] = {}
 
-    def add(self, name: str, rows: Rows) -> None:
-        """One clip's embeddings; DuplicateNameError if the name was used before."""
+    def add(self, name: str, embeddings: Embeddings) -> None:
+        """Add the embeddings of one clip; DuplicateNameError if its name was added before."""
         stored = escape(name)
         if stored in self._names:
             raise DuplicateNameError(name)
         self._names[stored] = None
-        self._dim = rows.shape[1]
-        self._raw.write(np.ascontiguousarray(rows, "<f4").data)
-        self._offsets.append(self._offsets[-1] + len(rows))
+        self._dim = embeddings.shape[1]
+        self._raw.write(np.ascontiguousarray(embeddings, "<f4").data)
+        self._offsets.append(self._offsets[-1] + len(embeddings))
 
     def metadata(self, values: Mapping[str, Any]) -> None:
-        """What describes the whole file."""
+        """Set the metadata of the whole file."""
         self._metadata = values
 
     def into(self, out: BinaryIO) -> None:
-        """The archive of all that was added."""
+        """Write everything that was added as one archive."""
         shape = (self._offsets[-1], self._dim)
         with zipfile.ZipFile(out, "w") as archive:
             with _member(archive, "embeddings", "<f4", shape) as member:
@@ -140,7 +140,7 @@ class Writer:
     def _write_names(self, archive: zipfile.ZipFile) -> None:
         names = list(self._names)
         dtype = f"<U{max(map(len, names), default=1)}"
-        # NumPy pads every text to the longest: what that adds is packed away.
+        # NumPy pads every string to the longest; compression removes the padding.
         with _member(archive, "names", dtype, (len(names),), zipfile.ZIP_DEFLATED) as member:
             for start in range(0, len(names), NAMES_AT_ONCE):
                 member.write(np.array(names[start : start + NAMES_AT_ONCE], dtype).tobytes())
@@ -150,8 +150,8 @@ def _member(
     archive: zipfile.ZipFile, name: str, descr: str, shape: tuple[int, ...],
     method: int = zipfile.ZIP_STORED,
 ) -> Any:  # fmt: skip
-    """An open member, its header written; to be closed after its elements are."""
-    # A fixed date, so that the same embeddings make the same bytes.
+    """A member opened for writing, with its header written; the caller adds the elements."""
+    # A fixed date, so that the same embeddings give the same bytes.
     info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
     info.compress_type = method
     member = archive.open(info, "w", force_zip64=True)
@@ -161,10 +161,10 @@ def _member(
 
 
 def write(path: PathLike, fill: Callable[[Writer], object]) -> None:
-    """Let `fill` add the clips of a file that appears whole or not at all.
+    """Write an embeddings file, whole or not at all; `fill` adds the clips to a Writer.
 
-    Until it is whole, the embeddings are there twice: the disk must have room for both. Raises
-    OutputError if it cannot be written, and whatever `fill` raises.
+    While the file is being written, the disk holds the embeddings twice. Raises OutputError if the
+    file cannot be written, and whatever `fill` raises.
     """
 
     def into(out: BinaryIO) -> None:
@@ -177,16 +177,17 @@ def write(path: PathLike, fill: Callable[[Writer], object]) -> None:
 
 
 def read(path: PathLike) -> tuple[Clips, dict[str, Any]]:
-    """Embeddings by clip in the order written, and the metadata; StatisticsError if it is none.
+    """Read the embeddings of each clip, in the order written, and the metadata.
 
-    The embeddings are mapped from the file, not held in memory (those of version 1 are).
+    The embeddings are mapped from the file; only those of version 1 are read into memory. Raises
+    StatisticsError if it is not an embeddings file.
     """
     try:
         file = Mapped(path, npz.COST_PER_BYTE)
         found = members(file)
         first = METADATA + npz.SUFFIX in found
-        names, rows = _version_1(file, found) if first else _version_2(file, found)
-        clips = Clips(map(unescape, names), rows)
+        names, by_clip = _version_1(file, found) if first else _version_2(file, found)
+        clips = Clips(map(unescape, names), by_clip)
         text = npz.describe(file, _only(found, METADATA if first else "metadata"))
         metadata = statistics.metadata_of(next(iter(text.values())).read(), path)
     except CheckpointError as error:
@@ -194,8 +195,9 @@ def read(path: PathLike) -> tuple[Clips, dict[str, Any]]:
     except ValueError as error:
         reason = error.reason if isinstance(error, StatisticsError) else str(error)
         raise StatisticsError(path, reason) from error
-    if len(clips) != len(rows):
-        raise StatisticsError(path, f"{len(rows)} clips have {len(clips)} names: two are alike")
+    if len(clips) != len(by_clip):
+        problem = f"{len(by_clip)} clips have only {len(clips)} different names"
+        raise StatisticsError(path, problem)
     return clips, metadata
 
 
@@ -205,14 +207,16 @@ def _only(found: Mapping[str, Member], *names: str) -> dict[str, Member]:
 
 def _version_2(file: Mapped, found: dict[str, Member]) -> tuple[Iterable[str], ByClip]:
     if missing := [name for name in OWN if name + npz.SUFFIX not in found]:
-        raise file.error(f"no embeddings file: it lacks {', '.join(missing)}")
+        raise file.error(f"not an embeddings file: it lacks {', '.join(missing)}")
     described = npz.describe(file, _only(found, "embeddings", "offsets"))
     embeddings, offsets = (described[name].read() for name in ("embeddings", "offsets"))
     _check_embeddings(file, embeddings)
     if offsets.dtype != np.int64 or offsets.ndim != 1 or len(offsets) < 1:
-        raise file.error(f"offsets are {offsets.dtype} {offsets.shape}, needed is int64 (clips+1,)")
+        raise file.error(f"offsets are {offsets.dtype} {offsets.shape}, not int64 (clips+1,)")
     if offsets[0] != 0 or offsets[-1] != len(embeddings) or bool((np.diff(offsets) < 1).any()):
-        raise file.error(f"offsets do not rise from 0 to the {len(embeddings)} embeddings")
+        raise file.error(
+            f"offsets do not rise from 0 to {len(embeddings)}, the number of embeddings"
+        )
     names = list(npz.texts(file, found["names" + npz.SUFFIX]))
     if len(names) != len(offsets) - 1:
         raise file.error(f"{len(names)} names for {len(offsets) - 1} clips")
@@ -226,7 +230,7 @@ def _version_1(file: Mapped, found: dict[str, Member]) -> tuple[Iterable[str], B
     for part in parts:
         _check_embeddings(file, part)
     if len(widths := {part.shape[1] for part in parts}) > 1:
-        raise file.error(f"embeddings of {' and '.join(map(str, sorted(widths)[:2]))} numbers")
+        raise file.error(f"embeddings have {' and '.join(map(str, sorted(widths)[:2]))} dimensions")
     offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     if bool((np.diff(offsets) < 1).any()):
         raise file.error("a clip without embeddings")
@@ -235,4 +239,4 @@ def _version_1(file: Mapped, found: dict[str, Member]) -> tuple[Iterable[str], B
 
 def _check_embeddings(file: Mapped, array: NDArray[Any]) -> None:
     if array.dtype != np.float32 or array.ndim != 2 or array.shape[1] < 1:
-        raise file.error(f"embeddings are {array.dtype} {array.shape}, needed is float32 (n, dim)")
+        raise file.error(f"embeddings are {array.dtype} {array.shape}, not float32 (n, dim)")

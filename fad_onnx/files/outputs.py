@@ -1,8 +1,8 @@
-"""Where results go: files that appear whole or not at all; what is no regular file stays as it is.
+"""Output files appear whole or not at all; anything but a regular file is written to in place.
 
-Devices, pipes and open descriptors (`/dev/stdout`, `/dev/fd/N`) are written to and never replaced,
-links are followed to their targets, and a regular file is replaced by one rename where its folder
-allows that, else written over.
+Devices, pipes and open descriptors (`/dev/stdout`, `/dev/fd/N`) are written to and never replaced.
+Links are followed to their targets. A regular file is replaced by a single rename if its folder
+allows it, and otherwise overwritten.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..errors import OutputError
 PathLike = str | os.PathLike[str]
 Writer = Callable[[BinaryIO], object]
 
-# A folder that takes no new file, another user's file in a sticky one, a file that is a mount.
+# A read-only folder, another user's file in a sticky folder, a file that is a mount point.
 _NO_RENAME = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY})
 
 
@@ -35,10 +35,10 @@ def write(path: PathLike, writer: Writer) -> Path:
     Parameters
     ----------
     path : path
-        A file, which is made or replaced (missing folders are made), or anything that can be
-        written to: a device, a pipe, a descriptor as `/dev/stdout`, a link to one of these.
+        A file, which is created or replaced (missing folders are created), or anything else that
+        can be written to: a device, a pipe, a descriptor such as `/dev/stdout`, or a link to one.
     writer : callable
-        Is handed a binary file that can seek. Nothing changes if it raises or the disk is full.
+        Called with a seekable binary file. Nothing changes if it raises or the disk is full.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def write(path: PathLike, writer: Writer) -> Path:
     Raises
     ------
     OutputError
-        If it cannot be written; whatever `writer` raises passes.
+        If it cannot be written. Errors of `writer` are passed on.
 
     Examples
     --------
@@ -65,26 +65,27 @@ def write(path: PathLike, writer: Writer) -> Path:
 
 
 def write_bytes(path: PathLike, data: bytes) -> Path:
-    """`write` for bytes at hand."""
+    """Write these bytes; see `write`."""
     return write(path, lambda out: out.write(data))
 
 
 def append(path: PathLike, added: Callable[[bytes], bytes]) -> None:
-    """Add to the end of an output; a file that cannot take it all takes nothing.
+    """Add to the end of an output: everything, or nothing if the disk is full.
 
-    Processes that add to one file wait for each other.
+    Processes that append to the same file wait for each other.
 
     Parameters
     ----------
     path : path
-        As of `write`.
+        See `write`.
     added : callable
-        What to add, for the bytes that the file holds; a device or pipe holds none.
+        Called with the present contents of the file (empty for a device or a pipe); returns the
+        bytes to add.
 
     Raises
     ------
     OutputError
-        If it cannot be written; whatever `added` raises passes.
+        If it cannot be written. Errors of `added` are passed on.
     """
     path = Path(path).absolute()
     with guarded(path, OutputError):
@@ -102,7 +103,7 @@ def append(path: PathLike, added: Callable[[bytes], bytes]) -> None:
 
 
 def held(path: PathLike) -> bytes:
-    """What `append` would add to; OutputError if it cannot be read."""
+    """The present contents of an output; OutputError if they cannot be read."""
     with guarded(Path(path), OutputError):
         try:
             return b"" if _is_stream(path) else Path(path).read_bytes()
@@ -111,8 +112,8 @@ def held(path: PathLike) -> bytes:
 
 
 def workspace(path: PathLike) -> Path | None:
-    """Where to keep what is on its way to this output: its folder if that takes files, else None
-    (what `tempfile` takes).
+    """The folder for temporary files of this output: its own if writable, else None, which
+    `tempfile` takes as the default folder.
     """
     folder = Path(os.path.realpath(path)).parent
     there = not _is_stream(path) and os.access(folder, os.W_OK | os.X_OK)
@@ -120,46 +121,45 @@ def workspace(path: PathLike) -> Path | None:
 
 
 def check(outputs: Sequence[PathLike], inputs: Iterable[PathLike] = ()) -> None:
-    """Refuse, before the work, outputs that cannot be written after it.
+    """Refuse outputs that cannot be written, before any work is done.
 
     Parameters
     ----------
     outputs : paths
         All outputs of one call.
     inputs : paths
-        All that the call reads.
+        All inputs of the call.
 
     Raises
     ------
     OutputError
-        For a folder, for what this user may not write, for one file that is to hold two outputs
-        or what goes to a standard stream, and for a file that is one of the inputs.
+        For a folder, a file without write permission, a file that is given for two outputs or is
+        already open as a standard stream, and a file that is one of the inputs.
     """
     for path in outputs:
         with guarded(Path(path), OutputError):
             _check_writable(os.fspath(path))
     for first, second in combinations(outputs, 2):
         if _same(first, second):
-            raise OutputError(second, "another output of this call goes there too")
+            raise OutputError(second, "it is given for two outputs")
     for path in outputs:
         if os.path.isfile(path) and any(_is_of(path, given) for given in inputs):
             raise OutputError(path, "it is one of the inputs")
 
 
 def _is_stream(path: PathLike) -> bool:
-    """Whether it is a descriptor, or there and no regular file."""
+    """Whether it is a descriptor, or exists and is not a regular file."""
     try:
-        regular = stat.S_ISREG(os.stat(path).st_mode)  # also finds links that lead in a circle
+        regular = stat.S_ISREG(os.stat(path).st_mode)  # fails for circular links
     except FileNotFoundError:
         regular = True
     return not regular or _descriptor(path) is not None
 
 
 def _descriptor(path: PathLike) -> int | None:
-    """The descriptor of this process that the path names, as /dev/stdout and links to it do.
+    """The open descriptor of this process that the path stands for, such as /dev/stdout.
 
-    Opening the path would not do: sockets cannot be opened, and a file would be written from its
-    start.
+    Opening the path instead would fail for sockets, and would write a file from its start.
     """
     owned = {os.path.realpath(folder) for folder in ("/dev/fd", "/proc/self/fd")}
     text = os.path.abspath(path)
@@ -174,7 +174,7 @@ def _descriptor(path: PathLike) -> int | None:
 
 @contextmanager
 def _opened(path: Path, flags: int = 0) -> Iterator[int]:
-    """A descriptor to write to what is there; without O_CREAT nothing is made or emptied."""
+    """A descriptor for writing; without O_CREAT, nothing is created or truncated."""
     own = _descriptor(path)
     flags |= os.O_WRONLY | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags, 0o666) if own is None else os.dup(own)
@@ -186,7 +186,7 @@ def _opened(path: Path, flags: int = 0) -> Iterator[int]:
 
 @contextmanager
 def _spooled(writer: Writer) -> Iterator[BinaryIO]:
-    """What the writer writes, whole before any of it goes on."""
+    """The complete output of the writer, in a temporary file."""
     with tempfile.TemporaryFile(prefix="fad-onnx-") as content:
         writer(content)
         yield content
@@ -199,7 +199,7 @@ def _copy(content: BinaryIO, descriptor: int, start: int = 0, end: int | None = 
 
 
 def _replace(target: Path, writer: Writer) -> None:
-    """A regular file, or what is not there yet: by a rename if there can be one."""
+    """Write a regular file or create a new one, by a rename where possible."""
     make_folder(target.parent, OutputError)
     if target.exists() and not os.access(target.parent, os.W_OK | os.X_OK):
         with _spooled(writer) as content:
@@ -220,7 +220,7 @@ def _rename(made: Path, target: Path) -> None:
 
 
 def _write_over(content: BinaryIO, target: Path) -> None:
-    """First what lies beyond the old end: if the disk is full, the old bytes are still there."""
+    """Write beyond the old end first: if the disk is full, the old bytes survive."""
     with _opened(target) as out:
         old, size = os.fstat(out).st_size, content.seek(0, os.SEEK_END)
         os.lseek(out, old, os.SEEK_SET)
@@ -234,7 +234,7 @@ def _write_over(content: BinaryIO, target: Path) -> None:
 
 @contextmanager
 def _cut_back(descriptor: int, size: int) -> Iterator[None]:
-    """What was added to a regular file is taken away again if not all of it could be."""
+    """Truncate a regular file to its old size if the block raises."""
     try:
         yield
     except BaseException:  # an interrupt too must not leave half a line
@@ -257,32 +257,32 @@ def _check_writable(path: str) -> None:
     if stat.S_ISSOCK(mode):
         raise OutputError(path, "it is a socket")
     if not os.access(path, os.W_OK):
-        raise OutputError(path, "this user may not write it")
+        raise OutputError(path, "you have no permission to write to it")
     if stat.S_ISREG(mode):
         for descriptor, stream in ((1, "output"), (2, "errors")):
             if _is_open_as(descriptor, path):
-                raise OutputError(path, f"the standard {stream} goes there too")
+                raise OutputError(path, f"it is already open as the standard {stream}")
     return None
 
 
 def _check_folder(folder: Path) -> None:
     there = next(one for one in (folder, *folder.parents) if one.exists())
     if not there.is_dir():
-        raise OutputError(there, "a file stands where a folder is needed")
+        raise OutputError(there, "it is a file, and a folder is needed")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise OutputError(there, "this user may not write into this folder")
+        raise OutputError(there, "you have no permission to write to this folder")
 
 
 def _is_open_as(descriptor: int, path: str) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except OSError:
-        # Closed, as in a windowed program.
+        # The stream is closed, as in a program without a console.
         return False
 
 
 def _same(first: PathLike, second: PathLike) -> bool:
-    """Whether both are one regular file, made already or not; a descriptor takes one by one."""
+    """Whether both are the same regular file, existing or not; a descriptor can take several."""
     if _descriptor(first) is not None and _descriptor(second) is not None:
         return False
     if os.path.exists(first) and os.path.exists(second):
@@ -292,7 +292,7 @@ def _same(first: PathLike, second: PathLike) -> bool:
 
 
 def _is_of(path: PathLike, given: PathLike) -> bool:
-    """Whether a file is what is given, or a clip in the folder that is given."""
+    """Whether a file is the given one, or a clip in the given folder."""
     if not os.path.exists(given):
         return False
     if not os.path.isdir(given):

@@ -1,11 +1,11 @@
 """Statistics on disk: STATS.npz, and the statistics files of other tools.
 
-Ours holds `mu` (dim,), `sigma` (dim, dim; ddof 1), both float64 under the names that
-pytorch-fid reads, `count`, `metadata` (a JSON object as one string) and, while the rows are
-few, `factor` (see fad_onnx.moments), so that what is read back merges without loss. Nothing is
-pickled. Other tools' files hold `mu` and `sigma` (pytorch-fid) or `NAME.mu` and `NAME.cov`
-for each of several models (fadtk): they say neither how nor from how many rows they were made,
-so they can be scored against but not merged.
+STATS.npz holds `mu` (dim,) and `sigma` (dim, dim; ddof 1), both float64 under the names that
+pytorch-fid reads, `count`, `metadata` (a JSON object as one string) and, as long as there are few
+embeddings, `factor` (see fad_onnx.metrics.moments), so that merging loses nothing. Nothing is
+pickled. Files of other tools hold `mu` and `sigma` (pytorch-fid), or `NAME.mu` and `NAME.cov` for
+each of several models (fadtk). They record neither how they were made nor the number of
+embeddings, so they can be scored but not merged.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ DEEPEST_METADATA = 20
 
 @dataclass(frozen=True)
 class Stored:
-    """What a statistics file holds.
+    """The contents of a statistics file.
 
-    `moments` are Moments, or a Gaussian for foreign statistics, which have no count.
+    `moments` is a Gaussian for statistics of other tools, which have no count.
     """
 
     moments: Moments | Gaussian
@@ -53,9 +53,9 @@ class Stored:
 def save(path: PathLike, moments: Moments, metadata: Mapping[str, Any]) -> None:
     """Write a statistics file, whole or not at all.
 
-    Without two embeddings there is no covariance: `sigma` is then NaN, and the file is good for
-    merging alone. Raises TooFewEmbeddingsError for none, unless in a part of a dataset, and
-    OutputError if it cannot be written.
+    With fewer than two embeddings there is no covariance: `sigma` is NaN, and the file can only be
+    merged. Raises TooFewEmbeddingsError if there are none (allowed in a part of a dataset), and
+    OutputError if the file cannot be written.
     """
     if moments.count < 1 and not metadata.get("shard"):
         raise TooFewEmbeddingsError(path, 0, 1, "a statistics file")
@@ -75,9 +75,9 @@ def save(path: PathLike, moments: Moments, metadata: Mapping[str, Any]) -> None:
 
 
 def load(path: PathLike, key: str | None = None) -> Stored:
-    """Read a statistics file; `key` is the NAME to take from one with several.
+    """Read a statistics file; `key` is the NAME to read from a file with several.
 
-    Raises StatisticsError, saying what the file holds, for anything that is not statistics.
+    Raises StatisticsError for anything else; the message lists what the file holds.
     """
     held = names(path)
     if all(name in held for name in OWN):
@@ -96,7 +96,7 @@ def _sigma(moments: Moments) -> NDArray[np.float64]:
 
 def _foreign_names(held: tuple[str, ...], key: str | None, path: PathLike) -> tuple[str, str]:
     if "mu" in held and "sigma" in held and f"{key}.mu" not in held:
-        return "mu", "sigma"  # one alone needs no key, which may be meant for the other set
+        return "mu", "sigma"  # no key needed; it may be meant for the other dataset
     keys = sorted(name[:-3] for name in held if name.endswith(".mu") and f"{name[:-3]}.cov" in held)
     if key is None and len(keys) == 1:
         key = keys[0]
@@ -104,8 +104,8 @@ def _foreign_names(held: tuple[str, ...], key: str | None, path: PathLike) -> tu
         return f"{key}.mu", f"{key}.cov"
     if not keys:
         known = ", ".join(sorted(held)[:8]) or "nothing"
-        needed = "needed are mu and sigma, or NAME.mu and NAME.cov"
-        raise StatisticsError(path, f"no statistics: it holds {known}; {needed}")
+        needed = "expected mu and sigma, or NAME.mu and NAME.cov"
+        raise StatisticsError(path, f"not a statistics file: it holds {known}; {needed}")
     asked = "several statistics" if key is None else f"no statistics called {key!r}"
     raise StatisticsError(path, f"{asked}; choose with --key: {', '.join(keys)}")
 
@@ -124,7 +124,7 @@ def _own(arrays: Arrays, path: PathLike) -> Stored:
 
 
 def _check_factor(moments: Moments, covariance: NDArray[Any], path: PathLike) -> None:
-    """Other tools read `sigma`, this one `factor`: they must say the same."""
+    """Other tools read `sigma` and this one reads `factor`: they must agree."""
     assert moments.factor is not None
     sigma = real_array(covariance, 2, "sigma", path)
     scatter = gram(moments.factor)
@@ -132,25 +132,27 @@ def _check_factor(moments: Moments, covariance: NDArray[Any], path: PathLike) ->
     if sigma.shape != scatter.shape or not bool(
         np.all(np.abs(sigma * (moments.count - 1) - scatter) <= tolerance)
     ):
-        raise StatisticsError(path, "sigma and factor are not of the same rows")
+        raise StatisticsError(path, "sigma and factor do not agree")
 
 
 def _count(array: NDArray[Any], path: PathLike, least: int) -> int:
     if array.shape != () or array.dtype.kind not in "iu" or not least <= int(array) < 2**53:
-        raise StatisticsError(path, f"count must be one whole number from {least}")
+        raise StatisticsError(path, f"count must be a single integer of at least {least}")
     return int(array)
 
 
 def _metadata(array: NDArray[Any], path: PathLike) -> dict[str, Any]:
     if array.shape != () or array.dtype.kind != "U" or array.dtype.itemsize > 4 * LARGEST_METADATA:
-        raise StatisticsError(path, "metadata must be one string of up to 1,000,000 characters")
+        raise StatisticsError(
+            path, "metadata must be a single string of up to 1,000,000 characters"
+        )
     return metadata_of(array, path)
 
 
 def metadata_of(array: NDArray[Any], path: PathLike) -> dict[str, Any]:
-    """The JSON object in an array of one text; StatisticsError for anything else."""
+    """The JSON object in an array of one string; StatisticsError for anything else."""
     if array.shape != () or array.dtype.kind != "U":
-        raise StatisticsError(path, "metadata must be one string")
+        raise StatisticsError(path, "metadata must be a single string")
     try:
         values = json.loads(str(array))
     except (ValueError, RecursionError) as error:
@@ -158,7 +160,7 @@ def metadata_of(array: NDArray[Any], path: PathLike) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise StatisticsError(path, "metadata is not a JSON object")
     if _deeper(values, DEEPEST_METADATA):
-        raise StatisticsError(path, f"metadata is nested more than {DEEPEST_METADATA} deep")
+        raise StatisticsError(path, f"metadata is nested more than {DEEPEST_METADATA} levels deep")
     return values
 
 
@@ -175,11 +177,11 @@ def _deeper(value: object, limit: int) -> bool:
 
 
 def names(path: PathLike) -> tuple[str, ...]:
-    """What an .npz file holds; StatisticsError if it cannot be read."""
+    """The names of the arrays in an .npz file; StatisticsError if it cannot be read."""
     if os.fspath(path).endswith(npz.SUFFIX):
         raise StatisticsError(
-            path, "one array (.npy), which does not say what it is: save mu and sigma of statistics"
-            " with numpy.savez, or make statistics or embeddings again with `stats` or `embed`",
+            path, "a single array (.npy), which does not say what it contains: save the mu and"
+            " sigma of statistics with numpy.savez, or recreate the file with `stats` or `embed`",
         )  # fmt: skip
     try:
         return tuple(npz.names(path))
