@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import soxr
 
+import fad_onnx
+from fad_onnx.audio.polyphase import Polyphase
 from fad_onnx.audio.resampling import Resampler
 from fad_onnx.networks import synthetic
+
+from .kit import WEIGHTLESS, with_preparation
 
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
 TARGETS = (8000, 16000, 24000, 32000, 44100, 48000)
@@ -66,3 +70,64 @@ def test_chunks_of_any_size_give_the_bits_of_one_call(source, target, channels):
 @pytest.mark.parametrize("source", RATES)
 def test_minutes_in_blocks_are_minutes_in_one_call(source):
     check(source, 16000, 1, 100 * source + 1, ((1 << 19,), (99_991,)))
+
+
+def steps(clip, *, before=(), after=(), chunk=7):
+    resampler = Resampler(16000, 16000, 1, "mean", before=before, after=after)
+    blocks = [clip[start : start + chunk] for start in range(0, len(clip), chunk)]
+    parts = [resampler.push(block, block is blocks[-1]) for block in blocks]
+    return np.concatenate(parts, axis=1)[0]
+
+
+def test_the_mean_of_the_whole_clip_is_removed():
+    clip = synthetic.clip(3, 1000, 1).T + np.float32(0.25)
+    got = steps(clip, before=("remove_dc",))
+    np.testing.assert_allclose(got, (clip - clip.mean(dtype=np.float64))[:, 0], atol=1e-7)
+    assert abs(got.mean(dtype=np.float64)) < 1e-8 < abs(clip.mean())
+
+
+@pytest.mark.parametrize("gain", [0.01, 3])
+def test_the_peak_is_1_db_below_full_scale(gain):
+    clip = synthetic.clip(3, 1000, 1).T * np.float32(gain)
+    got = steps(clip, after=("peak_minus_1_db",))
+    assert np.abs(got).max() == pytest.approx(10 ** (-1 / 20), rel=1e-6)
+    np.testing.assert_allclose(got / got[5], clip[:, 0] / clip[5, 0], rtol=1e-5, atol=1e-6)
+    assert not steps(np.zeros((20, 1), np.float32), after=("peak_minus_1_db",)).any()
+
+
+def test_16_bits_are_rounded_or_cut():
+    clip = np.array([[2.0], [1.0], [-1.0], [-2.0], [0.75], [2.6 / 32768], [-2.6 / 32768]], "f4")
+    rounded = [32767, 32767, -32768, -32768, 24576, 3, -3]
+    np.testing.assert_array_equal(steps(clip, after=("pcm16",)) * 32768, rounded)
+    cut = [32767, 32767, -32767, -32767, 24575, 2, -2]
+    np.testing.assert_allclose(steps(clip, after=("int16_cut",)) * 32767, cut, atol=1e-3)
+
+
+def test_the_first_channel_is_taken():
+    clip = np.ascontiguousarray(synthetic.clip(3, 500, 3).T)
+    got = Resampler(16000, 16000, 3, "first").push(clip, last=True)
+    np.testing.assert_array_equal(got, clip.T[:1])
+
+
+def test_steps_are_taken_before_and_after_resampling():
+    clip = synthetic.clip(3, 3000, 1).T + np.float32(0.25)
+    both = Resampler(
+        44100, 16000, 1, "mean", "torchaudio_hann", ("remove_dc",), ("peak_minus_1_db", "pcm16")
+    )
+    got = np.concatenate([both.push(clip[:1000]), both.push(clip[1000:], last=True)], axis=1)
+    plain = (clip - clip.mean(dtype=np.float64)).astype(np.float32)
+    plain = Polyphase("torchaudio_hann", 44100, 16000, 1).push(plain, last=True)[:, 0]
+    wanted = plain * (10 ** (-1 / 20) / np.abs(plain).max())
+    assert np.abs(got[0] - wanted).max() <= 0.51 / 32768
+    np.testing.assert_array_equal(got * 32768, np.rint(got * 32768))
+
+
+def test_embeddings_may_be_kept_in_half_precision():
+    model = fad_onnx.load_model(WEIGHTLESS)
+    half = with_preparation(model, embedding_type="float16")
+    clip = synthetic.clip(3, 40_000, 1)[0]
+    full = model.embed(clip, 16000)
+    got = half.embed(clip, 16000)
+    assert got.dtype == np.float32 and half.fingerprint != model.fingerprint
+    np.testing.assert_array_equal(got, full.astype(np.float16).astype(np.float32))
+    assert (got != full).any()

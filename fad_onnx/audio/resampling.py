@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import soxr
 from numpy.typing import NDArray
+
+from .level import Level
+from .polyphase import Polyphase
+
+SOXR = "soxr_hq"
 
 
 class Resampler:
@@ -21,7 +28,12 @@ class Resampler:
         Channels of the file.
     channel_rule
         "mean": one channel, the mean of all. "stereo": two channels stay as they are, one is
-        duplicated, three or more are averaged and the mean is duplicated.
+        duplicated, three or more are averaged and the mean is duplicated. "first": one channel,
+        the first.
+    kind
+        "soxr_hq", or a name of `sinc.FILTERS`.
+    before, after
+        Names of `level.STEPS`, which are taken before and after resampling.
 
     Attributes
     ----------
@@ -30,30 +42,57 @@ class Resampler:
     """
 
     def __init__(
-        self, source_hz: int, target_hz: int, source_channels: int, channel_rule: str
+        self,
+        source_hz: int,
+        target_hz: int,
+        source_channels: int,
+        channel_rule: str,
+        kind: str = SOXR,
+        before: Sequence[str] = (),
+        after: Sequence[str] = (),
     ) -> None:
-        self._source_hz, self._target_hz = source_hz, target_hz
         self._as_is = channel_rule == "stereo" and source_channels == 2
         self._duplicate = channel_rule == "stereo" and not self._as_is
-        self._taken = self._given = 0
+        self._first = channel_rule == "first"
+        self._before, self._after = Level(before), Level(after)
         self.peak = 0.0
-        self._stream = None
-        if source_hz != target_hz:
-            width = 2 if self._as_is else 1
-            self._stream = soxr.ResampleStream(source_hz, target_hz, width, "float32", "HQ")
+        width = 2 if self._as_is else 1
+        self._stream: _Soxr | Polyphase | None = None
+        if source_hz != target_hz and kind == SOXR:
+            self._stream = _Soxr(source_hz, target_hz, width)
+        elif source_hz != target_hz:
+            self._stream = Polyphase(kind, source_hz, target_hz, width)
 
     def push(self, block: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
         """Add a block (frames, channels); return the samples (channels, frames) now complete."""
-        self._taken += len(block)
-        if not self._as_is:
-            block = block.mean(axis=1, keepdims=True) if block.shape[1] != 1 else block
+        block = self._mixed(block)
         self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)))
+        block = self._before.push(block, last)
         if self._stream is not None:
-            block = self._stream.resample_chunk(np.ascontiguousarray(block), last=last)
-            block = block.reshape(-1, 2 if self._as_is else 1)
-        if last:
-            wanted = self._taken * self._target_hz // self._source_hz
-            block = block[: max(0, wanted - self._given)]
-        self._given += len(block)
-        samples = np.ascontiguousarray(block.T)
+            block = self._stream.push(block, last)
+        samples = np.ascontiguousarray(self._after.push(block, last).T)
         return np.repeat(samples, 2, axis=0) if self._duplicate else samples
+
+    def _mixed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._as_is or block.shape[1] == 1:
+            return block
+        return block[:, :1] if self._first else block.mean(axis=1, keepdims=True)
+
+
+class _Soxr:
+    """soxr HQ, cut to floor(frames * target / source) samples."""
+
+    def __init__(self, source_hz: int, target_hz: int, channels: int) -> None:
+        self._source_hz, self._target_hz, self._channels = source_hz, target_hz, channels
+        self._taken = self._given = 0
+        self._stream = soxr.ResampleStream(source_hz, target_hz, channels, "float32", "HQ")
+
+    def push(self, block: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
+        self._taken += len(block)
+        out: NDArray[np.float32] = self._stream.resample_chunk(
+            np.ascontiguousarray(block), last=last
+        ).reshape(-1, self._channels)
+        if last:
+            out = out[: max(0, self._taken * self._target_hz // self._source_hz - self._given)]
+        self._given += len(out)
+        return out

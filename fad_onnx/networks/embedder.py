@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..audio import decoding, resampling
+from ..audio import decoding
 from ..errors import AudioError, OptionError
 from . import frontends
 from .memory import check_fits
@@ -148,10 +148,13 @@ class Embedder:
         joined = np.concatenate(parts)
         if tiled:
             (joined,) = self.head.run((joined[None],), (self.selection.output.tensor,))
-            return joined
+            return self._kept(joined)
         shares = [samples / len(part) for samples, part in zip(valid_samples, parts, strict=True)]
         weights = np.repeat(shares, [len(part) for part in parts])
-        return pool(self.preparation.pooling, joined, seconds, weights)
+        return self._kept(pool(self.preparation.pooling, joined, seconds, weights))
+
+    def _kept(self, rows: Rows) -> Rows:
+        return rows.astype(self.preparation.embedding_type).astype(np.float32, copy=False)
 
     @cached_property
     def head(self) -> Session:
@@ -170,12 +173,7 @@ class Embedder:
         block = as_frames(samples)
         sample_rate = _rate(sample_rate)
         check_fits(self.selection, "samples", len(block), sample_rate)
-        resampler = resampling.Resampler(
-            sample_rate,
-            self.preparation.sample_rate_hz,
-            block.shape[1],
-            self.preparation.channels,
-        )
+        resampler = self.preparation.resample(sample_rate, block.shape[1])
         windows = self.windower(short).push(resampler.push(block, last=True), last=True)
         parts = [rows for batch in self.batches(windows) for rows in self.run(batch)]
         valid = [window.valid_samples for window in windows]

@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from ..audio.resampling import Resampler
+
+LevelStep = Literal["remove_dc", "peak_minus_1_db", "pcm16", "int16_cut"]
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -105,11 +109,18 @@ class Preparation:
     ----------
     sample_rate_hz : int
         The rate at which the network listens.
-    channels : {"mean", "stereo"}
-        The mean over channels, taken before resampling; or two channels (mono is doubled,
-        more than two are an error).
-    resampler : {"soxr_hq"}
-        soxr HQ, cut to floor(frames * target / source) samples.
+    channels : {"mean", "stereo", "first"}
+        The mean over channels, taken before resampling; or two channels (one is doubled, of
+        more than two the mean is doubled); or the first channel alone.
+    resampler : {"soxr_hq", "resampy_kaiser_best", "resampy_kaiser_fast", "torchaudio_hann", \
+"torchaudio_hann_float32", "torchaudio_kaiser_best", "julius"}
+        soxr HQ, cut to floor(frames * target / source) samples; or a filter of
+        `audio.sinc.FILTERS`, with the length that its original gives.
+    level_before, level_after : tuple of {"remove_dc", "peak_minus_1_db", "pcm16", "int16_cut"}
+        Steps in order, at the rate of the file and at that of the network. "remove_dc": the
+        clip's mean is subtracted. "peak_minus_1_db": the largest magnitude becomes -1 dB of full
+        scale. "pcm16": rounded to a 16-bit file, full scale is 32768. "int16_cut": cut towards
+        zero to 16 bits, full scale is 32767.
     sample_format : {"float32", "float64", "int16", "int32"}
         How PCM is decoded.
     frontend : Samples or Stft
@@ -120,18 +131,49 @@ class Preparation:
         What becomes of the embeddings of a clip.
     minimum_samples : int
         The shortest clip that the network takes, at its rate.
+    embedding_type : {"float32", "float16"}
+        How the embeddings of a clip are kept.
     """
 
     sample_rate_hz: int
-    channels: Literal["mean", "stereo"] = "mean"
-    resampler: Literal["soxr_hq"] = "soxr_hq"
+    channels: Literal["mean", "stereo", "first"] = "mean"
+    resampler: Literal[
+        "soxr_hq",
+        "resampy_kaiser_best",
+        "resampy_kaiser_fast",
+        "torchaudio_hann",
+        "torchaudio_hann_float32",
+        "torchaudio_kaiser_best",
+        "julius",
+    ] = "soxr_hq"
+    level_before: tuple[LevelStep, ...] = ()
+    level_after: tuple[LevelStep, ...] = ()
     sample_format: Literal["float32", "float64", "int16", "int32"] = "float32"
     frontend: Frontend = field(default_factory=Samples)
     windows: Windows = field(default_factory=Windows)
     pooling: Pooling = field(default_factory=Pooling)
     minimum_samples: int = 1
+    embedding_type: Literal["float32", "float16"] = "float32"
 
     @property
     def channel_count(self) -> int:
         """Channels of a window."""
         return 2 if self.channels == "stereo" else 1
+
+    @property
+    def before_windows(self) -> tuple[object, ...]:
+        """All that decides the samples which windows are cut from."""
+        level = self.level_before, self.level_after
+        return self.sample_rate_hz, self.channels, self.resampler, level, self.sample_format
+
+    def resample(self, source_hz: int, source_channels: int) -> Resampler:
+        """What brings blocks of a file to the channels, the rate and the level of the network."""
+        return Resampler(
+            source_hz,
+            self.sample_rate_hz,
+            source_channels,
+            self.channels,
+            self.resampler,
+            self.level_before,
+            self.level_after,
+        )

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import soundfile
 
 from ..audio.decoding import READING, Decoder, with_last
-from ..audio.resampling import Resampler
 from ..audio.sources import AudioFile
 from ..cache.embeddings import RowCache
 from ..errors import AudioError, FileMismatchError
@@ -100,19 +99,23 @@ def _decode(
             for one in dict.fromkeys(e.preparation.sample_format for e in embedders)
         }
         decoder = next(iter(decoders.values()))
-        rate, resamplers = decoder.sample_rate_hz, {}
+        rate = decoder.sample_rate_hz
         for embedder in embedders:
             if grows(embedder.selection):
                 check_fits(embedder.selection, file.path, decoder.length(), rate)
-            key = _resampling(embedder)
-            resamplers[key] = Resampler(rate, key[0], decoder.channels, key[1])
+        # Models that share a key take the same samples.
+        shared = {one.preparation.before_windows: one.preparation for one in embedders}
+        resamplers = {key: made.resample(rate, decoder.channels) for key, made in shared.items()}
         cutters = [embedder.windower(policy.short, file.path) for embedder in embedders]
         for steps in zip(*map(with_last, decoders.values()), strict=True):
             blocks = dict(zip(decoders, (block for block, _ in steps), strict=True))
             last = steps[0][1]
-            samples = {key: one.push(blocks[key[2]], last) for key, one in resamplers.items()}
+            samples = {
+                key: resamplers[key].push(blocks[made.sample_format], last)
+                for key, made in shared.items()
+            }
             windows = tuple(
-                cutter.push(samples[_resampling(embedder)], last)
+                cutter.push(samples[embedder.preparation.before_windows], last)
                 for embedder, cutter in zip(embedders, cutters, strict=True)
             )
             facts = None
@@ -120,12 +123,6 @@ def _decode(
                 mixed = min(resampler.peak for resampler in resamplers.values())
                 facts = Facts(decoder.frames / rate, rate, decoder.peak, mixed, digest)
             yield Piece(windows, facts)
-
-
-def _resampling(embedder: Embedder) -> tuple[int, str, str]:
-    """What models must share to take the same samples."""
-    made = embedder.preparation
-    return made.sample_rate_hz, made.channels, made.sample_format
 
 
 def stamp(path: str) -> tuple[int, int, int]:

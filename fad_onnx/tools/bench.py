@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from ..audio import decoding, resampling, sources
+from ..audio import decoding, sources
 from ..audio.sources import AudioFile
 from ..errors import OptionError
 from ..networks import frontends, machine, synthetic
@@ -167,10 +167,7 @@ def _decode(file: AudioFile) -> tuple[NDArray[np.float32], int]:
 def _resampled(
     preparation: Preparation, block: NDArray[np.float32], rate: int
 ) -> NDArray[np.float32]:
-    resampler = resampling.Resampler(
-        rate, preparation.sample_rate_hz, block.shape[1], preparation.channels
-    )
-    return resampler.push(block, last=True)
+    return preparation.resample(rate, block.shape[1]).push(block, last=True)
 
 
 def _timed(work: Callable[[In], Out], values: Sequence[In]) -> tuple[list[Out], float]:
