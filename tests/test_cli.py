@@ -378,7 +378,7 @@ def test_two_files_of_one_name_are_an_error_and_leave_no_output(run, clips, tmp_
         (["stats", "CLIPS", "-o", "x.npz", "--shard", "3/2"], 2, "I/N"),
         (["stats", "CLIPS", "-o", "/dev/null/x.npz"], 1, "/dev/null: cannot be written"),
         (["stats", "CLIPS", "-o", "x"], 2, "'x' does not end in .npz"),
-        (["score", "--ci", "CLIPS", "CLIPS"], 2, "is no level; before a path write --ci=0.95"),
+        (["score", "--ci", "CLIPS", "CLIPS"], 2, "is not a level between 0 and 1; before"),
         (["score", "", "CLIPS"], 1, "'': no such file or folder"),
         (["frobnicate"], 2, "frobnicate"),
     ],

@@ -1,4 +1,4 @@
-"""What the command line accepts. Imports nothing heavy, so that --help is instant."""
+"""The command-line parser. It imports nothing heavy, so that --help is instant."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from .._version import __version__
 
 PROG = "fad-onnx"
-SETS = "a folder (searched recursively), an audio file, or an .npz of `stats` or `embed`"
+DATASETS = "a folder (searched recursively), an audio file, or an .npz from `stats` or `embed`"
 
 
 def build() -> argparse.ArgumentParser:
-    """The parser with all commands."""
+    """Build the parser with all commands."""
     parser = argparse.ArgumentParser(
         prog=PROG, description="Frechet Audio Distance with ONNX Runtime.", allow_abbrev=False
     )
@@ -34,54 +34,71 @@ def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParse
 
 
 def _score(commands: Commands) -> None:
-    parser = _command(commands, "score", "Frechet audio distance of sets to a reference set.")
-    parser.add_argument("reference", metavar="REFERENCE", help=SETS)
-    parser.add_argument("evaluations", metavar="EVAL", nargs="+", help="likewise")
+    parser = _command(
+        commands,
+        "score",
+        "Frechet audio distance between a reference dataset and one or more others.",
+    )
+    parser.add_argument("reference", metavar="REFERENCE", help=DATASETS)
+    parser.add_argument(
+        "evaluations", metavar="EVAL", nargs="+", help="a dataset to score, of the same kinds"
+    )
     _run(parser, several=True)
     _json(parser)
-    parser.add_argument("--csv", metavar="FILE", help="append a line per result")
-    parser.add_argument("--key", help="which statistics of a foreign .npz that holds several")
+    parser.add_argument("--csv", metavar="FILE", help="append one line per result")
     parser.add_argument(
-        "--inf", action="store_true", help="FAD-infinity: FAD extrapolated to infinitely many clips"
+        "--key", help="which statistics to read from another tool's .npz that holds several"
+    )
+    parser.add_argument(
+        "--inf", action="store_true", help="FAD-infinity: FAD extrapolated to an infinite sample"
     )
     parser.add_argument(
         "--inf-draw", choices=("clips", "embeddings"), default="clips",
-        help="subsets of whole clips (default), or of single embeddings as published",
+        help="what FAD-infinity samples: whole clips (default), or single embeddings as published",
     )  # fmt: skip
     parser.add_argument(
         "--ci", metavar="LEVEL", type=_level, nargs="?", const=0.95,
-        help="a confidence interval over files (default 0.95; before a path write --ci=0.95)",
+        help="confidence interval over clips (default level 0.95; before a path, write --ci=0.95)",
     )  # fmt: skip
-    parser.add_argument("--kad", action="store_true", help="kernel audio distance as well")
+    parser.add_argument("--kad", action="store_true", help="also compute the kernel audio distance")
     parser.add_argument(
         "--per-file", metavar="FILE.csv",
-        help="write one CSV line for each clip, those that raise FAD most first",
+        help="write one CSV line per clip, those that raise FAD most first",
     )  # fmt: skip
-    parser.add_argument("--report", metavar="FILE.html", help="write a report with everything")
+    parser.add_argument(
+        "--report", metavar="FILE.html", help="write an HTML report with all results"
+    )
     parser.add_argument(
         "--seed",
         type=_whole(0, 2**32 - 1),
         default=0,
         metavar="N",
-        help="of everything that is drawn (default: 0)",
+        help="random seed of subsampling and of intervals (default: 0)",
     )
 
 
 def _stats(commands: Commands) -> None:
-    parser = _command(commands, "stats", "Statistics of a set, for later scores.")
+    parser = _command(
+        commands, "stats", "Compute the statistics of a dataset, to score against later."
+    )
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help="a folder or an audio file")
     parser.add_argument("-o", "--output", metavar="STATS.npz", type=_npz, required=True)
-    parser.add_argument("--name", help="what the set is called, for a reference to publish")
-    parser.add_argument("--licence", metavar="TEXT", help="a note on the licence of the set")
+    parser.add_argument("--name", help="name of the dataset, stored in the file")
     parser.add_argument(
-        "--shard", metavar="I/N", type=_shard, help="only part I of N of the files (merge later)"
+        "--licence", metavar="TEXT", help="licence of the dataset, stored in the file"
+    )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        type=_shard,
+        help="only part I of N of the clips (combine them with merge)",
     )
     _run(parser)
     _json(parser)
 
 
 def _embed(commands: Commands) -> None:
-    parser = _command(commands, "embed", "Embeddings of every file.")
+    parser = _command(commands, "embed", "Compute the embeddings of every clip.")
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help="a folder or an audio file")
     parser.add_argument("-o", "--output", metavar="EMB.npz", type=_npz, required=True)
     _run(parser)
@@ -89,27 +106,29 @@ def _embed(commands: Commands) -> None:
 
 
 def _merge(commands: Commands) -> None:
-    parser = _command(commands, "merge", "Statistics of parts into those of the whole.")
-    parser.add_argument("parts", metavar="PART", nargs="+", help="files written by stats")
+    parser = _command(
+        commands, "merge", "Merge the statistics of parts into those of the whole dataset."
+    )
+    parser.add_argument("parts", metavar="PART", nargs="+", help="files written by `stats`")
     parser.add_argument("-o", "--output", metavar="ALL.npz", type=_npz, required=True)
     _json(parser)
 
 
 def _models(commands: Commands) -> None:
-    parser = _command(commands, "models", "The models, and whether their weights are here.")
+    parser = _command(
+        commands, "models", "List the models, and whether their weights are on this machine."
+    )
     _json(parser)
 
 
 def _pull(commands: Commands) -> None:
-    parser = _command(commands, "pull", "Fetch and convert weights ahead of use.")
+    parser = _command(commands, "pull", "Download and convert weights in advance.")
     parser.add_argument("models", metavar="MODEL", nargs="+")
     parser.add_argument(
         "--from", dest="source", metavar="[NAME=]FILE", action="append", default=[],
-        help="official checkpoint at hand, in place of the download",
+        help="use this official checkpoint instead of downloading it",
     )  # fmt: skip
-    parser.add_argument(
-        "--keep", action="store_true", help="keep the download after it was converted"
-    )
+    parser.add_argument("--keep", action="store_true", help="keep the download after conversion")
     _option(parser)
     parser.add_argument("--offline", action="store_true", help="never touch the network")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
@@ -119,37 +138,51 @@ def _pull(commands: Commands) -> None:
 def _verify(commands: Commands) -> None:
     parser = _command(
         commands, "verify",
-        "Known-answer tests of this ONNX Runtime: every network on synthetic weights, offline,"
-        " one at a time (up to 0.4 GB of temporary disk and 1 GB of memory, some seconds each).",
+        "Test this ONNX Runtime against known answers: every network with synthetic weights,"
+        " offline, one at a time (up to 0.4 GB of disk and 1 GB of memory, a few seconds each).",
     )  # fmt: skip
     parser.add_argument("models", metavar="MODEL", nargs="*", help="default: all")
-    parser.add_argument("--provider", default="cpu", help="what to test")
+    parser.add_argument(
+        "--provider", default="cpu", help="execution provider to test (default: cpu)"
+    )
     _json(parser)
 
 
 def _bench(commands: Commands) -> None:
     parser = _command(
         commands, "bench",
-        "Audio-seconds per second of models and providers on this machine, and where the time"
-        " goes; on synthetic weights and clips, so nothing is downloaded.",
+        "Measure seconds of audio per second for models and providers on this machine, and where"
+        " the time is spent, with synthetic weights and clips: nothing is downloaded.",
     )  # fmt: skip
     parser.add_argument("models", metavar="MODEL", nargs="*", help="default: the default model")
     parser.add_argument(
         "--provider", action="append", default=[],
-        help="may be given several times, to compare (default: cpu)",
+        help="execution provider; repeat to compare several (default: cpu)",
     )  # fmt: skip
     parser.add_argument(
         "--workers", type=_positive, action="append", default=[], metavar="N",
-        help="may be given several times (default: 1 and all cores)",
+        help="worker threads; repeat to compare several (default: 1 and all cores)",
     )  # fmt: skip
     parser.add_argument(
         "--batch", type=_positive, action="append", default=[], metavar="N",
-        help="windows a batch; may be given several times (default: the model's own)",
+        help="windows per batch; repeat to compare several (default: the model's own)",
     )  # fmt: skip
-    parser.add_argument("--clips", type=_positive, default=16, metavar="N", help="default: 16")
-    parser.add_argument("--seconds", type=_seconds, default=10.0, metavar="N", help="default: 10")
     parser.add_argument(
-        "--rate", type=_whole(1000, 768_000), default=44100, metavar="HZ", help="default: 44100"
+        "--clips", type=_positive, default=16, metavar="N", help="number of clips (default: 16)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=10.0,
+        metavar="N",
+        help="length of a clip (default: 10)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=_whole(1000, 768_000),
+        default=44100,
+        metavar="HZ",
+        help="sample rate of the clips (default: 44100)",
     )
     _json(parser)
 
@@ -157,18 +190,22 @@ def _bench(commands: Commands) -> None:
 def _cache(commands: Commands) -> None:
     parser = _command(
         commands, "cache",
-        "The cache: embeddings, converted models, downloads. `prune` removes downloads and models"
-        " that this release does not use, then embeddings, then other models, the least recently"
-        " used first.",
+        "Show, clear or prune the cache of embeddings, converted models and downloads. `prune`"
+        " first removes downloads and models that this release does not use, then embeddings, then"
+        " other models, least recently used first.",
     )  # fmt: skip
     parser.add_argument("action", choices=("info", "clear", "prune"))
-    parser.add_argument("--cache-dir", metavar="DIR", help="a folder of embeddings alone")
+    parser.add_argument(
+        "--cache-dir",
+        metavar="DIR",
+        help="a folder of cached embeddings, instead of the whole cache",
+    )
     parser.add_argument(
         "--only", action="append", choices=("embeddings", "models", "downloads"),
-        help="clear these alone; may be given several times",
+        help="clear only these; may be given several times",
     )  # fmt: skip
     parser.add_argument(
-        "--max-gb", type=_gigabytes, metavar="N", help="prune all to this size (default: 20)"
+        "--max-gb", type=_gigabytes, metavar="N", help="prune to this total size (default: 20)"
     )
     _json(parser)
 
@@ -176,7 +213,8 @@ def _cache(commands: Commands) -> None:
 def _demo(commands: Commands) -> None:
     parser = _command(
         commands, "demo",
-        "Score synthetic sets offline with the weightless model, to see that all works.",
+        "Score two synthetic datasets with a model that needs no download, to check the"
+        " installation.",
     )  # fmt: skip
     _json(parser)
 
@@ -193,42 +231,49 @@ def _option(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Options of everything that embeds audio."""
+    """Add the options of all commands that embed audio."""
     parser.add_argument(
         "-m", "--model", metavar="MODEL", action="append" if several else "store",
-        help="a name of `fad-onnx models`" + ("; may be given several times" if several else ""),
+        help="a name from `fad-onnx models`" + ("; may be given several times" if several else ""),
     )  # fmt: skip
     _option(parser)
     parser.add_argument(
         "--weights", metavar="[MODEL:][NAME=]FILE", action="append", default=[],
-        help="a checkpoint of the same architecture, in place of the official one",
+        help="a checkpoint of the same architecture, instead of the official one",
     )  # fmt: skip
     parser.add_argument(
         "--provider", default="auto",
-        help="auto (CUDA where it loads, else CPU), cpu, cuda, tensorrt, coreml, directml, ...",
+        help="auto (CUDA if it loads, else CPU), cpu, cuda, tensorrt, coreml, directml, ...",
     )  # fmt: skip
     parser.add_argument("--device", type=_whole(0), default=0, metavar="N", help="index of the GPU")
     parser.add_argument(
-        "--gpu-memory-mb", type=_positive, metavar="N", help="most that CUDA may take of the card"
+        "--gpu-memory-mb",
+        type=_positive,
+        metavar="N",
+        help="limit of the GPU memory that CUDA uses",
     )
     parser.add_argument(
-        "--skip-errors", action="store_true", help="go on after an unusable file and list it"
+        "--skip-errors", action="store_true", help="skip unusable files, and list them"
     )
     parser.add_argument(
         "--short", choices=("error", "skip", "pad"), default="error",
-        help="a clip too short for the model: stop, leave it out, or pad it with silence",
+        help="clips too short for the model: stop, skip them, or pad them with silence",
     )  # fmt: skip
     parser.add_argument(
-        "--workers", type=_positive, metavar="N", help="work on N things at once (default: cores)"
+        "--workers", type=_positive, metavar="N", help="number of worker threads (default: cores)"
     )
     parser.add_argument(
         "--dask", metavar="ADDRESS", help="use the workers of a running Dask scheduler"
     )
-    parser.add_argument("--no-cache", action="store_true", help="neither use nor keep embeddings")
-    parser.add_argument("--cache-dir", metavar="DIR", help="where to keep embeddings")
+    parser.add_argument(
+        "--no-cache", action="store_true", help="neither read nor store cached embeddings"
+    )
+    parser.add_argument("--cache-dir", metavar="DIR", help="where to cache embeddings")
     parser.add_argument("--offline", action="store_true", help="never touch the network")
     parser.add_argument(
-        "--dry-run", action="store_true", help="only count files, seconds, rows, memory and time"
+        "--dry-run",
+        action="store_true",
+        help="only estimate files, seconds, embeddings, memory and time",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
@@ -242,9 +287,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _npz(text: str) -> str:
     if not text.endswith(".npz"):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} does not end in .npz, by which it is known later"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r}: the output file must have the extension .npz")
     return text
 
 
@@ -252,7 +295,7 @@ def _level(text: str) -> float:
     level = _number(text)
     if level is None or not 0 < level < 1:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no level; before a path write --ci=0.95 (between 0 and 1)"
+            f"{text!r} is not a level between 0 and 1; before a path, write --ci=0.95"
         )
     return level
 
@@ -269,25 +312,25 @@ def _number(text: str) -> float | None:
 def _gigabytes(text: str) -> float:
     number = _number(text)
     if number is None or not 0 <= number <= 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size in GB, from 0 to 1e9")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size in GB from 0 to 1e9")
     return number
 
 
 def _seconds(text: str) -> float:
     number = _number(text)
     if number is None or not 0 < number <= 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number, up to 1e9")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number up to 1e9")
     return number
 
 
 def _whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
-    """The type of an argument that is a whole number within bounds."""
+    """An argument type: a whole number within bounds."""
 
     def parse(text: str) -> int:
-        # Python converts no more than 4,300 digits.
+        # int() raises for more than 4,300 digits.
         if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
             kind = "positive number" if least == 1 else "whole number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {kind}, from {least} to {most}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {kind} from {least} to {most}")
         return int(text)
 
     return parse

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar a set or step, a bar a download; none if quiet or unwatched."""
+"""Progress bars on stderr, unless quiet or not a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import shown
 
 
 class Bars:
-    """A progress bar on stderr for each set; none when quiet or when nobody watches."""
+    """A progress bar for each dataset and for each metric computed from it."""
 
     def __init__(self, quiet: bool) -> None:
         self._disable = True if quiet else None
@@ -28,7 +28,7 @@ class Bars:
             self._bar.close()
 
     def update(self, name: str, done: int, total: int) -> None:
-        """So many more files of this set, or steps of what is computed of it, are done."""
+        """Add `done` files or steps to the bar of this name."""
         if name != self._name or self._bar is None:
             self.__exit__()
             self._bar = tqdm(
@@ -41,7 +41,7 @@ class Bars:
 
 @contextmanager
 def download_progress(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
-    """A function (name, bytes so far, bytes in all or None) that draws a bar on stderr."""
+    """A function (name, bytes so far, total bytes or None) that draws a bar for each download."""
     bars: dict[str, Any] = {}
 
     def update(name: str, done: int, total: int | None) -> None:

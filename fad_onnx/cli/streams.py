@@ -1,4 +1,4 @@
-"""What is printed: results on stdout, everything else on stderr, whether or not they are open."""
+"""Results go to stdout and everything else to stderr, even if either is closed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from ..errors import OutputError
 
 
 def open_closed() -> None:
-    """Lead streams that are closed (`>&-`, pythonw) nowhere.
+    """Redirect closed standard streams (`>&-`, pythonw) to the null device.
 
-    Else the next file that is opened would be the stream's, and libraries would print into it.
+    Otherwise the next file to be opened would get the descriptor of the stream, and libraries
+    would print into it.
     """
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor <= 2:
@@ -26,11 +27,11 @@ def open_closed() -> None:
 
 
 class ReaderGoneError(OutputError):
-    """Nobody reads our stdout any more, as behind `| head`: nothing is wrong."""
+    """The reader of stdout has closed it, as in `| head`; this is not a failure."""
 
 
 def say(text: str, end: str = "\n") -> None:
-    """A result on stdout, at once; OutputError if it cannot be written."""
+    """Print a result on stdout and flush it; OutputError if it cannot be written."""
     try:
         print(text, end=end, flush=True)
     except OSError as error:
@@ -41,16 +42,16 @@ def say(text: str, end: str = "\n") -> None:
 
 
 def note(text: str, end: str = "\n") -> None:
-    """A line on stderr, for whoever watches."""
+    """Print a line on stderr."""
     try:
         print(text, end=end, file=sys.stderr, flush=True)
     except OSError:
-        # There is nobody left who could be told.
+        # There is no stream left to report this on.
         _abandon(sys.stderr)
 
 
 def _abandon(stream: TextIO) -> None:
-    """Let what the stream still holds go nowhere, so that the interpreter's exit does not fail."""
+    """Discard the buffer of a stream, so that flushing it at exit does not fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
