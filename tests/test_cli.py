@@ -450,7 +450,7 @@ def test_models_and_demo(run):
 
 def test_the_cache_is_used_shown_and_cleared(run, clips, monkeypatch):
     first = run("score", clips, clips).out
-    monkeypatch.setattr("fad_onnx.networks.embedder.Embedder.run", None)
+    monkeypatch.setattr("fad_onnx.networks.group.Group.run", None)
     assert run("score", clips, clips).out == first
     info = json.loads(run("cache", "info", "--json").out)
     assert info["values"] == 10 and info["bytes"] > 10 * 4 * DIM

@@ -11,7 +11,8 @@ from functools import partial
 import pytest
 
 from fad_onnx.audio import sources
-from fad_onnx.networks import embedder, memory, runtime
+from fad_onnx.networks import memory, runtime
+from fad_onnx.networks.group import Group
 from fad_onnx.networks.network import Batch
 from fad_onnx.networks.runtime import PROVIDERS, Settings
 from fad_onnx.networks.selection import select
@@ -86,21 +87,21 @@ def test_a_dry_run_says_what_many_workers_take(vggish, workers):
 def watched(monkeypatch, loaded, clips, workers):
     """The most runs and the most bytes at one time."""
     running, most, lock = [], [(0, 0)], threading.Lock()
-    original = embedder.Embedder.run
+    original = Group.run
 
     def run(self, windows):
         samples = sum(window.samples.shape[1] for window in windows)
         with lock:
-            running.append(memory.needed_bytes(self.selection.network, samples))
+            running.append(memory.needed_bytes(self.first.selection.network, samples))
             most.append((len(running), sum(running)))
         time.sleep(0.01)
         try:
             return original(self, windows)
         finally:
             with lock:
-                running.remove(memory.needed_bytes(self.selection.network, samples))
+                running.remove(memory.needed_bytes(self.first.selection.network, samples))
 
-    monkeypatch.setattr(embedder.Embedder, "run", run)
+    monkeypatch.setattr(Group, "run", run)
     results = list(Engine([loaded], Policy(), workers).embed(sources.find(clips)))
     assert not any(result.skipped for result in results)
     return max(count for count, _ in most), max(together for _, together in most)

@@ -14,10 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..audio import decoding
 from ..errors import AudioError, OptionError
-from . import frontends
+from .group import Group
 from .memory import check_fits
 from .network import HEAD_FILE
-from .pooling import pool
 from .preparation import Preparation
 from .runtime import Session
 from .selection import Selection
@@ -119,46 +118,11 @@ class Embedder:
         """The embeddings (n, width) of each of these windows of equal shape; of tiles, their
         steps.
         """
-        # A view of a single window, which may be an hour long.
-        single = len(windows) == 1
-        stack = windows[0].samples[None] if single else np.stack([w.samples for w in windows])
-        tiles = self.selection.network.tiles if windows[0].steps is not None else None
-        inputs = frontends.apply(self.preparation.frontend, stack)
-        tensor = tiles.tensor if tiles else self.selection.output.tensor
-        (output,) = self.session.run(inputs, (tensor,))
-        return [
-            self._trim(np.atleast_2d(rows), window)
-            for rows, window in zip(output, windows, strict=True)
-        ]
-
-    def _trim(self, rows: Rows, window: Window) -> Rows:
-        if window.steps is not None:
-            rows = rows[window.steps]
-        elif (samples := self.selection.output.samples_per_embedding) is not None:
-            rows = rows[: -(-window.valid_samples // samples)]
-        return rows.copy()
-
-    def join(
-        self, parts: Sequence[Rows], valid_samples: Sequence[int], seconds: float, tiled: bool
-    ) -> Rows:
-        """The embeddings of a clip from those of its windows, or from the steps of its tiles.
-
-        valid_samples: of each window; seconds: the clip's length.
-        """
-        joined = np.concatenate(parts)
-        if tiled:
-            (joined,) = self.head.run((joined[None],), (self.selection.output.tensor,))
-            return self._kept(joined)
-        shares = [samples / len(part) for samples, part in zip(valid_samples, parts, strict=True)]
-        weights = np.repeat(shares, [len(part) for part in parts])
-        return self._kept(pool(self.preparation.pooling, joined, seconds, weights))
-
-    def _kept(self, rows: Rows) -> Rows:
-        return rows.astype(self.preparation.embedding_type).astype(np.float32, copy=False)
+        return [rows for (rows,) in Group((self,)).run(windows)]
 
     @cached_property
     def head(self) -> Session:
-        """What makes embeddings of the steps of all tiles of a clip."""
+        """What makes outputs of the steps of all tiles of a clip."""
         return Session(self.session.graph.with_name(HEAD_FILE), self.session.settings)
 
     def embed(self, samples: ArrayLike, sample_rate: int, *, short: str | None = None) -> Rows:
@@ -175,9 +139,12 @@ class Embedder:
         check_fits(self.selection, "samples", len(block), sample_rate)
         resampler = self.preparation.resample(sample_rate, block.shape[1])
         windows = self.windower(short).push(resampler.push(block, last=True), last=True)
-        parts = [rows for batch in self.batches(windows) for rows in self.run(batch)]
+        group = Group((self,))
+        parts = [rows for batch in self.batches(windows) for rows in group.run(batch)]
         valid = [window.valid_samples for window in windows]
-        return self.join(parts, valid, len(block) / sample_rate, windows[0].steps is not None)
+        tiled = windows[0].steps is not None
+        (joined,) = group.join(parts, valid, len(block) / sample_rate, tiled)
+        return joined
 
 
 def _rate(given: Any) -> int:

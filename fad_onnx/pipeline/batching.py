@@ -18,6 +18,7 @@ from ..audio.sources import AudioFile
 from ..cache.embeddings import RowCache
 from ..errors import AudioError, TooLongError, TooShortError
 from ..networks.embedder import Embedder, Rows
+from ..networks.group import Group, grouped
 from ..networks.machine import starting_threads
 from ..networks.memory import full_batch, limit_bytes, needed_bytes
 from ..networks.runtime import ACCELERATOR_RUNS
@@ -42,36 +43,35 @@ class FileResult:
 
 @dataclass
 class _Clip:
-    """A file in flight: its rows by model and window, filled in as batches return."""
+    """A file in flight: its rows by group and window, filled in as batches return."""
 
     file: AudioFile
-    rows: list[list[Rows | None]]
-    valid_samples: list[list[int]]  # of each window, by model
+    rows: list[list[tuple[Rows, ...] | None]]
+    valid_samples: list[list[int]]  # of each window, by group
     facts: Facts | None = None
     skipped: str | None = None
     missing: int = 0
     cached: tuple[Rows, ...] | None = None
-    tiled: set[int] = field(default_factory=set)  # models that see this clip in tiles
+    tiled: set[int] = field(default_factory=set)  # groups that see this clip in tiles
 
     @property
     def complete(self) -> bool:
         return self.skipped is not None or (self.facts is not None and not self.missing)
 
-    def result(self, embedders: Sequence[Embedder]) -> FileResult:
+    def result(self, groups: Sequence[Group]) -> FileResult:
         if self.skipped is not None:
             return FileResult(self.file, (), None, self.skipped)
         if self.cached is not None:
             return FileResult(self.file, self.cached, self.facts)
         assert self.facts is not None
-        rows = tuple(
-            embedder.join(
-                [r for r in parts if r is not None], valid, self.facts.seconds, i in self.tiled
-            )
-            for i, (embedder, parts, valid) in enumerate(
-                zip(embedders, self.rows, self.valid_samples, strict=True)
-            )
-        )
-        return FileResult(self.file, rows, self.facts)
+        rows: dict[int, Rows] = {}
+        for i, (group, found, valid) in enumerate(
+            zip(groups, self.rows, self.valid_samples, strict=True)
+        ):
+            parts = [part for part in found if part is not None]
+            joined = group.join(parts, valid, self.facts.seconds, i in self.tiled)
+            rows.update(zip(group.places, joined, strict=True))
+        return FileResult(self.file, tuple(rows[place] for place in sorted(rows)), self.facts)
 
 
 @dataclass
@@ -79,7 +79,7 @@ class _Slot:
     """Where the rows of one window belong."""
 
     clip: _Clip
-    model: int
+    group: int
     index: int
     window: Window
 
@@ -89,13 +89,13 @@ class _Running:
     """A batch in the hands of a thread."""
 
     slots: list[_Slot]
-    rows: Future[list[Rows]]
+    rows: Future[list[tuple[Rows, ...]]]
     bytes: int
 
 
 @dataclass
 class _Batches:
-    """Windows of one model waiting, by shape, for a full batch."""
+    """Windows of one group waiting, by shape, for a full batch."""
 
     embedder: Embedder
     workers: int
@@ -133,7 +133,8 @@ class Engine:
     ) -> None:
         self._embedders, self._policy, self._cache = list(embedders), policy, cache
         self._workers = workers
-        self._batches = [_Batches(embedder, workers) for embedder in embedders]
+        self._groups = grouped(embedders)
+        self._batches = [_Batches(group.first, workers) for group in self._groups]
         self._running: deque[_Running] = deque()
         self._clips: deque[_Clip] = deque()
         self._waiting_bytes = 0
@@ -176,7 +177,7 @@ class Engine:
         """Files with the first step of their loading under way, some ahead of the one taken."""
         ahead: deque[tuple[AudioFile, Iterator[Piece], Future[Piece | None]]] = deque()
         for file in files:
-            pieces = load(file, self._embedders, self._policy, self._cache)
+            pieces = load(file, self._groups, self._policy, self._cache)
             ahead.append((file, pieces, pool.submit(next, pieces, None)))
             if len(ahead) > min(2 * self._workers, AHEAD_FILES):
                 yield ahead.popleft()
@@ -190,15 +191,15 @@ class Engine:
         step: Future[Piece | None],
     ) -> None:
         """All pieces of one file into batches; the next piece loads while this one is filed."""
-        clip = _Clip(file, [[] for _ in self._embedders], [[] for _ in self._embedders])
+        clip = _Clip(file, [[] for _ in self._groups], [[] for _ in self._groups])
         self._clips.append(clip)
         try:
             while (piece := step.result()) is not None:
                 step = pool.submit(next, pieces, None)
                 clip.facts, clip.cached = piece.facts, piece.rows
-                for model, windows in enumerate(piece.windows):
+                for group, windows in enumerate(piece.windows):
                     for window in windows:
-                        self._file_away(pool, clip, model, window)
+                        self._file_away(pool, clip, group, window)
         except (AudioError, TooShortError, TooLongError) as error:
             self._give_up(clip, error)
 
@@ -209,29 +210,29 @@ class Engine:
             raise error
         clip.skipped = error.reason
 
-    def _file_away(self, pool: ThreadPoolExecutor, clip: _Clip, model: int, window: Window) -> None:
-        slot = _Slot(clip, model, len(clip.rows[model]), window)
-        clip.rows[model].append(None)
-        clip.valid_samples[model].append(window.valid_samples)
+    def _file_away(self, pool: ThreadPoolExecutor, clip: _Clip, group: int, window: Window) -> None:
+        slot = _Slot(clip, group, len(clip.rows[group]), window)
+        clip.rows[group].append(None)
+        clip.valid_samples[group].append(window.valid_samples)
         clip.missing += 1
         if window.steps is not None:
-            clip.tiled.add(model)
+            clip.tiled.add(group)
         self._waiting_bytes += window.samples.nbytes
-        batch = self._batches[model].add(slot)
+        batch = self._batches[group].add(slot)
         if batch:
             self._start(pool, batch)
 
     def _start(self, pool: ThreadPoolExecutor, batch: list[_Slot]) -> None:
-        embedder = self._embedders[batch[0].model]
+        group = self._groups[batch[0].group]
         windows = [slot.window for slot in batch]
         samples = sum(window.samples.shape[1] for window in windows)
-        needed = needed_bytes(embedder.selection.network, samples)
+        needed = needed_bytes(group.first.selection.network, samples)
         while len(self._running) >= self._most or (
             self._running and needed + sum(b.bytes for b in self._running) > self._limit_bytes
         ):
             self._collect()
         self._waiting_bytes -= sum(window.samples.nbytes for window in windows)
-        self._running.append(_Running(batch, pool.submit(embedder.run, windows), needed))
+        self._running.append(_Running(batch, pool.submit(group.run, windows), needed))
 
     def _flush(self, pool: ThreadPoolExecutor, shares: int = 1) -> None:
         """Run what waits, each batch in so many shares: at the end no thread waits for another."""
@@ -245,7 +246,7 @@ class Engine:
         """Wait for the oldest batch and give its rows to their clips."""
         batch = self._running.popleft()
         for slot, rows in zip(batch.slots, batch.rows.result(), strict=True):
-            slot.clip.rows[slot.model][slot.index] = rows
+            slot.clip.rows[slot.group][slot.index] = rows
             slot.clip.missing -= 1
 
     def _finished(self) -> Iterator[FileResult]:
@@ -253,10 +254,10 @@ class Engine:
             self._collect()
         while self._clips and self._clips[0].complete:
             clip = self._clips.popleft()
-            result = clip.result(self._embedders)
+            result = clip.result(self._groups)
             if not all(np.isfinite(rows).all() for rows in result.rows):
                 self._give_up(clip, AudioError(clip.file.path, "its embedding is not finite"))
-                result = clip.result(self._embedders)
+                result = clip.result(self._groups)
             self._remember(clip, result)
             yield result
 

@@ -1,4 +1,6 @@
-"""One file -> windows for every model, piece by piece: decoded once, resampled once a rate."""
+"""One file -> windows for every group of models, piece by piece: decoded once, resampled once
+for each rate, cut once for each network.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from ..audio.sources import AudioFile
 from ..cache.embeddings import RowCache
 from ..errors import AudioError, FileMismatchError
 from ..networks.embedder import Embedder, Rows
+from ..networks.group import Group
 from ..networks.memory import check_fits, grows
 from ..networks.windows import Window, checked_short
 
@@ -43,7 +46,9 @@ class Facts:
 
 @dataclass(frozen=True)
 class Piece:
-    """One step: new windows for each model; facts with the last; rows where a cache had them."""
+    """One step: new windows for each group; facts with the last; the rows of each model where a
+    cache had them.
+    """
 
     windows: tuple[list[Window], ...]
     facts: Facts | None = None
@@ -65,7 +70,7 @@ def cache_key(embedder: Embedder, policy: Policy) -> str:
 
 
 def load(
-    file: AudioFile, embedders: Sequence[Embedder], policy: Policy, cache: RowCache | None
+    file: AudioFile, groups: Sequence[Group], policy: Policy, cache: RowCache | None
 ) -> Iterator[Piece]:
     """The pieces of one file; AudioError, TooShortError or TooLongError if it has none.
 
@@ -78,16 +83,23 @@ def load(
     digest = None
     if cache is not None:
         digest = cache.content_sha256(file.path)
-        hits = [cache.get(digest, cache_key(embedder, policy)) for embedder in embedders]
+        hits = [cache.get(digest, cache_key(member, policy)) for member in _in_order(groups)]
         found = [hit for hit in hits if hit is not None]
         if len(found) == len(hits):
             mixed = min(hit.mixed_peak for hit in found)
             facts = Facts(found[0].seconds, found[0].source_hz, found[0].peak, mixed)
             yield Piece((), facts, tuple(hit.rows for hit in found))
             return
-    yield from _decode(file, embedders, policy, digest)
+    yield from _decode(file, [group.first for group in groups], policy, digest)
     if stamp(file.path) != before:
         raise AudioError(file.path, "changed while it was read; run again")
+
+
+def _in_order(groups: Sequence[Group]) -> Iterator[Embedder]:
+    """The models as they were given."""
+    placed = (zip(group.places, group.members, strict=True) for group in groups)
+    every = dict(pair for pairs in placed for pair in pairs)
+    yield from (every[place] for place in sorted(every))
 
 
 def _decode(

@@ -26,7 +26,7 @@ from ..errors import AudioError, ExecutorError, FileMismatchError, IncompatibleS
 from ..metrics.moments import Moments
 from ..networks.embedder import Embedder, Rows
 from ..networks.machine import starting_threads
-from ..weights.prepare import Request, load
+from ..weights.prepare import Request, load_all
 from .batching import Engine, FileResult
 from .clip_windows import Policy, stamp
 
@@ -183,7 +183,7 @@ def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
     requests, embedders = _loaded  # read once: another thread may put another job's there
     held = tuple(embedder.fingerprint for embedder in embedders)
     if requests != job.requests or held != job.fingerprints:
-        embedders = [load(request) for request in job.requests]
+        embedders = load_all(job.requests)
         _loaded = (job.requests, embedders)
     for embedder, wanted in zip(embedders, job.fingerprints, strict=True):
         if embedder.fingerprint != wanted:

@@ -133,8 +133,7 @@ class Run:
     @cached_property
     def embedders(self) -> list[Embedder]:
         """The loaded models."""
-        progress = self._kwargs.get("download_progress")
-        return [prepare.load(request, progress) for request in self.requests]
+        return prepare.load_all(self.requests, self._kwargs.get("download_progress"))
 
     @cached_property
     def job(self) -> Job:

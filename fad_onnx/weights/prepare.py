@@ -60,8 +60,13 @@ class Ready:
     weights: Mapping[str, Mapping[str, Any]]
 
 
-def load(request: Request, progress: Progress | None = None) -> Embedder:
-    """The loaded model for a request."""
+Opened = dict[tuple[Path, Settings], Session]
+
+
+def load(
+    request: Request, progress: Progress | None = None, opened: Opened | None = None
+) -> Embedder:
+    """The loaded model for a request; its session is taken from `opened`, or put there."""
     selection = select(request.spec).decoding(request.sample_format)
     given = {name: Path(path) for name, path in request.spec.weights.items()}
     for name in given.keys() - set(selection.output.checkpoints):
@@ -72,8 +77,15 @@ def load(request: Request, progress: Progress | None = None) -> Embedder:
     ready = prepare(selection, given, folders, offline=request.offline, progress=progress)
     if selection.output.checkpoints:
         converted.note_use(ready.graph.parent)
-    session = Session(ready.graph, request.settings)
+    opened, key = {} if opened is None else opened, (ready.graph, request.settings)
+    session = opened.get(key) or opened.setdefault(key, Session(*key))
     return Embedder(selection, session, ready.weights, ready.tensors_sha256, request=request)
+
+
+def load_all(requests: Iterable[Request], progress: Progress | None = None) -> list[Embedder]:
+    """The loaded model for each request; outputs of one network share a session."""
+    opened: Opened = {}
+    return [load(request, progress, opened) for request in requests]
 
 
 @lru_cache(maxsize=1)  # a pool's worker is sent the same model with every task
