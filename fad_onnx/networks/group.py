@@ -79,11 +79,11 @@ class Group:
             own = zip(self.members, zip(*parts, strict=True), strict=True)
             return tuple(_pooled(member, rows, valid_samples, seconds) for member, rows in own)
         steps = np.concatenate([part[0] for part in parts])[None]
-        wanted = [member.selection.output.tensor for member in self.members]
-        tensors = list(dict.fromkeys(wanted))
+        tensors = list(dict.fromkeys(one.selection.output.tensor for one in self.members))
         found = dict(zip(tensors, self.first.head.run((steps,), tensors), strict=True))
-        own = zip(self.members, wanted, strict=True)
-        return tuple(_kept(member, found[tensor]) for member, tensor in own)
+        return tuple(
+            _kept(member, found[member.selection.output.tensor]) for member in self.members
+        )
 
 
 def grouped(embedders: Sequence[Embedder]) -> list[Group]:
