@@ -53,8 +53,7 @@ def write(model: Model) -> Path:
 
 
 def _original(selection: Selection) -> Embed:
-    tensors = synthetic.tensors(parity.bound(parity.graph_path(selection)), SEED)
-    return parity.original(selection, tensors)
+    return parity.original(selection, parity.checkpoint(selection, SEED))
 
 
 def _clips(model: Model, originals: Sequence[Embed]) -> list[tuple[int, int]]:

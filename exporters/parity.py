@@ -34,6 +34,7 @@ from fad_onnx.networks.runtime import Session, Settings
 from fad_onnx.networks.selection import Selection, variants
 from fad_onnx.networks.table import Model
 from fad_onnx.tools.known_answers import spread_error
+from fad_onnx.weights.binding import external as bound  # the checkpoint's tensors in a graph
 from fad_onnx.weights.binding import write_model
 
 from .skeleton import GRAPHS_FOLDER, Graph
@@ -120,6 +121,11 @@ def graph_files(model: Model) -> set[str]:
 def graph_path(selection: Selection) -> Path:
     """Where the graph of a selection is committed."""
     return GRAPHS_FOLDER / selection.graph
+
+
+def checkpoint(selection: Selection, seed: int) -> Tensors:
+    """A synthetic checkpoint: every tensor that the graph binds."""
+    return synthetic.tensors(bound(graph_path(selection)), seed)
 
 
 def embedder(selection: Selection, tensors: Tensors, folder: Path) -> Embedder:

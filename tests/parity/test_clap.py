@@ -9,19 +9,20 @@ import pytest
 import torch
 
 from exporters import clap, fusion, htsat, laion, parity, swin
-from fad_onnx.networks import synthetic, table
+from fad_onnx.networks import synthetic
+from fad_onnx.networks.selection import select
 
 pytestmark = pytest.mark.parity
 
 TINY, BASE, FUSED = "clap", "clap-music-audioset", "clap-630k-audioset-fusion"
 LIMIT = 1e-4
+OUTPUTS = ("embedding",)
 
 
 @cache
 def checkpoint(name: str, seed: int):
     """Every tensor that the graph binds, masks and indices included, none as it is made."""
-    model = table.model(name)
-    return synthetic.tensors(parity.bound(parity.graph_path(model.variants[0])), seed)
+    return parity.checkpoint(select(name), seed)
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +31,11 @@ def pair(tmp_path_factory):
 
     @cache
     def build(name: str, seed: int = 0):
-        model, tensors = table.model(name), checkpoint(name, seed)
+        selection, tensors = select(name), checkpoint(name, seed)
         folder = tmp_path_factory.mktemp("graph")
         return (
-            parity.embedder(model, model.choose(), tensors, folder),
-            parity.original(model, model.choose(), tensors),
+            parity.embedder(selection, tensors, folder),
+            parity.original(selection, tensors),
         )
 
     return build
@@ -85,10 +86,10 @@ def test_no_draw_of_the_originals_changes_a_clip_of_ten_seconds(pair, name):
 def test_rows_do_not_depend_on_the_batch(pair, name, frames):
     ours, _ = pair(name)
     batch = powers(frames, 7)
-    alone = np.concatenate([ours.network.run((clip[None],)) for clip in batch])
+    alone = np.concatenate([ours.session.run((clip[None],), OUTPUTS)[0] for clip in batch])
     assert parity.spread_error(alone[:-1], alone[1:]) > 0.1
     for size in (2, 3, 5, 7):
-        np.testing.assert_array_equal(ours.network.run((batch[:size],)), alone[:size])
+        np.testing.assert_array_equal(ours.session.run((batch[:size],), OUTPUTS)[0], alone[:size])
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_onnx_runtime_fuses_what_it_can(pair, tmp_path, name):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    onnxruntime.InferenceSession(str(ours.network.graph), options)
+    onnxruntime.InferenceSession(str(ours.session.graph), options)
     import onnx
 
     nodes = onnx.load(tmp_path / "optimised.onnx", load_external_data=False).graph.node

@@ -8,7 +8,9 @@ import onnx
 import pytest
 
 from exporters import encodec_loop, encodec_scan, parity
-from fad_onnx.networks import synthetic, table
+from fad_onnx.networks import synthetic
+from fad_onnx.networks.preparation import Preparation
+from fad_onnx.networks.selection import select
 
 pytestmark = pytest.mark.parity
 
@@ -36,8 +38,7 @@ TILES = {
 @cache
 def checkpoint(name: str, seed: int):
     """Every tensor that the graph binds, none as it was initialised."""
-    model = table.model(name)
-    return synthetic.tensors(parity.bound(parity.graph_path(model.variants[0])), seed)
+    return parity.checkpoint(select(name), seed)
 
 
 @pytest.fixture(scope="module")
@@ -46,28 +47,27 @@ def pair(tmp_path_factory):
 
     @cache
     def build(name: str, seed: int):
-        model, tensors = table.model(name), checkpoint(name, seed)
+        selection, tensors = select(name), checkpoint(name, seed)
         folder = tmp_path_factory.mktemp("graph")
-        chosen = model.choose()
         return (
-            parity.embedder(model, chosen, tensors, folder),
-            parity.original(model, chosen, tensors),
+            parity.embedder(selection, tensors, folder),
+            parity.original(selection, tensors),
         )
 
     return build
 
 
-def clip(model: table.Model, samples: int, seed: int = 0):
-    return synthetic.clip(seed + samples, samples, model.channels)
+def clip(preparation: Preparation, samples: int, seed: int = 0):
+    return synthetic.clip(seed + samples, samples, preparation.channel_count)
 
 
 def graph_rows(ours, *clips):
-    return ours.network.run((np.stack(clips),))
+    return ours.session.run((np.stack(clips),), ("embedding",))[0]
 
 
 def scale(ours, theirs) -> float:
     """What one row differs by from another in a second of sound: short clips have too few rows."""
-    rows = theirs(clip(ours.model, ours.model.sample_rate_hz))
+    rows = theirs(clip(ours.preparation, ours.preparation.sample_rate_hz))
     return float(np.sqrt(((rows - rows.mean(axis=0)) ** 2).sum(axis=1).mean()))
 
 
@@ -81,8 +81,8 @@ def worst(ours, theirs, lengths):
     spread = scale(ours, theirs)
     found = []
     for samples in lengths:
-        sound = clip(ours.model, samples)
-        got, expected = ours.embed(sound.T, ours.model.sample_rate_hz), theirs(sound)
+        sound = clip(ours.preparation, samples)
+        got, expected = ours.embed(sound.T, ours.preparation.sample_rate_hz), theirs(sound)
         assert len(got) == -(-samples // FRAME)
         found.append((error(got, expected, spread), samples))
     return max(found)
@@ -108,8 +108,8 @@ def test_every_short_length(pair, name):
 def test_clips_of_one_to_twenty_seconds(pair, name, seed):
     ours, theirs = pair(name, seed)
     for seconds in (1.0, 3.3, 10.0, 20.0) if seed == 1 else (1.003, 7.7):
-        sound = clip(ours.model, round(seconds * ours.model.sample_rate_hz) + seed, seed)
-        got, expected = ours.embed(sound.T, ours.model.sample_rate_hz), theirs(sound)
+        sound = clip(ours.preparation, round(seconds * ours.preparation.sample_rate_hz) + seed, seed)
+        got, expected = ours.embed(sound.T, ours.preparation.sample_rate_hz), theirs(sound)
         assert parity.spread_error(got, expected) < LIMIT
 
 
@@ -118,7 +118,7 @@ def test_clips_of_one_to_twenty_seconds(pair, name, seed):
 @pytest.mark.parametrize("name", WHOLE)
 def test_clips_of_a_batch_do_not_mix(pair, name, batch, samples):
     ours, theirs = pair(name, 1)
-    clips = [clip(ours.model, samples, seed) for seed in range(batch)]
+    clips = [clip(ours.preparation, samples, seed) for seed in range(batch)]
     spread = scale(ours, theirs)
     for got, sound in zip(graph_rows(ours, *clips), clips, strict=True):
         assert error(got, theirs(sound), spread) < LIMIT
@@ -127,7 +127,7 @@ def test_clips_of_a_batch_do_not_mix(pair, name, batch, samples):
 @pytest.mark.parametrize("name", WHOLE)
 def test_rows_do_not_depend_on_the_batch(pair, name):
     ours, _ = pair(name, 1)
-    clips = [clip(ours.model, 24_001, seed) for seed in range(3)]
+    clips = [clip(ours.preparation, 24_001, seed) for seed in range(3)]
     alone = np.concatenate([graph_rows(ours, sound) for sound in clips])
     np.testing.assert_array_equal(graph_rows(ours, *clips), alone)
 
@@ -136,31 +136,31 @@ def test_rows_do_not_depend_on_the_batch(pair, name):
 @pytest.mark.parametrize("name", WHOLE)
 def test_sound_that_strains_the_sums(pair, name, kind):
     ours, theirs = pair(name, 1)
-    sound = clip(ours.model, 30_001)
+    sound = clip(ours.preparation, 30_001)
     sound = {"silence": 0 * sound, "faint": 1e-4 * sound, "offset": 0.01 * sound + 0.9,
              "loud": np.sign(sound)}[kind].astype(np.float32)  # fmt: skip
-    got = ours.embed(sound.T, ours.model.sample_rate_hz)
+    got = ours.embed(sound.T, ours.preparation.sample_rate_hz)
     assert error(got, theirs(sound), scale(ours, theirs)) < LIMIT
 
 
 @pytest.mark.parametrize("name", [*WHOLE, *FIXED])
 def test_the_graph_binds_every_tensor_of_the_encoder(name):
     """The original takes the same names, no fewer and no more, or it raises."""
-    parity.original(table.model(name), {}, checkpoint(name, 1))
+    parity.original(select(name), checkpoint(name, 1))
 
 
 @pytest.mark.parametrize("frames", [7, 8, 100, 750])
 def test_fixed_window_is_exact_in_complete_rows_at_24k(pair, frames):
     ours, theirs = pair("encodec-24k-10s", 1)
-    sound = clip(ours.model, frames * FRAME)
-    got = ours.embed(sound.T, ours.model.sample_rate_hz)
+    sound = clip(ours.preparation, frames * FRAME)
+    got = ours.embed(sound.T, ours.preparation.sample_rate_hz)
     assert error(got, theirs(sound), scale(ours, theirs)) < LIMIT
 
 
 def test_fixed_window_is_inexact_in_an_incomplete_row_at_24k(pair):
     ours, theirs = pair("encodec-24k-10s", 1)
-    sound = clip(ours.model, 100 * FRAME + 17)
-    got, expected = ours.embed(sound.T, ours.model.sample_rate_hz), theirs(sound)
+    sound = clip(ours.preparation, 100 * FRAME + 17)
+    got, expected = ours.embed(sound.T, ours.preparation.sample_rate_hz), theirs(sound)
     spread = scale(ours, theirs)
     assert error(got[:-1], expected[:-1], spread) < LIMIT < error(got[-1:], expected[-1:], spread)
 
@@ -168,17 +168,17 @@ def test_fixed_window_is_inexact_in_an_incomplete_row_at_24k(pair):
 def test_fixed_window_is_exact_for_ten_seconds_at_48k(pair):
     ours, theirs = pair("encodec-48k-10s", 1)
     for samples, exact in ((480_000, True), (479_680, False)):
-        sound = clip(ours.model, samples)
-        got = ours.embed(sound.T, ours.model.sample_rate_hz)
+        sound = clip(ours.preparation, samples)
+        got = ours.embed(sound.T, ours.preparation.sample_rate_hz)
         assert (parity.spread_error(got, theirs(sound)) < LIMIT) is exact
 
 
 @pytest.mark.parametrize("name", FIXED)
 def test_a_longer_clip_is_split_and_its_padding_trimmed(pair, name):
     ours, theirs = pair(name, 1)
-    window = ours.rules.length_samples
-    sound = clip(ours.model, window + 1000)
-    got = ours.embed(sound.T, ours.model.sample_rate_hz)
+    window = ours.preparation.windows.length_samples
+    sound = clip(ours.preparation, window + 1000)
+    got = ours.embed(sound.T, ours.preparation.sample_rate_hz)
     assert got.shape == (window // FRAME + 4, 128)
     assert parity.spread_error(got[: window // FRAME], theirs(sound[:, :window])) < LIMIT
 
@@ -186,7 +186,7 @@ def test_a_longer_clip_is_split_and_its_padding_trimmed(pair, name):
 @pytest.mark.parametrize("name", WHOLE)
 def test_no_name_in_a_loop_hides_one_outside(name):
     """A body may use the values around it, so an equal name in it would change what it says."""
-    path = parity.graph_path(table.model(name).variants[0])
+    path = parity.graph_path(select(name))
     graphs = [onnx.load(path, load_external_data=False).graph]
     names = []
     while graphs:

@@ -11,8 +11,9 @@ import torch
 from exporters import parity
 from exporters.__main__ import main
 from exporters.check import difference
-from exporters.golden import options_key
 from fad_onnx.networks import synthetic, table
+from fad_onnx.networks.selection import variants
+from fad_onnx.tools.known_answers import options_key
 
 pytestmark = pytest.mark.parity
 
@@ -21,9 +22,9 @@ GRAPHS = parity.graphs()
 UNUSED = ("num_batches_tracked",)
 # Models that differ by nothing but their checkpoint are one case.
 FIRST_USES = {
-    (variant.graph, variant.output): (model, variant)
+    (selection.graph, selection.output.tensor): selection
     for model in reversed(table.models().values())
-    for variant in model.variants
+    for selection in variants(model)
 }
 # One graph of those whose tensors have the same names: they differ in sizes alone.
 ARCHITECTURES = {
@@ -81,26 +82,25 @@ def test_committed_graph_is_what_the_exporter_writes(name):
 
 
 @pytest.mark.parametrize(
-    ("model", "variant"),
+    "selection",
     [
-        pytest.param(model, variant, id=f"{model.name}-{options_key(variant.when)}")
-        for model, variant in FIRST_USES.values()
+        pytest.param(selection, id=f"{selection.model.name}-{options_key(selection)}")
+        for selection in FIRST_USES.values()
     ],
 )
-def test_any_batch_gives_what_the_original_gives_one_by_one(model, variant, tmp_path):
-    tensors = synthetic.tensors(parity.bound(parity.graph_path(variant)), seed=5)
-    chosen = model.choose(variant.when)
-    ours = parity.embedder(model, chosen, tensors, tmp_path)
-    theirs = parity.original(model, chosen, tensors)
-    lengths = parity.clip_samples(model)
-    samples = lengths[len(lengths) // 2]
+def test_any_batch_gives_what_the_original_gives_one_by_one(selection, tmp_path):
+    tensors = parity.checkpoint(selection, seed=5)
+    ours = parity.embedder(selection, tensors, tmp_path)
+    theirs = parity.original(selection, tensors)
+    lengths = parity.clip_samples(selection.model)
+    samples, channels = lengths[len(lengths) // 2], selection.preparation.channel_count
     # Levels 12 dB apart: on random weights rows of equally loud clips are much alike.
     clips = [
-        synthetic.clip(seed, samples, model.channels) * np.float32(0.25**seed) for seed in range(5)
+        synthetic.clip(seed, samples, channels) * np.float32(0.25**seed) for seed in range(5)
     ]
     windows = [ours.windower("error").push(clip, last=True)[0] for clip in clips]
     expected = np.stack([theirs(clip)[: len(ours.run(windows[:1])[0])] for clip in clips])
-    varies = "batch" in GRAPHS[variant.graph.removesuffix(".onnx")].dynamic[0].values()
+    varies = "batch" in GRAPHS[selection.graph.removesuffix(".onnx")].dynamic[0].values()
     for batch in (1, 2, 3, 5) if varies else (1,):
         off = np.stack(ours.run(windows[:batch])) - expected[:batch]
         if (expected == np.rint(expected)).all():
@@ -116,17 +116,16 @@ def test_any_batch_gives_what_the_original_gives_one_by_one(model, variant, tmp_
     [
         pytest.param(model, id=model.name)
         for model in table.models().values()
-        if model.windows.short == "error" and model.windows.tail != "pad"
+        if model.preparation.windows.fill == "none" and model.preparation.windows.tail != "pad"
     ],
 )
 def test_the_minimum_is_the_shortest_clip_that_the_original_takes(model):
-    """Where a tail is padded, the row's minimum says what is exact, not what is possible."""
-    variant = model.variants[0]
-    tensors = synthetic.tensors(parity.bound(parity.graph_path(variant)), seed=6)
-    theirs = parity.original(model, model.choose(variant.when), tensors)
-    assert theirs(synthetic.clip(1, model.minimum_samples, model.channels)).shape[0] > 0
+    """Where a tail is padded, the entry's minimum says what is exact, not what is possible."""
+    (selection, *_), rules = variants(model), model.preparation
+    theirs = parity.original(selection, parity.checkpoint(selection, seed=6))
+    assert len(theirs(synthetic.clip(1, rules.minimum_samples, rules.channel_count)))
     try:
-        rows = theirs(synthetic.clip(1, model.minimum_samples - 1, model.channels))
+        rows = theirs(synthetic.clip(1, rules.minimum_samples - 1, rules.channel_count))
     except (RuntimeError, ValueError, IndexError):
         return
     assert not len(rows)

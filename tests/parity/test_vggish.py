@@ -10,13 +10,14 @@ import torch
 from exporters import parity, scores, standalone, verify, vggish
 from fad_onnx.metrics import moments
 from fad_onnx.metrics.frechet import frechet_distance
-from fad_onnx.networks import frontends, synthetic, table
+from fad_onnx.networks import frontends, synthetic
+from fad_onnx.networks.selection import select
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.weights import prepare
 
 pytestmark = pytest.mark.parity
 
-MODEL = table.model("vggish")
+MODEL = select("vggish")
 PATCH, HOP = 15600, 15360
 # Either side of one, two and three patches; one, two, three and five patches in a batch.
 LENGTHS = (PATCH, PATCH + 1, PATCH + HOP - 1, PATCH + HOP, 47_003, PATCH + 4 * HOP, 93_557)
@@ -28,11 +29,10 @@ def pair(tmp_path_factory):
 
     @cache
     def build(seed, use_pca="false", use_activation="false"):
-        chosen = MODEL.choose({"use_pca": use_pca, "use_activation": use_activation})
-        infos = parity.bound(parity.graph_path(MODEL.variant(chosen)))
-        tensors = synthetic.tensors(infos, seed)
-        ours = parity.embedder(MODEL, chosen, tensors, tmp_path_factory.mktemp("graph"))
-        return ours, parity.original(MODEL, chosen, tensors)
+        one = select(f"vggish:use_pca={use_pca},use_activation={use_activation}")
+        tensors = parity.checkpoint(one, seed)
+        ours = parity.embedder(one, tensors, tmp_path_factory.mktemp("graph"))
+        return ours, parity.original(one, tensors)
 
     return build
 
@@ -117,13 +117,13 @@ def test_a_standalone_model_says_the_same_and_is_taken_as_weights(tmp_path):
     expected = prepare.load(request).embed(clip.T, 16_000)
     for name, largest in (("inside.onnx", 2**31), ("beside.onnx", 0)):
         out = tmp_path / name
-        files = standalone.write(MODEL, {}, {"main": official}, out, largest)
+        files = standalone.write(MODEL, {"main": official}, out, largest)
         assert len(files) == (1 if largest else 2)
         session = onnxruntime.InferenceSession(out)
-        (magnitude,) = frontends.apply(MODEL.frontend, clip[None])
+        (magnitude,) = frontends.apply(MODEL.preparation.frontend, clip[None])
         assert np.array_equal(session.run(["embedding"], {"magnitude": magnitude})[0], expected)
         facts = session.get_modelmeta().custom_metadata_map
-        assert facts["model"] == "vggish" and '"hop_samples": 160' in facts["frontend"]
+        assert facts["model"] == "vggish" and '"hop_samples": 160' in facts["preparation"]
         again = prepare.Request(ModelSpec("vggish", weights={"main": str(out)}), offline=True)
         loaded = prepare.load(again)
         assert np.array_equal(loaded.embed(clip.T, 16_000), expected)
