@@ -16,6 +16,7 @@ from fad_onnx.metrics.frechet import frechet_distance
 from fad_onnx.metrics.moments import Moments
 from fad_onnx.networks import synthetic
 from fad_onnx.networks.embedder import Embedder
+from fad_onnx.networks.preparation import Preparation
 from fad_onnx.networks.table import Model
 
 from . import parity
@@ -60,7 +61,7 @@ def read_set(folder: Path) -> list[Clip]:
     return clips
 
 
-def resampled(clip: Clip, model: Model) -> Clip:
+def resampled(clip: Clip, rules: Preparation) -> Clip:
     """The clip as the original hears it: its channel rule, then resampy.
 
     frechet_audio_distance/utils.py load_audio_task; of stereo files it would resample the wrong
@@ -68,7 +69,7 @@ def resampled(clip: Clip, model: Model) -> Clip:
     """
     import resampy
 
-    samples, rules = clip.samples, model.preparation
+    samples = clip.samples
     if rules.channels == "mean" or len(samples) != rules.channel_count:
         samples = np.repeat(samples.mean(axis=0, keepdims=True), rules.channel_count, axis=0)
     if clip.rate_hz != rules.sample_rate_hz:
@@ -94,7 +95,8 @@ class Scores:
 def scores(ours: Embedder, theirs: Embed, sets: Sequence[Sequence[Clip]]) -> Scores:
     """The distance between a reference and an evaluation set of clips at any rate."""
     got = [[ours.embed(clip.samples.T, clip.rate_hz) for clip in clips] for clips in sets]
-    expected = [[theirs(resampled(clip, ours.model).samples) for clip in clips] for clips in sets]
+    heard = [[resampled(clip, ours.preparation).samples for clip in clips] for clips in sets]
+    expected = [[theirs(samples) for samples in clips] for clips in heard]
     pair = [np.concatenate(rows) for rows in expected]
     here = frechet_distance(*(Moments.of(np.concatenate(rows)) for rows in got))
     return Scores(here, original_score(*pair), frechet_distance(*map(Moments.of, pair)))

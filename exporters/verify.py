@@ -119,10 +119,11 @@ def _finding(
     tensors: Tensors,
     sets: tuple[Sequence[Clip], Sequence[Clip]],
 ) -> Finding:
-    model = ours.model
+    model = ours.selection.model
     compared = parity.compare(ours, theirs, parity.clip_samples(model), seed=7)
     rows = parity.pooled(compared)
-    at_rate = scores(ours, theirs, [[resampled(clip, model) for clip in clips] for clips in sets])
+    heard = [[resampled(clip, ours.preparation) for clip in clips] for clips in sets]
+    at_rate = scores(ours, theirs, heard)
     foreign = scores(ours, theirs, sets)
     return Finding(
         model=model.name,
@@ -142,7 +143,7 @@ def _finding(
 
 def _features_error(ours: Embedder, tensors: Tensors) -> float | None:
     """The error of what the network is fed, where the family says what that is."""
-    named = parity.offered("FEATURES").get(ours.model.name)
+    named = parity.offered("FEATURES").get(ours.name)
     if named is None:
         return None
     value, original_features = named
@@ -150,7 +151,7 @@ def _features_error(ours: Embedder, tensors: Tensors) -> float | None:
     compared = parity.compare(
         replace(ours.without_tiles(value), session=_with_output(ours.session, value)),
         original_features(tensors),
-        parity.clip_samples(ours.model),
+        parity.clip_samples(ours.selection.model),
         seed=7,
     )
     return parity.pooled(compared).spread_error
