@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from fad_onnx.cli.commands import named_paths
 from fad_onnx.errors import FadError
 from fad_onnx.networks import selection, table
 
@@ -60,13 +61,9 @@ def _graphs(arguments: Sequence[str]) -> int:
     return _check(graphs) if chosen.check else _write(graphs)
 
 
-def _given(weights: Iterable[str]) -> dict[str, Path]:
+def _given(weights: list[str]) -> dict[str, Path]:
     """Checkpoint name to file; a file without a name is the main one."""
-    named = {}
-    for text in weights:
-        name, equals, file = text.partition("=")
-        named[name if equals and name.isidentifier() else "main"] = Path(file if equals else text)
-    return named
+    return {name: Path(path) for name, path in named_paths(weights).items()}
 
 
 def _named(names: Iterable[str], parser: argparse.ArgumentParser) -> list[Graph]:

@@ -95,9 +95,7 @@ def test_any_batch_gives_what_the_original_gives_one_by_one(selection, tmp_path)
     lengths = parity.clip_samples(selection.model)
     samples, channels = lengths[len(lengths) // 2], selection.preparation.channel_count
     # Levels 12 dB apart: on random weights rows of equally loud clips are much alike.
-    clips = [
-        synthetic.clip(seed, samples, channels) * np.float32(0.25**seed) for seed in range(5)
-    ]
+    clips = [synthetic.clip(seed, samples, channels) * np.float32(0.25**seed) for seed in range(5)]
     windows = [ours.windower("error").push(clip, last=True)[0] for clip in clips]
     expected = np.stack([theirs(clip)[: len(ours.run(windows[:1])[0])] for clip in clips])
     varies = "batch" in GRAPHS[selection.graph.removesuffix(".onnx")].dynamic[0].values()
