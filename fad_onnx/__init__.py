@@ -14,8 +14,8 @@ from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .api.compat import FrechetAudioDistance
-    from .api.detail import Wanted
     from .api.functions import Score, compare, embed, load_model, score, stats
+    from .api.measure import Wanted
     from .errors import FadError
     from .metrics.frechet import frechet_distance
     from .metrics.moments import Moments
@@ -45,7 +45,7 @@ _HOMES = {
     "FadError": "errors",
     "FrechetAudioDistance": "api.compat",
     "Moments": "metrics.moments",
-    "Wanted": "api.detail",
+    "Wanted": "api.measure",
     "frechet_distance": "metrics.frechet",
 }
 

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from fad_onnx.api.detail import Reference, Wanted
 from fad_onnx.api.functions import Score
+from fad_onnx.api.measure import Against, Wanted, clip_scores
 from fad_onnx.audio.sources import AudioFile
-from fad_onnx.metrics.frechet import Gaussian, frechet_distance
 from fad_onnx.metrics.moments import Moments
 from fad_onnx.networks import synthetic
 from fad_onnx.pipeline.datasets import AudioSet
@@ -60,10 +59,9 @@ def score(
     warnings: Sequence[str] = (), model: str | None = None,
 ) -> Score:  # fmt: skip
     """What `api.compare` makes of two sets."""
-    moments = reference.moments
-    gaussian = moments if isinstance(moments, Gaussian) else Gaussian.of(moments)
-    detail = Reference(reference, gaussian, wanted).detail(evaluation)
-    assert isinstance(evaluation.moments, Moments)
-    value = frechet_distance(gaussian, evaluation.moments)
+    against = Against(reference, wanted.metrics, wanted.options)
+    values = against.values(evaluation)
+    files = clip_scores(against.arrays.gaussian, evaluation, None) if wanted.per_file else ()
     name = model or evaluation.metadata["model"]
-    return Score(value, name, reference, evaluation, detail, tuple(warnings))
+    value = values["fad"].value
+    return Score(value, name, reference, evaluation, values, files, tuple(warnings))

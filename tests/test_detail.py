@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fad_onnx.api import functions
-from fad_onnx.api.detail import Wanted
+from fad_onnx.api.measure import Wanted
 from fad_onnx.errors import OptionError, StatisticsError
 from fad_onnx.metrics.fad_infinity import fad_infinity
 from fad_onnx.metrics.frechet import frechet_distance
@@ -52,9 +52,9 @@ def test_json_carries_what_was_asked_for(run, sets):  # noqa: F811
 
 def test_a_seed_gives_the_same_numbers_and_another_seed_others(score, sets):
     again = functions.score(*sets, WEIGHTLESS, EVERYTHING, cache=False)
-    assert again.detail.inf == score.detail.inf
+    assert again.metrics["fad-inf"] == score.metrics["fad-inf"]
     other = functions.score(*sets, WEIGHTLESS, Wanted(inf=True, seed=4), cache=False)
-    assert other.detail.inf.values != score.detail.inf.values
+    assert other.metrics["fad-inf"].value != score.metrics["fad-inf"].value
 
 
 def test_fad_infinity_draws_clips_unless_embeddings_are_asked_for(run, sets, tmp_path):  # noqa: F811
@@ -78,7 +78,7 @@ def test_fad_infinity_draws_clips_unless_embeddings_are_asked_for(run, sets, tmp
 
 
 def test_clips_come_with_their_influence_highest_first(score):
-    files = score.detail.files
+    files = score.files
     assert len(files) == 24 and sorted({file.embeddings for file in files}) == [1, 10]
     influences = [file.influence for file in files]
     assert influences == sorted(influences, reverse=True) and influences[0] > 0 > influences[-1]
@@ -181,9 +181,9 @@ def test_a_report_on_statistics_leaves_out_what_needs_their_rows(run, sets, tmp_
 def test_rows_from_a_file_are_as_good_as_audio(score, sets, run, tmp_path):  # noqa: F811
     run("embed", sets[1], "-o", tmp_path / "b.npz")
     stored = functions.score(sets[0], tmp_path / "b.npz", WEIGHTLESS, EVERYTHING, cache=False)
-    assert stored.value == score.value and stored.detail.inf == score.detail.inf
-    assert [f.name for f in stored.detail.files] == [f.name for f in score.detail.files]
-    assert stored.detail.files[0].seconds == pytest.approx(score.detail.files[0].seconds, abs=1e-3)
+    assert stored.value == score.value and stored.metrics["fad-inf"] == score.metrics["fad-inf"]
+    assert [f.name for f in stored.files] == [f.name for f in score.files]
+    assert stored.files[0].seconds == pytest.approx(score.files[0].seconds, abs=1e-3)
     with pytest.raises(StatisticsError):
         functions.score(sets[0], _stats(sets[1], tmp_path), WEIGHTLESS, EVERYTHING, cache=False)
 

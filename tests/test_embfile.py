@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import fad_onnx
 from fad_onnx.api import functions
-from fad_onnx.api.detail import Wanted
+from fad_onnx.api.measure import Wanted
 from fad_onnx.cli import main
 from fad_onnx.errors import FadError, OutputError, StatisticsError
 from fad_onnx.files import archives, embeddings
@@ -96,7 +96,11 @@ def test_files_of_version_1_score_as_they_did(tmp_path):
         fad_onnx.score(tmp_path / "new.npz", path, wanted=wanted)
         for path in (tmp_path / "new.npz", tmp_path / "old.npz")
     )
-    assert first.value == second.value and first.detail == second.detail
+    assert (
+        first.value == second.value
+        and first.metrics == second.metrics
+        and first.files == second.files
+    )
 
 
 def test_a_file_with_more_clips_than_a_checkpoint_has_tensors(tmp_path):

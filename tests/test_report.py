@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from fad_onnx import report
-from fad_onnx.api.detail import FileScore, Wanted
+from fad_onnx.api.measure import FileScore, Wanted
 from fad_onnx.errors import MissingDependencyError, OptionError, OutputError, StatisticsError
 from fad_onnx.metrics.frechet import Gaussian
 from fad_onnx.metrics.moments import Moments
@@ -166,9 +166,9 @@ def test_scores_stand_in_the_tables_in_full_and_nearest_first(scores, page):
     by_model = [sorted(s.value for s in scores if s.model == m) for m in ("one <b>", "two")]
     assert shown == by_model[0] + by_model[1]
     for one in scores:
-        assert f"{text.number(one.detail.interval.low)} to " in page.text
-        assert text.number(one.detail.inf.value) in page.text
-        assert text.number(one.detail.kad.value) in page.text
+        assert f"{text.number(one.metrics['fad'].cells[0].value[0])} to " in page.text
+        assert text.number(one.metrics["fad-inf"].value) in page.text
+        assert text.number(one.metrics["kad"].value) in page.text
     assert "95 % interval" in page.text and "windows.tail" in page.text
     assert "None" not in page.text
 
@@ -323,8 +323,8 @@ def file_scores(*names):
 def test_the_worst_of_several_models_are_those_of_the_worst_mean_place():
     files = [Path(f"{n}.wav") for n in "abcd"]
     one = score(audio_set("r", files, seed=1), audio_set("e", files), Wanted(per_file=True))
-    first = replace(one, detail=replace(one.detail, files=file_scores("a", "b", "c", "d")))
-    second = replace(one, detail=replace(one.detail, files=file_scores("b", "d", "a", "c")))
+    first = replace(one, files=(file_scores("a", "b", "c", "d")))
+    second = replace(one, files=(file_scores("b", "d", "a", "c")))
     assert [f.name for f in clips.worst([first], 3)] == ["a", "b", "c"]
     assert [f.name for f in clips.worst([first, second], 9)] == ["b", "a", "d", "c"]
     assert [clips.shown_of_a_set(n) for n in (1, 4, 5, 100)] == [10, 10, 8, 1]
@@ -377,7 +377,7 @@ def test_what_was_not_asked_for_is_not_shown(tmp_path):
 def test_why_there_is_no_infinity_is_said(tmp_path):
     files = clip_files(tmp_path / "clips", ["a.wav", "b.wav"])
     own = score(audio_set("r", files, seed=1), audio_set("e", files), Wanted(inf=True))
-    assert own.detail.inf.value is None
+    assert own.metrics["fad-inf"].value is None
     assert "No FAD-infinity: e: FAD-infinity needs at least 40 embeddings" in write(
         tmp_path / "r.html", [own]
     )

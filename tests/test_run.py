@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import fad_onnx
 from fad_onnx.api import dry_run, functions
-from fad_onnx.api.detail import Wanted
+from fad_onnx.api.measure import Wanted
 from fad_onnx.audio import sources
 from fad_onnx.cache.embeddings import RowCache
 from fad_onnx.cli import commands, main
@@ -72,7 +72,9 @@ def test_every_option_of_the_command_line_reaches_the_library(monkeypatch):
         "weights": {"main": "w.pth", "pca": "p.pth"}, "provider": "cpu", "device": 3,
         "memory_limit_mb": 99, "skip_errors": True, "short": "pad", "workers": 5, "cache": False,
         "cache_dir": "d", "offline": True, "executor": None, "key": "K",
-        "wanted": Wanted(True, 0.8, True, True, 7, "embeddings"),
+        "wanted": Wanted(
+            inf=True, ci=0.8, kad=True, per_file=True, seed=7, inf_draw="embeddings"
+        ),
     }  # fmt: skip
     assert seen.keys() | {"progress", "download_progress"} > set(options.KINDS) - {
         "folders", "threads"
@@ -90,7 +92,7 @@ def test_a_report_has_everything_at_its_usual_level(monkeypatch, clips):
     monkeypatch.setattr(functions, "compare", compare)
     for more in ([], ["--ci=0.5"]):
         assert main(["score", str(clips), str(clips), "--report", "r.html", *more]) == 1
-    assert seen == [Wanted(True, 0.95, True, True), Wanted(True, 0.5, True, True)]
+    assert seen == [Wanted(inf=True, ci=ci, kad=True, per_file=True) for ci in (0.95, 0.5)]
 
 
 def test_a_file_whose_name_holds_an_equals_sign(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
@@ -15,13 +15,13 @@ from ..audio.sources import AudioFile
 from ..errors import DuplicateNameError, OptionError, StatisticsError
 from ..files import embeddings, outputs, shards, statistics
 from ..files.archives import check_comparable, is_archive, read_set
-from ..metrics.frechet import Gaussian, frechet_distance
 from ..metrics.moments import Moments
+from ..metrics.registry import FIRST, Value
 from ..networks.embedder import Embedder
 from ..pipeline import datasets, provenance
 from ..pipeline.datasets import AudioSet
 from ..pipeline.options import ModelName, PathLike, Run, RunOptions, given_weights
-from .detail import Detail, Reference, Wanted, rows_of
+from .measure import Against, FileScore, Progress, Wanted, clip_scores, rows_of
 
 NOTHING = Wanted()
 
@@ -36,7 +36,8 @@ class Score:
     model: str
     reference: AudioSet
     evaluation: AudioSet
-    detail: Detail = field(default_factory=Detail)
+    metrics: Mapping[str, Value] = field(default_factory=dict)  # by name; FAD is one of them
+    files: tuple[FileScore, ...] = ()  # the clips, highest influence first, where asked for
     warnings: tuple[str, ...] = ()
 
     def __float__(self) -> float:
@@ -113,45 +114,54 @@ def compare(
         for path in evaluations:
             if path in archives:
                 rows_of(archives[path], "what was asked for")
-        if wanted.kad and reference in archives:
-            rows_of(archives[reference], "--kad")
+        for metric in wanted.metrics:
+            if metric.needs.reference == "clips" and reference in archives:
+                rows_of(archives[reference], f"--{metric.name}")
     audio = [path for path in dict.fromkeys([reference, *evaluations]) if path not in archives]
     if not audio and (run.get("weights") or run.get("options")):
         raise OptionError("--weights, --option", "both sets are made already; nothing is embedded")
     found = {path: [archive] for path, archive in archives.items()}
     found |= zip(audio, runner.sides(audio) if audio else (), strict=True)
-    prepared = [Reference(one, _gaussian(one), wanted) for one in found[reference]]
     return [
-        _score(one, found[path][model], run.get("progress"))
-        for model, one in enumerate(prepared)
-        for path in evaluations
+        score
+        for model, one in enumerate(found[reference])
+        for score in _scores(
+            one, [found[path][model] for path in evaluations], wanted, run.get("progress")
+        )
     ]
 
 
+def _scores(
+    reference: AudioSet, evaluations: Sequence[AudioSet], wanted: Wanted, progress: Progress | None
+) -> Iterator[Score]:
+    against = Against(reference, wanted.metrics, wanted.options)
+    for one in evaluations:
+        check_comparable(reference, one)
+        yield _score(reference, one, against, wanted, progress)
+
+
 def _score(
-    prepared: Reference, evaluation: AudioSet, progress: Callable[[str, int, int], None] | None
-) -> Score:
-    reference = prepared.set
-    check_comparable(reference, evaluation)
-    value = frechet_distance(prepared.gaussian, _gaussian(evaluation))
+    reference: AudioSet, evaluation: AudioSet, against: Against, wanted: Wanted,
+    progress: Progress | None,
+) -> Score:  # fmt: skip
+    values = against.values(evaluation, progress)
+    value = values[FIRST].value
+    assert value is not None and against.arrays is not None
+    gaussian = against.arrays.gaussian
+    files = clip_scores(gaussian, evaluation, progress) if wanted.per_file else ()
     name = _label(evaluation) or _label(reference) or "unknown"
-    detail = prepared.detail(evaluation, progress)
+    remarks = [text for one in values.values() for text in one.remarks]
     differing = provenance.differences(reference.provenance, evaluation.provenance)
     pair = f"{reference.path} and {evaluation.path} were made differently: {'; '.join(differing)}"
     warnings = dict.fromkeys(
         (*reference.warnings, *evaluation.warnings, *([pair] if differing else []),
-         *detail.warnings)
+         *remarks)
     )  # fmt: skip
-    return Score(value, name, reference, evaluation, detail, tuple(warnings))
+    return Score(value, name, reference, evaluation, values, files, tuple(warnings))
 
 
 def _label(one: AudioSet) -> str | None:
     return one.metadata.get("label") or one.metadata.get("model")
-
-
-def _gaussian(one: AudioSet) -> Gaussian:
-    moments = one.moments
-    return moments if isinstance(moments, Gaussian) else Gaussian.of(moments, one.path)
 
 
 def stats(

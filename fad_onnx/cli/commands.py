@@ -15,10 +15,11 @@ from pathlib import Path
 
 from .. import report as reports
 from ..api import functions
-from ..api.detail import Wanted
+from ..api.measure import Wanted
 from ..cache import embeddings
 from ..errors import CheckpointError, FadError, OptionError, ProviderError, printable
 from ..files import archives, outputs
+from ..metrics import registry
 from ..networks import machine, table
 from ..networks.runtime import Settings
 from ..networks.selection import select
@@ -28,6 +29,7 @@ from ..pipeline.datasets import AudioSet
 from ..pipeline.options import RunOptions, cache_folder
 from ..weights import converted, prepare
 from . import csv_file, show
+from .parser import LEVEL
 from .progress import Bars, download_progress
 from .streams import note, say
 
@@ -45,14 +47,7 @@ def score(options: Namespace) -> None:
         reports.require()
     if options.csv is not None:
         csv_file.check(options.csv, show.CSV_COLUMNS)
-    wanted = Wanted(
-        options.inf or report,
-        0.95 if report and options.ci is None else options.ci,
-        options.kad or (report and archives.holds_rows(options.reference)),
-        report or options.per_file is not None,
-        options.seed,
-        options.inf_draw,
-    )
+    wanted = _wanted(options)
     with _run_options(options) as run:
         run["key"] = options.key
         scores = functions.compare(
@@ -67,6 +62,20 @@ def score(options: Namespace) -> None:
     if report:
         steps.append(partial(reports.write, options.report, scores, seed=options.seed))
     _all_of(steps)
+
+
+def _wanted(options: Namespace) -> Wanted:
+    """What the flags ask for; a report shows everything that can be computed."""
+    switches, report = registry.switches(), options.report is not None
+    known = registry.options([registry.metric(registry.FIRST), *switches.values()])
+    given = {key: getattr(options, key) for key in (*switches, *known)}
+    if report:
+        rows = archives.holds_rows(options.reference)
+        can = {key: rows or one.needs.reference != "clips" for key, one in switches.items()}
+        given |= {key: given[key] or possible for key, possible in can.items()}
+        levels = (key for key, one in known.items() if one.level)
+        given |= {key: LEVEL if given[key] is None else given[key] for key in levels}
+    return Wanted(per_file=report or options.per_file is not None, **given)
 
 
 def _say_scores(options: Namespace, scores: list[functions.Score]) -> None:

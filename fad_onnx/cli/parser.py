@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
+from ..metrics import registry
+from ..metrics.registry import FIRST, Metric
 
 PROG = "fad-onnx"
+LEVEL = 0.95
 DATASETS = "a folder (searched recursively), an audio file, or an .npz from `stats` or `embed`"
 
 
@@ -49,18 +52,9 @@ def _score(commands: Commands) -> None:
     parser.add_argument(
         "--key", help="which statistics to read from another tool's .npz that holds several"
     )
-    parser.add_argument(
-        "--inf", action="store_true", help="FAD-infinity: FAD extrapolated to an infinite sample"
-    )
-    parser.add_argument(
-        "--inf-draw", choices=("clips", "embeddings"), default="clips",
-        help="what FAD-infinity samples: whole clips (default), or single embeddings as published",
-    )  # fmt: skip
-    parser.add_argument(
-        "--ci", metavar="LEVEL", type=_level, nargs="?", const=0.95,
-        help="confidence interval over clips (default level 0.95; before a path, write --ci=0.95)",
-    )  # fmt: skip
-    parser.add_argument("--kad", action="store_true", help="also compute the kernel audio distance")
+    for switch, metric in registry.switches().items():
+        parser.add_argument(f"--{switch}", action="store_true", help=metric.summary)
+    _metric_options(parser, [registry.metric(FIRST), *registry.switches().values()])
     parser.add_argument(
         "--per-file", metavar="FILE.csv",
         help="write one CSV line per clip, those that raise FAD most first",
@@ -68,13 +62,19 @@ def _score(commands: Commands) -> None:
     parser.add_argument(
         "--report", metavar="FILE.html", help="write an HTML report with all results"
     )
-    parser.add_argument(
-        "--seed",
-        type=_whole(0, 2**32 - 1),
-        default=0,
-        metavar="N",
-        help="random seed of subsampling and of intervals (default: 0)",
-    )
+
+
+def _metric_options(parser: argparse.ArgumentParser, metrics: Sequence[Metric]) -> None:
+    """A flag for each option of these metrics."""
+    for option in registry.options(metrics).values():
+        kind: dict[str, Any] = {"type": str}
+        if option.choices:
+            kind = {"choices": option.choices}
+        elif option.whole:
+            kind = {"type": _whole(*option.whole), "metavar": "N"}
+        elif option.level:
+            kind = {"type": _level, "metavar": "LEVEL", "nargs": "?", "const": LEVEL}
+        parser.add_argument(option.flag, default=option.default, help=option.help, **kind)
 
 
 def _stats(commands: Commands) -> None:

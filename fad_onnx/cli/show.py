@@ -6,15 +6,16 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any, BinaryIO
 
-from ..api.detail import Detail
 from ..api.functions import Score
+from ..api.measure import measured
 from ..errors import printable, shown
 from ..files import outputs
+from ..metrics import registry
+from ..metrics.registry import FIRST, Measured, Metric, Value
 from ..networks.selection import selection_of
 from ..networks.table import Model
 from ..pipeline import provenance
@@ -22,18 +23,19 @@ from ..pipeline.datasets import AudioSet
 from ..tools.bench import Timing
 from ..tools.known_answers import Check
 from ..weights import prepare
-from . import csv_file
+from . import csv_file, tables
 from .streams import note
 
 SCHEMA = 2
 COUNTED = ("files", "embeddings", "seconds")
 # Of each dataset: under its own name for the evaluation, after "reference_" for the reference.
 MADE = ("fingerprint", *provenance.RECORDED)
+SCORED = (registry.metric(FIRST), *registry.switches().values())
 CSV_COLUMNS = (
-    "timestamp", "model", "reference", "path", "fad", *COUNTED,
+    "timestamp", "model", "reference", "path", SCORED[0].column, *COUNTED,
     *(f"reference_{key}" for key in COUNTED), "skipped", *MADE,
-    *(f"reference_{key}" for key in MADE), "fad_inf", "fad_inf_draw",
-    "fad_ci_low", "fad_ci_high", "fad_ci_pairs", "kad",
+    *(f"reference_{key}" for key in MADE), *SCORED[0].columns,
+    *(column for metric in SCORED[1:] for column in (metric.column, *metric.columns)),
 )  # fmt: skip
 
 
@@ -50,8 +52,7 @@ def as_object(scores: Sequence[Score]) -> dict[str, Any]:
             {
                 "model": s.model,
                 **s.evaluation.counts,
-                "fad": s.value,
-                **detail_object(s.detail),
+                **metric_fields(s.metrics),
                 "protocol": s.protocol,
             }
             for s in scores
@@ -73,76 +74,46 @@ def _model_of(scores: Sequence[Score]) -> dict[str, Any]:
     }
 
 
-def detail_object(detail: Detail) -> dict[str, Any]:
-    """The fields of what was asked for beside the score; null where it cannot be computed."""
-    found: dict[str, Any] = {}
-    if detail.inf:
-        fit = {key: getattr(detail.inf, key) for key in ("r2", "sizes", "values")}
-        found |= {"fad_inf": detail.inf.value, "fad_inf_fit": fit if detail.inf.sizes else None}
-        found["fad_inf_draw"] = detail.inf.draw
-    if detail.interval:
-        one = detail.interval
-        bounds = None if one.low is None else [one.low, one.high]
-        found |= {"fad_ci": bounds, "fad_ci_level": one.level, "fad_ci_files": list(one.files)}
-        found["fad_ci_pairs"] = one.pairs
-    if detail.kad:
-        found |= {"kad": detail.kad.value, "kad_embeddings": list(detail.kad.rows)}
-    return found
+def metric_fields(found: Mapping[str, Value]) -> dict[str, Any]:
+    """The fields of each metric; null where it cannot be computed."""
+    return {
+        key: one
+        for name, value in found.items()
+        for key, one in {registry.metric(name).column: value.value, **value.fields}.items()
+    }
 
 
 def number_or_table(scores: Sequence[Score]) -> str:
     """One number for one result; otherwise a table, best first."""
-    if len(scores) == 1 and scores[0].detail == Detail():
+    only = scores[0].metrics if len(scores) == 1 else {}
+    if len(only) == 1 and not any(value.cells for value in only.values()):
         return repr(scores[0].value)
-    models = list(dict.fromkeys(score.model for score in scores))
-    table: dict[str, dict[str, str]] = {}
-    for score in sorted(scores, key=lambda score: score.value):
-        prefix = f"{score.model} " if len(models) > 1 else ""
-        cells = {score.model: f"{score.value:.6g}"}
-        cells |= {f"{prefix}{key}": text for key, text in _detail_cells(score.detail).items()}
-        table.setdefault(score.path, {}).update(cells)
+    several = len({score.model for score in scores}) > 1
+
+    def prefix(one: Measured) -> str:
+        return f"{one.model} " if several else ""
+
+    def head(one: Measured) -> str:
+        variant = f"({one.value.variant})" if one.value.variant else ""
+        if one.metric.name == FIRST:
+            return one.model
+        return prefix(one) + one.metric.column + variant
+
+    # Against foreign statistics each dataset has its own model.
     order = sorted(
         dict.fromkeys(s.path for s in scores), key=lambda path: _first_value(scores, path)
     )
-    heads = list(dict.fromkeys(chain.from_iterable(_heads(scores, models))))
-    rows = [[shown(path), *(table[path].get(head, "") for head in heads)] for path in order]
-    return columns([["set", *heads], *rows])
+    by_model = sorted(scores, key=lambda score: _index(scores, score.model))
+    return tables.plain(measured(by_model), order, head, prefix)
+
+
+def _index(scores: Sequence[Score], model: str) -> int:
+    return [score.model for score in scores].index(model)
 
 
 def _first_value(scores: Sequence[Score], path: str) -> float:
     first = (s.value for s in scores if s.path == path and s.model == scores[0].model)
-    return min(first, default=math.inf)  # against foreign statistics each set has its own model
-
-
-def _heads(scores: Sequence[Score], models: Sequence[str]) -> Iterator[list[str]]:
-    for model in models:
-        detail = next(score.detail for score in scores if score.model == model)
-        prefix = f"{model} " if len(models) > 1 else ""
-        yield [model, *(f"{prefix}{key}" for key in _detail_cells(detail))]
-
-
-def _detail_cells(detail: Detail) -> dict[str, str]:
-    cells = {}
-    if detail.inf:
-        value = "-" if detail.inf.value is None else f"{detail.inf.value:.6g}"
-        cells[f"fad_inf({detail.inf.draw})"] = value
-    if detail.interval:
-        one = detail.interval
-        bounds = "-" if one.low is None else f"{one.low:.5g}..{one.high:.5g}"
-        cells["fad_ci"] = f"{bounds} ({one.sampling})"
-    if detail.kad:
-        cells["kad"] = "-" if detail.kad.value is None else f"{detail.kad.value:.6g}"
-    return cells
-
-
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Text in aligned columns; what is not printable is escaped."""
-    rows = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return min(first, default=math.inf)
 
 
 def _warnings(scores: Iterable[Score]) -> list[str]:
@@ -204,22 +175,25 @@ def append_csv(path: str, scores: Sequence[Score]) -> None:
 
 
 def _csv_row(score: Score, now: str) -> dict[str, Any]:
-    detail = score.detail
     return {
         "timestamp": now,
         "model": score.model,
         "reference": score.reference.path,
         "path": score.path,
-        "fad": repr(score.value),
         **_made(score.evaluation),
         **{f"reference_{key}": value for key, value in _made(score.reference).items()},
         "skipped": len(score.skipped),
-        "fad_inf": detail.inf and detail.inf.value,
-        "fad_inf_draw": detail.inf and detail.inf.draw,
-        "fad_ci_low": detail.interval and detail.interval.low,
-        "fad_ci_high": detail.interval and detail.interval.high,
-        "fad_ci_pairs": detail.interval and detail.interval.pairs,
-        "kad": detail.kad and detail.kad.value,
+        **csv_cells(SCORED, score.metrics),
+    }
+
+
+def csv_cells(every: Iterable[Metric], found: Mapping[str, Value]) -> dict[str, Any]:
+    """The CSV cells of all these metrics; empty for those that were not computed."""
+    none = Value(None)
+    values = [(metric, found.get(metric.name, none)) for metric in every]
+    cells: dict[str, Any] = {metric.column: value.value for metric, value in values}
+    return cells | {
+        column: value.column(column) for metric, value in values for column in metric.columns
     }
 
 
@@ -246,7 +220,7 @@ def write_per_file(path: str, scores: Sequence[Score]) -> None:
         writer = csv.writer(text)
         writer.writerow(PER_FILE_COLUMNS)
         for score in scores:
-            for file in score.detail.files:
+            for file in score.files:
                 seconds = "" if file.seconds is None else f"{file.seconds:.3f}"
                 numbers = map(repr, (file.influence, file.fad, file.mean_distance))
                 row = (file.name, file.embeddings, seconds, *numbers)
@@ -269,7 +243,7 @@ def models_table(rows: Sequence[Model]) -> str:
         for key, option in row.options.items():
             values = "|".join(option.values) or "N"
             lines.append(["", "", "", "", f"--option {key}={values}: {option.help}"])
-    return columns(lines)
+    return tables.columns(lines)
 
 
 def models_json(rows: Sequence[Model]) -> str:
@@ -308,7 +282,7 @@ def timings(found: Sequence[Timing]) -> str:
             f"{one.warm_speed:.0f}", f"{one.warm_speed / first.warm_speed:.2f}",
             *(f"{one.stages[stage] * 1000:.1f}" for stage in stages),
         ])  # fmt: skip
-    return columns([[*head, *(f"{stage} ms" for stage in stages)], *rows])
+    return tables.columns([[*head, *(f"{stage} ms" for stage in stages)], *rows])
 
 
 def check_line(check: Check) -> str:

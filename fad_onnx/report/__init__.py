@@ -3,9 +3,10 @@
 A leaf that nothing imports by itself: it needs the extra `[report]`. The page fetches nothing,
 runs no script, and says so to the browser in its content security policy.
 
-    from fad_onnx import api, detail, report
-    wanted = detail.Wanted(inf=True, ci=0.95, kad=True, per_file=True)
-    report.write("report.html", api.compare("reference/", ["generated/"], wanted=wanted))
+    import fad_onnx
+    from fad_onnx import report
+    wanted = fad_onnx.Wanted(inf=True, ci=0.95, kad=True, per_file=True)
+    report.write("report.html", fad_onnx.compare("reference/", ["generated/"], wanted=wanted))
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..errors import MissingDependencyError, OptionError
 from ..files import outputs
 
 if TYPE_CHECKING:
-    from ..api.functions import Score
+    from ..api.measure import Compared
 
 NEEDED = ("matplotlib", "jinja2")
 PIP_LINE = "pip install 'fad-onnx[report]'"
@@ -34,7 +35,7 @@ def require() -> None:
         raise MissingDependencyError(f"a report needs {' and '.join(missing)}", PIP_LINE)
 
 
-def write(path: str | PathLike[str], scores: Sequence[Score], *, seed: int = 0) -> Path:
+def write(path: str | PathLike[str], scores: Sequence[Compared], *, seed: int = 0) -> Path:
     """Write the report on these scores, whole or not at all; its absolute path.
 
     scores: as `api.compare` returns them, of any number of evaluation sets and models, made

@@ -6,8 +6,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..api.detail import FileScore
-from ..api.functions import Score
+from ..api.measure import Compared, FileScore
 from ..errors import AudioError
 from . import excerpt, plots
 from .text import count, duration, number, plain
@@ -46,7 +45,7 @@ def shown_of_a_set(sets: int) -> int:
     return max(1, min(CLIPS_OF_A_SET, CLIPS_OF_A_PAGE // sets))
 
 
-def worst(scores: Sequence[Score], limit: int) -> list[FileScore]:
+def worst(scores: Sequence[Compared], limit: int) -> list[FileScore]:
     """The clips of one evaluation set that raise FAD most, by their mean rank over the models.
 
     Influences of different models have no common unit; ranks do.
@@ -54,14 +53,14 @@ def worst(scores: Sequence[Score], limit: int) -> list[FileScore]:
     places: dict[tuple[str | None, str], list[int]] = {}
     files: dict[tuple[str | None, str], FileScore] = {}
     for score in scores:
-        for place, file in enumerate(score.detail.files):
+        for place, file in enumerate(score.files):
             places.setdefault((file.path, file.name), []).append(place)
             files.setdefault((file.path, file.name), file)
     ordered = sorted(files, key=lambda file: sum(places[file]) / len(places[file]))
     return [files[file] for file in ordered[:limit]]
 
 
-def clips(scores: Sequence[Score], limit: int, key: str) -> Iterable[Clip]:
+def clips(scores: Sequence[Compared], limit: int, key: str) -> Iterable[Clip]:
     """The worst clips of one evaluation set under all models."""
     for index, file in enumerate(worst(scores, limit)):
         yield clip(file, tuple(_standings(scores, file)), f"{key}-{index}")
@@ -85,13 +84,13 @@ def clip(file: FileScore, standings: tuple[Standing, ...], key: str) -> Clip:
     return Clip(name, path, length, standings, sound, picture)
 
 
-def _standings(scores: Sequence[Score], clip: FileScore) -> Iterable[Standing]:
+def _standings(scores: Sequence[Compared], clip: FileScore) -> Iterable[Standing]:
     for score in scores:
-        for place, file in enumerate(score.detail.files, 1):
+        for place, file in enumerate(score.files, 1):
             if (file.path, file.name) == (clip.path, clip.name):
                 yield Standing(
                     plain(score.model),
-                    f"{count(place)} of {count(len(score.detail.files))}",
+                    f"{count(place)} of {count(len(score.files))}",
                     number(file.influence),
                     number(file.mean_distance),
                     count(file.embeddings),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
@@ -11,10 +11,20 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from .._version import __version__
-from ..api.functions import Score
+from ..api.measure import Compared
+from ..metrics import registry
 from . import clips, plots, tables
 from .projection import DEVIATIONS, Cloud, project
-from .text import count, number, plain
+from .text import count, plain
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One figure with its caption, or a note on why there is none."""
+
+    picture: Markup
+    title: str
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -24,9 +34,7 @@ class Figures:
     model: str
     projection: Markup
     drawn: str
-    infinity: Markup
-    r2: str
-    infinity_problem: str
+    curves: tuple[Drawn, ...]
     distribution: Markup
 
 
@@ -41,10 +49,11 @@ class Part:
     models: int
 
 
-def render(scores: Sequence[Score], seed: int, made: datetime) -> str:
+def render(scores: Sequence[Compared], seed: int, made: datetime) -> str:
     """The whole page as HTML. Raises StatisticsError for an evaluation set without rows."""
     models = tables.by_model(scores)
     sets = tables.by_set(scores)
+    reference = scores[0].reference
     limit = clips.shown_of_a_set(len(sets))
     parts = [
         part(f"set{index}", name, found, limit, seed)
@@ -52,7 +61,8 @@ def render(scores: Sequence[Score], seed: int, made: datetime) -> str:
     ]
     return _template().render(
         css=Markup(_resource("style.css")),
-        reference=plain(scores[0].reference.path),
+        readings=tables.readings(scores),
+        reference="" if reference is None else plain(reference.path),
         parts=parts,
         tables=[tables.score_table(*item) for item in models.items()],
         protocols=[tables.protocol(*item) for item in models.items()],
@@ -68,7 +78,7 @@ def render(scores: Sequence[Score], seed: int, made: datetime) -> str:
     )
 
 
-def part(key: str, name: str, scores: Sequence[Score], limit: int, seed: int) -> Part:
+def part(key: str, name: str, scores: Sequence[Compared], limit: int, seed: int) -> Part:
     """One evaluation set under all models."""
     return Part(
         key,
@@ -79,24 +89,31 @@ def part(key: str, name: str, scores: Sequence[Score], limit: int, seed: int) ->
     )
 
 
-def figures(key: str, score: Score, limit: int, seed: int) -> Figures:
-    """The figures of one evaluation set under one model."""
-    found = project(score.reference, score.evaluation, seed)
-    fit = score.detail.inf
-    fitted = fit is not None and fit.value is not None
+def figures(key: str, score: Compared, limit: int, seed: int) -> Figures:
+    """The figures of one evaluation dataset under one model."""
+    projection, drawn = Markup(""), ""
+    if score.reference is not None:
+        found = project(score.reference, score.evaluation, seed)
+        projection = Markup(plots.projection(f"{key}-plane", found))
+        drawn = f"{_drawn(found.reference, 'reference')}, {_drawn(found.evaluation, 'evaluation')}"
     return Figures(
-        plain(score.model),
-        Markup(plots.projection(f"{key}-plane", found)),
-        f"{_drawn(found.reference, 'reference')}, {_drawn(found.evaluation, 'evaluation')}",
-        Markup(plots.infinity(f"{key}-inf", fit) if fit and fitted else ""),
-        number(fit.r2, 2) if fit and fit.r2 is not None else "",
-        plain(fit.reason or "") if fit and not fitted else "",
+        plain(score.model), projection, drawn, tuple(_curves(key, score)),
         Markup(_distribution(f"{key}-files", score, limit)),
-    )
+    )  # fmt: skip
 
 
-def _distribution(key: str, score: Score, limit: int) -> str:
-    values = [file.influence for file in score.detail.files]
+def _curves(key: str, score: Compared) -> Iterator[Drawn]:
+    for name, found in score.metrics.items():
+        metric, curve = registry.metric(name), found.curve
+        if curve is not None:
+            picture = plots.curve(f"{key}-{metric.column}", metric.title, curve)
+            yield Drawn(Markup(picture), curve.title, curve.caption)
+        elif found.value is None:
+            yield Drawn(Markup(""), f"No {metric.title}", plain("; ".join(found.remarks)))
+
+
+def _distribution(key: str, score: Compared, limit: int) -> str:
+    values = [file.influence for file in score.files]
     return plots.distribution(key, values, min(limit, len(values))) if values else ""
 
 

@@ -11,8 +11,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..metrics.fad_infinity import Infinity
 from ..metrics.moments import Array
+from ..metrics.registry import Curve
 from . import excerpt
 from .projection import Cloud, Projection
 from .svg import EVALUATION, MUTED, PAPER, REFERENCE, TEXT, inline, style
@@ -37,31 +37,31 @@ def _legend(figure: Figure, axes: Axes) -> None:
     )  # fmt: skip
 
 
-def infinity(key: str, fit: Infinity) -> str:
-    """FAD against 1/n, and the line to n = infinity."""
-    assert fit.value is not None
+def curve(key: str, title: str, fit: Curve) -> str:
+    """A metric against 1/n, and the line to n = infinity; `title` is that of the limit."""
+    subset = title.removesuffix("∞")
     x, y = 1.0 / np.array(fit.sizes, np.float64), np.array(fit.values)
     with style(key):
         figure, axes = _figure()
-        slope = (y.mean() - fit.value) / x.mean()
+        slope = (y.mean() - fit.limit) / x.mean()
         ends = np.array([0.0, x.max()])
-        axes.plot(ends, fit.value + slope * ends, "--", color=MUTED, label="line")
+        axes.plot(ends, fit.limit + slope * ends, "--", color=MUTED, label="line")
         axes.plot(
-            x, y, "o", color=EVALUATION, markerfacecolor=PAPER, markersize=5, label="FAD of n"
+            x, y, "o", color=EVALUATION, markerfacecolor=PAPER, markersize=5, label=f"{subset} of n"
         )
         axes.plot(
-            [0], [fit.value], "D", color=REFERENCE, markersize=8, clip_on=False,
-            label=f"FAD∞ {number(fit.value)}",
+            [0], [fit.limit], "D", color=REFERENCE, markersize=8, clip_on=False,
+            label=f"{title} {number(fit.limit)}",
         )  # fmt: skip
         shown = sorted({fit.sizes[0], fit.sizes[len(fit.sizes) // 3], fit.sizes[-1]})
         axes.set_xticks([0.0, *(1.0 / n for n in shown)], ["∞", *map(count, shown)])
-        axes.set(xlabel="embeddings n, spaced as 1/n", ylabel="FAD", xlim=(0.0, None))
+        axes.set(xlabel="embeddings n, spaced as 1/n", ylabel=subset, xlim=(0.0, None))
         _legend(figure, axes)
         r2 = f", r² {fit.r2:.3f}" if fit.r2 is not None else ""
         label = (
-            f"FAD at {len(fit.sizes)} subset sizes from {fit.sizes[0]} to {fit.sizes[-1]}"
+            f"{subset} at {len(fit.sizes)} subset sizes from {fit.sizes[0]} to {fit.sizes[-1]}"
             f" embeddings: {number(fit.values[0])} to {number(fit.values[-1])}; the fitted line"
-            f" meets infinitely many at {number(fit.value)}{r2}"
+            f" meets infinitely many at {number(fit.limit)}{r2}"
         )
         return inline(figure, key, label)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..api.detail import rows_of
+from ..api.measure import rows_of
 from ..metrics.frechet import Gaussian
 from ..metrics.moments import Array
 from ..pipeline.datasets import AudioSet

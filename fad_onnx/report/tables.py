@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from ..api.functions import Score
+from ..api.measure import Compared, measured
+from ..metrics import registry
+from ..metrics.registry import Measured, Range
 from ..pipeline.datasets import AudioSet
 from .text import count, duration, flattened, number, plain
 
 
 @dataclass(frozen=True)
+class Head:
+    """One column of numbers; `better` is "lower", "higher" or empty."""
+
+    title: str
+    better: str
+
+
+@dataclass(frozen=True)
 class Row:
-    """One evaluation set under one model; `exact` is the distance in full."""
+    """One dataset under one model: a cell for each head; `exact` is the first number in full."""
 
     name: str
     exact: str
-    fad: str
-    interval: str
-    infinity: str
-    kad: str
+    cells: tuple[str, ...]
     files: str
     rows: str
     audio: str
@@ -27,16 +34,13 @@ class Row:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """One model's scores, nearest set first; a column that nobody asked for is left out."""
+    """One model's numbers, best dataset first; what nobody asked for has no column."""
 
     model: str
     note: str
-    level: str  # of the intervals; empty if there are none
-    sampling: str  # how the intervals took the two sets
-    infinity_draw: str  # what FAD-infinity is drawn from; empty if there is none
-    has_kad: bool
-    reference: Row
+    heads: tuple[Head, ...]
     rows: tuple[Row, ...]
+    reference: Row | None
 
 
 @dataclass(frozen=True)
@@ -61,53 +65,63 @@ class Protocol:
     unknown: tuple[str, ...]
 
 
-def by_model(scores: Iterable[Score]) -> dict[str, list[Score]]:
+def by_model(scores: Iterable[Compared]) -> dict[str, list[Compared]]:
     """Scores of each model, in order."""
-    found: dict[str, list[Score]] = {}
+    found: dict[str, list[Compared]] = {}
     for score in scores:
         found.setdefault(score.model, []).append(score)
     return found
 
 
-def by_set(scores: Iterable[Score]) -> dict[str, list[Score]]:
+def by_set(scores: Iterable[Compared]) -> dict[str, list[Compared]]:
     """Scores of each evaluation set, in order: one a model."""
-    found: dict[str, list[Score]] = {}
+    found: dict[str, list[Compared]] = {}
     for score in scores:
         found.setdefault(score.path, []).append(score)
     return found
 
 
-def score_table(model: str, scores: Sequence[Score]) -> ScoreTable:
+def score_table(model: str, scores: Sequence[Compared]) -> ScoreTable:
     """The table of one model."""
-    ranked = sorted(scores, key=lambda score: score.value)
-    intervals = [score.detail.interval for score in scores]
-    levels = [one.level for one in intervals if one is not None]
-    notes = (one.metadata.get("note") for one in (scores[0].evaluation, scores[0].reference))
+    ranked = sorted(scores, key=_place)
+    reference = scores[0].reference
+    sides = filter(None, (scores[0].evaluation, reference))
+    heads = list(dict.fromkeys(head for score in ranked for head, _ in _cells(score)))
     return ScoreTable(
         plain(model),
-        plain(next(filter(None, notes), "")),
-        f"{100 * levels[0]:g} %" if levels else "",
-        _sampling(scores),
-        next((score.detail.inf.draw for score in scores if score.detail.inf), ""),
-        any(score.detail.kad for score in scores),
-        _counted(scores[0].reference),
-        tuple(_row(score) for score in ranked),
+        plain(next(filter(None, (one.metadata.get("note") for one in sides)), "")),
+        tuple(heads),
+        tuple(_row(score, heads) for score in ranked),
+        None if reference is None else _counted(reference),
     )
 
 
-def _row(score: Score) -> Row:
-    detail, counted = score.detail, _counted(score.evaluation)
-    return Row(
-        counted.name,
-        repr(score.value),
-        number(score.value),
-        _interval(score),
-        number(detail.inf.value) if detail.inf else "–",
-        number(detail.kad.value) if detail.kad else "–",
-        counted.files,
-        counted.rows,
-        counted.audio,
-    )
+def _place(score: Compared) -> tuple[bool, float]:
+    """Best first by the first metric; without a number last."""
+    name, found = next(iter(score.metrics.items()))
+    sign = 1.0 if registry.metric(name).better == "lower" else -1.0
+    return found.value is None, sign * (found.value or 0.0)
+
+
+def _cells(score: Compared) -> Iterator[tuple[Head, str]]:
+    for name, found in score.metrics.items():
+        metric = registry.metric(name)
+        yield Head(metric.title, metric.better), number(found.value)
+        for cell in found.cells:
+            yield Head(cell.title, ""), _text(cell.value)
+
+
+def _text(value: float | Range | None) -> str:
+    if isinstance(value, tuple):
+        return f"{number(value[0])} to {number(value[1])}"
+    return number(value)
+
+
+def _row(score: Compared, heads: Sequence[Head]) -> Row:
+    first, cells = next(iter(score.metrics.values())), dict(_cells(score))
+    exact = "" if first.value is None else repr(first.value)
+    texts = tuple(cells.get(head, "–") for head in heads)
+    return replace(_counted(score.evaluation), exact=exact, cells=texts)
 
 
 def _counted(one: AudioSet) -> Row:
@@ -115,31 +129,25 @@ def _counted(one: AudioSet) -> Row:
     published = ", ".join(counts[key] for key in ("name", "licence") if key in counts)
     name = f"{plain(one.path)} ({plain(published)})" if published else plain(one.path)
     return Row(
-        name, "", "", "", "", "", count(counts.get("files")), count(counts.get("embeddings")),
+        name, "", (), count(counts.get("files")), count(counts.get("embeddings")),
         duration(counts.get("seconds")),
     )  # fmt: skip
 
 
-def _interval(score: Score) -> str:
-    found = score.detail.interval
-    if found is None or found.low is None or found.high is None:
-        return "–"
-    return f"{number(found.low)} to {number(found.high)}"
+def readings(scores: Iterable[Compared]) -> tuple[tuple[str, str], ...]:
+    """What each number means, metric by metric."""
+    by_metric: dict[str, list[Measured]] = {}
+    for one in measured(scores):
+        shown = replace(one, path=plain(one.path), model=plain(one.model))
+        by_metric.setdefault(one.metric.name, []).append(shown)
+    return tuple(pair for found in by_metric.values() for pair in found[0].metric.reading(found))
 
 
-def _sampling(scores: Sequence[Score]) -> str:
-    """How the intervals of one model took the two sets; by set where that differs."""
-    kinds = {plain(one.path): one.detail.interval.sampling for one in scores if one.detail.interval}
-    if len(set(kinds.values())) == 1:
-        return next(iter(kinds.values()))
-    return "; ".join(f"{name}: {kind}" for name, kind in kinds.items())
-
-
-def protocol(model: str, scores: Sequence[Score]) -> Protocol:
+def protocol(model: str, scores: Sequence[Compared]) -> Protocol:
     """The protocol, weights and fingerprint on record for the datasets of one model."""
     alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
     unknown: list[str] = []
-    for one in (scores[0].reference, *(score.evaluation for score in scores)):
+    for one in filter(None, (scores[0].reference, *(score.evaluation for score in scores))):
         made = tuple(flattened(one.provenance))
         names = alike.setdefault(made, []) if made else unknown
         if plain(one.path) not in names:
@@ -154,12 +162,12 @@ def _settings(made: Sequence[Mapping[str, str]]) -> Iterable[Setting]:
         yield Setting(key, values[:1] if len(set(values)) == 1 else values)
 
 
-def warnings(scores: Iterable[Score]) -> tuple[str, ...]:
+def warnings(scores: Iterable[Compared]) -> tuple[str, ...]:
     """Every warning once."""
     return tuple(dict.fromkeys(plain(text) for score in scores for text in score.warnings))
 
 
-def skipped(scores: Iterable[Score]) -> tuple[tuple[str, str], ...]:
+def skipped(scores: Iterable[Compared]) -> tuple[tuple[str, str], ...]:
     """(path, reason) of every skipped file once."""
     pairs = dict.fromkeys(pair for score in scores for pair in score.skipped)
     return tuple((plain(path), plain(reason)) for path, reason in pairs)

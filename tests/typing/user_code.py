@@ -16,7 +16,7 @@ def score_folders(reference: Path, generated: Path) -> float:
         )  # fmt: skip
     for path, reason in score.skipped:
         print(path, reason)
-    limit = score.detail.inf.value if score.detail.inf else None
+    limit = score.metrics["fad-inf"].value
     return float(score) if limit is None else limit
 
 

@@ -1,0 +1,186 @@
+"""Metrics of one evaluation dataset after another against one reference, and its clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import KeywordError
+from ..metrics import registry
+from ..metrics.frechet import Gaussian, file_distance
+from ..metrics.influence import influences
+from ..metrics.moments import Moments
+from ..metrics.registry import FIRST, Arrays, Measured, Metric, Value
+from ..pipeline.datasets import AudioSet
+
+Rows = NDArray[np.float32]
+Progress = Callable[[str, int, int], None]
+
+
+class Wanted:
+    """What to compute with a score.
+
+    Parameters
+    ----------
+    per_file : bool
+        The influence of every clip.
+    **given
+        Switches and options of metrics: `inf=True`, `kad=True`, `ci=0.95`, `seed=1`,
+        `inf_draw="embeddings"`.
+
+    Raises
+    ------
+    KeywordError
+        For a keyword that no metric has.
+    OptionError
+        For a value that an option cannot have.
+
+    Examples
+    --------
+    >>> [metric.name for metric in Wanted(inf=True, ci=0.9).metrics]
+    ['fad', 'fad-inf']
+    """
+
+    def __init__(self, *, per_file: bool = False, **given: Any) -> None:
+        switches = registry.switches()
+        known = [registry.metric(FIRST), *switches.values()]
+        options = registry.options(known)
+        for keyword in given.keys() - switches.keys() - options.keys():
+            raise KeywordError(keyword, {*switches, *options, "per_file"})
+        asked = (metric for switch, metric in switches.items() if given.get(switch))
+        self.per_file = per_file
+        self.metrics = (registry.metric(FIRST), *asked)
+        self.options = {key: one.check(given.get(key, one.default)) for key, one in options.items()}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Wanted) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.per_file, self.metrics, *self.options.values()))
+
+    def __repr__(self) -> str:
+        names = [metric.name for metric in self.metrics]
+        return f"Wanted({names}, {self.options}, per_file={self.per_file})"
+
+    def __bool__(self) -> bool:
+        """Whether the embeddings of each evaluation clip are needed."""
+        chosen = ((metric, metric.chosen(self.options)) for metric in self.metrics)
+        return self.per_file or any(metric.by_clip(options) for metric, options in chosen)
+
+
+@dataclass(frozen=True)
+class FileScore:
+    """One clip and the reference.
+
+    influence: the dataset's FAD minus its FAD without this clip, above zero for a clip that
+    raises it; the whole FAD where fewer than two embeddings would be left. fad: the Frechet
+    distance of the clip's own embeddings to the reference (of a single one |x - mu|^2 + Tr(S)),
+    which is the larger, the fewer they are. mean_distance: Euclidean, of the clip's mean to the
+    reference's.
+    """
+
+    name: str
+    path: str | None  # None for a clip of an embeddings file: its audio is not known
+    embeddings: int
+    seconds: float | None
+    influence: float
+    fad: float
+    mean_distance: float
+
+
+class Compared(Protocol):
+    """An evaluation dataset under one model: what tables and the report show."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def reference(self) -> AudioSet | None: ...
+    @property
+    def evaluation(self) -> AudioSet: ...
+    @property
+    def metrics(self) -> Mapping[str, Value]: ...
+    @property
+    def files(self) -> Sequence[FileScore]: ...
+    @property
+    def warnings(self) -> Sequence[str]: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def skipped(self) -> Sequence[tuple[str, str]]: ...
+
+
+class Against:
+    """One reference, prepared once for all the evaluation datasets compared with it."""
+
+    def __init__(
+        self, reference: AudioSet | None, metrics: Sequence[Metric], options: Mapping[str, Any]
+    ) -> None:
+        self.arrays = None if reference is None else arrays(reference)
+        self._computes = {
+            metric.name: metric.against(
+                self.arrays if metric.needs.reference else None, metric.chosen(options)
+            )
+            for metric in metrics
+        }
+
+    def values(self, evaluation: AudioSet, progress: Progress | None = None) -> dict[str, Value]:
+        """What each metric finds.
+
+        `progress` is called with what is computed, how many steps are just done, and how many
+        there are. Raises StatisticsError for statistics alone where embeddings are needed.
+        """
+
+        def tell(what: str, done: int, steps: int) -> None:
+            if progress:
+                progress(f"{what} of {evaluation.path}", done, steps)
+
+        held = arrays(evaluation)
+        return {name: compute(held, tell) for name, compute in self._computes.items()}
+
+
+def arrays(one: AudioSet) -> Arrays:
+    """What metrics know of a dataset."""
+    names = tuple(file.name for file in one.files)
+    return Arrays(one.path, one.moments, one.rows_by_file, names)
+
+
+def measured(found: Iterable[Compared]) -> list[Measured]:
+    """Every metric of every dataset and model."""
+    return [
+        Measured(one.path, one.model, registry.metric(name), value)
+        for one in found
+        for name, value in one.metrics.items()
+    ]
+
+
+def clip_scores(
+    reference: Gaussian, evaluation: AudioSet, progress: Progress | None
+) -> tuple[FileScore, ...]:
+    """Every clip, highest influence first."""
+    rows, moments = rows_of(evaluation, "the influence of a clip"), evaluation.moments
+    assert isinstance(moments, Moments)
+
+    def tell(count: int) -> None:
+        if progress:
+            progress(f"clips of {evaluation.path}", count, len(rows))
+
+    moved = influences(rows, moments, reference, tell)
+    scores = []
+    for file, own, influence in zip(evaluation.files, rows, moved, strict=True):
+        found = file_distance(reference, Moments.of(own, file.name))
+        scores.append(
+            FileScore(
+                file.name, file.path, found.rows, file.seconds, float(influence),
+                found.fad, found.mean_distance,
+            )
+        )  # fmt: skip
+    return tuple(sorted(scores, key=lambda score: (-score.influence, score.name)))
+
+
+def rows_of(one: AudioSet, what: str) -> Sequence[Rows]:
+    """The embeddings of every clip; StatisticsError for a dataset that is statistics alone."""
+    return arrays(one).by_clip(what)

@@ -1,0 +1,299 @@
+"""The metrics: what each is called, what it needs, and how it is computed from arrays.
+
+A metric is one module of `fad_onnx.metrics.definitions` with a `METRIC` in it. Flags, keywords,
+JSON, CSV, Markdown, LaTeX, tables and the report are generated from it. Nothing here, and nothing
+that a definition imports when it is loaded, imports NumPy: the command line asks for flags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib import import_module
+from numbers import Integral, Real
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import OptionError, StatisticsError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .frechet import Gaussian
+    from .moments import Moments
+
+FIRST = "fad"  # what `score` is a score of
+Tell = Callable[[str, int, int], object]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """What a metric knows of one dataset under one model.
+
+    Parameters
+    ----------
+    where : str
+        What messages call it.
+    moments : Moments, Gaussian or None
+        Of all embeddings.
+    clips : sequence of arrays (n, width), or None
+        What the network gave for each clip; None where only statistics are known.
+    names : sequence of str
+        The clips' relative paths.
+    """
+
+    where: str
+    moments: Moments | Gaussian | None = None
+    clips: Sequence[NDArray[Any]] | None = None
+    names: Sequence[str] = ()
+
+    def by_clip(self, what: str) -> Sequence[NDArray[Any]]:
+        """The array of each clip; StatisticsError for statistics alone."""
+        if self.clips is None:
+            raise StatisticsError(
+                self.where, f"holds statistics without rows, and {what} needs rows: give audio or"
+                " a file written by embed",
+            )  # fmt: skip
+        return self.clips
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        """Mean and factored covariance, computed once."""
+        from .frechet import Gaussian
+
+        assert self.moments is not None
+        return Gaussian.of(self.moments, self.where)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number or a range that tables show next to a metric's value; None if there is none."""
+
+    head: str  # in a table of plain text, and in Markdown
+    title: str  # in the report
+    value: float | Range | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The metric of smaller subsets, and the line through them to infinitely many embeddings."""
+
+    title: str
+    caption: str
+    sizes: tuple[int, ...]
+    values: tuple[float, ...]
+    limit: float
+    r2: float | None
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a metric found.
+
+    Parameters
+    ----------
+    value : float or None
+        None where it cannot be computed; `remarks` say why.
+    fields : mapping
+        What else JSON carries, by its names there.
+    remarks : tuple of str
+        What a reader must know: why there is no value, or of what part it was computed.
+    variant : str
+        Which variant of the metric it is, for heads of tables.
+    cells : tuple of Cell
+        What tables show next to the value.
+    curve : Curve or None
+        What the report draws of it.
+    """
+
+    value: float | None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    variant: str = ""
+    cells: tuple[Cell, ...] = ()
+    curve: Curve | None = None
+
+    def column(self, name: str) -> Any:
+        """A field as one CSV cell; the ends of a range are NAME_low and NAME_high."""
+        stem, _, end = name.rpartition("_")
+        if end in ("low", "high") and stem in self.fields:
+            ends = self.fields[stem]
+            return ends and ends[end == "high"]
+        return self.fields.get(name)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of one evaluation dataset under one model."""
+
+    path: str
+    model: str
+    metric: Metric
+    value: Value
+
+    @property
+    def label(self) -> str:
+        """METRIC:MODEL."""
+        return f"{self.metric.name}:{self.model}"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A typed option of a metric: a keyword in Python, a flag on the command line.
+
+    Parameters
+    ----------
+    keyword : str
+        "inf_draw" is also --inf-draw. Two metrics may share one.
+    choices, whole, level
+        What it can be: one of these texts, a whole number between these two, or a level between 0
+        and 1 or None.
+    clips : bool
+        Whether it needs embeddings by clip when it is not its default.
+    """
+
+    keyword: str
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    whole: tuple[int, int] | None = None
+    level: bool = False
+    clips: bool = False
+
+    @property
+    def flag(self) -> str:
+        """On the command line."""
+        return f"--{self.keyword.replace('_', '-')}"
+
+    def check(self, value: Any) -> Any:
+        """The value, or OptionError with what it can be."""
+        if self.choices and value not in self.choices:
+            raise OptionError(self.flag, f"{value!r} is neither {' nor '.join(self.choices)}")
+        if self.whole:
+            low, high = self.whole
+            if not isinstance(value, Integral) or not low <= int(value) <= high:
+                raise OptionError(self.flag, f"{value!r} is not a whole number, {low} to {high}")
+        if (
+            self.level
+            and value is not None
+            and not (isinstance(value, Real) and 0 < float(value) < 1)
+        ):
+            raise OptionError(self.flag, f"the level must be between 0 and 1, is {value!r}")
+        return value
+
+
+SEED = Option("seed", 0, "random seed of subsampling and of intervals (default: 0)", whole=(0, 2**32 - 1))
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a metric is computed from."""
+
+    output: str = "embedding"  # of the network
+    reference: Literal["moments", "clips"] | None = "moments"
+    evaluation: Literal["moments", "clips"] = "moments"
+    pairs: bool = False  # of clips with equal names
+
+
+Compute = Callable[[Arrays, Tell], Value]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A definition.
+
+    Parameters
+    ----------
+    name, title : str
+        On the command line, and in tables for people.
+    better : "lower" or "higher"
+    needs : Needs
+    against : callable
+        Takes the reference (None if it needs none) and the options; gives a function of an
+        evaluation dataset, so that a reference is prepared once for all of them.
+    summary : str
+        What `--help` says of it.
+    reading : callable
+        (term, explanation) for the report, of everything that was measured.
+    options : tuple of Option
+    columns : tuple of str
+        Of the fields, those that are CSV columns.
+    switch : str
+        The flag of `score` that asks for it, without the dashes; empty if there is none.
+    """
+
+    name: str
+    title: str
+    better: Literal["lower", "higher"]
+    needs: Needs
+    against: Callable[[Arrays | None, Mapping[str, Any]], Compute]
+    summary: str
+    reading: Callable[[Sequence[Measured]], Iterable[tuple[str, str]]]
+    options: tuple[Option, ...] = ()
+    columns: tuple[str, ...] = ()
+    switch: str = ""
+
+    @property
+    def column(self) -> str:
+        """Its value in JSON of `score` and in CSV."""
+        return self.name.replace("-", "_")
+
+    def chosen(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Its own options of these, checked, and defaults for the others."""
+        return {one.keyword: one.check(given.get(one.keyword, one.default)) for one in self.options}
+
+    def by_clip(self, chosen: Mapping[str, Any]) -> bool:
+        """Whether it needs the embeddings of each evaluation clip with these options."""
+        used = (one for one in self.options if one.clips)
+        extra = any(chosen[one.keyword] != one.default for one in used)
+        return self.needs.evaluation == "clips" or extra
+
+
+_added: dict[str, Metric] = {}
+
+
+@cache
+def _defined() -> dict[str, Metric]:
+    from . import definitions
+
+    names = sorted(found.name for found in iter_modules(definitions.__path__))
+    own = [import_module(f"{definitions.__name__}.{name}").METRIC for name in names]
+    return {metric.name: metric for metric in own}
+
+
+def metrics() -> dict[str, Metric]:
+    """All metrics by name."""
+    return {**_defined(), **_added}
+
+
+def register(metric: Metric) -> None:
+    """Add a metric of one's own; it replaces one of the same name."""
+    _added[metric.name] = metric
+
+
+def metric(name: str) -> Metric:
+    """The metric of this name; OptionError with the names that there are."""
+    known = metrics()
+    if name not in known:
+        raise OptionError("metric", f"{name!r} is none; known: {', '.join(known)}")
+    return known[name]
+
+
+def switches() -> dict[str, Metric]:
+    """The metrics that `score` computes next to its own when their flag is given."""
+    return {one.switch: one for one in metrics().values() if one.switch}
+
+
+def options(chosen: Iterable[Metric]) -> dict[str, Option]:
+    """The options of these metrics by keyword."""
+    return {one.keyword: one for metric in chosen for one in metric.options}
+
+
+def best(found: Sequence[Measured]) -> Measured | None:
+    """The best of one metric and model; None without a value."""
+    held = [one for one in found if one.value.value is not None]
+    sign = 1.0 if held and held[0].metric.better == "lower" else -1.0
+    return min(held, key=lambda one: sign * (one.value.value or 0.0), default=None)
