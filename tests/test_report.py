@@ -378,7 +378,7 @@ def test_why_there_is_no_infinity_is_said(tmp_path):
     files = clip_files(tmp_path / "clips", ["a.wav", "b.wav"])
     own = score(audio_set("r", files, seed=1), audio_set("e", files), Wanted(inf=True))
     assert own.metrics["fad-inf"].value is None
-    assert "No FAD-infinity: e: FAD-infinity needs at least 40 embeddings" in write(
+    assert "No FAD∞: e: FAD-infinity needs at least 40 embeddings" in write(
         tmp_path / "r.html", [own]
     )
 

@@ -31,12 +31,20 @@ COUNTED = ("files", "embeddings", "seconds")
 # Of each dataset: under its own name for the evaluation, after "reference_" for the reference.
 MADE = ("fingerprint", *provenance.RECORDED)
 SCORED = (registry.metric(FIRST), *registry.switches().values())
-CSV_COLUMNS = (
-    "timestamp", "model", "reference", "path", SCORED[0].column, *COUNTED,
-    *(f"reference_{key}" for key in COUNTED), "skipped", *MADE,
-    *(f"reference_{key}" for key in MADE), *SCORED[0].columns,
-    *(column for metric in SCORED[1:] for column in (metric.column, *metric.columns)),
-)  # fmt: skip
+
+
+def csv_columns(scored: Sequence[Metric]) -> tuple[str, ...]:
+    """Of --csv of `score`."""
+    first, *others = scored
+    more = (column for metric in others for column in (metric.column, *metric.columns))
+    return (
+        "timestamp", "model", "reference", "path", first.column, *COUNTED,
+        *(f"reference_{key}" for key in COUNTED), "skipped", *MADE,
+        *(f"reference_{key}" for key in MADE), *first.columns, *more,
+    )  # fmt: skip
+
+
+CSV_COLUMNS = csv_columns(SCORED)
 
 
 def as_object(scores: Sequence[Score]) -> dict[str, Any]:

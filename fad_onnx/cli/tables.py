@@ -83,7 +83,7 @@ def markdown(found: Sequence[Measured]) -> str:
 
 
 def _markdown(cell: str) -> str:
-    return printable(cell).replace("|", "\\|")
+    return printable(cell).replace("\\", r"\\").replace("|", r"\|")
 
 
 def latex(found: Sequence[Measured]) -> str:

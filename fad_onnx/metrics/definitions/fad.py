@@ -21,6 +21,14 @@ CI = Option(
 )  # fmt: skip
 
 
+MEANING = (
+    "How far apart two clouds of embeddings are, each taken as a Gaussian: 0 is the same cloud, and"
+    " there is no upper end. Numbers compare only within one model, one reference and one protocol."
+    " Fewer embeddings give a larger FAD from the very same source, so compare sets of about equal"
+    " size."
+)
+
+
 def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     """The distance to this reference, whose covariance is factored once."""
     from ..frechet import frechet_distance
@@ -70,15 +78,7 @@ def _with(value: float, found: Interval) -> Value:
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
     """What the report says of it."""
-    yield (
-        "FAD",
-        (
-            "How far apart two clouds of embeddings are, each taken as a Gaussian: 0 is the same cloud,"
-            " and there is no upper end. Numbers compare only within one model, one reference and one"
-            " protocol. Fewer embeddings give a larger FAD from the very same source, so compare sets"
-            " of about equal size."
-        ),
-    )
+    yield METRIC.title, MEANING
     kinds = _sampling(found)
     if kinds:
         yield "Interval", " ".join(_about_intervals(kinds, len({one.model for one in found})))

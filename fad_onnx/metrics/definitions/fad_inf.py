@@ -69,15 +69,13 @@ def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
         else " of single embeddings, as published; where the embeddings of a clip are alike, most"
         " of the excess stays"
     )
-    yield (
-        METRIC.title,
-        (
-            "The FAD that this source would have with infinitely many clips, extrapolated by a straight"
-            f" line through the FAD of smaller subsets{drawn}. It removes the excess of a small"
-            " evaluation set, not that of a small reference. It can be a little below 0 for sets that"
-            " are alike."
-        ),
+    text = (
+        "The FAD that this source would have with infinitely many clips, extrapolated by a straight"
+        f" line through the FAD of smaller subsets{drawn}. It removes the excess of a small"
+        " evaluation set, not that of a small reference. It can be a little below 0 for sets that"
+        " are alike."
     )
+    yield METRIC.title, text
 
 
 METRIC = Metric(

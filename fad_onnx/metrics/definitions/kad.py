@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from ..kad import Kad
 
 
+MEANING = (
+    "A kernel distance of the same embeddings, times 100. It does not assume Gaussians. Small sets"
+    " make it noisier but not larger, so sets that are alike are around 0, on either side."
+)
+
+
 def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     """The distance to this reference, whose bandwidth is computed once."""
     import numpy as np
@@ -45,14 +51,7 @@ def _value(found: Kad) -> Value:
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
     """What the report says of it."""
-    yield (
-        METRIC.title,
-        (
-            "A kernel distance of the same embeddings, times 100. It does not assume Gaussians. Small"
-            " sets make it noisier but not larger, so sets that are alike are around 0, on either"
-            " side."
-        ),
-    )
+    yield METRIC.title, MEANING
 
 
 METRIC = Metric(
