@@ -185,7 +185,9 @@ class Option:
         return value
 
 
-SEED = Option("seed", 0, "random seed of subsampling and of intervals (default: 0)", whole=(0, 2**32 - 1))
+SEED = Option(
+    "seed", 0, "random seed of subsampling and of intervals (default: 0)", whole=(0, 2**32 - 1)
+)
 
 
 @dataclass(frozen=True)
