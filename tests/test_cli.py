@@ -377,7 +377,7 @@ def test_two_files_of_one_name_are_an_error_and_leave_no_output(run, clips, tmp_
         (["score", "CLIPS", "CLIPS", "--workers", "0"], 2, "positive"),
         (["stats", "CLIPS", "-o", "x.npz", "--shard", "3/2"], 2, "I/N"),
         (["stats", "CLIPS", "-o", "/dev/null/x.npz"], 1, "/dev/null: cannot be written"),
-        (["stats", "CLIPS", "-o", "x"], 2, "'x' does not end in .npz"),
+        (["stats", "CLIPS", "-o", "x"], 2, "'x': the output file must have"),
         (["score", "--ci", "CLIPS", "CLIPS"], 2, "is not a level between 0 and 1; before"),
         (["score", "", "CLIPS"], 1, "'': no such file or folder"),
         (["frobnicate"], 2, "frobnicate"),

@@ -1,10 +1,10 @@
-"""What NumPy and SciPy do to a batch of windows before the graph: framing, Hann window, FFT.
+"""Preprocessing in NumPy and SciPy before the graph: framing, Hann window, FFT.
 
-Mel matrix, logarithm and network are in the graph: a filterbank that a checkpoint holds then
-binds by name like any tensor, and embeddings do not depend on the host's BLAS, whose matrix
-product changes bits with the number of rows and threads. The steps here do not.
+The mel matrix and the logarithm are part of the graph. A filterbank in a checkpoint is then bound
+by name like any other tensor, and embeddings do not depend on the BLAS of the machine, whose
+matrix products change bits with the batch size and the number of threads. The steps here do not.
 
-A kind of front end is one dataclass in `preparation` and one function in `FRONTENDS`.
+To add a kind of front end, add a dataclass to `preparation` and a function to `FRONTENDS`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scipy import fft
 
 from .preparation import Frontend, Samples, Stft
 
-# Frames transformed at once: their complex spectrum stays within the processor's cache.
+# Frames transformed at once, few enough that their spectrum stays in the processor's cache.
 BLOCK_FRAMES = 256
 Inputs = tuple[NDArray[np.float32], ...]
 
@@ -29,7 +29,7 @@ def apply(frontend: Frontend, windows: NDArray[np.float32]) -> Inputs:
     Parameters
     ----------
     frontend : Samples or Stft
-        Which front end, with its numbers.
+        The front end and its parameters.
     windows : ndarray of float32, shape (batch, channels, samples)
         Windows of equal length.
 
@@ -55,24 +55,24 @@ FRONTENDS: dict[type, Callable[..., Inputs]] = {Samples: _samples, Stft: _stft}
 def hann(frontend: Stft) -> NDArray[Any]:
     """The periodic Hann window, in the front end's precision.
 
-    torchvggish/mel_features.py periodic_hann, and scipy.signal's 'hann' with fftbins, which
-    torchlibrosa takes through librosa.
+    The same as periodic_hann in torchvggish/mel_features.py, and as scipy.signal's 'hann' with
+    fftbins, which torchlibrosa gets from librosa.
     """
     turns = np.arange(frontend.frame_samples) / frontend.frame_samples
     return (0.5 - 0.5 * np.cos(2 * np.pi * turns)).astype(frontend.precision)
 
 
 def spectrogram(frontend: Stft, clips: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Magnitude or power of the short-time spectrum.
+    """Magnitude or power of the short-time Fourier transform.
 
-    Without padding the frames start at the multiples of the hop and lie within the clip
-    (torchvggish/mel_features.py frame). With it, the clip is first reflected by half a
-    transform at both ends (torchlibrosa/stft.py, center=True).
+    Without padding, frames start at multiples of the hop and lie within the clip (see frame in
+    torchvggish/mel_features.py). With padding, the clip is first extended at both ends by
+    reflecting half a transform (torchlibrosa/stft.py, center=True).
 
     Parameters
     ----------
     frontend : Stft
-        The numbers.
+        The parameters.
     clips : ndarray of float32, shape (batch, samples)
         Clips of equal length.
 
@@ -99,12 +99,12 @@ def spectrogram(frontend: Stft, clips: NDArray[np.float32]) -> NDArray[np.float3
 
 
 def fourier_kernels(frontend: Stft) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The transform as the two convolution kernels that torchlibrosa stores in a checkpoint.
+    """The transform as the two convolution kernels that torchlibrosa stores in checkpoints.
 
     Returns
     -------
     tuple of two ndarrays of float32, shape (bins, 1, frame)
-        Real and imaginary part; torchlibrosa/stft.py STFT.
+        The real and the imaginary part, as in STFT of torchlibrosa/stft.py.
     """
     n = frontend.fft_samples
     turns = np.outer(np.arange(n // 2 + 1), np.arange(n)) % n / n

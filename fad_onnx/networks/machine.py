@@ -1,8 +1,8 @@
-"""What this process may use of the machine: cores and memory, also inside a container or a job.
+"""The cores and the memory that this process may use, also in a container or a batch job.
 
-A control group limits what is in it and in the groups within, so every level above the process
-counts and the smallest limit wins. Version 1 has a hierarchy for each controller, version 2 one
-for all; a machine may have both at once.
+The limits of a control group apply to all groups below it, so the smallest limit of all levels
+above the process counts. Version 1 of control groups has one hierarchy per controller and version
+2 a single one; a machine may use both at once.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ ROOT = Path("/")
 
 
 def cores(root: Path = ROOT) -> int:
-    """How many cores this process may use: those it may run on, and no more than its quota.
+    """The number of cores in the process's affinity mask, limited by its quota.
 
-    root: where /proc and /sys are. A quota of one core and a half counts as two.
+    `root` holds /proc and /sys. A quota of one and a half cores counts as two.
     """
     quotas = [quota for folder in _groups(root, "cpu") if (quota := _quota(folder)) is not None]
     return max(1, min([_own_cores(), *quotas]))
 
 
 def available_bytes(root: Path = ROOT) -> int | None:
-    """Memory that can be taken now, by the kernel's estimate and the control groups' limits.
+    """Memory available now, by the kernel's estimate and the limits of control groups.
 
-    root: where /proc and /sys are. None where the system does not say (Linux does).
+    `root` holds /proc and /sys. None if the system does not tell (Linux does).
     """
     rooms = (_room(folder) for folder in _groups(root, "memory"))
     found = [room for room in chain([_free(root)], rooms) if room is not None]
@@ -57,7 +57,7 @@ def _own_cores() -> int:
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """The folders of this process's control groups that may limit this, with all above them."""
+    """The folders of this process's control groups for a controller, with all their parents."""
     own: dict[str, PurePosixPath] = {}
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -65,24 +65,24 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
     for line in _text(root / "proc/self/mountinfo").splitlines():
         mount, _, kind = line.partition(" - ")
         version, _, options = kind.split(" ", 2)
-        # Version 2 has no controller's name, neither there nor here.
+        # Version 2 names no controller in either file.
         name = {"cgroup": controller, "cgroup2": ""}.get(version)
         if name is None or name not in own or (name and name not in re.split("[ ,]", options)):
             continue
         top, place = (PurePosixPath(_unescaped(part)) for part in mount.split(" ")[3:5])
         folder = root / place.relative_to("/")
-        # What is not below the mounted group is outside of what this container can see.
+        # A container cannot see groups outside the mounted one.
         below = own[name].relative_to(top) if own[name].is_relative_to(top) else PurePosixPath()
         yield from (folder / part for part in (below, *below.parents))
 
 
 def _unescaped(text: str) -> str:
-    """A path of mountinfo, which writes blanks and the like as three octal digits."""
+    """A path from mountinfo, which escapes white space as three octal digits."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
 def _quota(folder: Path) -> int | None:
-    """The cores of one group, rounded up; None without a limit."""
+    """The quota of one group in cores, rounded up; None without a limit."""
     names = ("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")
     for words in (" ".join(_text(folder / name) for name in each).split() for each in names):
         if len(words) == 2 and words[0].isdecimal():  # neither "max" nor -1
@@ -91,7 +91,7 @@ def _quota(folder: Path) -> int | None:
 
 
 def _room(folder: Path) -> int | None:
-    """What the limit of one group leaves; None without a limit."""
+    """The bytes left below the limit of one group; None without a limit."""
     limits = [_text(folder / f"memory.{n}") for n in ("max", "high", "limit_in_bytes")]
     used = _text(folder / "memory.current") or _text(folder / "memory.usage_in_bytes")
     numbers = [int(limit) for limit in limits if limit.isdecimal()]
@@ -101,14 +101,15 @@ def _room(folder: Path) -> int | None:
 
 
 def _file_pages(folder: Path) -> int:
-    """Bytes of the group's page cache, which the kernel gives up before it ends a process.
+    """Bytes of the group's page cache, which the kernel reclaims before it kills a process.
 
-    Files that were read twice, as audio is for its hash and its samples, are on the active list.
+    This includes the active list, which holds files that were read twice, such as audio (once for
+    its hash, once for its samples).
     """
     words = (line.split() for line in _text(folder / "memory.stat").splitlines())
     facts = {name: int(value) for name, value in words}
     names = ("inactive_file", "active_file")
-    # Version 1 counts the groups within under names of their own, version 2 always.
+    # Version 1 counts subgroups only under "total_" names, version 2 always.
     return sum(facts.get(f"total_{name}", facts.get(name, 0)) for name in names)
 
 
@@ -122,7 +123,7 @@ def _free(root: Path) -> int | None:
 
 
 def _text(path: Path) -> str:
-    """What a file of the kernel says; empty where it has no such file, or does not show it."""
+    """The text of a kernel file, "" if it does not exist or cannot be read."""
     try:
         return path.read_text("utf-8", "surrogateescape").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""How much memory windows and clips need, and how much of it work may take at one time."""
+"""The memory that windows and clips need, and the limits on it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from .network import Network
 from .preparation import Preparation
 from .selection import Selection
 
-# Below this a clip is never refused, for machines differ too much for the estimate to be a gate.
+# Clips that need less are never refused: the estimate is not exact enough for every machine.
 ALWAYS_BYTES = 512 << 20
-# Batches shrink until one for every worker fits into this.
+# Batches shrink until one batch per worker fits into this.
 BATCHES_BYTES = 1 << 30
 
 
 def needed_bytes(network: Network, samples: int) -> int:
-    """What a run of the network needs for this many samples per channel, at its peak (measured)."""
+    """Peak memory of a run of the network on this many samples per channel (measured)."""
     return samples * network.peak_bytes_per_sample
 
 
 def longest_window(selection: Selection, samples: int) -> int:
-    """The samples of the longest window of a clip of this many."""
+    """The length of the longest window of a clip of `samples` samples."""
     rules, tiles = selection.preparation.windows, selection.network.tiles
     if rules.cover != "whole":
         return rules.length_samples or 0
@@ -30,14 +30,14 @@ def longest_window(selection: Selection, samples: int) -> int:
 
 
 def grows(selection: Selection) -> bool:
-    """Whether a longer clip needs a longer window, without an end."""
+    """Whether the length of a window grows with the clip without bound."""
     return selection.preparation.windows.cover == "whole" and not selection.network.tiles
 
 
 def full_batch(
     network: Network, preparation: Preparation, samples: int, workers: int, accelerator: bool
 ) -> int:
-    """Windows of this many samples in one run of the network."""
+    """The number of windows of `samples` samples in one run of the network."""
     ten_seconds = 10 * preparation.sample_rate_hz
     batch = network.batch.gpu if accelerator else network.batch.cpu
     most = batch * ten_seconds // max(samples, ten_seconds)
@@ -47,16 +47,16 @@ def full_batch(
 
 
 def limit_bytes() -> int:
-    """What the batches that run at one time may need together, unless it is a single one.
+    """The memory that concurrent batches may need together; a single batch may need more.
 
-    Half of the memory: windows of ten seconds on many cores may need more than BATCHES_BYTES.
+    Half of the available memory, but at least BATCHES_BYTES.
     """
     available = available_bytes()
     return BATCHES_BYTES if available is None else max(BATCHES_BYTES, available // 2)
 
 
 def check_fits(selection: Selection, path: str, frames: int, rate_hz: int) -> None:
-    """TooLongError if a whole clip of this many frames cannot be computed at once."""
+    """Raise TooLongError if a clip of this many frames does not fit into memory."""
     seconds = frames / rate_hz
     window = longest_window(selection, int(seconds * selection.preparation.sample_rate_hz))
     needed = needed_bytes(selection.network, window)

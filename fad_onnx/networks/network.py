@@ -1,12 +1,12 @@
-"""A network: weightless graphs, the official checkpoints that fit them, and named outputs."""
+"""A network: its graphs, the official checkpoints that fit them, and its named outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-HEAD_FILE = "head.onnx"  # the head graph, beside model.onnx
-# Kinds of digests that publishers give, strongest first, and how each is written.
+HEAD_FILE = "head.onnx"  # the head graph, in the folder of model.onnx
+# Kinds of digests that publishers give, strongest first, with their patterns.
 DIGESTS = {
     "sha256": r"[0-9a-f]{64}",
     "sha256_prefix": r"[0-9a-f]{8,63}",  # torch.hub's file names
@@ -28,10 +28,10 @@ class Output:
     graph : str or None
         The graph file; None is the network's own.
     checkpoints : tuple of str
-        The checkpoints whose tensors the graph takes; empty for a network without weights.
+        The checkpoints that hold the tensors of the graph; empty for a network without weights.
     samples_per_embedding : int or None
-        At the network's rate, where a window gives an embedding every so often; None where it
-        gives one.
+        Samples between two embeddings of a window, at the network's rate; None if a window gives
+        a single embedding.
     """
 
     width: int
@@ -43,11 +43,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Tiles:
-    """How a long whole clip is computed in parts, to the bits of one pass.
+    """How a long clip is computed in parts, with the same bits as in one pass.
 
-    A step of the network's last layer covers `step_samples`, and equals that of the whole clip
-    where `context_steps` on either side are in the tile. `tensor` gives the steps (batch, steps,
-    width); those of all tiles together go through the graph `head`, which reads the same
+    A step of the network's last layer covers `step_samples`. It is the same as in one pass if
+    `context_steps` on both sides of it are part of the tile. `tensor` holds the steps (batch,
+    steps, width); the steps of all tiles together go through the graph `head`, which shares the
     weights.
     """
 
@@ -60,7 +60,7 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows of up to ten seconds in one run of the network."""
+    """The number of windows in one run of the network, for windows of up to ten seconds."""
 
     cpu: int
     gpu: int
@@ -68,7 +68,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Network:
-    """A network.
+    """A graph with its checkpoints and its named outputs.
 
     Attributes
     ----------
@@ -77,22 +77,22 @@ class Network:
     graph : str
         The file of the main graph.
     outputs : mapping of str to Output
-        What one run can give.
+        What one run can compute.
     checkpoints : mapping of str to Checkpoint
         The official files.
     batch : Batch
-        How many windows make a full batch.
+        The number of windows in a full batch.
     peak_bytes_per_sample : int
-        Memory of one run at its peak, for each sample of a window (measured).
+        Peak memory of a run per sample of a window (measured).
     citation : str
-        What to cite.
+        The publication to cite.
     revision : int
-        Raised when the same tensors and preparation would give other numbers than before.
+        Incremented when the same tensors and preparation give different embeddings than before.
     fourier_kernels : tuple of str
         Checkpoint tensors that hold the Fourier kernels (real, imaginary). The front end does
-        not use them, so binding proves that they say what the front end does.
+        not use them, so binding checks that they match the front end.
     tiles : Tiles or None
-        How a long clip is computed in parts.
+        How a long clip is computed in parts, if it is.
     hashes : mapping of str to str
         SHA-256 of every graph file in the table.
     """
@@ -116,18 +116,18 @@ class Network:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An official file of weights: where it is, how it is checked, how it is laid out.
+    """An official file of weights: its source, its digests and its layout.
 
     Attributes
     ----------
     file, url, licence : str
-        Its name, where it is published, the licence of the weights.
+        Its name, its address, and the licence of the weights.
     bytes : int or None
-        Its size, where it is known.
+        Its size, if known.
     digests : mapping of str to str
-        What its publisher says of its contents, by kind: one of `DIGESTS`.
+        The published digests, by kind (the keys of `DIGESTS`).
     nesting : tuple of str
-        Keys to the dictionary of tensors.
+        The keys that lead to the dictionary of tensors.
     """
 
     file: str
@@ -139,5 +139,5 @@ class Checkpoint:
 
     @property
     def sha256(self) -> str | None:
-        """The whole SHA-256, where it is published."""
+        """The full SHA-256, if published."""
         return self.digests.get("sha256")

@@ -1,7 +1,7 @@
-"""A preparation: everything between a file and the network, and after it up to the embeddings.
+"""A preparation: the steps from a file to the network, and from its output to the embeddings.
 
-Every rule that changes a number is a named value with a closed vocabulary. Absent keys are
-defaults, and defaults are not part of a fingerprint: never change one, add a value instead.
+Every rule that affects an embedding is a named value from a closed vocabulary. Absent keys take
+their defaults, and defaults are not part of a fingerprint: never change one, add a value instead.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ LevelStep = Literal["remove_dc", "peak_minus_1_db", "pcm16", "int16_cut"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Front end of networks that take the samples themselves."""
+    """The front end of networks that take samples directly."""
 
     kind: ClassVar[str] = "samples"
 
 
 @dataclass(frozen=True)
 class Stft:
-    """Front end that gives the magnitude or power of the short-time spectrum.
+    """A front end that computes the magnitude or power of the short-time Fourier transform.
 
     Attributes
     ----------
     frame_samples, hop_samples, fft_samples : int
-        Length of a frame, distance of two frames, points of the transform.
+        The length of a frame, the distance between frames, the size of the transform.
     padding : {"none", "reflect"}
-        "none": frames lie within the window; "reflect": the window is reflected by half a
-        transform at both ends.
+        "none": frames lie within the window; "reflect": the window is extended at both ends by
+        reflecting half a transform.
     spectrum : {"power", "magnitude"}
-        Squared or plain absolute value.
+        The squared or the absolute value.
     precision : {"float64", "float32"}
-        Precision of the Hann window and of the transform's input.
+        The precision of the Hann window and of the input of the transform.
     """
 
     kind: ClassVar[str] = "stft"
@@ -60,19 +60,18 @@ class Windows:
         "whole": the clip is one window. "windows": a window at every hop. "crop": one window
         of `length_samples`.
     length_samples, hop_samples : int or None
-        Length of a window and distance of two windows.
+        The length of a window and the distance between windows.
     fill : {"none", "zeros", "repeat", "repeat_cut", "reflect"}
-        How a clip shorter than `length_samples` is filled up: not at all; with zeros; with as
-        many whole copies as fit, then zeros; with copies, the last one cut; by reflection at
-        its ends.
+        How a clip shorter than `length_samples` is extended: not at all; with zeros; with as many
+        whole copies as fit, then zeros; with copies, the last one cut; by reflection at both ends.
     long : {"all", "center", "random", "head"}
-        Which part of a longer clip is used: all of it, the middle, a part drawn from `seed`
-        and the samples, the beginning.
+        The part of a longer clip that is used: all of it; the middle; a random part that depends
+        on `seed` and the samples; the beginning.
     tail : {"drop", "pad", "keep"}
-        The samples after the last full window: dropped, padded with zeros (the embeddings of
-        the padding are dropped), or kept as a shorter window.
+        What happens to the samples after the last full window: dropped; padded with zeros (the
+        embeddings of the padding are dropped); kept as a shorter window.
     seed : int
-        For `long` "random".
+        The random seed for `long` "random".
     """
 
     cover: Literal["whole", "windows", "crop"] = "whole"
@@ -86,7 +85,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Pooling:
-    """What becomes of the embeddings of a clip: kept as they are, or reduced.
+    """How the embeddings of a clip are reduced, if at all.
 
     Attributes
     ----------
@@ -94,7 +93,7 @@ class Pooling:
         "frames": every embedding is kept. "seconds": one for each second. "clip": one for the
         clip.
     statistic : {"mean", "maximum", "weighted"}
-        "weighted": the mean over windows, each weighted by the samples that are the clip's own.
+        "weighted": the mean over windows, each weighted by its number of samples without padding.
     """
 
     over: Literal["frames", "seconds", "clip"] = "frames"
@@ -103,12 +102,12 @@ class Pooling:
 
 @dataclass(frozen=True)
 class Preparation:
-    """Everything that decides the embeddings of a file, given a network.
+    """Everything that determines the embeddings of a file, given a network.
 
     Attributes
     ----------
     sample_rate_hz : int
-        The rate at which the network listens.
+        The sample rate of the network.
     channels : {"mean", "stereo", "first"}
         The mean over channels, taken before resampling; or two channels (one is doubled, of
         more than two the mean is doubled); or the first channel alone.
@@ -124,13 +123,13 @@ class Preparation:
     sample_format : {"float32", "float64", "int16", "int32"}
         How PCM is decoded.
     frontend : Samples or Stft
-        What NumPy does to a window before the graph.
+        The computation on a window before the graph.
     windows : Windows
-        How a clip is cut.
+        How a clip is cut into windows.
     pooling : Pooling
-        What becomes of the embeddings of a clip.
+        How the embeddings of a clip are reduced.
     minimum_samples : int
-        The shortest clip that the network takes, at its rate.
+        The length of the shortest clip that the network takes, at its rate.
     embedding_type : {"float32", "float16"}
         How the embeddings of a clip are kept.
     """
@@ -157,7 +156,7 @@ class Preparation:
 
     @property
     def channel_count(self) -> int:
-        """Channels of a window."""
+        """The number of channels of a window."""
         return 2 if self.channels == "stereo" else 1
 
     @property

@@ -1,8 +1,8 @@
-"""Frozen dataclasses from JSON and back: strict keys, checked types, absent keys are defaults.
+"""Read frozen dataclasses from JSON and write them back, with strict keys and checked types.
 
-`from_json` reads an object into a dataclass by its annotations; `canonical` writes one without
-nulls and without defaults, so that a new field with a default changes nothing that was written
-before.
+`from_json` reads an object by the annotations of a dataclass; absent keys take their defaults.
+`canonical` leaves out nulls and defaults, so that adding a field with a default changes no existing
+output.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def from_json(cls: type[T], data: object, where: str, **extra: Any) -> T:
     Parameters
     ----------
     cls : type
-        A dataclass. Its annotations say what each value must be; `Literal` is a closed
-        vocabulary; a union of dataclasses is tagged by the key "kind".
+        A dataclass. Values are checked against its annotations; `Literal` lists the allowed
+        values; a union of dataclasses is told apart by the key "kind".
     data : object
-        What `json.loads` gave.
+        The result of `json.loads`.
     where : str
-        The place of the object in its file, for errors.
+        The location of the object in its file, for error messages.
     **extra
-        Fields that are given by the caller, not by the object.
+        Values of fields that the object does not contain.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def from_json(cls: type[T], data: object, where: str, **extra: Any) -> T:
     Raises
     ------
     ModelTableError
-        If a key is missing or unknown, or a value is of another type or outside its vocabulary.
+        If a key is missing or unknown, or a value has the wrong type or is not allowed.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def from_json(cls: type[T], data: object, where: str, **extra: Any) -> T:
 
 
 def value_of(hint: Any, value: object, where: str) -> Any:
-    """Check one JSON value against one annotation, and convert it."""
+    """Check a JSON value against an annotation, and convert it."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         if value not in arguments:
@@ -94,7 +94,7 @@ def value_of(hint: Any, value: object, where: str) -> Any:
 
 
 def _of_union(members: tuple[Any, ...], value: object, where: str) -> Any:
-    """An optional value, or the dataclass whose tag the object carries."""
+    """An optional value, or the dataclass that the object names by its "kind"."""
     if value is None and type(None) in members:
         return None
     tagged = {getattr(member, TAG): member for member in members if hasattr(member, TAG)}
@@ -108,7 +108,7 @@ def _of_union(members: tuple[Any, ...], value: object, where: str) -> Any:
 
 
 def complete(value: Any) -> Any:
-    """Plain JSON values of a dataclass, with everything that it holds.
+    """A dataclass as plain JSON values, with all fields.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def complete(value: Any) -> Any:
 
 
 def canonical(value: Any) -> Any:
-    """Plain JSON values of a dataclass, without nulls and without defaults.
+    """A dataclass as plain JSON values, without nulls and defaults.
 
     Examples
     --------

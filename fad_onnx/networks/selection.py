@@ -1,4 +1,4 @@
-"""From what a user asks for to frozen values: the output, the preparation, the label, the hash."""
+"""Resolves a request for a model into its output, preparation, label and fingerprint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FINGERPRINT_VERSION = 2
 
 @dataclass(frozen=True)
 class Selection:
-    """A model with everything decided: which output of its network, after which preparation.
+    """A model with its options resolved: an output of its network and a preparation.
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class Selection:
     output_name : str
         The name of the output.
     output : Output
-        The output, with the options' changes.
+        The output, after the changes of the options.
     preparation : Preparation
-        The preparation, with the options' changes.
+        The preparation, after the changes of the options.
     """
 
     model: Model
@@ -62,12 +62,12 @@ class Selection:
 
     @property
     def head_sha256(self) -> str | None:
-        """The hash of the head graph, of a network that has one."""
+        """The hash of the head graph, if the network has one."""
         return self.network.hashes[self.network.tiles.head] if self.network.tiles else None
 
     @property
     def width(self) -> int:
-        """Numbers in one embedding."""
+        """The dimension of an embedding."""
         return self.output.width
 
     @cached_property
@@ -80,7 +80,7 @@ class Selection:
         }
 
     def decoding(self, sample_format: str) -> Selection:
-        """The same, with PCM decoded as this type.
+        """The same selection, with PCM decoded as this type.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Selection:
 
     @cached_property
     def label(self) -> str:
-        """The model's name with what differs from its defaults: the key of every result."""
+        """The name of the model with all non-default options; the key of every result."""
         first = next(iter(self.network.outputs))
         output = None if self.output_name == first else self.output_name
         return str(ModelSpec(self.model.name, self.changed_options, output))
@@ -128,18 +128,18 @@ class Selection:
         }
 
     def fingerprint(self, tensors_sha256: str) -> str:
-        """What two datasets must share so that their embeddings may be compared.
+        """A hash of everything that two datasets must share for their embeddings to be comparable.
 
         Parameters
         ----------
         tensors_sha256 : str
-            Hash of the tensors that were bound to the graph.
+            The hash of the tensors that were bound to the graph.
 
         Returns
         -------
         str
-            SHA-256 of the canonical JSON of the tensors, the output and the preparation,
-            without nulls and defaults: a new field with a default changes no fingerprint.
+            SHA-256 of the canonical JSON of the tensors, the output and the preparation, without
+            nulls and defaults: a new field with a default changes no fingerprint.
         """
         defines = {
             "version": FINGERPRINT_VERSION,
@@ -151,12 +151,12 @@ class Selection:
 
 
 def select(spec: ModelSpec | str | None = None) -> Selection:
-    """Decide everything that a specification leaves open.
+    """Resolve a specification, filling in all defaults.
 
     Parameters
     ----------
     spec : ModelSpec, str or None
-        What is asked for; None is the default model.
+        The specification; None is the default model.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def select(spec: ModelSpec | str | None = None) -> Selection:
     Raises
     ------
     UnknownModelError, OptionError
-        If there is no such model, option, value, output or protocol.
+        If the model, option, value, output or protocol does not exist.
 
     Examples
     --------
@@ -186,7 +186,7 @@ def select(spec: ModelSpec | str | None = None) -> Selection:
 def selection_of(
     one: Model, options: Mapping[str, Any] | None = None, output: str | None = None
 ) -> Selection:
-    """The selection of a model at hand; see `select`."""
+    """The selection of a given model; see `select`."""
     chosen = one.choose(options)
     changes: dict[str, Any] = {}
     for name, value in chosen.items():
@@ -208,7 +208,7 @@ def variants(one: Model) -> tuple[Selection, ...]:
     Returns
     -------
     tuple of Selection
-        Those of the first output with all defaults come first.
+        The one with the first output and all defaults comes first.
     """
     names = [name for name in one.options if _changes_output(one, name)]
     values = [one.options[name].values for name in names]

@@ -1,4 +1,4 @@
-"""What a user asks for: a model's name, options, output, protocol and weights, as text or value."""
+"""A request for a model: its name, options, output, protocol and weights."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ NATIVE = "native"
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model as it is asked for.
+    """A request for a model.
 
     Parameters
     ----------
     name : str
-        A name of `fad_onnx.networks()`.
+        The name of a model, as `fad-onnx models` lists it.
     options : mapping of str to str
-        Options of the model, as in ``{"layer": "4"}``.
+        Options of the model, such as ``{"layer": "4"}``.
     output : str
         A named output of the model's network.
     protocol : str
-        A named preparation, as a published harness has it.
+        A named preparation, defined by a published evaluation harness.
     weights : mapping of str to str
-        Checkpoint name to a file used in place of the official one.
+        Files to use instead of the official checkpoints, by the name of the checkpoint.
 
     Examples
     --------
@@ -75,7 +75,7 @@ class ModelSpec:
         Raises
         ------
         OptionError
-            If the text has another form, or a key is given twice.
+            If the text is malformed, or a key is given twice.
         """
         name, colon, rest = text.partition(":")
         found: dict[str, str] = {}
@@ -88,11 +88,11 @@ class ModelSpec:
                 raise OptionError(f"model {text!r}", f"{key} is given twice")
             found[key] = value
         if not name:
-            raise OptionError(f"model {text!r}", "a name is missing before the colon")
+            raise OptionError(f"model {text!r}", "the name before the colon is missing")
         protocol, output = (found.pop(key, None) for key in RESERVED)
         return cls(name, found, output, protocol)
 
 
 def as_text(value: Any) -> str:
-    """An option's value as the table writes it: ``True`` is "true", 4 is "4"."""
+    """The value of an option as text, as the table writes it: ``True`` is "true", 4 is "4"."""
     return str(value).lower()

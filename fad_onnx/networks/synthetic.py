@@ -1,7 +1,7 @@
-"""Weights and clips made from a seed, in place of files: for verify, for tests, for benchmarks.
+"""Synthetic weights and clips from a seed, for verify, tests and benchmarks.
 
-All numbers come from NumPy's RandomState, whose stream is frozen for good (NumPy's random
-policy, NEP 19), so a golden answer holds for every NumPy.
+All numbers come from NumPy's RandomState, whose stream never changes (NEP 19), so that golden
+answers are valid for every version of NumPy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 
 class TensorLike(Protocol):
-    """What is needed to know of a tensor to invent one."""
+    """The type and the shape of a tensor."""
 
     @property
     def dtype(self) -> np.dtype[Any]: ...
@@ -24,11 +24,11 @@ class TensorLike(Protocol):
 
 
 def tensors(infos: Mapping[str, TensorLike], seed: int) -> dict[str, NDArray[Any]]:
-    """One random array a tensor, scaled so that signals neither die nor explode on the way.
+    """A random array for each tensor, scaled so that signals neither vanish nor explode.
 
-    Matrices and kernels are uniform with He's variance 2 / fan-in (arXiv:1502.01852); vectors
-    named weight or running_var lie near one, the rest near zero; what is named like a
-    filterbank is not negative; an index points into its table.
+    Matrices and kernels are uniform with He's variance 2 / fan-in (arXiv:1502.01852). Vectors
+    named weight or running_var are near one, others near zero. Filterbanks are not negative, and
+    indices are within their table.
     """
     random = np.random.RandomState(seed)
     return {name: _tensor(random, name, info, infos) for name, info in infos.items()}
@@ -44,7 +44,7 @@ def _tensor(
         return random.randint(0, top, size=shape).astype(info.dtype)
     uniform = random.random_sample(shape).astype(np.float32)
     if last == "melW":
-        # About ten bins a band, as in a real filterbank, none of it negative.
+        # About ten bins per band, as in a real filterbank.
         values = np.where(uniform > 1 - 10 / shape[0], uniform, 0) * np.float32(0.1)
     elif last in ("weight_g", "running_var") or (last == "weight" and len(shape) < 2):
         values = np.float32(0.75) + uniform * np.float32(0.5)
@@ -57,9 +57,9 @@ def _tensor(
 
 
 def clip(seed: int, frames: int, channels: int = 1) -> NDArray[np.float32]:
-    """A clip of float32 (channels, frames) in [-1, 1]: two wandering tones and noise that swells.
+    """A float32 clip (channels, frames) in [-1, 1]: two tones and noise of varying level.
 
-    Unlike plain noise it changes over time and with the seed, so that embeddings vary.
+    Unlike stationary noise it varies over time and with the seed, and so do its embeddings.
     """
     random = np.random.RandomState(seed)
     time = np.arange(frames) / max(frames, 1)

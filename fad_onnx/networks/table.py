@@ -1,7 +1,8 @@
-"""The table of models, artifacts.json: sections that share, read into values that check themselves.
+"""The table of models, artifacts.json, and the values that it is read into.
 
-`graphs` gives the hash of every graph file. `networks`, `preparations` and `models` hold named
-entries; an entry may say ``"extends": NAME`` of its own section, and then gives only what differs.
+`graphs` lists the hash of every graph file. `networks`, `preparations` and `models` hold named
+entries. An entry with ``"extends": NAME`` starts from that entry of its section and lists only what
+differs.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ class Option:
     Attributes
     ----------
     help : str
-        One line for people.
+        A one-line description.
     default : str
-        The value that is meant where none is given. It never changes: labels leave it out.
+        The value used if none is given. It must never change, because labels leave it out.
     values : tuple of str
-        The closed vocabulary; empty allows any whole number.
+        The allowed values; empty allows any whole number.
     sets : str or None
-        The field that takes the value, as "preparation.windows.long" or "output.tensor".
+        The field to set, such as "preparation.windows.long" or "output.tensor".
     template : str
-        How the field is written, as "layer_{}".
+        The text to set it to, such as "layer_{}".
     when : mapping of str to mapping
-        Value to the fields that it changes, where one value changes several or none.
+        The fields to change for a value, if it changes several fields or none.
     """
 
     help: str
@@ -54,15 +55,15 @@ class Option:
     when: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def changes(self, value: str) -> dict[str, Any]:
-        """Dotted fields and what this value makes of them."""
+        """The fields, as dotted paths, that this value changes, with their new values."""
         written = {self.sets: self.template.format(value)} if self.sets else {}
         return {**written, **self.when.get(value, {})}
 
 
 @dataclass(frozen=True)
 class Published:
-    """What others published of the official weights: mean and deviation of all numbers of the
-    embeddings of a sine, within a relative tolerance.
+    """A published answer of the official weights: the mean and the standard deviation of all
+    numbers in the embeddings of a sine, within a relative tolerance.
     """
 
     source: str
@@ -81,19 +82,19 @@ class Model:
     Attributes
     ----------
     name, summary : str
-        What it is called, and one line for people.
+        Its name and a one-line description.
     network : Network
         The network.
     preparation : Preparation
-        The default preparation, protocol "native".
+        The default preparation, which is the protocol "native".
     note : str or None
-        What must be said with every score.
+        A remark to print with every score.
     default : bool
-        Whether this model is meant where none is named.
+        Whether this is the default model.
     aliases : tuple of mapping
-        Constructor arguments of `frechet_audio_distance.FrechetAudioDistance` that mean it.
+        Constructor arguments of `frechet_audio_distance.FrechetAudioDistance` that select it.
     options : mapping of str to Option
-        What a user may choose.
+        The options that a user can set.
     published : tuple of Published
         Known answers of the official weights.
     """
@@ -114,7 +115,7 @@ class Model:
         Raises
         ------
         OptionError
-            For an option that does not exist, or a value outside its vocabulary.
+            For an unknown option or a value that is not allowed.
         """
         chosen = {name: option.default for name, option in self.options.items()}
         for name, value in (options or {}).items():
@@ -165,7 +166,7 @@ def parse(text: str) -> dict[str, Model]:
     Raises
     ------
     ModelTableError
-        If the table is not valid; the message names the place.
+        If the table is not valid; the message names the location.
     """
     try:
         table = json.loads(text)
@@ -193,7 +194,7 @@ def parse(text: str) -> dict[str, Model]:
 
 
 def _section(table: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
-    """The entries of a section, each with what it extends."""
+    """The entries of a section, each merged with the entry that it extends."""
     section = table[name]
     if not isinstance(section, dict):
         raise ModelTableError(name, f"an object is needed, found {type(section).__name__}")
@@ -264,7 +265,7 @@ def _model(
 
 
 def _check_option(model: Model, option: Option, where: str) -> None:
-    """Every value must lead to fields that exist, with values that they take."""
+    """Check that every value of an option changes existing fields to allowed values."""
     for value in option.values or ("0",):
         changed(model.output(), model.preparation, option.changes(value), where)
     if option.values and option.default not in option.values:
@@ -275,7 +276,7 @@ def _check_option(model: Model, option: Option, where: str) -> None:
 
 @cache
 def models() -> dict[str, Model]:
-    """All models of the installed table, or of the checkout's where it runs from a source tree."""
+    """All models of the installed table, or of the one in the source tree."""
     places = (PACKAGE / "artifacts.json", PACKAGE.parent / "artifacts.json")
     for place in places:
         if place.is_file():
@@ -289,7 +290,7 @@ def model(name: str | None = None) -> Model:
     Raises
     ------
     UnknownModelError
-        With the names that are near.
+        If there is none; the message suggests similar names.
     """
     known = models()
     if name is None:
@@ -300,10 +301,10 @@ def model(name: str | None = None) -> Model:
 
 
 def resolve_alias(name: str, **arguments: Any) -> Model:
-    """The model that constructor arguments of `frechet_audio_distance` mean.
+    """The model for constructor arguments of `frechet_audio_distance.FrechetAudioDistance`.
 
-    Of several models that fit, the first in the table is meant: its order follows the defaults
-    of that class. A name that no alias has is a model's own.
+    If several models fit, the first in the table is chosen: its order follows the defaults of that
+    class. A name that is no alias is taken as the name of a model.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Fingerprints of version 1: how they were made, so that older statistics can be compared.
+"""Fingerprints of version 1, so that older statistics can still be compared.
 
-Version 1 hashed every field of the table as it was then, nulls and defaults included. It is
-frozen: no field or option that is newer is part of it.
+Version 1 hashed every field that the table had at the time, nulls and defaults included. It is
+frozen: newer fields and options are not part of it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ RESAMPLER = "soxr HQ, floor(frames * target / source) samples"
 
 
 def fingerprint(selection: Selection, tensors_sha256: str) -> str:
-    """The fingerprint that version 1 gave to a selection.
+    """The version 1 fingerprint of a selection.
 
     Parameters
     ----------
     selection : Selection
-        What was selected.
+        The selection.
     tensors_sha256 : str
-        Hash of the bound tensors.
+        The hash of the bound tensors.
 
     Returns
     -------
