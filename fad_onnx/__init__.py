@@ -14,46 +14,76 @@ from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .api.compat import FrechetAudioDistance
-    from .api.functions import Score, compare, embed, load_model, score, stats
+    from .api.functions import Score, compare, score
+    from .api.making import embed, load_model, stats
     from .api.measure import Wanted
+    from .api.models import ModelInfo, models, pull, verify
     from .errors import FadError
+    from .files.archives import merge
     from .metrics.frechet import frechet_distance
     from .metrics.moments import Moments
     from .networks.embedder import Embedder
+    from .networks.spec import ModelSpec
+    from .pipeline.datasets import Dataset, EmbeddedDataset
+    from .pipeline.options import RunOptions
 
 # ONNX Runtime 1.29 and later writes a device id and reports to its maker from the moment it is
 # imported; it reads this variable then, and no call afterwards can stop it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "Dataset",
+    "EmbeddedDataset",
     "Embedder",
     "FadError",
     "FrechetAudioDistance",
+    "ModelInfo",
+    "ModelSpec",
     "Moments",
+    "RunOptions",
     "Score",
     "Wanted",
     "compare",
     "embed",
     "frechet_distance",
     "load_model",
+    "merge",
+    "models",
+    "pull",
     "score",
     "stats",
+    "verify",
 ]
 
 _HOMES = {
+    "Dataset": "pipeline.datasets",
+    "EmbeddedDataset": "pipeline.datasets",
     "Embedder": "networks.embedder",
     "FadError": "errors",
     "FrechetAudioDistance": "api.compat",
+    "ModelInfo": "api.models",
+    "ModelSpec": "networks.spec",
     "Moments": "metrics.moments",
+    "RunOptions": "pipeline.options",
+    "Score": "api.functions",
     "Wanted": "api.measure",
+    "compare": "api.functions",
+    "embed": "api.making",
     "frechet_distance": "metrics.frechet",
+    "load_model": "api.making",
+    "merge": "files.archives",
+    "models": "api.models",
+    "pull": "api.models",
+    "score": "api.functions",
+    "stats": "api.making",
+    "verify": "api.models",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES.get(name, 'api.functions')}", __name__), name)
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value
 

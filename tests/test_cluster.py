@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from fad_onnx.api import functions
+from fad_onnx.api import making
 from fad_onnx.cli import main
 from fad_onnx.errors import OptionError
 from fad_onnx.pipeline.dask import dask_executor
@@ -39,7 +39,7 @@ def many(tmp_path):
 
 
 def stats(folder, **run):
-    return functions.stats(folder, model=WEIGHTLESS, cache=False, **run).moments
+    return making.stats(folder, model=WEIGHTLESS, cache=False, **run).moments
 
 
 def same(a, b):
@@ -112,7 +112,7 @@ def test_workers_in_another_folder_read_the_callers_files(
     assert main([*arguments, "--no-cache"]) == 0
     assert capsys.readouterr().out == through
     with dask_executor(cluster.scheduler_address) as executor:
-        made = functions.stats("ref", None, WEIGHTLESS, cache=False, executor=executor)
+        made = making.stats("ref", None, WEIGHTLESS, cache=False, executor=executor)
     assert {clip.path for clip in made.files} == {f"ref/{i}.wav" for i in range(4)}
 
 

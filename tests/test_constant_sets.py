@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx.api import functions
+from fad_onnx.api import making
 from fad_onnx.errors import StatisticsError
 from fad_onnx.metrics.fad_infinity import fad_infinity
 from fad_onnx.metrics.frechet import Gaussian, frechet_distance
@@ -37,7 +37,7 @@ def folders(tmp_path_factory):
         if index > 1:
             soundfile.write(folder / "mostly" / f"m{index:02}.wav", np.zeros(160000), 16000)
     for name in SIDES:
-        functions.embed_to(folder / name, folder / f"{name}.npz", WEIGHTLESS, cache=False)
+        making.embed(folder / name, WEIGHTLESS, output=folder / f"{name}.npz", cache=False)
     return folder
 
 

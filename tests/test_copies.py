@@ -141,6 +141,6 @@ def test_a_copy_in_another_folder_finds_what_was_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     metric = FrechetAudioDistance("ckpt", WEIGHTLESS, cache_dir="kept", weights={"main": "x.pth"})
     monkeypatch.chdir("/")
-    assert metric._run["folders"] == [str(tmp_path / "ckpt")]
-    assert metric._run["cache_dir"] == str(tmp_path / "kept")
-    assert metric._run["weights"] == {"main": str(tmp_path / "x.pth")}
+    assert metric._run.folders == (str(tmp_path / "ckpt"),)
+    assert metric._run.cache_dir == str(tmp_path / "kept")
+    assert metric._run.weights == {"main": str(tmp_path / "x.pth")}

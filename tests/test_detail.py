@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from fad_onnx.api import functions
+from fad_onnx.api import functions, making
 from fad_onnx.api.measure import Wanted
 from fad_onnx.errors import OptionError, StatisticsError
 from fad_onnx.metrics.fad_infinity import fad_infinity
@@ -189,7 +189,7 @@ def test_rows_from_a_file_are_as_good_as_audio(score, sets, run, tmp_path):  # n
 
 
 def _stats(folder, tmp_path):
-    functions.stats(folder, tmp_path / "s.npz", WEIGHTLESS, cache=False)
+    making.stats(folder, tmp_path / "s.npz", WEIGHTLESS, cache=False)
     return tmp_path / "s.npz"
 
 

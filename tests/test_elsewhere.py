@@ -13,7 +13,7 @@ from fad_onnx.errors import AudioError, FileMismatchError
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.pipeline import clip_windows, executors
 from fad_onnx.pipeline.clip_windows import Policy
-from fad_onnx.pipeline.options import Run
+from fad_onnx.pipeline.options import Run, RunOptions
 from fad_onnx.weights import prepare
 
 from .conftest import write_clip
@@ -42,11 +42,11 @@ def test_processes_in_another_folder_read_the_callers_files(here):
 
 def test_paths_that_a_worker_is_sent_are_absolute(here):
     named = {"weights": {"main": "x.pth"}, "folders": ["y"], "cache_dir": "kept"}
-    made = Run(WEIGHTLESS, named)
+    made = Run(WEIGHTLESS, RunOptions(**named))
     (request,) = made.requests
     assert request.spec.weights == {"main": str(here / "x.pth")}
     spec = ModelSpec(WEIGHTLESS, weights={"main": "z.pth"})
-    assert Run(spec, {}).specs[0].weights == {"main": str(here / "z.pth")}
+    assert Run(spec).specs[0].weights == {"main": str(here / "z.pth")}
     assert request.folders == (str(here / "y"),)
     assert made._cache_folder() == here / "kept"
 

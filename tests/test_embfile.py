@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fad_onnx
-from fad_onnx.api import functions
+from fad_onnx.api import making
 from fad_onnx.api.measure import Wanted
 from fad_onnx.cli import main
 from fad_onnx.errors import FadError, OutputError, StatisticsError
@@ -80,7 +80,7 @@ def test_what_is_written_comes_back_and_numpy_reads_it(tmp_path):
 def test_files_of_version_1_score_as_they_did(tmp_path):
     for index in range(5):
         write_clip(tmp_path / "set" / "sub" / f"{index}.wav", index, 2 + index)
-    functions.embed_to(tmp_path / "set", tmp_path / "new.npz", WEIGHTLESS)
+    making.embed(tmp_path / "set", WEIGHTLESS, output=tmp_path / "new.npz")
     found, metadata = embeddings.read(tmp_path / "new.npz")
     metadata["rows"] = metadata.pop("embeddings")
     metadata["largest_file"]["rows"] = metadata["largest_file"].pop("embeddings")
@@ -308,7 +308,7 @@ def valid(tmp_path_factory):
     for index in range(3):
         write_clip(folder / "set" / f"{index}.wav", index, 2)
     fad_onnx.stats(folder / "set", folder / "s.npz", WEIGHTLESS, cache=False)
-    functions.embed_to(folder / "set", folder / "e.npz", WEIGHTLESS, cache=False)
+    making.embed(folder / "set", WEIGHTLESS, output=folder / "e.npz", cache=False)
     found, metadata = embeddings.read(folder / "e.npz")
     version_1(folder / "1.npz", dict(found), json.dumps(metadata))
     return folder
@@ -365,7 +365,7 @@ def test_a_downloaded_file_takes_no_sound_of_this_machine_along(tmp_path):
     secret = write_clip(tmp_path / "private" / "memo.wav", 1, 2)
     for index in range(3):
         write_clip(tmp_path / "ref" / f"{index}.wav", index, 5)
-    functions.embed_to(tmp_path / "ref", tmp_path / "good.npz", WEIGHTLESS)
+    making.embed(tmp_path / "ref", WEIGHTLESS, output=tmp_path / "good.npz")
     found, metadata = embeddings.read(tmp_path / "good.npz")
     far = next(iter(found.values())) + 100
     for name in (str(secret), os.path.relpath(secret), os.path.relpath(secret, tmp_path)):

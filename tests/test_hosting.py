@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fad_onnx.api import functions
+from fad_onnx.api import functions, making
 from fad_onnx.cache import embeddings
 from fad_onnx.networks import synthetic
 from fad_onnx.networks.spec import ModelSpec
@@ -161,7 +161,7 @@ def test_a_hundred_thousand_clips_in_flat_memory(tmp_path):
         else:
             seen.append(None)
 
-    functions.stats(folder, model=WEIGHTLESS, cache=False, progress=watch)
+    making.stats(folder, model=WEIGHTLESS, cache=False, progress=watch)
     marks = [mark for mark in seen if mark]
     early, late = marks[10], marks[-1]
     print("peak MB and open files after 10,000 clips:", early, "at the end:", late)

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 import fad_onnx
-from fad_onnx.api import functions
+from fad_onnx.api import making
 from fad_onnx.audio import decoding
 from fad_onnx.files import archives
 from fad_onnx.networks import synthetic
@@ -49,7 +49,7 @@ def test_samples_far_beyond_full_scale_are_one_warning(folder, tmp_path, monkeyp
         fad_onnx.stats(folder, model="logmel", shard=f"{part}/2", output=tmp_path / f"{part}.npz")
     merged = archives.merge([tmp_path / "1.npz", tmp_path / "2.npz"], tmp_path / "all.npz")
     assert SAID in loud(merged.warnings)
-    functions.embed_to(folder, tmp_path / "rows.npz", "logmel")
+    making.embed(folder, "logmel", output=tmp_path / "rows.npz")
     for reference in ("all.npz", "rows.npz"):
         score = fad_onnx.score(tmp_path / reference, clean, model="logmel")
         assert SAID in loud(score.warnings)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fad_onnx.api import compat, dry_run
+from fad_onnx.api import compat
 from fad_onnx.cli import main
 from fad_onnx.networks import machine, table
 from fad_onnx.pipeline import options
@@ -163,9 +163,9 @@ def test_cores_that_are_not_ours_are_not_counted():
 def test_all_that_works_in_threads_asks_here(monkeypatch, capsys):
     model = next(one.name for one in table.models().values() if not one.network.checkpoints)
     monkeypatch.setattr(machine, "cores", lambda: 5)
-    assert options.Run(model, {}).job.workers == 5
-    assert dry_run.workers is options.workers and options.workers({"workers": 7}) == 7
-    assert compat.FrechetAudioDistance(model_name=model)._run["workers"] == 5
+    assert options.Run(model).job.workers == 5
+    assert options.RunOptions(workers=7).worker_count == 7
+    assert compat.FrechetAudioDistance(model_name=model)._run.workers == 5
     monkeypatch.setattr(machine, "cores", lambda: 3)
     assert main(["bench", model, "--clips", "2", "--seconds", "1"]) == 0
     assert {line.split()[2] for line in capsys.readouterr().out.splitlines()[1:]} == {"1", "3"}

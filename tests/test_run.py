@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fad_onnx
-from fad_onnx.api import dry_run, functions
+from fad_onnx.api import dry_run, functions, making
 from fad_onnx.api.measure import Wanted
 from fad_onnx.audio import sources
 from fad_onnx.cache.embeddings import RowCache
@@ -34,10 +34,10 @@ from fad_onnx.networks import table
 from fad_onnx.networks.preparation import Windows
 from fad_onnx.networks.selection import selection_of, variants
 from fad_onnx.networks.spec import ModelSpec
-from fad_onnx.pipeline import clip_windows, datasets, executors, options
+from fad_onnx.pipeline import clip_windows, datasets, executors
 from fad_onnx.pipeline.batching import Engine
 from fad_onnx.pipeline.clip_windows import Policy
-from fad_onnx.pipeline.options import Run
+from fad_onnx.pipeline.options import KINDS, Run, RunOptions
 from fad_onnx.weights import prepare
 
 from .conftest import write_clip
@@ -76,7 +76,7 @@ def test_every_option_of_the_command_line_reaches_the_library(monkeypatch):
             inf=True, ci=0.8, kad=True, per_file=True, seed=7, inf_draw="embeddings"
         ),
     }  # fmt: skip
-    assert seen.keys() | {"progress", "download_progress"} > set(options.KINDS) - {
+    assert seen.keys() | {"progress", "download_progress"} > set(KINDS) - {
         "folders", "threads"
     }  # fmt: skip
 
@@ -106,8 +106,8 @@ def test_a_file_whose_name_holds_an_equals_sign(tmp_path):
 
 def test_keywords_of_the_wrong_kind_say_what_is_wanted(clips):
     for wrong, said in (
-        ({"device": "cuda"}, "provider='cuda'"), ({"options": None}, "a mapping"),
-        ({"weights": None}, "a path or"), ({"folders": "x"}, "a list"),
+        ({"device": "cuda"}, "provider='cuda'"), ({"options": "x"}, "a mapping"),
+        ({"weights": 3}, "a path or"), ({"folders": "x"}, "a list"),
         ({"executor": 3}, "Executor"), ({"workers": "2"}, "whole number"),
         ({"workers": 0}, "not a positive"),
         ({"workers": -1}, "not a positive"),
@@ -215,7 +215,7 @@ def test_a_key_is_for_the_file_that_needs_it(clips, tmp_path):
 
 def test_the_users_options_come_before_those_of_a_file():
     made = datasets.AudioSet("a.npz", None, {"model": WEIGHTLESS, "options": {"x": "1", "y": "1"}})
-    asked = Run(None, {"options": {"x": 2}})
+    asked = Run(None, RunOptions(options={"x": 2}))
     asked.assume(made)
     assert asked.specs == (ModelSpec(WEIGHTLESS, {"x": "2", "y": "1"}),)
 
@@ -244,7 +244,7 @@ REMARKS = (
 def test_warnings_travel_with_statistics_and_embeddings(doubtful, clips, tmp_path):
     asked = {"short": "pad", "skip_errors": True}
     fad_onnx.stats(doubtful, tmp_path / "s.npz", WEIGHTLESS, **asked)
-    functions.embed_to(doubtful, tmp_path / "e.npz", WEIGHTLESS, **asked)
+    making.embed(doubtful, WEIGHTLESS, output=tmp_path / "e.npz", **asked)
     live = fad_onnx.score(clips, doubtful, WEIGHTLESS, **asked).warnings
     for path in ("s.npz", "e.npz"):
         stored = fad_onnx.score(clips, tmp_path / path, **asked)
@@ -319,7 +319,7 @@ def test_two_files_of_one_name_are_not_one(clips, tmp_path):
 
 def test_an_embeddings_file_does_not_say_where_its_audio_is(clips, tmp_path, monkeypatch):
     """A name must not be taken for a path: other sets have files of that name."""
-    functions.embed_to(clips, tmp_path / "e.npz", WEIGHTLESS)
+    making.embed(clips, WEIGHTLESS, output=tmp_path / "e.npz")
     monkeypatch.chdir(clips)
     files = archives.read_set(tmp_path / "e.npz").files
     assert [file.name for file in files] == sorted(os.listdir(clips))
@@ -343,7 +343,7 @@ def stored(tmp_path_factory):
     for index in range(3):
         write_clip(folder / "set" / f"{index}.wav", index, 2)
     fad_onnx.stats(folder / "set", folder / "s.npz", WEIGHTLESS, shard="1/3", cache=False)
-    functions.embed_to(folder / "set", folder / "e.npz", WEIGHTLESS, cache=False)
+    making.embed(folder / "set", WEIGHTLESS, output=folder / "e.npz", cache=False)
     return folder, [dict(np.load(folder / name)) for name in ("s.npz", "e.npz")]
 
 

@@ -11,6 +11,7 @@ import inspect
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,12 +31,9 @@ from ..metrics.moments import Gather, Moments
 from ..networks import machine, table
 from ..networks.embedder import Embedder
 from ..pipeline import datasets
-from ..pipeline.options import PathLike, Run, RunOptions, absolute, check_keywords
-from .functions import load_model
+from ..pipeline.options import PathLike, Run, RunOptions, check_keywords
 
 logger = logging.getLogger("fad_onnx")
-
-OF_A_PROCESS = ("executor", "progress", "download_progress")
 
 
 class FrechetAudioDistance:
@@ -83,11 +81,10 @@ class FrechetAudioDistance:
         options = {key: value for key, value in options.items() if value}
         self.model.choose({key: str(value) for key, value in options.items()})
         self.sample_rate, self.verbose = self.model.preparation.sample_rate_hz, verbose
-        self._run: RunOptions = {"options": options, **run}  # type: ignore[typeddict-item]
-        self._run.setdefault("workers", min(audio_load_worker, machine.cores()))
+        run.setdefault("workers", min(audio_load_worker, machine.cores()))
         if ckpt_dir is not None:
-            self._run["folders"] = [ckpt_dir]
-        self._run = absolute(self._run)
+            run["folders"] = [ckpt_dir]
+        self._run = RunOptions(**{"options": options, **run})
         self._embedder: Embedder | None = None
         self._fingerprint: str | None = None  # of a copy: that of what it was copied from
         self._sides: dict[bool, Gather] = {}
@@ -97,7 +94,8 @@ class FrechetAudioDistance:
     def embedder(self) -> Embedder:
         """The loaded model; loaded when first needed."""
         if self._embedder is None:
-            loaded = load_model(self.model.name, **self._run)
+            run = Run(self.model.name, self._run)
+            loaded = replace(run.embedders[0], short=run.policy.short)
             if self._fingerprint not in (None, loaded.fingerprint):
                 raise IncompatibleStatisticsError(
                     f"{self.model.name} of this process", "that of the copied metric",
@@ -108,7 +106,7 @@ class FrechetAudioDistance:
 
     def __getstate__(self) -> dict[str, Any]:
         known = self._embedder.fingerprint if self._embedder else self._fingerprint
-        travels = {key: value for key, value in self._run.items() if key not in OF_A_PROCESS}
+        travels = replace(self._run, executor=None, progress=None, download_progress=None)
         return {**self.__dict__, "_embedder": None, "_fingerprint": known, "_run": travels}
 
     def __copy__(self) -> Self:
@@ -176,8 +174,8 @@ class FrechetAudioDistance:
         if stored is not None and Path(stored).exists():
             return _read_rows(Path(stored), self.model.output().width)
         files = datasets.list_files([folder])
-        run = Run(self.model.name, {**self._run, "sample_format": dtype}, keep_rows=True)
-        run.embedders = [self.embedder.decoding(dtype)]  # not loaded for every set
+        # The model is loaded once, not for each dataset.
+        run = Run(self.embedder.decoding(dtype), self._run.of_files(), keep_rows=True)
         (made,) = run.embed(os.fspath(folder), files)
         for text in made.warnings:
             logger.warning("%s", text)

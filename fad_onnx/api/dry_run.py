@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any
 
 from ..audio.decoding import BLOCK_SAMPLES, Decoder
 from ..audio.sources import left_out
@@ -21,7 +21,7 @@ from ..networks.selection import Selection
 from ..networks.windows import Window
 from ..pipeline import datasets
 from ..pipeline.batching import AHEAD_FILES, WAITING_BYTES
-from ..pipeline.options import PathLike, Run, RunOptions, workers
+from ..pipeline.options import NO_OPTIONS, PathLike, Run, RunOptions
 from ..weights import prepare
 
 # Decoding, resampling and front end, as a share of the network's time (measured: under 0.1).
@@ -34,7 +34,7 @@ def estimate(
     paths: Sequence[PathLike],
     name: str | None,
     shard: str | None = None,
-    **run: Unpack[RunOptions],
+    run: RunOptions = NO_OPTIONS,
 ) -> dict[str, Any]:
     """Files, seconds, rows, unreadable files, memory and, if the weights are here, time.
 
@@ -43,7 +43,7 @@ def estimate(
     """
     runner = Run(name, run)
     for path in filter(is_archive, paths):
-        runner.assume(read_set(path, run.get("key")))
+        runner.assume(read_set(path, run.key))
     selection = runner.selections[0]
     preparation = selection.preparation
     rules, rate = preparation.windows, preparation.sample_rate_hz
@@ -79,8 +79,8 @@ def estimate(
         "weights": state,
         "unreadable": bad,
         "left_out": left_out(listed),
-        "memory_mb": _memory(selection, todo, embedder, workers(run)) >> 20,
-        "estimated_seconds": _time(embedder, longest, work, workers(run)) if embedder else None,
+        "memory_mb": _memory(selection, todo, embedder, run.worker_count) >> 20,
+        "estimated_seconds": _time(embedder, longest, work, run.worker_count) if embedder else None,
     }
 
 

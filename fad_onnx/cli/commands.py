@@ -7,14 +7,15 @@ import os
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from .. import report as reports
-from ..api import functions
+from ..api import functions, making
 from ..api.measure import Wanted
 from ..cache import embeddings
 from ..errors import CheckpointError, FadError, OptionError, ProviderError, printable
@@ -27,10 +28,10 @@ from ..networks.spec import ModelSpec
 from ..pipeline.dask import dask_executor
 from ..pipeline.datasets import AudioSet
 from ..pipeline.options import RunOptions, cache_folder
+from ..pipeline.progress import Bars, Downloads
 from ..weights import converted, prepare
 from . import csv_file, show
 from .parser import LEVEL
-from .progress import Bars, download_progress
 from .streams import note, say
 
 
@@ -107,7 +108,7 @@ def stats(options: Namespace) -> None:
     if options.dry_run:
         return _dry_run(options, options.audio)
     with _run_options(options) as run:
-        made = functions.stats(
+        made = making.stats(
             options.audio, options.output, options.model, shard=options.shard,
             name=options.name, licence=options.licence, **run,
         )  # fmt: skip
@@ -120,7 +121,7 @@ def embed(options: Namespace) -> None:
     if options.dry_run:
         return _dry_run(options, options.audio)
     with _run_options(options) as run:
-        made = functions.embed_to(options.audio, options.output, options.model, **run)
+        made = making.embed_into(options.output, options.audio, options.model, RunOptions(**run))
     _say_written(options, made)
     return None
 
@@ -172,10 +173,10 @@ def _pull(spec: ModelSpec, options: Namespace, sources: dict[str, str]) -> list[
     """What is kept, a line each; said at once unless it is for a program."""
     kept = []
     spec = replace(spec, options={**spec.options, **dict(options.option)})
-    with download_progress(options.quiet) as progress:
+    with closing(Downloads(True if options.quiet else None)) as downloads:
         for line in prepare.pull(
             spec, sources,
-            offline=options.offline, keep=options.keep, progress=progress,
+            offline=options.offline, keep=options.keep, progress=downloads.update,
         ):  # fmt: skip
             kept.append(line)
             if not options.json:
@@ -191,11 +192,7 @@ def verify(options: Namespace) -> None:
     checks = []
     for name in options.models or table.models():
         model = table.model(name)
-        for check in chain(
-            known.verify(model, settings),
-            known.converted_files(model),
-            known.published(model, settings),
-        ):
+        for check in known.every(model, settings):
             checks.append(check)
             if not options.json:
                 say(show.check_line(check))
@@ -276,10 +273,10 @@ def _dry_run(options: Namespace, paths: list[str]) -> None:
     from ..api import dry_run
 
     shard = getattr(options, "shard", None)
-    with _run_options(options) as run:
-        run["key"] = getattr(options, "key", None)
+    with _run_options(options) as given:
+        run = RunOptions(**given, key=getattr(options, "key", None))
         names = options.model if isinstance(options.model, list) else [options.model]
-        found = [dry_run.estimate(paths, name, shard, **run) for name in names or [None]]
+        found = [dry_run.estimate(paths, name, shard, run) for name in names or [None]]
     one = found[0] if len(found) == 1 else {"schema": show.SCHEMA, "estimates": found}
     say(json.dumps(one, indent=2))
 
@@ -311,13 +308,14 @@ def _named_path(text: str) -> tuple[str, str]:
 
 
 @contextmanager
-def _run_options(options: Namespace) -> Iterator[RunOptions]:
+def _run_options(options: Namespace) -> Iterator[dict[str, Any]]:
     """What all commands that embed have in common, with progress bars on stderr."""
     with ExitStack() as stack:
-        bars = stack.enter_context(Bars(options.quiet))
-        downloads = stack.enter_context(download_progress(options.quiet))
+        quiet = True if options.quiet else None
+        bars = stack.enter_context(closing(Bars(quiet)))
+        downloads = stack.enter_context(closing(Downloads(quiet)))
         executor = stack.enter_context(dask_executor(options.dask)) if options.dask else None
-        run: RunOptions = {
+        run = {
             "options": dict(options.option),
             "weights": named_paths(options.weights),
             "provider": options.provider,
@@ -331,6 +329,6 @@ def _run_options(options: Namespace) -> Iterator[RunOptions]:
             "offline": options.offline,
             "executor": executor,
             "progress": bars.update,
-            "download_progress": downloads,
+            "download_progress": downloads.update,
         }
         yield run

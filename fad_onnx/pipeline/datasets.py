@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -20,12 +21,12 @@ from . import provenance
 from .executors import Chunk, FileSummary, Job, StoredClip, chunks, cut, versions
 
 
-@dataclass(frozen=True)
-class AudioSet:
-    """One side of a comparison for one model.
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One side of a comparison for one model: statistics, and how they were made.
 
     `metadata` is what a statistics file carries: model, fingerprint, protocol, weights, counts.
-    `files` are those that gave rows, with their rows if the run was asked to keep them.
+    `files` are those that gave embeddings; `rows_by_file` their embeddings, where they are kept.
     """
 
     path: str
@@ -52,6 +53,28 @@ class AudioSet:
         published = {k: self.metadata[k] for k in ("name", "licence") if self.metadata.get(k)}
         counts = {key: self.metadata.get(key) for key in ("files", "embeddings", "seconds")}
         return {"path": self.path, **counts, **published}
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedDataset(Dataset, Mapping[str, Rows]):
+    """A dataset with its embeddings: a mapping from a clip's name to its embeddings (n, width)."""
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {file.name: i for i, file in enumerate(self.files)}
+
+    def __getitem__(self, name: str) -> Rows:
+        assert self.rows_by_file is not None
+        return self.rows_by_file[self._index[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+AudioSet = Dataset
 
 
 def list_files(paths: Sequence[str | os.PathLike[str]]) -> Listing:

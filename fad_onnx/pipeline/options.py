@@ -6,12 +6,12 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypedDict
+from typing import Any
 
 from ..audio.sources import AudioFile
 from ..cache import root
@@ -26,65 +26,185 @@ from . import datasets
 from .clip_windows import Policy
 from .datasets import AudioSet
 from .executors import FileSummary, Job
+from .progress import Bars, Downloads
 
 logger = logging.getLogger("fad_onnx")
 
 PathLike = str | os.PathLike[str]
-ModelName = str | ModelSpec | Sequence[str | ModelSpec] | None
+Model = str | ModelSpec | Embedder
+ModelName = Model | Sequence[Model] | None
+Progress = Callable[[str, int, int], None]
 
 
-class RunOptions(TypedDict, total=False):
-    """Keyword arguments that score, stats and embed share; all are optional.
+# What a value must be an instance of, and how to say so.
+KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "options": ((Mapping, NoneType), "a mapping, as {'use_pca': True}"),
+    "weights": ((str, os.PathLike, Mapping, NoneType), "a path or a mapping of names to paths"),
+    "folders": ((list, tuple), "a list of folders"),
+    "provider": ((str,), "a name, as 'cuda'"),
+    "threads": ((Integral,), "a whole number"),
+    "device": ((Integral,), "the index of the card; for a GPU give provider='cuda'"),
+    "memory_limit_mb": ((Integral, NoneType), "a whole number"),
+    "workers": ((Integral, NoneType), "a whole number"),
+    "executor": ((Executor, NoneType), "a concurrent.futures.Executor"),
+}
 
-    options: of the model, as in {"use_pca": True}, for calls with one model. weights: a
-    checkpoint in place of the official one, a path or {"MODEL:NAME": path}, in which MODEL: may
-    be left out for one model, and :NAME for the main file; folders: where official files may lie.
-    provider, threads, device, memory_limit_mb: see fad_onnx.networks.runtime.Settings.
-    workers: threads that decode, resample and run networks side by side; default all cores that
-    this process may use.
-    short: "error", "skip" or "pad"; skip_errors: go on after an unusable file and list it.
-    sample_format: how PCM is read, "float32" or as the original's dtype.
-    cache: False keeps no embeddings; cache_dir: where to keep them.
-    offline: no network, as with FAD_ONNX_OFFLINE.
-    executor: any concurrent.futures.Executor, in place of the workers.
-    progress: called with (set, files done just now, files in all), or of what is computed of a
-    set beside its score.
-    key: which statistics of a foreign file with several.
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The keyword arguments that `score`, `compare`, `stats` and `embed` share.
+
+    Parameters
+    ----------
+    options : mapping of str to value, optional
+        Options of the model, as in ``{"use_pca": True}``, for calls with one model.
+    weights : path, or mapping of str to path, optional
+        Checkpoints in place of the official ones: a path for the main checkpoint, or
+        ``{"MODEL:NAME": path}``; "MODEL:" may be left out for one model, ":NAME" for the main
+        checkpoint.
+    folders : sequence of paths
+        Where official checkpoints may lie already.
+    provider : str
+        Execution provider, such as "auto", "cpu" or "cuda".
+    threads : int
+        Threads within one run of a network.
+    device : int
+        Index of the card.
+    memory_limit_mb : int, optional
+        Most memory of the card that ONNX Runtime may take, in MB.
+    workers : int, optional
+        Threads that decode, resample and run networks at the same time; by default one for each
+        core that this process may use, and one in a worker of an executor.
+    short : {"error", "skip", "pad"}
+        What to do with a clip below the model's minimum length.
+    skip_errors : bool
+        Go on after an unusable file, and list it.
+    sample_format : str
+        How PCM is read, "float32" or the type that the original's authors read.
+    cache : bool
+        Whether to keep embeddings.
+    cache_dir : path, optional
+        Where to keep embeddings.
+    offline : bool
+        Use no network, as with the environment variable FAD_ONNX_OFFLINE.
+    executor : concurrent.futures.Executor, optional
+        Computes in place of the workers.
+    progress : bool or callable, optional
+        True draws bars. A function is called with the name of a dataset or step, what is done
+        just now, and the total.
+    download_progress : callable, optional
+        Called with the name of a file, the bytes so far, and the bytes in all or None.
+    key : str, optional
+        Which statistics of a foreign file with several.
+
+    Raises
+    ------
+    OptionError
+        If a value is of the wrong kind.
     """
 
-    options: Mapping[str, Any]
-    weights: PathLike | Mapping[str, PathLike]
-    folders: Sequence[PathLike]
-    provider: str
-    threads: int
-    device: int
-    memory_limit_mb: int | None
-    workers: int | None
-    short: str
-    skip_errors: bool
-    sample_format: str
-    cache: bool
-    cache_dir: PathLike | None
-    offline: bool
-    executor: Executor | None
-    progress: Callable[[str, int, int], None] | None
-    download_progress: prepare.Progress | None
-    key: str | None
+    options: Mapping[str, Any] | None = None
+    weights: PathLike | Mapping[str, PathLike] | None = None
+    folders: Sequence[PathLike] = ()
+    provider: str = "auto"
+    threads: int = 1
+    device: int = 0
+    memory_limit_mb: int | None = None
+    workers: int | None = None
+    short: str = "error"
+    skip_errors: bool = False
+    sample_format: str = "float32"
+    cache: bool = True
+    cache_dir: PathLike | None = None
+    offline: bool = False
+    executor: Executor | None = None
+    progress: bool | Progress | None = None
+    download_progress: prepare.Progress | None = None
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, (kinds, wanted) in KINDS.items():
+            if not isinstance(getattr(self, name), kinds):
+                raise OptionError(name, f"{getattr(self, name)!r} is not {wanted}")
+        if self.workers is not None and self.workers < 1:
+            raise OptionError("workers", f"{self.workers} is not a positive number")
+        for name, value in self._settled().items():
+            object.__setattr__(self, name, value)
+
+    def _settled(self) -> dict[str, Any]:
+        """Paths that hold in any folder, that of a worker or of a copy; bars for True."""
+        given: Mapping[str, PathLike] = {}
+        if isinstance(self.weights, Mapping):
+            given = self.weights
+        elif self.weights is not None:
+            given = {"main": self.weights}
+        found: dict[str, Any] = {
+            "weights": {name: os.path.abspath(path) for name, path in given.items()},
+            "folders": tuple(os.path.abspath(folder) for folder in self.folders),
+            "cache_dir": self.cache_dir and os.path.abspath(self.cache_dir),
+        }
+        if self.progress is True:
+            found["download_progress"] = self.download_progress or Downloads().update
+        if isinstance(self.progress, bool):
+            found["progress"] = Bars().update if self.progress else None
+        return found
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> RunOptions:
+        """The shared keywords among the arguments of a call, as `locals()` holds them."""
+        return cls(**{one.name: given[one.name] for one in fields(cls) if one.name in given})
+
+    def of_files(self) -> RunOptions:
+        """Those that a loaded model does not have of its own."""
+        held = {name: getattr(NO_OPTIONS, name) for name in OF_A_MODEL}
+        return replace(self, **held)
+
+    @property
+    def tell(self) -> Progress | None:
+        """The function to call with progress."""
+        return None if isinstance(self.progress, bool) else self.progress
+
+    @property
+    def checkpoints(self) -> Mapping[str, str]:
+        """The checkpoints that are given in place of the official ones, by name."""
+        assert isinstance(self.weights, Mapping)
+        return {name: os.fspath(path) for name, path in self.weights.items()}
+
+    @property
+    def settings(self) -> Settings:
+        """How to run a network."""
+        return Settings(self.provider, self.threads, self.device, self.memory_limit_mb)
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers there are."""
+        # Within a worker of an executor one thread a chunk: the executor knows its own cores.
+        return self.workers or (1 if self.executor is not None else machine.cores())
+
+
+NO_OPTIONS = RunOptions()
+# What a loaded model has been given already.
+OF_A_MODEL = (
+    "options", "weights", "folders", "provider", "threads", "device", "memory_limit_mb",
+    "sample_format", "offline",
+)  # fmt: skip
 
 
 class Run:
     """Models and settings, loaded when first needed and used for every set."""
 
-    def __init__(self, model: ModelName, kwargs: RunOptions, keep_rows: bool = False) -> None:
-        check_keywords(kwargs)
-        self._kwargs, self._keep_rows = absolute(kwargs), keep_rows
-        files = self._kwargs.get("weights", {})
-        self.specs = specs_of(model, kwargs.get("options", {}), files)
+    def __init__(
+        self, model: ModelName, options: RunOptions = NO_OPTIONS, keep_rows: bool = False
+    ) -> None:
+        self._options, self._keep_rows = options, keep_rows
+        self._models = _asked(model)
+        if any(isinstance(one, Embedder) for one in self._models):
+            for name in OF_A_MODEL:
+                if getattr(options, name) != getattr(NO_OPTIONS, name):
+                    raise OptionError(name, "the model is loaded already; load it with this option")
+        self.specs = specs_of(model, options.options or {}, options.checkpoints)
         self._named = model is not None
-        self.policy = Policy(
-            kwargs.get("short", "error"),
-            kwargs.get("skip_errors", False),
-        )
+        self.policy = Policy(options.short, options.skip_errors)
 
     def assume(self, archive: AudioSet) -> None:
         """Where the user named no model, the one that a statistics file was made with.
@@ -106,34 +226,28 @@ class Run:
     @cached_property
     def selections(self) -> tuple[Selection, ...]:
         """What was decided of each model; OptionError, UnknownModelError."""
-        form = self._kwargs.get("sample_format", "float32")
-        return tuple(select(spec).decoding(form) for spec in self.specs)
+        return tuple(
+            one.selection
+            if isinstance(one, Embedder)
+            else select(spec).decoding(self._options.sample_format)
+            for one, spec in zip(self._models, self.specs, strict=True)
+        )
 
     @cached_property
     def requests(self) -> tuple[prepare.Request, ...]:
         """What is asked of each model."""
-        kwargs = self._kwargs
-        settings = Settings(
-            kwargs.get("provider", "auto"),
-            kwargs.get("threads", 1),
-            kwargs.get("device", 0),
-            kwargs.get("memory_limit_mb"),
-        )
         return tuple(
-            prepare.Request(
-                spec,
-                tuple(os.fspath(folder) for folder in kwargs.get("folders", ())),
-                settings,
-                kwargs.get("sample_format", "float32"),
-                kwargs.get("offline", False),
-            )
-            for spec in self.specs
+            _request(one, spec, self._options)
+            for one, spec in zip(self._models, self.specs, strict=True)
         )
 
     @cached_property
     def embedders(self) -> list[Embedder]:
         """The loaded models."""
-        return prepare.load_all(self.requests, self._kwargs.get("download_progress"))
+        asked = list(zip(self._models, self.requests, strict=True))
+        missing = [request for one, request in asked if not isinstance(one, Embedder)]
+        loaded = iter(prepare.load_all(missing, self._options.download_progress))
+        return [one if isinstance(one, Embedder) else next(loaded) for one, _ in asked]
 
     @cached_property
     def job(self) -> Job:
@@ -142,16 +256,16 @@ class Run:
             self.requests,
             tuple(embedder.fingerprint for embedder in self.embedders),
             self.policy,
-            workers(self._kwargs),
+            self._options.worker_count,
             self._cache_folder(),
             self._keep_rows,
         )
 
     def _cache_folder(self) -> Path | None:
         """Where embeddings are kept; None, with a warning, where there is no place to keep them."""
-        if not self._kwargs.get("cache", True):
+        if not self._options.cache:
             return None
-        if folder := self._kwargs.get("cache_dir"):
+        if folder := self._options.cache_dir:
             return Path(folder)
         try:
             return cache_folder().absolute()
@@ -179,10 +293,50 @@ class Run:
         keep: Callable[[FileSummary], object] | None = None,
         may_be_empty: bool = False,
     ) -> list[list[AudioSet]]:
-        executor, progress = self._kwargs.get("executor"), self._kwargs.get("progress")
+        options = self._options
         return datasets.embed_sets(
-            sides, self.job, self.embedders, executor, progress, keep, may_be_empty
+            sides, self.job, self.embedders, options.executor, options.tell, keep, may_be_empty
         )
+
+
+def _asked(model: ModelName) -> list[Model | None]:
+    """Every model of a call; None is the default one."""
+    if isinstance(model, str | ModelSpec | Embedder | None):
+        return [model]
+    if not isinstance(model, Iterable):
+        raise OptionError("model", f"{model!r} is no name, ModelSpec or loaded model")
+    asked: list[Model | None] = list(model)
+    if not asked:
+        raise OptionError("model", "an empty list; name at least one, or give None")
+    return asked
+
+
+def check_single(model: ModelName) -> None:
+    """OptionError for several models."""
+    if len(_asked(model)) > 1:
+        raise OptionError("model", "several models; only compare takes more than one")
+
+
+def _spec(model: Model | None) -> ModelSpec:
+    """What was asked for, whatever form it has."""
+    if isinstance(model, Embedder):
+        made = model.selection
+        plain = ModelSpec(model.name, made.changed_options, made.output_name)
+        return model.request.spec if model.request else plain
+    if isinstance(model, str | None):
+        return ModelSpec.parse(model or table.model().name)
+    if not isinstance(model, ModelSpec):
+        raise OptionError("model", f"{model!r} is no name, ModelSpec or loaded model")
+    return model
+
+
+def _request(model: Model | None, spec: ModelSpec, options: RunOptions) -> prepare.Request:
+    """What a worker has to load."""
+    if isinstance(model, Embedder):
+        made = model.request or prepare.Request(spec, settings=model.session.settings)
+        return replace(made, sample_format=model.preparation.sample_format)
+    folders = tuple(os.fspath(folder) for folder in options.folders)
+    return prepare.Request(spec, folders, options.settings, options.sample_format, options.offline)
 
 
 def specs_of(
@@ -192,7 +346,7 @@ def specs_of(
 
     Parameters
     ----------
-    model : str, ModelSpec, a sequence of these, or None
+    model : str, ModelSpec, Embedder, a sequence of these, or None
         None is the default model.
     options : mapping
         Options of the one model of the call.
@@ -204,11 +358,7 @@ def specs_of(
     OptionError
         If options or weights do not say which of several models they are for.
     """
-    asked = [model] if isinstance(model, str | ModelSpec | None) else list(model)
-    if not asked:
-        raise OptionError("model", "an empty list; name at least one, or give None")
-    specs = [ModelSpec.parse(one or table.model().name) if isinstance(one, str | None) else one
-             for one in asked]  # fmt: skip
+    specs = [_spec(one) for one in _asked(model)]
     if options and len(specs) > 1:
         raise OptionError("options", "for one model; for several write NAME:KEY=VALUE")
     files = weights if isinstance(weights, Mapping) else {"main": weights}
@@ -234,63 +384,12 @@ def _own(spec: ModelSpec, files: Mapping[str, PathLike], models: int) -> dict[st
     return {file: os.path.abspath(path) for file, path in found.items()}
 
 
-# What a value must be an instance of, and how to say so.
-KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
-    "options": ((Mapping,), "a mapping, as {'use_pca': True}"),
-    "weights": ((str, os.PathLike, Mapping), "a path or a mapping of names to paths"),
-    "folders": ((list, tuple), "a list of folders"),
-    "provider": ((str,), "a name, as 'cuda'"),
-    "threads": ((Integral,), "a whole number"),
-    "device": ((Integral,), "the index of the card; for a GPU give provider='cuda'"),
-    "memory_limit_mb": ((Integral, NoneType), "a whole number"),
-    "workers": ((Integral, NoneType), "a whole number"),
-    "executor": ((Executor, NoneType), "a concurrent.futures.Executor"),
-}
-
-
-def check_keywords(kwargs: Mapping[str, Any], others: Iterable[str] = ("model",)) -> None:
-    """KeywordError for a keyword that is no RunOptions: a misspelt one must not be ignored.
-
-    others: what the function takes beside them. OptionError for a value of the wrong kind.
-    """
-    for name in kwargs.keys() - RunOptions.__annotations__.keys():
-        raise KeywordError(name, {*RunOptions.__annotations__, *others} - {"run"})
-    for name, (kinds, wanted) in KINDS.items():
-        if name in kwargs and not isinstance(kwargs[name], kinds):
-            raise OptionError(name, f"{kwargs[name]!r} is not {wanted}")
-    workers = kwargs.get("workers")
-    if workers is not None and workers < 1:
-        raise OptionError("workers", f"{workers} is not a positive number")
-
-
-def workers(kwargs: RunOptions) -> int:
-    """How many threads work side by side."""
-    # Within a worker of an executor one thread a chunk: the executor knows its own cores.
-    default = 1 if kwargs.get("executor") is not None else machine.cores()
-    return kwargs.get("workers") or default
-
-
-def given_weights(kwargs: RunOptions) -> list[PathLike]:
-    """The files that are given in place of the official ones."""
-    return list(_named_weights(kwargs).values())
-
-
-def _named_weights(kwargs: RunOptions) -> Mapping[str, PathLike]:
-    given = kwargs.get("weights", {})
-    return given if isinstance(given, Mapping) else {"main": given}
-
-
-def absolute(kwargs: RunOptions) -> RunOptions:
-    """The same with paths that hold in any folder: that of a worker, or of a copy."""
-    found = kwargs.copy()
-    if "weights" in kwargs:
-        given = _named_weights(kwargs)
-        found["weights"] = {name: os.path.abspath(path) for name, path in given.items()}
-    if "folders" in kwargs:
-        found["folders"] = [os.path.abspath(folder) for folder in kwargs["folders"]]
-    if folder := kwargs.get("cache_dir"):
-        found["cache_dir"] = os.path.abspath(folder)
-    return found
+def check_keywords(given: Iterable[str], others: Iterable[str]) -> None:
+    """KeywordError for a keyword that is neither one of RunOptions nor one of these others."""
+    known = {one.name for one in fields(RunOptions)} | set(others) - {"run"}
+    for name in given:
+        if name not in known:
+            raise KeywordError(name, known)
 
 
 def cache_folder() -> Path:

@@ -61,6 +61,13 @@ def spread_error(got: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(np.linalg.norm(got - wide) / spread) if spread else float("inf")
 
 
+def every(model: Model, settings: Settings) -> Iterator[Check]:
+    """The known answers of one model, its converted files, and its published weights."""
+    yield from verify(model, settings)
+    yield from converted_files(model)
+    yield from published(model, settings)
+
+
 def verify(model: Model, settings: Settings | None = None) -> Iterator[Check]:
     """The checks of one model; ProviderError if the provider does not load."""
     golden = npz.read(GOLDEN / f"{model.name}.npz")

@@ -25,6 +25,12 @@ def embed_samples(samples: list[float]) -> int:
     rows = model.embed(np.array(samples), sample_rate=16000)
     every = fad_onnx.embed("folder", "logmel", cache=False)
     first = fad_onnx.Moments.of(rows) + fad_onnx.Moments.of(every["a.wav"])
+    for name, info in fad_onnx.models().items():
+        print(name, info.sample_rate_hz, info.outputs["embedding"])
+    print(fad_onnx.pull("vggish:use_pca=true"), fad_onnx.verify(provider="cpu")[0].passed)
+    spec = fad_onnx.ModelSpec("logmel")
+    fad_onnx.compare("a", ["b", "c"], [spec, model, "vggish"], progress=True)
+    fad_onnx.merge(["1.npz", "2.npz"], "all.npz")
     return first.count + int(fad_onnx.frechet_distance(first, first))
 
 

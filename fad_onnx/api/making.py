@@ -1,0 +1,194 @@
+"""Datasets from audio: their statistics, their embeddings; and a loaded model."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import fields, replace
+from typing import Any
+
+from ..audio.sources import AudioFile
+from ..errors import DuplicateNameError, StatisticsError
+from ..files import embeddings, outputs, shards, statistics
+from ..files.archives import is_archive
+from ..metrics.moments import Moments
+from ..networks.embedder import Embedder, Rows
+from ..pipeline import datasets
+from ..pipeline.datasets import Dataset, EmbeddedDataset
+from ..pipeline.options import Model, PathLike, Progress, Run, RunOptions, check_single
+from ..pipeline.progress import Downloads
+from ..weights.prepare import Progress as FetchProgress
+
+logger = logging.getLogger("fad_onnx")
+
+
+def stats(
+    audio: PathLike | Sequence[PathLike],
+    output: PathLike | None = None,
+    model: Model | None = None,
+    *,
+    shard: str | None = None,
+    name: str | None = None,
+    licence: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    weights: PathLike | Mapping[str, PathLike] | None = None,
+    folders: Sequence[PathLike] = (),
+    provider: str = "auto",
+    threads: int = 1,
+    device: int = 0,
+    memory_limit_mb: int | None = None,
+    workers: int | None = None,
+    short: str = "error",
+    skip_errors: bool = False,
+    sample_format: str = "float32",
+    cache: bool = True,
+    cache_dir: PathLike | None = None,
+    offline: bool = False,
+    executor: Executor | None = None,
+    progress: bool | Progress | None = None,
+    download_progress: FetchProgress | None = None,
+) -> Dataset:
+    """The statistics of a set of audio, written to `output` if it is given.
+
+    shard: "I/N" takes part I of N of the sorted files, which may be empty. name, licence: what to
+    publish the set as; they travel in the file. Raises FadError.
+    """
+    run, paths = RunOptions.of(locals()), _paths(audio)
+    check_single(model)
+    if output is not None:
+        outputs.check([output], [*paths, *run.checkpoints.values()])
+    listed, files = _listed(paths)
+    published: dict[str, Any] = {"name": name, "licence": licence}
+    if shard is not None:
+        own = shards.cut(files, shard)
+        published["shard"] = shards.part_of(paths, files, shard)
+        files = own
+    (result,) = Run(model, run).embed(listed, files, may_be_empty=shard is not None)
+    result = replace(result, metadata={**result.metadata, **published})
+    if output is not None and isinstance(result.moments, Moments):
+        statistics.save(output, result.moments, result.metadata)
+    return result
+
+
+def embed(
+    audio: PathLike | Sequence[PathLike],
+    model: Model | None = None,
+    *,
+    output: PathLike | None = None,
+    options: Mapping[str, Any] | None = None,
+    weights: PathLike | Mapping[str, PathLike] | None = None,
+    folders: Sequence[PathLike] = (),
+    provider: str = "auto",
+    threads: int = 1,
+    device: int = 0,
+    memory_limit_mb: int | None = None,
+    workers: int | None = None,
+    short: str = "error",
+    skip_errors: bool = False,
+    sample_format: str = "float32",
+    cache: bool = True,
+    cache_dir: PathLike | None = None,
+    offline: bool = False,
+    executor: Executor | None = None,
+    progress: bool | Progress | None = None,
+    download_progress: FetchProgress | None = None,
+) -> EmbeddedDataset:
+    """The embeddings of a dataset of audio.
+
+    output: a file to write them to as they come, so that few are held in memory.
+
+    Returns a mapping from a clip's path relative to its folder to its embeddings float32 (n,
+    width), which can be given to `score`. Raises FadError.
+    """
+    run = RunOptions.of(locals())
+    if output is not None:
+        made = embed_into(output, audio, model, run)
+        clips, _ = embeddings.read(output)
+        return _with_rows(made, clips.by_clip)
+    held: dict[str, Rows] = {}
+
+    def keep(name: str, rows: Rows) -> None:
+        if name in held:
+            raise DuplicateNameError(name)
+        held[name] = rows
+
+    made = _embed(audio, model, run, keep)
+    for text in made.warnings:
+        logger.warning("%s", text)
+    return _with_rows(made, list(held.values()))
+
+
+def embed_into(
+    output: PathLike, audio: PathLike | Sequence[PathLike], model: Model | None, run: RunOptions
+) -> Dataset:
+    """The dataset, whose embeddings are in the file of this name."""
+    made: list[Dataset] = []
+    outputs.check([output], [*_paths(audio), *run.checkpoints.values()])
+
+    def fill(writer: embeddings.Writer) -> None:
+        made.append(_embed(audio, model, run, writer.add))
+        seconds = [file.seconds and round(file.seconds, 3) for file in made[0].files]
+        writer.metadata({**made[0].metadata, "file_seconds": seconds})
+
+    embeddings.write(output, fill)
+    return made[0]
+
+
+def _with_rows(made: Dataset, rows: Sequence[Rows]) -> EmbeddedDataset:
+    parts = {one.name: getattr(made, one.name) for one in fields(made)}
+    return EmbeddedDataset(**{**parts, "rows_by_file": rows})
+
+
+def _embed(
+    audio: PathLike | Sequence[PathLike],
+    model: Model | None,
+    run: RunOptions,
+    keep: Callable[[str, Rows], object],
+) -> Dataset:
+    """The set, after `keep` was handed the name and rows of every file in order."""
+    check_single(model)
+    name, files = _listed(audio)
+    (made,) = Run(model, run, keep_rows=True).embed(
+        name, files, lambda done: done.rows and keep(done.file.name, done.rows[0])
+    )
+    return made
+
+
+def _listed(audio: PathLike | Sequence[PathLike]) -> tuple[str, tuple[AudioFile, ...]]:
+    paths = _paths(audio)
+    for path in filter(is_archive, paths):
+        raise StatisticsError(path, "statistics or embeddings already; audio is needed")
+    return ", ".join(paths), datasets.list_files(paths)
+
+
+def _paths(audio: PathLike | Sequence[PathLike]) -> list[str]:
+    paths = [audio] if isinstance(audio, str | os.PathLike) else audio
+    return [os.fspath(path) for path in paths]
+
+
+def load_model(
+    model: Model | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    weights: PathLike | Mapping[str, PathLike] | None = None,
+    folders: Sequence[PathLike] = (),
+    provider: str = "auto",
+    threads: int = 1,
+    device: int = 0,
+    memory_limit_mb: int | None = None,
+    short: str = "error",
+    sample_format: str = "float32",
+    offline: bool = False,
+    progress: bool | FetchProgress | None = None,
+) -> Embedder:
+    """A model ready to embed samples: `load_model().embed(samples, sample_rate)`.
+
+    progress: True draws a bar for each download.
+    """
+    given = {**locals(), "progress": None}
+    fetched = Downloads().update if progress is True else progress or None
+    check_single(model)
+    one = Run(model, RunOptions.of({**given, "download_progress": fetched}))
+    return replace(one.embedders[0], short=one.policy.short)

@@ -1,0 +1,180 @@
+"""The models: which there are, their weights, and whether they compute the right numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ..networks import table
+from ..networks.runtime import Settings
+from ..networks.selection import selection_of
+from ..networks.spec import ModelSpec
+from ..pipeline.options import PathLike
+from ..pipeline.progress import Downloads
+from ..weights import prepare
+from ..weights.prepare import Progress
+
+if TYPE_CHECKING:
+    from ..tools.known_answers import Check
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a model.
+
+    Parameters
+    ----------
+    name : str
+        As `score` takes it.
+    summary : str
+        What it is.
+    note : str or None
+        What to know before it is used.
+    default : bool
+        Whether it is used where no model is named.
+    sample_rate_hz : int
+        Rate of the samples that the network takes.
+    outputs : mapping of str to int
+        Numbers in one embedding of each output.
+    options : mapping of str to tuple of str
+        Values of each option; an empty tuple stands for any number.
+    weights : str
+        "none needed", "ready" or "to download", as it is now.
+    citation : str
+        What to cite.
+    """
+
+    name: str
+    summary: str
+    note: str | None
+    default: bool
+    sample_rate_hz: int
+    outputs: Mapping[str, int]
+    options: Mapping[str, tuple[str, ...]]
+    weights: str
+    citation: str
+
+
+def models() -> Mapping[str, ModelInfo]:
+    """Every model, by name.
+
+    Returns
+    -------
+    mapping of str to ModelInfo
+
+    Examples
+    --------
+    >>> import fad_onnx
+    >>> fad_onnx.models()["vggish"].sample_rate_hz
+    16000
+    """
+    return MappingProxyType({name: _info(one) for name, one in table.models().items()})
+
+
+def _info(model: table.Model) -> ModelInfo:
+    return ModelInfo(
+        model.name,
+        model.summary,
+        model.note,
+        model.default,
+        model.preparation.sample_rate_hz,
+        {name: output.width for name, output in model.network.outputs.items()},
+        {name: tuple(option.values) for name, option in model.options.items()},
+        prepare.state(selection_of(model)),
+        model.network.citation,
+    )
+
+
+def pull(
+    model: str | ModelSpec,
+    source: PathLike | Mapping[str, PathLike] | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    offline: bool = False,
+    keep: bool = False,
+    progress: bool | Progress | None = None,
+) -> tuple[str, ...]:
+    """Fetch the weights of a model, check them, and convert them for ONNX Runtime.
+
+    Parameters
+    ----------
+    model : str or ModelSpec
+        A name with options, as in "vggish:use_pca=true".
+    source : path, or mapping of str to path, optional
+        Official checkpoints at hand, in place of a download: a path for the main one, or a
+        mapping of their names to paths.
+    options : mapping of str to value, optional
+        Options of the model, as in ``{"use_pca": True}``.
+    offline : bool
+        Use no network.
+    keep : bool
+        Leave a download in the cache after it was converted.
+    progress : bool or callable, optional
+        True draws a bar. A function is called with the name of a file, the bytes so far, and
+        the bytes in all or None.
+
+    Returns
+    -------
+    tuple of str
+        What is kept, a sentence each.
+
+    Raises
+    ------
+    DownloadError, ChecksumError, CheckpointError, CacheError
+        If the weights cannot be had, are not the official ones, or cannot be kept.
+
+    Examples
+    --------
+    >>> import fad_onnx
+    >>> fad_onnx.pull("logmel")
+    ('logmel: needs no weights',)
+    """
+    spec = ModelSpec.parse(model) if isinstance(model, str) else model
+    spec = replace(spec, options={**spec.options, **(options or {})})
+    given = source if isinstance(source, Mapping) else {"main": source}
+    files = {name: os.fspath(path) for name, path in given.items() if path is not None}
+    fetched = Downloads().update if progress is True else progress or None
+    return tuple(prepare.pull(spec, files, offline=offline, keep=keep, progress=fetched))
+
+
+def verify(
+    model: str | ModelSpec | Sequence[str | ModelSpec] | None = None, *, provider: str = "auto"
+) -> tuple[Check, ...]:
+    """Compare what the networks compute here with what the original networks gave.
+
+    Parameters
+    ----------
+    model : str, ModelSpec or a sequence of these, optional
+        By default every model.
+    provider : str
+        Execution provider, such as "auto", "cpu" or "cuda".
+
+    Returns
+    -------
+    tuple of Check
+        Each with `model`, `what`, `source`, `error` (relative to the spread of the embeddings)
+        and `passed` (None where nothing could be checked).
+
+    Raises
+    ------
+    UnknownModelError
+        If there is no such model.
+    ProviderError
+        If the provider does not load.
+
+    Examples
+    --------
+    >>> import fad_onnx
+    >>> any(check.passed is False for check in fad_onnx.verify("logmel", provider="cpu"))
+    False
+    """
+    from ..tools import known_answers
+
+    given = [model] if isinstance(model, str | ModelSpec) else model or list(table.models())
+    specs = [ModelSpec.parse(one) if isinstance(one, str) else one for one in given]
+    rows = [table.model(spec.name) for spec in specs]
+    settings = Settings(provider)
+    return tuple(check for row in rows for check in known_answers.every(row, settings))

@@ -1,0 +1,115 @@
+"""The functions of the package: their signatures, and what they take and give."""
+
+import doctest
+import importlib
+import inspect
+from dataclasses import FrozenInstanceError, fields
+
+import numpy as np
+import pytest
+
+import fad_onnx
+from fad_onnx.errors import FadError, OptionError, UnknownModelError
+
+from .kit import WEIGHTLESS
+
+SHARED = {one.name: one.default for one in fields(fad_onnx.RunOptions)}
+
+
+@pytest.mark.parametrize("name", ["score", "compare", "stats", "embed", "load_model"])
+def test_every_shared_keyword_is_in_the_signature_with_its_default(name):
+    signature = inspect.signature(getattr(fad_onnx, name))
+    kinds = {one.kind for one in signature.parameters.values()}
+    assert inspect.Parameter.VAR_KEYWORD not in kinds
+    spelt = {key: one.default for key, one in signature.parameters.items() if key in SHARED}
+    of_files = {"workers", "skip_errors", "cache", "cache_dir", "executor", "download_progress"}
+    left_out = {"load_model": of_files | {"key"}, "stats": {"key"}, "embed": {"key"}}
+    assert spelt == {k: v for k, v in SHARED.items() if k not in left_out.get(name, ())}
+
+
+@pytest.mark.parametrize("name", fad_onnx.__all__)
+def test_every_public_name_is_there_and_has_a_docstring(name):
+    assert getattr(fad_onnx, name).__doc__
+
+
+@pytest.mark.parametrize("module", ["api.models", "networks.spec"])
+def test_examples_run(module):
+    failed, tried = doctest.testmod(importlib.import_module(f"fad_onnx.{module}"))
+    assert tried and not failed
+
+
+def test_true_draws_bars(clips, capsys):
+    fad_onnx.stats(clips, None, WEIGHTLESS, progress=True)
+    assert "10/10" in capsys.readouterr().err
+    fad_onnx.stats(clips, None, WEIGHTLESS, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_models_are_described():
+    described = fad_onnx.models()
+    assert described[WEIGHTLESS].weights == "none needed"
+    assert [one.name for one in described.values() if one.default] == ["vggish"]
+    with pytest.raises(FrozenInstanceError):
+        described[WEIGHTLESS].name = "x"
+    with pytest.raises(TypeError):
+        described["x"] = described[WEIGHTLESS]
+
+
+def test_pull_and_verify_name_what_they_do():
+    assert fad_onnx.pull(fad_onnx.ModelSpec(WEIGHTLESS)) == (f"{WEIGHTLESS}: needs no weights",)
+    assert fad_onnx.verify([WEIGHTLESS], provider="cpu")[0].passed
+    with pytest.raises(UnknownModelError):
+        fad_onnx.verify("none", provider="cpu")
+
+
+def test_a_model_is_a_name_a_spec_or_loaded(clips):
+    loaded = fad_onnx.load_model(WEIGHTLESS)
+    expected = fad_onnx.stats(clips, None, WEIGHTLESS)
+    for model in (fad_onnx.ModelSpec(WEIGHTLESS), loaded, [loaded]):
+        made = fad_onnx.stats(clips, model=model, cache=False)
+        np.testing.assert_array_equal(made.moments.mean, expected.moments.mean)
+    values = [float(one) for one in fad_onnx.compare(clips, clips, [WEIGHTLESS, loaded])]
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("given", [{"provider": "cpu"}, {"weights": "x.pth"}, {"offline": True}])
+def test_a_loaded_model_takes_no_option_of_loading(clips, given):
+    with pytest.raises(OptionError, match=f"{next(iter(given))}: the model is loaded already"):
+        fad_onnx.stats(clips, model=fad_onnx.load_model(WEIGHTLESS), **given)
+
+
+def test_a_model_decodes_as_it_was_loaded(clips):
+    made = fad_onnx.stats(clips, model=fad_onnx.load_model(WEIGHTLESS, sample_format="int16"))
+    assert made.metadata["fingerprint"] == fad_onnx.stats(
+        clips, model=WEIGHTLESS, sample_format="int16"
+    ).metadata["fingerprint"]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", [3, [3], 2.5, {"name": 1}.values()])
+def test_what_is_no_model_says_so(clips, model):
+    with pytest.raises(OptionError, match="is no name, ModelSpec or loaded model"):
+        fad_onnx.stats(clips, model=model)
+
+
+def test_one_score_is_of_one_model(clips):
+    several = [WEIGHTLESS, "vggish"]
+    for call in (
+        lambda: fad_onnx.score(clips, clips, several),
+        lambda: fad_onnx.stats(clips, model=several),
+        lambda: fad_onnx.embed(clips, several),
+        lambda: fad_onnx.load_model(several),
+    ):
+        with pytest.raises(OptionError, match="several models; only compare"):
+            call()
+
+
+def test_embeddings_are_a_mapping_by_clip(clips, tmp_path):
+    held = fad_onnx.embed(clips, WEIGHTLESS)
+    filed = fad_onnx.embed(clips, WEIGHTLESS, output=tmp_path / "e.npz")
+    assert list(held) == list(filed) == [f"{i:02}.wav" for i in range(10)]
+    for name in held:
+        assert held[name].dtype == np.float32 and held[name].ndim == 2
+        np.testing.assert_array_equal(held[name], filed[name])
+    with pytest.raises(KeyError):
+        held["none.wav"]
+    assert issubclass(FadError, Exception) and "x" not in held
