@@ -72,4 +72,4 @@ def test_a_published_truth_is_held_against_the_official_weights(monkeypatch):
     (check,) = known_answers.published(replace(model, published=(right,)))
     assert check.passed and check.error < 1e-5
     (check,) = known_answers.published(weightless)
-    assert check.passed is None and "no truth is published" in check.what
+    assert check.passed is None and "no answer is published" in check.what

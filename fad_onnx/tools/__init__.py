@@ -1,1 +1,1 @@
-"""Known answers, speed, demonstration."""
+"""Known-answer tests, benchmarks, cache maintenance, and the demo."""

@@ -1,8 +1,8 @@
-"""How fast this machine embeds: audio-seconds per second, and where the time goes.
+"""Measures seconds of audio per second on this machine, and where the time is spent.
 
-Runs every model on synthetic weights and clips, so it needs no download: speed does not depend
-on the values. The stages are timed one after the other on one thread; the whole is timed as
-`score` works, with everything side by side.
+Models run with synthetic weights on synthetic clips, so nothing is downloaded: speed does not
+depend on the values. Stages are timed one after the other on one thread; the total is timed with
+everything in parallel, as in `score`.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True)
 class Load:
-    """What is embedded: so many clips, of so many seconds, at this rate, with these workers.
+    """The work to measure: the clips, their length and rate, and the number of workers.
 
-    batch: windows in one run of the network; None takes the row's own.
+    `batch` is the number of windows in one run of the network; None takes the model's own.
     """
 
     clips: int = 16
@@ -53,8 +53,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Timing:
-    """One measurement. Stages are seconds per clip on one thread; speeds are seconds of audio
-    per second: cold from nothing loaded to all rows, warm with the network loaded.
+    """One measurement.
+
+    Stages are seconds per clip on one thread. Speeds are seconds of audio per second: the cold one
+    includes loading the network, the warm one does not.
     """
 
     model: str
@@ -68,7 +70,7 @@ class Timing:
 
 
 def measure(selection: Selection, settings: Settings, load: Load) -> Timing:
-    """Time one model on one provider; ProviderError if it does not load.
+    """Measure one model on one provider; ProviderError if it does not load.
 
     Raises OptionError for clips that are too short for the model or do not fit into memory.
     """
@@ -97,7 +99,7 @@ def _check(selection: Selection, load: Load) -> None:
         raise OptionError(
             "--seconds", f"{load.seconds:g} s is below the {least:g} s of {selection.label}"
         )
-    # The stages are run clip by clip, each for all clips before the next.
+    # Each stage runs over all clips before the next one, so all clips are in memory.
     needed = load.clips * load.seconds * load.rate_hz * preparation.channel_count * 8
     available = machine.available_bytes()
     if available is not None and needed > available:
@@ -108,7 +110,7 @@ def _check(selection: Selection, load: Load) -> None:
 
 
 def _batch(embedder: Embedder, load: Load) -> int:
-    """Windows in a full run of the network: fewer than were asked for where many run at once."""
+    """Windows in a full batch; fewer than requested if many batches run at once."""
     selection, accelerator = embedder.selection, embedder.session.provider.accelerator
     preparation = selection.preparation
     window = longest_window(selection, round(load.seconds * preparation.sample_rate_hz))
@@ -132,13 +134,13 @@ def _clips(preparation: Preparation, load: Load, folder: Path) -> list[AudioFile
 
 def _whole(embedder: Embedder, files: Sequence[AudioFile], workers: int) -> float:
     start = time.perf_counter()
-    rows = [result.rows[0] for result in Engine([embedder], Policy(), workers).embed(files)]
-    fold(rows, embedder.width, "bench")
+    results = Engine([embedder], Policy(), workers).embed(files)
+    fold([result.rows[0] for result in results], embedder.width, "bench")
     return time.perf_counter() - start
 
 
 def _stages(embedder: Embedder, files: Sequence[AudioFile]) -> dict[str, float]:
-    """Seconds per clip of every stage, each run for all clips before the next."""
+    """Seconds per clip of every stage."""
     blocks, decode = _timed(_decode, files)
     samples, resample = _timed(lambda block: _resampled(embedder.preparation, *block), blocks)
     cuts = [embedder.windower("pad").push(clip, last=True) for clip in samples]
@@ -151,9 +153,9 @@ def _stages(embedder: Embedder, files: Sequence[AudioFile]) -> dict[str, float]:
     )
     tensors = (embedder.selection.output.tensor,)
     outputs, network = _timed(lambda batch: embedder.session.run(batch, tensors)[0], inputs)
-    rows: list[Rows] = [row.reshape(-1, embedder.width) for row in outputs]
+    parts: list[Rows] = [output.reshape(-1, embedder.width) for output in outputs]
     start = time.perf_counter()
-    fold(rows, embedder.width, "bench")
+    fold(parts, embedder.width, "bench")
     spent = (decode, resample, front, network, time.perf_counter() - start)
     names = ("decode", "resample", "front_end", "network", "statistics")
     return {name: value / len(files) for name, value in zip(names, spent, strict=True)}

@@ -1,4 +1,4 @@
-"""Synthetic sets for `fad-onnx demo`: a reference, a lightly and a heavily disturbed copy."""
+"""Synthetic datasets for `fad-onnx demo`: a reference, and copies with little and much noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RATE_HZ, CLIPS, SECONDS = 16000, 24, 4
 
 
 def write(folder: Path) -> tuple[Path, Path, Path, str]:
-    """Write the three sets below a folder; returns them and the model that needs no weights."""
+    """Write the three datasets; return their folders and the model that needs no weights."""
     model = next(one.name for one in table.models().values() if not one.network.checkpoints)
     noise = np.random.RandomState(0)
     levels = {"reference": 0.0, "light_noise": 0.003, "heavy_noise": 0.1}

@@ -1,6 +1,6 @@
-"""What the cache holds beside embeddings, and how room is made: converted models, downloads.
+"""Lists and removes the contents of the cache: embeddings, converted models and downloads.
 
-Nothing that another process fetches or converts just now is removed: its lock is asked first.
+Files that another process is downloading or converting are locked, and are not removed.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ KINDS: tuple[Kind, ...] = ("embeddings", "models", "downloads")
 
 @dataclass(frozen=True)
 class Item:
-    """A converted model or a download; both can be had again."""
+    """A converted model or a download; both can be recreated."""
 
     kind: Kind
     path: Path
     bytes: int
-    used: float  # when it was last loaded or written, in seconds since 1970
+    used: float  # time of the last use or change, in seconds since 1970
     locks: tuple[str, ...]
     current: bool  # this release can use it
     model: str | None = None
     weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `fad-onnx cache info --json` gives it."""
+        """The JSON object of `fad-onnx cache info --json`."""
         used = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.used))
         return {
             "name": self.path.name, "bytes": self.bytes, "used": used, "current": self.current,
@@ -47,7 +47,7 @@ class Item:
 
 
 def items() -> list[Item]:
-    """All downloads, then all converted models, the least recently used first."""
+    """All downloads, then all converted models, each least recently used first."""
     with guarded(root.root()):
         found = [*map(_download, _inside("checkpoints")), *map(_model, _inside("models"))]
     return sorted(found, key=lambda one: (one.kind, one.used))
@@ -56,12 +56,12 @@ def items() -> list[Item]:
 def _inside(part: str) -> Iterator[Path]:
     folder = root.part(part)
     found = folder.iterdir() if folder.is_dir() else ()
-    # What is being written is its writer's; what killed writers left goes by root.sweep.
+    # Files being written belong to their writer; root.sweep removes those of killed writers.
     return (path for path in found if not path.name.startswith(root.TEMPORARY))
 
 
 def _download(path: Path) -> Item:
-    """A file, whole or in part, or one of the notes beside it."""
+    """A complete or partial download, or the file with its resume state."""
     final = path.name.removesuffix(".json").removesuffix(".part")
     stat = path.stat()
     return Item("downloads", path, stat.st_size, stat.st_mtime, (final,), not _partial(path))
@@ -78,27 +78,27 @@ def _model(folder: Path) -> Item:
         facts = converted.read_note(folder) or {}
     except DamagedModelError:
         facts = {}
-    graphs = {sha256 for row in table.models().values() for sha256 in row.network.hashes.values()}
+    graphs = {sha256 for one in table.models().values() for sha256 in one.network.hashes.values()}
     current = facts.get("files", {}).get("model.onnx") in graphs
     weights = facts.get("weights", {})
-    # Another model may be reading tensors from this one, under the lock of their checkpoint.
+    # Another model may be reading tensors from this one, and holds the lock of their checkpoint.
     locks = (name, *(one["file"] for one in weights.values()))
     used = folder.stat().st_mtime
     return Item("models", folder, size, used, locks, current, facts.get("model"), weights)
 
 
 def _swept() -> list[Item]:
-    """All items, after what killed processes left half-written was removed."""
+    """All items, after removing incomplete files of killed processes."""
     for part in ("checkpoints", "models"):
         with guarded(root.root()):
             root.sweep(root.part(part))
     return items()
 
 
-def clear(rows: RowCache, kinds: Sequence[Kind] = KINDS) -> None:
-    """Remove everything of these kinds that no running process writes."""
+def clear(embeddings: RowCache, kinds: Sequence[Kind] = KINDS) -> None:
+    """Remove everything of these kinds that no running process is writing."""
     if "embeddings" in kinds:
-        rows.clear()
+        embeddings.clear()
     for item in _swept():
         if item.kind in kinds:
             _remove(item)
@@ -107,28 +107,28 @@ def clear(rows: RowCache, kinds: Sequence[Kind] = KINDS) -> None:
             hashes.clear()
 
 
-def prune(rows: RowCache, max_bytes: int) -> None:
-    """Remove what is least missed until `max_bytes` are left in all.
+def prune(embeddings: RowCache, max_bytes: int) -> None:
+    """Remove items until at most `max_bytes` are left in total.
 
-    First downloads and models that this release does not use, then embeddings, then the other
-    models; of each kind the least recently used first.
+    Downloads and models that this release does not use go first, then embeddings, then the other
+    models; within each kind, the least recently used first.
     """
     found = _swept()
-    left = rows.info().bytes + sum(item.bytes for item in found)
+    left = embeddings.info().bytes + sum(item.bytes for item in found)
     for item in (one for one in found if one.kind == "downloads" or not one.current):
         if left > max_bytes and _remove(item):
             left -= item.bytes
     if left > max_bytes:
-        before = rows.info().bytes
-        rows.prune(max(0, before - (left - max_bytes)))
-        left -= before - rows.info().bytes
+        before = embeddings.info().bytes
+        embeddings.prune(max(0, before - (left - max_bytes)))
+        left -= before - embeddings.info().bytes
     for item in (one for one in found if one.kind == "models" and one.current):
         if left > max_bytes and _remove(item):
             left -= item.bytes
 
 
 def _remove(item: Item) -> bool:
-    """Whether it is gone; not what a process works on."""
+    """Remove an item unless a process is using it; return whether it was removed."""
     with root.held(item.locks) as ours, guarded(item.path):
         if ours and item.path.is_dir():
             shutil.rmtree(item.path)

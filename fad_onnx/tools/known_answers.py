@@ -1,10 +1,10 @@
-"""Known answers: is this ONNX Runtime, with this provider, still computing the same rows?
+"""Known-answer tests of an ONNX Runtime and a provider.
 
-For every model the graphs of this release run on a synthetic checkpoint, one network at a
-time, and are compared with what the original network, in torch, gave for the same tensors and
-clips (fad_onnx/networks/golden, written by `python -m exporters golden`). Converted models in the
-cache are compared with their hashes. Needs no download; disk for one set of weights at a time
-(at most 0.4 GB), which is removed again.
+For every model, the graphs of this release run with a synthetic checkpoint, one network at a time.
+Their embeddings are compared with those of the reference implementation, in torch, for the same
+tensors and clips (fad_onnx/networks/golden, written by `python -m exporters golden`). Converted
+models in the cache are compared with their hashes. Nothing is downloaded; the weights of one
+network at a time (up to 0.4 GB) are written to a temporary folder.
 """
 
 from __future__ import annotations
@@ -32,26 +32,27 @@ from ..weights.binding import publish_synthetic
 from ..weights.checkpoints import npz
 
 GOLDEN = PACKAGE / "networks" / "golden"
-# The error of the rows relative to their spread about the mean row: what equivalence means here.
+# The largest accepted error of the embeddings; see `spread_error`.
 TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: the model, what was computed, whose answer it was held against."""
+    """One comparison: the model, what was computed, and the source of the expected answer."""
 
     model: str
     what: str
     source: str
     error: float | None
-    passed: bool | None  # None: not checked, `what` says why
+    passed: bool | None  # None: not checked, and `what` says why
 
 
 def spread_error(got: NDArray[Any], expected: NDArray[Any]) -> float:
-    """|got - expected| / |expected - mean row|, Frobenius norms in float64; shapes (n, dim).
+    """The error of embeddings (n, dim), relative to their spread about the mean embedding.
 
-    Relative to the spread, so that a network that answers the same row to everything fails. A
-    single row is compared with its own spread over the dimensions; other shapes are infinitely far.
+    This is |got - expected| / |expected - mean embedding|, with Frobenius norms in float64, so that
+    a network with a constant output fails. For a single embedding, the spread is that of its
+    numbers about their mean. The error is infinite if the shapes differ.
     """
     if got.shape != expected.shape:
         return float("inf")
@@ -69,7 +70,7 @@ def every(model: Model, settings: Settings) -> Iterator[Check]:
 
 
 def verify(model: Model, settings: Settings | None = None) -> Iterator[Check]:
-    """The checks of one model; ProviderError if the provider does not load."""
+    """Check one model; ProviderError if the provider does not load."""
     golden = npz.read(GOLDEN / f"{model.name}.npz")
     by_graph: dict[str, list[Selection]] = {}
     for selection in variants(model):
@@ -83,31 +84,33 @@ def verify(model: Model, settings: Settings | None = None) -> Iterator[Check]:
 
 
 def published(model: Model, settings: Settings | None = None) -> Iterator[Check]:
-    """The published truths of the official weights, where these are in the cache; else, or where
-    there is none, a Check that says so.
+    """Check the official weights of a model against published answers.
+
+    If the weights are not in the cache, or nothing is published, the Check says so.
     """
     if not model.published:
-        yield Check(model.name, "no truth is published for its weights", "-", None, None)
+        yield Check(model.name, "no answer is published for its weights", "-", None, None)
     for truth in model.published:
         selection = selection_of(model, truth.options)
         if prepare.ready(selection) is None:
-            what = f"published figures not checked: `fad-onnx pull {model.name}` first"
+            what = f"published answer not checked: run `fad-onnx pull {model.name}` first"
             yield Check(model.name, what, truth.source, None, None)
             continue
         spec = ModelSpec(model.name, truth.options)
         request = prepare.Request(spec, settings=settings or Settings("cpu"))
         rate = selection.preparation.sample_rate_hz
         turns = np.arange(round(truth.seconds * rate)) / rate * truth.sine_hz
-        rows = prepare.load(request).embed(np.sin(2 * np.pi * turns), rate)
-        error = max(abs(rows.mean() / truth.mean - 1), abs(rows.std() / truth.deviation - 1))
-        what = f"mean and deviation of the rows of a {truth.sine_hz:g} Hz sine, {selection.label}"
+        found = prepare.load(request).embed(np.sin(2 * np.pi * turns), rate)
+        error = max(abs(found.mean() / truth.mean - 1), abs(found.std() / truth.deviation - 1))
+        what = f"mean and standard deviation of a {truth.sine_hz:g} Hz sine, {selection.label}"
         yield Check(model.name, what, truth.source, float(error), bool(error <= truth.tolerance))
 
 
 def converted_files(model: Model) -> Iterator[Check]:
-    """Whether the model's converted files in the cache are, on the disk, what was written.
+    """Check the model's converted files in the cache against their hashes.
 
-    Every byte is read, whatever is remembered of the files; the next use makes a damaged one anew.
+    Every byte is read, even if the hash of an unchanged file is known. A damaged model is converted
+    again at its next use.
     """
     for folder in converted.folders():
         if folder.name.rpartition("-")[0] != model.name:
@@ -116,16 +119,16 @@ def converted_files(model: Model) -> Iterator[Check]:
         try:
             converted.check(folder, converted.read_sha256)
         except DamagedModelError as error:
-            what, damage = f"{error}; the next use makes it again", Path(error.path)
+            what, damage = f"{error}; its next use converts it again", Path(error.path)
         yield Check(model.name, what, "their hashes at conversion", None, damage is None)
         if damage:
-            # Its dates change, so that what is remembered of it no longer holds.
+            # A new modification time invalidates the remembered hash.
             with guarded(damage):
                 os.utime(damage)
 
 
 def options_key(selection: Selection) -> str:
-    """The name of a selection in a golden file: what selects its graph and value."""
+    """The name of a selection in a golden file: the options and output that it differs in."""
     parts = [f"{name}={value}" for name, value in selection.output_options.items()]
     if selection.output_name != next(iter(selection.network.outputs)):
         parts.append(f"output={selection.output_name}")
@@ -139,13 +142,13 @@ def _check(embedder: Embedder, golden: Mapping[str, NDArray[Any]]) -> Check:
     for index, (seed, samples) in enumerate(golden["clips"]):
         want = golden[f"{key}/{index}"]
         clip = synthetic.clip(int(seed), int(samples), preparation.channel_count)
-        rows = embedder.embed(clip.T, preparation.sample_rate_hz)
-        if rows.shape[1] != selection.width:
-            problem = f"{selection.width}, the graph gives {rows.shape[1]}"
+        own = embedder.embed(clip.T, preparation.sample_rate_hz)
+        if own.shape[1] != selection.width:
+            problem = f"{selection.width}, the graph gives {own.shape[1]}"
             raise ModelTableError(f"networks.{selection.network.name}.outputs", problem)
-        got.append(rows[:: -(-len(rows) // len(want))])
+        got.append(own[:: -(-len(own) // len(want))])
         expected.append(want)
     error = spread_error(np.concatenate(got), np.concatenate(expected))
-    source = "the original network in torch, synthetic weights"
+    source = "the reference implementation in torch, synthetic weights"
     what = f"golden embeddings, {key}"
     return Check(selection.model.name, what, source, error, error <= TOLERANCE)
