@@ -6,7 +6,7 @@ number and the remedy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from os import PathLike, fspath
 from typing import Any
@@ -200,6 +200,27 @@ class StatisticsError(FadError, ValueError):
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = fspath(path), reason
         super().__init__(f"{shown(path)}: {reason}")
+
+
+class UnpairedError(FadError, ValueError):
+    """Clips without a partner of the same name, where a metric compares pairs."""
+
+    def __init__(
+        self, first: Path, alone: Sequence[str], second: Path, gone: Sequence[str]
+    ) -> None:
+        """Names of the first dataset that the second lacks, and those that the first lacks."""
+        self.alone, self.gone = tuple(alone), tuple(gone)
+        sides = ((first, self.alone), (second, self.gone))
+        said = [
+            f"{len(names)} of {shown(path)} ({', '.join(map(shown, names[:10]))}"
+            f"{', ...' if len(names) > 10 else ''})"
+            for path, names in sides
+            if names
+        ]
+        super().__init__(
+            f"clips without one partner of the same name: {' and '.join(said)}; give both datasets"
+            " the same clips under the same relative paths, suffix aside"
+        )
 
 
 class NoBandwidthError(StatisticsError):

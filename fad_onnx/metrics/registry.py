@@ -148,9 +148,9 @@ class Option:
     ----------
     keyword : str
         "inf_draw" is also --inf-draw. Two metrics may share one.
-    choices, whole, level
-        What it can be: one of these texts, a whole number between these two, or a level between 0
-        and 1 or None.
+    choices, whole, number, level
+        What it can be: one of these texts, a whole number or any number between these two, or a
+        level between 0 and 1 or None.
     clips : bool
         Whether it needs embeddings by clip when it is not its default.
     """
@@ -160,6 +160,7 @@ class Option:
     help: str
     choices: tuple[str, ...] = ()
     whole: tuple[int, int] | None = None
+    number: tuple[float, float] | None = None
     level: bool = False
     clips: bool = False
 
@@ -176,6 +177,10 @@ class Option:
             low, high = self.whole
             if not isinstance(value, Integral) or not low <= int(value) <= high:
                 raise OptionError(self.flag, f"{value!r} is not a whole number, {low} to {high}")
+        if self.number:
+            least, most = self.number
+            if not isinstance(value, Real) or not least <= float(value) <= most:
+                raise OptionError(self.flag, f"{value!r} is not a number, {least:g} to {most:g}")
         if (
             self.level
             and value is not None

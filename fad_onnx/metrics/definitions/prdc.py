@@ -1,0 +1,153 @@
+"""Precision, recall, density and coverage of two sets of embeddings.
+
+Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative Models",
+arXiv:2002.09797; the first two after Kynkaanniemi et al. 2019, arXiv:1904.06991. Distances are
+Euclidean. The ball of an embedding reaches to its k-th nearest neighbour in its own set, itself
+excluded; inside means strictly nearer.
+
+NumPy and SciPy are imported where they are used: the command line reads the definition for its
+flags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..registry import Arrays, Cell, Compute, Measured, Metric, Needs, Option, Tell, Value
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+BLOCK_ROWS = 1024
+NAMES = ("precision", "recall", "density", "coverage")
+
+
+def prdc(reference: ArrayLike, evaluation: ArrayLike, k: int = 5) -> dict[str, float]:
+    """Precision, recall, density and coverage.
+
+    Parameters
+    ----------
+    reference, evaluation : array_like, shape (n, width) and (m, width)
+        Embeddings; more than k of each. Blocks of 1024 by 1024 distances are held at a time.
+    k : int
+        Which neighbour bounds a ball; 5 in the paper.
+
+    Returns
+    -------
+    dict
+        precision: share of evaluation embeddings inside any reference ball. recall: share of
+        reference embeddings inside any evaluation ball. density: mean number of reference balls
+        that hold an evaluation embedding, over k; may exceed 1. coverage: share of reference
+        embeddings whose ball holds an evaluation embedding.
+
+    Raises
+    ------
+    StatisticsError
+        For arrays that are not embeddings of one width.
+
+    Examples
+    --------
+    >>> prdc([[0.0], [1.0], [3.0]], [[0.1], [0.9], [9.0]], k=1)["recall"]
+    1.0
+    """
+    from ..validation import check_rows
+
+    real, fake = check_rows(reference, "reference"), check_rows(evaluation, "evaluation")
+    return _between(real, squared_radii(real, k), fake, squared_radii(fake, k), k)
+
+
+def squared_radii(rows: NDArray[Any], k: int) -> NDArray[Any]:
+    """The squared distance of each embedding to its k-th nearest neighbour among the others."""
+    import numpy as np
+
+    radii = np.empty(len(rows))
+    for left in _slices(len(rows)):
+        nearest = np.full((left.stop - left.start, k), np.inf)
+        for right in _slices(len(rows)):
+            found = _squared(rows[left], rows[right])
+            if left == right:
+                np.fill_diagonal(found, np.inf)
+            nearest = np.partition(np.concatenate([nearest, found], axis=1), k - 1, axis=1)[:, :k]
+        radii[left] = nearest.max(axis=1)
+    return radii
+
+
+def _between(
+    real: NDArray[Any], real_radii: NDArray[Any], fake: NDArray[Any], fake_radii: NDArray[Any],
+    k: int,
+) -> dict[str, float]:  # fmt: skip
+    import numpy as np
+
+    held, balls = np.zeros(len(fake), np.int64), 0
+    recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
+    for left in _slices(len(real)):
+        for right in _slices(len(fake)):
+            found = _squared(real[left], fake[right])
+            inside = found < real_radii[left, None]
+            held[right] += inside.sum(axis=0)
+            covered[left] |= inside.any(axis=1)
+            recalled[left] |= (found < fake_radii[right]).any(axis=1)
+    balls = int(held.sum())
+    shares = (held > 0).mean(), recalled.mean(), balls / (k * len(fake)), covered.mean()
+    return dict(zip(NAMES, map(float, shares), strict=True))
+
+
+def _squared(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """Of differences, not of products: equal embeddings are at exactly 0, and ties stay ties."""
+    from scipy.spatial.distance import cdist
+
+    found: NDArray[Any] = cdist(left.astype("f8"), right.astype("f8"), "sqeuclidean")
+    return found
+
+
+def _slices(count: int) -> list[slice]:
+    return [slice(i, min(i + BLOCK_ROWS, count)) for i in range(0, count, BLOCK_ROWS)]
+
+
+def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
+    """The four numbers against this reference, whose balls are computed once."""
+    import numpy as np
+
+    from ..validation import check_rows
+
+    assert reference is not None
+    k = options["prdc_k"]
+    real = check_rows(np.concatenate(reference.by_clip("prdc")), reference.where)
+    real_radii = squared_radii(real, k) if len(real) > k else None
+
+    def compute(evaluation: Arrays, tell: Tell) -> Value:
+        fake = check_rows(np.concatenate(evaluation.by_clip("prdc")), evaluation.where)
+        if real_radii is None or len(fake) <= k:
+            reason = (
+                f"{evaluation.where}: prdc needs more than k = {k} embeddings on each side, there"
+                f" are {len(fake)} and {len(real)} of the reference"
+            )
+            return Value(None, dict.fromkeys(NAMES) | {"k": k}, (reason,))
+        return _value(_between(real, real_radii, fake, squared_radii(fake, k), k), k)
+
+    return compute
+
+
+def _value(found: dict[str, float], k: int) -> Value:
+    cells = tuple(Cell(name, name.capitalize(), found[name]) for name in NAMES[:3])
+    return Value(found["coverage"], {**found, "k": k}, cells=cells)
+
+
+def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
+    """What the report says of it."""
+    yield METRIC.title, MEANING
+
+
+MEANING = (
+    "Each embedding has a ball that reaches to its k-th nearest neighbour in its own dataset."
+    " Coverage: the share of reference balls with an evaluation embedding inside (1 is best)."
+    " Precision: the share of evaluation embeddings in some reference ball. Recall: the share of"
+    " reference embeddings in some evaluation ball. Density: in how many reference balls an"
+    " evaluation embedding lies, over k; it may exceed 1. All depend on the number of embeddings."
+)
+K = Option("prdc_k", 5, "which neighbour bounds a ball of prdc (default: 5)", whole=(1, 10_000))
+METRIC = Metric(
+    "prdc", "Coverage", "higher", Needs(reference="clips", evaluation="clips"), against,
+    "precision, recall, density, coverage", reading, (K,), (*NAMES, "k"),
+)  # fmt: skip
