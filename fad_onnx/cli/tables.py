@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..errors import printable, shown
-from ..metrics import registry
 from ..metrics.registry import Cell, Measured
 
 ARROWS = {"lower": "↓", "higher": "↑"}
@@ -126,7 +125,7 @@ def _grid(
     heads = [f"{one.metric.title} {one.model} {arrows[one.metric.better]}".strip()
              for one in firsts]  # fmt: skip
     by_place = {(one.path, one.label): one for one in found}
-    best = [registry.best([o for o in found if o.label == one.label]) for one in firsts]
+    best = [_best([o for o in found if o.label == one.label]) for one in firsts]
 
     def cells(path: str) -> Iterator[str]:
         for first, winner in zip(firsts, best, strict=True):
@@ -136,3 +135,10 @@ def _grid(
             yield bold(shown_value) if wins else shown_value
 
     return heads, [[shown(path), *cells(path)] for path in ranked(found)]
+
+
+def _best(found: Sequence[Measured]) -> Measured | None:
+    """The best of one metric and model; None without a value."""
+    held = [one for one in found if one.value.value is not None]
+    sign = 1.0 if held and held[0].metric.better == "lower" else -1.0
+    return min(held, key=lambda one: sign * (one.value.value or 0.0), default=None)

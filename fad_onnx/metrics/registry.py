@@ -297,10 +297,3 @@ def switches() -> dict[str, Metric]:
 def options(chosen: Iterable[Metric]) -> dict[str, Option]:
     """The options of these metrics by keyword."""
     return {one.keyword: one for metric in chosen for one in metric.options}
-
-
-def best(found: Sequence[Measured]) -> Measured | None:
-    """The best of one metric and model; None without a value."""
-    held = [one for one in found if one.value.value is not None]
-    sign = 1.0 if held and held[0].metric.better == "lower" else -1.0
-    return min(held, key=lambda one: sign * (one.value.value or 0.0), default=None)
