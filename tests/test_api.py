@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx.errors import FadError, OptionError, UnknownModelError
+from fad_onnx.errors import (
+    FadError,
+    IncompatibleStatisticsError,
+    OptionError,
+    StatisticsError,
+    UnknownModelError,
+)
 
+from .conftest import write_clip
 from .kit import WEIGHTLESS
 
 SHARED = {one.name: one.default for one in fields(fad_onnx.RunOptions)}
@@ -113,3 +120,61 @@ def test_embeddings_are_a_mapping_by_clip(clips, tmp_path):
     with pytest.raises(KeyError):
         held["none.wav"]
     assert issubclass(FadError, Exception) and "x" not in held
+
+
+@pytest.fixture
+def other(tmp_path):
+    for seed in range(4):
+        write_clip(tmp_path / "other" / f"{seed}.wav", 50 + seed, 3.0)
+    return tmp_path / "other"
+
+
+def test_a_dataset_of_stats_or_embed_scores_as_its_audio(clips, other):
+    expected = fad_onnx.score(clips, other, WEIGHTLESS)
+    for make in (lambda path: fad_onnx.stats(path, None, WEIGHTLESS),
+                 lambda path: fad_onnx.embed(path, WEIGHTLESS)):  # fmt: skip
+        for sides in ((make(clips), other), (clips, make(other)), (make(clips), make(other))):
+            found = fad_onnx.score(*sides)
+            assert float(found) == float(expected) and found.protocol == expected.protocol
+
+
+def test_moments_and_embeddings_score_and_say_that_nothing_is_known(clips, other):
+    expected = float(fad_onnx.score(clips, other, WEIGHTLESS))
+    made = fad_onnx.embed(clips, WEIGHTLESS)
+    for given in (made.moments, np.concatenate(list(made.values()))):
+        found = fad_onnx.score(given, other, WEIGHTLESS)
+        assert float(found) == pytest.approx(expected, rel=1e-9)
+        assert found.protocol["reference"] == {} and found.model == WEIGHTLESS
+        assert "reference: given in memory, nothing says how it was made" in found.warnings
+    found = fad_onnx.compare(clips, [made.moments, made, other], WEIGHTLESS)
+    assert [one.path for one in found[:2]] == ["evaluation 1", str(clips)]
+
+
+def test_a_list_of_paths_is_one_dataset(clips, other):
+    both = fad_onnx.stats([clips, other], None, WEIGHTLESS)
+    found = fad_onnx.score([clips, other], other, WEIGHTLESS)
+    assert found.reference.counts["files"] == both.counts["files"] == 14
+    np.testing.assert_array_equal(found.reference.moments.mean, both.moments.mean)
+    assert float(fad_onnx.compare(other, [[clips, other]], WEIGHTLESS)[0]) > 0
+
+
+def test_embeddings_give_what_metrics_of_embeddings_need(clips, other):
+    wanted = fad_onnx.Wanted(kad=True)
+    expected = fad_onnx.score(clips, other, WEIGHTLESS, wanted)
+    arrays = [np.concatenate(list(fad_onnx.embed(one, WEIGHTLESS).values()))
+              for one in (clips, other)]  # fmt: skip
+    found = fad_onnx.score(*arrays, wanted=wanted)
+    assert found.metrics["kad"].value == pytest.approx(expected.metrics["kad"].value, rel=1e-9)
+    with pytest.raises(StatisticsError, match="kad"):
+        fad_onnx.score(fad_onnx.stats(clips, None, WEIGHTLESS), other, wanted=wanted)
+
+
+def test_what_does_not_compare_is_refused(clips, other):
+    made = fad_onnx.stats(clips, None, WEIGHTLESS)
+    with pytest.raises(IncompatibleStatisticsError, match="dimensions"):
+        fad_onnx.score(np.zeros((9, 3)), made)
+    with pytest.raises(IncompatibleStatisticsError, match="it was made with"):
+        fad_onnx.score(made, other, "vggish")
+    for wrong in (3, [3], np.zeros(5), np.array([["a", "b"]]), []):
+        with pytest.raises(OptionError, match="reference: "):
+            fad_onnx.score(wrong, other, WEIGHTLESS)

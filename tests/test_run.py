@@ -124,7 +124,7 @@ def test_keywords_of_the_wrong_kind_say_what_is_wanted(clips):
         functions.compare(clips, [clips], [])
     with pytest.raises(OptionError, match="an empty list"):
         archives.merge([], "x.npz")
-    with pytest.raises(OptionError, match=r"ndarray is no path; .* load_model\(\)"):
+    with pytest.raises(OptionError, match=r"embeddings are numbers .* load_model\(\)"):
         fad_onnx.score(np.zeros(3), clips)
     with pytest.raises(StatisticsError, match=r"Moments are needed, not ndarray"):
         fad_onnx.frechet_distance(np.zeros((3, 2)), np.zeros((3, 2)))

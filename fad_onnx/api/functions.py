@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import OptionError
-from ..files.archives import check_comparable, is_archive, read_set
+from ..files.archives import check_comparable
 from ..metrics.registry import FIRST, Value
 from ..pipeline import provenance
 from ..pipeline.datasets import AudioSet
 from ..pipeline.options import ModelName, PathLike, Run, RunOptions, check_single
 from ..weights.prepare import Progress as FetchProgress
+from . import inputs
+from .inputs import Source
 from .measure import Against, FileScore, Progress, Wanted, clip_scores, rows_of
 
 NOTHING = Wanted()
@@ -67,8 +68,8 @@ class Score:
 
 
 def score(
-    reference: PathLike,
-    evaluation: PathLike,
+    reference: Source,
+    evaluation: Source,
     model: ModelName = None,
     wanted: Wanted = NOTHING,
     *,
@@ -93,7 +94,9 @@ def score(
 ) -> Score:
     """The Frechet audio distance of an evaluation set to a reference set.
 
-    reference, evaluation: a folder, an audio file, or a file written by `stats` or `embed`.
+    reference, evaluation: a folder, an audio file, a list of these (one dataset), a file that
+    `stats` or `embed` wrote, a dataset that they returned, Moments, or an array of embeddings
+    (n, width). Nothing is known of how Moments and arrays were made; a warning says so.
     model: a name of `fad-onnx models`; by default what a statistics file was made with, else
     the default row. Other keyword arguments: see RunOptions. Raises FadError.
 
@@ -106,8 +109,8 @@ def score(
 
 
 def compare(
-    reference: PathLike,
-    evaluations: PathLike | Sequence[PathLike],
+    reference: Source,
+    evaluations: Source | Sequence[Source],
     model: ModelName = None,
     wanted: Wanted = NOTHING,
     *,
@@ -132,50 +135,58 @@ def compare(
 ) -> list[Score]:
     """Scores of every evaluation set to one reference, for each model; model by model.
 
-    The reference is embedded and factored once. wanted: what to compute beside the scores.
+    evaluations: datasets, each as `score` takes it; a list of paths is several datasets, a list
+    within it is one. The reference is embedded and factored once. wanted: further metrics.
     """
     run = RunOptions.of(locals())
-    every = [evaluations] if isinstance(evaluations, str | os.PathLike) else evaluations
+    every: Any = [evaluations] if inputs.single(evaluations) else evaluations
     return _compare(reference, list(every), model, wanted, run)
 
 
 def _compare(
-    reference: PathLike,
-    evaluations: Sequence[PathLike],
-    model: ModelName,
-    wanted: Wanted,
+    reference: Source, evaluations: Sequence[Source], model: ModelName, wanted: Wanted,
     run: RunOptions,
-) -> list[Score]:
-    for path in (reference, *evaluations):
-        if not isinstance(path, str | os.PathLike):
-            raise OptionError(
-                "reference, evaluation", f"{type(path).__name__} is no path; samples in memory go"
-                " to load_model().embed or FrechetAudioDistance.update",
-            )  # fmt: skip
+) -> list[Score]:  # fmt: skip
+    sources = [reference, *evaluations]
+    names = ["evaluation"] if len(evaluations) == 1 else _numbered(len(evaluations))
+    sides = zip(sources, ["reference", *names], strict=True)
+    held = [inputs.made(source, name, run.key) for source, name in sides]
     runner = Run(model, run, keep_rows=bool(wanted))
-    archives = {path: read_set(path, run.key)
-                for path in [reference, *evaluations] if is_archive(path)}  # fmt: skip
-    for archive in archives.values():
-        runner.assume(archive)
-    if archives and len(runner.specs) > 1:
-        raise OptionError("--model", "several models need audio on both sides")
-    if wanted:
-        for path in evaluations:
-            if path in archives:
-                rows_of(archives[path], "what was asked for")
-        for metric in wanted.metrics:
-            if metric.needs.reference == "clips" and reference in archives:
-                rows_of(archives[reference], f"--{metric.name}")
-    audio = [path for path in dict.fromkeys([reference, *evaluations]) if path not in archives]
+    for dataset in filter(None, held):
+        runner.assume(dataset)
+    if any(held_one is not None for held_one in held) and len(runner.specs) > 1:
+        raise OptionError("model", "several models need audio on both sides")
+    _check_clips(held, wanted)
+    audio = {inputs.audio_key(source): inputs.paths_of(source)
+             for source, one in zip(sources, held, strict=True) if one is None}  # fmt: skip
     if not audio and (run.weights or run.options):
-        raise OptionError("--weights, --option", "both sets are made already; nothing is embedded")
-    found = {path: [archive] for path, archive in archives.items()}
-    found |= zip(audio, runner.sides(audio) if audio else (), strict=True)
+        raise OptionError("weights, options", "both sets are made already; nothing is embedded")
+    embedded = dict(zip(audio, runner.sides(list(audio.values())) if audio else (), strict=True))
+    first, *others = [
+        [one] if one is not None else embedded[inputs.audio_key(source)]
+        for source, one in zip(sources, held, strict=True)
+    ]
     return [
         score
-        for model, one in enumerate(found[reference])
-        for score in _scores(one, [found[path][model] for path in evaluations], wanted, run.tell)
+        for index, one in enumerate(first)
+        for score in _scores(one, [other[index] for other in others], wanted, run.tell)
     ]
+
+
+def _numbered(count: int) -> list[str]:
+    return [f"evaluation {number}" for number in range(1, count + 1)]
+
+
+def _check_clips(held: Sequence[AudioSet | None], wanted: Wanted) -> None:
+    """StatisticsError, before anything is embedded, where embeddings are needed and not there."""
+    reference, *evaluations = held
+    for one in evaluations if wanted else ():
+        if one is not None:
+            rows_of(one, "what was asked for")
+    for metric in wanted.metrics if reference is not None else ():
+        if metric.needs.reference == "clips":
+            assert reference is not None
+            rows_of(reference, metric.name)
 
 
 def _scores(

@@ -283,9 +283,14 @@ class Run:
         """The set of these files for each model; `keep` is handed every file, with its rows."""
         return self._sets([(name, files)], keep, may_be_empty)[0]
 
-    def sides(self, paths: Sequence[PathLike]) -> list[list[AudioSet]]:
-        """The set of each path for each model; all paths are listed before any is embedded."""
-        return self._sets([(os.fspath(path), datasets.list_files([path])) for path in paths])
+    def sides(self, sides: Sequence[Sequence[PathLike]]) -> list[list[AudioSet]]:
+        """The dataset of each of these lists of paths for each model; all are listed first."""
+        return self._sets(
+            [
+                (", ".join(os.fspath(one) for one in paths), datasets.list_files(paths))
+                for paths in sides
+            ]
+        )
 
     def _sets(
         self,

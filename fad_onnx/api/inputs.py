@@ -1,0 +1,73 @@
+"""What either side of a comparison may be: audio, a file, or a dataset in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import OptionError, shown
+from ..files.archives import is_archive, read_set
+from ..metrics.moments import Moments
+from ..pipeline.datasets import Dataset
+from ..pipeline.executors import StoredClip
+from ..pipeline.options import PathLike
+
+Source = PathLike | Sequence[PathLike] | Dataset | Moments | NDArray[Any]
+
+
+def single(source: object) -> bool:
+    """Whether it is one dataset for sure; a list may be of several."""
+    return isinstance(source, str | os.PathLike | Dataset | Moments | np.ndarray)
+
+
+def made(source: Source, side: str, key: str | None) -> Dataset | None:
+    """The dataset of a file or in memory; None for audio.
+
+    Raises OptionError for what is no source, StatisticsError for a file that cannot be read.
+    """
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, Moments):
+        return _unknown(source, side)
+    if isinstance(source, np.ndarray):
+        if source.ndim != 2 or source.dtype.kind not in "fiu":
+            problem = f"{source.dtype} {source.shape}; embeddings are numbers (n, width)"
+            raise OptionError(side, f"{problem}; samples go to StreamingFAD or load_model().embed")
+        return _unknown(Moments.of(source, side), side, (np.asarray(source, np.float32),))
+    if isinstance(source, str | os.PathLike):
+        return read_set(source, key) if is_archive(source) else None
+    paths = source if isinstance(source, list | tuple) else [source]
+    for path in paths:
+        if not isinstance(path, str | os.PathLike):
+            raise OptionError(
+                side, f"{type(path).__name__} is no path, dataset, Moments or array of embeddings"
+            )
+        if is_archive(path):
+            raise OptionError(side, f"{shown(path)} in a list of paths: only audio can be joined")
+    if not paths:
+        raise OptionError(side, "an empty list; name at least one path")
+    return None
+
+
+def _unknown(moments: Moments, side: str, by_clip: Sequence[NDArray[np.float32]] = ()) -> Dataset:
+    """A dataset of which nothing else is known; embeddings count as those of one clip."""
+    clips = tuple(StoredClip(side, None) for _ in by_clip)
+    return Dataset(
+        side, moments, {"embeddings": moments.count}, clips,
+        warnings=(f"{side}: given in memory, nothing says how it was made",),
+        rows_by_file=by_clip or None,
+    )  # fmt: skip
+
+
+def audio_key(source: Source) -> Hashable:
+    """Equal for audio that is the same, which is embedded once."""
+    return tuple(paths_of(source))
+
+
+def paths_of(source: Source) -> list[PathLike]:
+    """The folders and files of a dataset of audio."""
+    return list(source) if isinstance(source, list | tuple) else [source]  # type: ignore[list-item]
