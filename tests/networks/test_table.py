@@ -16,8 +16,8 @@ def text():
     return json.loads(TABLE.read_text("utf-8"))
 
 
-def first(data, section):
-    return next(iter(data[section].values()))
+def complete(data, section):
+    return data[section]["vggish"]  # gives all keys itself, extends nothing
 
 
 def test_the_table_is_valid_and_has_one_default():
@@ -50,7 +50,7 @@ def test_every_graph_is_in_the_package_with_its_hash():
 )
 def test_a_missing_or_unknown_key_is_named_with_its_place(section, path, required):
     def at(data):
-        node = first(data, section)
+        node = complete(data, section)
         for key in path:
             node = node[key]
         return node
@@ -89,7 +89,7 @@ def test_a_missing_or_unknown_key_is_named_with_its_place(section, path, require
 )
 def test_values_outside_the_vocabulary_are_errors(section, path, value):
     data = text()
-    node = first(data, section)
+    node = complete(data, section)
     *parents, key = path.split(".")
     for parent in parents:
         node = node[parent]
