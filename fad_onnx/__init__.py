@@ -14,6 +14,7 @@ from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .api.compat import FrechetAudioDistance
+    from .api.evaluation import Evaluation, evaluate
     from .api.functions import Score, compare, score
     from .api.making import embed, load_model, stats
     from .api.measure import Wanted
@@ -35,6 +36,7 @@ __all__ = [
     "Dataset",
     "EmbeddedDataset",
     "Embedder",
+    "Evaluation",
     "FadError",
     "FrechetAudioDistance",
     "ModelInfo",
@@ -45,6 +47,7 @@ __all__ = [
     "Wanted",
     "compare",
     "embed",
+    "evaluate",
     "frechet_distance",
     "load_model",
     "merge",
@@ -59,7 +62,9 @@ _HOMES = {
     "Dataset": "pipeline.datasets",
     "EmbeddedDataset": "pipeline.datasets",
     "Embedder": "networks.embedder",
+    "Evaluation": "api.evaluation",
     "FadError": "errors",
+    "evaluate": "api.evaluation",
     "FrechetAudioDistance": "api.compat",
     "ModelInfo": "api.models",
     "ModelSpec": "networks.spec",

@@ -89,6 +89,29 @@ def _say_scores(options: Namespace, scores: list[functions.Score]) -> None:
     say(show.number_or_table(scores))
 
 
+def evaluate(options: Namespace) -> None:
+    """Run `evaluate`: print a table, JSON, Markdown or LaTeX."""
+    from ..api import evaluation
+    from . import evaluating
+
+    asked = [evaluation.Asked.parse(text) for text in options.metrics]
+    paths = list(filter(None, (options.reference, *options.evaluations)))
+    if options.dry_run:
+        options.model = list(dict.fromkeys(one.spec and str(one.spec) for one in asked))
+        _dry_run(options, paths)
+        return
+    files = [path for path in (options.csv, options.report) if path is not None]
+    outputs.check(files, [*paths, *named_paths(options.weights).values()])
+    evaluating.check(options)
+    with _run_options(options) as run:
+        found = evaluation.evaluate(
+            options.evaluations, options.reference, options.metrics,
+            per_file=options.report is not None, metric_options=evaluating.given(options),
+            **run, key=options.key,
+        )  # fmt: skip
+    _all_of(evaluating.steps(options, found))
+
+
 def _all_of(steps: Iterable[Callable[[], object]]) -> None:
     """Every step, also after one that fails; then the first error, after the others are said."""
     failed = []

@@ -23,7 +23,19 @@ def build() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_score, _stats, _embed, _merge, _models, _pull, _verify, _bench, _cache, _demo):
+    for add in (
+        _score,
+        _evaluate,
+        _stats,
+        _embed,
+        _merge,
+        _models,
+        _pull,
+        _verify,
+        _bench,
+        _cache,
+        _demo,
+    ):
         add(commands)
     return parser
 
@@ -64,17 +76,49 @@ def _score(commands: Commands) -> None:
     )
 
 
-def _metric_options(parser: argparse.ArgumentParser, metrics: Sequence[Metric]) -> None:
-    """A flag for each option of these metrics."""
+def _evaluate(commands: Commands) -> None:
+    known = list(registry.metrics().values())
+    said = "; ".join(f"{one.name}: {one.summary}" for one in known)
+    parser = _command(
+        commands, "evaluate", f"Several metrics of one or more datasets, in one pass. {said}."
+    )
+    parser.add_argument("evaluations", metavar="EVAL", nargs="+", help=DATASETS)
+    parser.add_argument("--reference", metavar="REFERENCE", help="what to compare with")
+    parser.add_argument(
+        "--metric", metavar="METRIC[:MODEL]", action="append", required=True, dest="metrics",
+        help=f"{', '.join(one.name for one in known)}; may be given several times",
+    )  # fmt: skip
+    _metric_options(parser, known, unset=argparse.SUPPRESS)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    form.add_argument("--markdown", action="store_true", help="print a table in Markdown")
+    form.add_argument("--latex", action="store_true", help="print a table in LaTeX (booktabs)")
+    parser.add_argument("--csv", metavar="FILE", help="append one line per result")
+    parser.add_argument(
+        "--report", metavar="FILE.html", help="write an HTML report with all results"
+    )
+    parser.add_argument(
+        "--key", help="which statistics to read from another tool's .npz that holds several"
+    )
+    _run(parser, model=False)
+
+
+def _metric_options(
+    parser: argparse.ArgumentParser, metrics: Sequence[Metric], unset: str | None = None
+) -> None:
+    """A flag for each option of these metrics; what a flag that is not given leaves."""
     for option in registry.options(metrics).values():
         kind: dict[str, Any] = {"type": str}
         if option.choices:
             kind = {"choices": option.choices}
         elif option.whole:
             kind = {"type": _whole(*option.whole), "metavar": "N"}
+        elif option.number:
+            kind = {"type": _between(*option.number), "metavar": "X"}
         elif option.level:
             kind = {"type": _level, "metavar": "LEVEL", "nargs": "?", "const": LEVEL}
-        parser.add_argument(option.flag, default=option.default, help=option.help, **kind)
+        default = option.default if unset is None else unset
+        parser.add_argument(option.flag, default=default, help=option.help, **kind)
 
 
 def _stats(commands: Commands) -> None:
@@ -230,12 +274,14 @@ def _option(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _run(parser: argparse.ArgumentParser, several: bool = False) -> None:
+def _run(parser: argparse.ArgumentParser, several: bool = False, model: bool = True) -> None:
     """Add the options of all commands that embed audio."""
-    parser.add_argument(
-        "-m", "--model", metavar="MODEL", action="append" if several else "store",
-        help="a name from `fad-onnx models`" + ("; may be given several times" if several else ""),
-    )  # fmt: skip
+    if model:
+        parser.add_argument(
+            "-m", "--model", metavar="MODEL", action="append" if several else "store",
+            help="a name from `fad-onnx models`"
+            + ("; may be given several times" if several else ""),
+        )  # fmt: skip
     _option(parser)
     parser.add_argument(
         "--weights", metavar="[MODEL:][NAME=]FILE", action="append", default=[],
@@ -307,6 +353,18 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def _between(least: float, most: float) -> Callable[[str], float]:
+    """The type of an argument that is a number within bounds."""
+
+    def parse(text: str) -> float:
+        number = _number(text)
+        if number is None or not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least:g} to {most:g}")
+        return number
+
+    return parse
 
 
 def _gigabytes(text: str) -> float:

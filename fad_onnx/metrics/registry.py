@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .moments import Moments
 
 FIRST = "fad"  # what `score` is a score of
+EMBEDDING = "embedding"  # the output that a model gives unless another is asked for
 Tell = Callable[[str, int, int], object]
 Range = tuple[float, float]
 
@@ -199,7 +200,7 @@ SEED = Option(
 class Needs:
     """What a metric is computed from."""
 
-    output: str = "embedding"  # of the network
+    output: str = EMBEDDING  # of the network
     reference: Literal["moments", "clips"] | None = "moments"
     evaluation: Literal["moments", "clips"] = "moments"
     pairs: bool = False  # of clips with equal names

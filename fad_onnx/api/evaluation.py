@@ -1,0 +1,305 @@
+"""Several metrics of several datasets under several models, in one pass over the audio."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import OptionError, shown
+from ..files.archives import check_comparable, is_archive, read_set
+from ..metrics import registry
+from ..metrics.registry import Measured, Metric, Value
+from ..networks import table
+from ..networks.selection import select
+from ..networks.spec import ModelSpec
+from ..pipeline.datasets import AudioSet
+from ..pipeline.options import PathLike, Progress, Run, RunOptions
+from ..weights.prepare import Progress as FetchProgress
+from .measure import Against, FileScore, clip_scores, measured, rows_of
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A metric and the model that it is computed with; None for the default model."""
+
+    metric: Metric
+    spec: ModelSpec | None  # with the output that the metric needs
+    label: str | None = None  # of the model as it was asked for
+
+    @classmethod
+    def parse(cls, text: str) -> Asked:
+        """Read ``METRIC`` or ``METRIC:MODEL``.
+
+        Raises
+        ------
+        OptionError
+            For a metric that is none, or a model without the output that the metric needs; with
+            the names of those that there are.
+        """
+        name, colon, model = text.partition(":")
+        metric = registry.metric(name)
+        spec = ModelSpec.parse(model) if colon else None
+        if spec is None and metric.needs.output == registry.EMBEDDING:
+            return cls(metric, None)
+        spec = spec or ModelSpec(table.model().name)
+        return cls(metric, _with_output(metric, spec), select(spec).label)
+
+
+def _with_output(metric: Metric, spec: ModelSpec) -> ModelSpec:
+    output = metric.needs.output
+    if output == registry.EMBEDDING or spec.output == output:
+        return spec
+    known = [one.name for one in table.models().values() if output in one.network.outputs]
+    if spec.output is not None or table.model(spec.name).name not in known:
+        raise OptionError(
+            "metric", f"{metric.name} needs {output}, which {spec} does not give; models that do:"
+            f" {', '.join(known) or 'none of this release'}",
+        )  # fmt: skip
+    return replace(spec, output=output)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The metrics of one evaluation dataset under one model."""
+
+    model: str
+    reference: AudioSet | None
+    evaluation: AudioSet
+    metrics: Mapping[str, Value]
+    files: tuple[FileScore, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The evaluation dataset, as it was named."""
+        return self.evaluation.path
+
+    @property
+    def sides(self) -> tuple[AudioSet, ...]:
+        """The evaluation dataset, and the reference where there is one."""
+        return tuple(one for one in (self.evaluation, self.reference) if one is not None)
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """(path, reason) of every file of either dataset that gave no embeddings."""
+        return tuple(pair for one in self.sides for pair in one.skipped)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found."""
+
+    results: tuple[Result, ...] = field(default=())
+
+    @property
+    def measured(self) -> list[Measured]:
+        """Every number."""
+        return measured(self.results)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Each once."""
+        return list(dict.fromkeys(text for one in self.results for text in one.warnings))
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """(path, reason) of each file once."""
+        return list(dict.fromkeys(pair for one in self.results for pair in one.skipped))
+
+    def to_dict(self) -> dict[str, float | None]:
+        """``{"fad:vggish": 1.2}`` for a logger; of several datasets "PATH fad:vggish"."""
+        found = self.measured
+        several = len({one.path for one in found}) > 1
+        return {
+            f"{one.path} {one.label}" if several else one.label: one.value.value for one in found
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `fad-onnx evaluate --json`."""
+        results = [
+            {
+                "path": one.path, "metric": one.metric.name, "model": one.model,
+                "value": one.value.value, **one.value.fields,
+            }
+            for one in self.measured
+        ]  # fmt: skip
+        protocols: dict[str, dict[str, Any]] = {}
+        for result in self.results:
+            made = {one.path: one.provenance for one in result.sides}
+            protocols.setdefault(result.model, {}).update(made)
+        skipped = [{"path": shown(path), "reason": reason} for path, reason in self.skipped]
+        return {
+            "schema": 2, "results": results, "protocols": protocols, "skipped": skipped,
+            "warnings": self.warnings,
+        }  # fmt: skip
+
+
+def evaluate(
+    evaluations: PathLike | Sequence[PathLike],
+    reference: PathLike | None = None,
+    metrics: str | Sequence[str] = ("fad",),
+    *,
+    per_file: bool = False,
+    metric_options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    weights: PathLike | Mapping[str, PathLike] | None = None,
+    folders: Sequence[PathLike] = (),
+    provider: str = "auto",
+    threads: int = 1,
+    device: int = 0,
+    memory_limit_mb: int | None = None,
+    workers: int | None = None,
+    short: str = "error",
+    skip_errors: bool = False,
+    sample_format: str = "float32",
+    cache: bool = True,
+    cache_dir: PathLike | None = None,
+    offline: bool = False,
+    executor: Executor | None = None,
+    progress: bool | Progress | None = None,
+    download_progress: FetchProgress | None = None,
+    key: str | None = None,
+) -> Evaluation:
+    """Metrics of datasets, in one pass over the audio.
+
+    Parameters
+    ----------
+    evaluations : path or sequence of paths
+        Folders, audio files, or files written by `stats` or `embed`.
+    reference : path, optional
+        Likewise; needed by all metrics but `isc`. Statistics and embeddings are not made again.
+    metrics : str or sequence of str
+        ``METRIC`` or ``METRIC:MODEL``, as in ``["fad:vggish", "prdc:clap"]``.
+    per_file : bool
+        The influence of each clip on FAD.
+    metric_options : mapping, optional
+        Options of metrics by keyword: ``{"prdc_k": 3, "ci": 0.9}``.
+    options, weights, ..., key
+        See `fad_onnx.pipeline.options.RunOptions`.
+
+    Returns
+    -------
+    Evaluation
+        ``evaluate(...).to_dict()`` is ``{"fad:vggish": 1.2}``.
+
+    Raises
+    ------
+    FadError
+        As `score` does; UnpairedError for clips without a partner where pairs are compared.
+    """
+    run = RunOptions.of(locals())
+    asked = [Asked.parse(text) for text in ([metrics] if isinstance(metrics, str) else metrics)]
+    chosen = _options(asked, metric_options or {})
+    every = [evaluations] if isinstance(evaluations, str | os.PathLike) else evaluations
+    paths = [os.fspath(path) for path in every]
+    where = None if reference is None else os.fspath(reference)
+    found = _Datasets(asked, paths, where, chosen, run)
+    results: dict[tuple[str, str], Result] = {}
+    for spec, label in dict.fromkeys((one.spec, one.label) for one in asked):
+        for result in found.results(spec, label, chosen, per_file):
+            place = result.model, result.path
+            held = results.get(place)
+            results[place] = _joined(held, result) if held else result
+    return Evaluation(tuple(results.values()))
+
+
+def _options(asked: Iterable[Asked], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = registry.options(one.metric for one in asked)
+    for keyword in given.keys() - known.keys():
+        names = ", ".join(known) or "none"
+        raise OptionError(keyword, f"is no option of these metrics; their options: {names}")
+    return given
+
+
+def _joined(first: Result, second: Result) -> Result:
+    """Of two outputs of one model."""
+    warnings = dict.fromkeys((*first.warnings, *second.warnings))
+    return replace(
+        first, metrics={**first.metrics, **second.metrics}, files=first.files or second.files,
+        reference=first.reference or second.reference, warnings=tuple(warnings),
+    )  # fmt: skip
+
+
+class _Datasets:
+    """Every dataset of an evaluation by model, each clip decoded once."""
+
+    def __init__(
+        self, asked: Sequence[Asked], paths: Sequence[str], reference: str | None,
+        options: Mapping[str, Any], run: RunOptions,
+    ) -> None:  # fmt: skip
+        if not asked or not paths:
+            raise OptionError("metrics, evaluations", "an empty list; name at least one")
+        self.asked, self.paths, self.reference, self.kwargs = asked, paths, reference, run
+        needing = [one.metric.name for one in asked if one.metric.needs.reference]
+        if reference is None and needing:
+            raise OptionError("--reference", f"{needing[0]} compares with one; name it")
+        self.specs = list(dict.fromkeys(one.spec for one in asked))
+        self.model: list[ModelSpec] | None = [spec or ModelSpec(table.model().name)
+                                              for spec in self.specs]  # fmt: skip
+        if self.specs == [None]:
+            self.model = None  # that of an archive, or the default
+        self.archives = self._archives(options)
+        self.found = self._embedded()
+
+    def _every(self) -> list[str]:
+        return list(dict.fromkeys(filter(None, (self.reference, *self.paths))))
+
+    def _archives(self, options: Mapping[str, Any]) -> dict[str, AudioSet]:
+        """The datasets that are statistics or embeddings already; what they lack is an error."""
+        archives = {path: read_set(path, self.kwargs.key)
+                    for path in self._every() if is_archive(path)}  # fmt: skip
+        if archives and len(self.specs) > 1:
+            raise OptionError("--metric", "metrics of several models need audio on both sides")
+        for path, held in archives.items():
+            for one in self.asked:
+                metric = one.metric
+                ours = path in self.paths and metric.by_clip(metric.chosen(options))
+                if ours or (path == self.reference and metric.needs.reference == "clips"):
+                    rows_of(held, metric.name)
+        return archives
+
+    def _embedded(self) -> dict[str, list[AudioSet]]:
+        runner = Run(self.model, self.kwargs, keep_rows=True)
+        for archive in self.archives.values():
+            runner.assume(archive)
+        audio = [path for path in self._every() if path not in self.archives]
+        made = runner.sides(audio) if audio else []
+        return {path: [one] for path, one in self.archives.items()} | dict(
+            zip(audio, made, strict=True)
+        )
+
+    def results(
+        self, spec: ModelSpec | None, label: str | None, options: Mapping[str, Any],
+        per_file: bool,
+    ) -> Iterable[Result]:  # fmt: skip
+        """The results of one model, dataset by dataset."""
+        index = self.specs.index(spec)
+        metrics = [one.metric for one in self.asked if (one.spec, one.label) == (spec, label)]
+        needed = any(metric.needs.reference for metric in metrics)
+        reference = self.found[self.reference][index] if self.reference and needed else None
+        against = Against(reference, metrics, options)
+        for path in self.paths:
+            yield self._result(label, self.found[path][index], reference, against, per_file)
+
+    def _result(
+        self, label: str | None, evaluation: AudioSet, reference: AudioSet | None,
+        against: Against, per_file: bool,
+    ) -> Result:  # fmt: skip
+        if reference is not None:
+            check_comparable(reference, evaluation)
+        values = against.values(evaluation, self.kwargs.tell)
+        held = against.arrays
+        clips = per_file and registry.FIRST in values and held is not None
+        files = clip_scores(held.gaussian, evaluation, None) if clips and held else ()
+        sides = [one for one in (reference, evaluation) if one is not None]
+        said = [text for one in sides for text in one.warnings]
+        said += [text for value in values.values() for text in value.remarks]
+        name = label or _label(evaluation)
+        return Result(name, reference, evaluation, values, files, tuple(dict.fromkeys(said)))
+
+
+def _label(evaluation: AudioSet) -> str:
+    return evaluation.metadata.get("label") or evaluation.metadata.get("model") or "unknown"

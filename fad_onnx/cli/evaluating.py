@@ -1,0 +1,82 @@
+"""What `evaluate` prints and writes."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from .. import report as reports
+from ..api.evaluation import Evaluation
+from ..errors import printable, shown
+from ..metrics import registry
+from . import csv_file, show, tables
+from .streams import note, say
+
+
+def csv_columns() -> tuple[str, ...]:
+    """Of --csv: one line for each metric, model and dataset."""
+    fields = (column for one in registry.metrics().values() for column in one.columns)
+    own = ("timestamp", "metric", "model", "reference", "path", "value")
+    return tuple(dict.fromkeys((*own, *show.COUNTED, *fields, "fingerprint")))
+
+
+def check(options: Namespace) -> None:
+    """Before the work: whether a report can be made, and whether the CSV can be continued."""
+    if options.report is not None:
+        reports.require()
+    if options.csv is not None:
+        csv_file.check(options.csv, csv_columns())
+
+
+def given(options: Namespace) -> dict[str, Any]:
+    """The options of metrics that were given."""
+    known = registry.options(registry.metrics().values())
+    return {keyword: getattr(options, keyword) for keyword in known if hasattr(options, keyword)}
+
+
+def steps(options: Namespace, found: Evaluation) -> list[Callable[[], object]]:
+    """First the numbers, then the files."""
+    every: list[Callable[[], object]] = [partial(_say, options, found)]
+    if options.csv is not None:
+        every.append(partial(csv_file.append, options.csv, csv_columns(), _rows(found)))
+    if options.report is not None:
+        seed = given(options).get("seed", 0)
+        every.append(partial(reports.write, options.report, found.results, seed=seed))
+    return every
+
+
+def _say(options: Namespace, found: Evaluation) -> None:
+    if options.json:
+        say(json.dumps(found.to_json(), indent=2))
+        return
+    for path, reason in found.skipped:
+        note(f"skipped: {shown(path)}: {printable(reason)}")
+    for text in found.warnings:
+        note(f"warning: {printable(text)}")
+    form = tables.labelled
+    if options.markdown or options.latex:
+        form = tables.markdown if options.markdown else tables.latex
+    say(form(found.measured))
+
+
+def _rows(found: Evaluation) -> list[dict[str, Any]]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return [
+        {
+            "timestamp": now,
+            "metric": name,
+            "model": one.model,
+            "reference": one.reference and one.reference.path,
+            "path": one.path,
+            "value": value.value,
+            **{key: one.evaluation.counts[key] for key in show.COUNTED},
+            **{column: value.column(column) for column in registry.metric(name).columns},
+            "fingerprint": one.evaluation.metadata.get("fingerprint"),
+        }
+        for one in found.results
+        for name, value in one.metrics.items()
+    ]

@@ -1,0 +1,117 @@
+"""Several metrics and models in one pass: `evaluate` on the command line and in Python."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import fad_onnx
+from fad_onnx.api.evaluation import Asked
+from fad_onnx.audio import decoding
+from fad_onnx.errors import OptionError, StatisticsError
+from fad_onnx.metrics.definitions.prdc import prdc
+
+from .conftest import write_clip
+from .test_cli import WEIGHTLESS, run  # noqa: F401 - a fixture
+
+METRICS = ("fad", "kad", "prdc")
+ASKED = [part for name in METRICS for part in ("--metric", f"{name}:{WEIGHTLESS}")]
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sets")
+    for name in ("a", "b", "c"):
+        for index in range(6):
+            write_clip(folder / name / f"{index}.wav", 10 * ord(name) + index, 4)
+    return [folder / name for name in ("a", "b", "c")]
+
+
+def test_json_has_a_result_for_each_metric_model_and_dataset(run, sets):  # noqa: F811
+    reference, *evaluations = sets
+    said = json.loads(
+        run(
+            "evaluate", *evaluations, "--reference", reference, *ASKED, "--prdc-k", "3", "--json"
+        ).out
+    )
+    assert set(said) == {"schema", "results", "protocols", "skipped", "warnings"}
+    assert said["schema"] == 2 and len(said["results"]) == 6
+    assert {one["model"] for one in said["results"]} == {WEIGHTLESS}
+    by_place = {(one["path"], one["metric"]): one for one in said["results"]}
+    for path in evaluations:
+        for name in ("fad", "kad"):
+            wanted = fad_onnx.Wanted(kad=True)
+            score = fad_onnx.score(reference, path, WEIGHTLESS, wanted)
+            assert by_place[str(path), name]["value"] == score.metrics[name].value
+        rows = [np.concatenate(list(fad_onnx.embed(one, WEIGHTLESS).values()))
+                for one in (reference, path)]  # fmt: skip
+        found = by_place[str(path), "prdc"]
+        assert {key: found[key] for key in prdc(*rows, 3)} == prdc(*rows, 3)
+        assert found["k"] == 3 and found["value"] == found["coverage"]
+    made = said["protocols"][WEIGHTLESS]
+    assert set(made) == set(map(str, sets)) and made[str(reference)]["fingerprint"]
+
+
+def test_each_clip_is_decoded_once_and_statistics_never(run, sets, tmp_path, monkeypatch):  # noqa: F811
+    run("embed", sets[0], "-o", tmp_path / "r.npz")
+    opened = []
+    original = decoding.Decoder.__init__
+
+    def spy(self, path, *arguments, **keywords):
+        opened.append(str(path))
+        original(self, path, *arguments, **keywords)
+
+    monkeypatch.setattr(decoding.Decoder, "__init__", spy)
+    flags = ("--reference", tmp_path / "r.npz", *ASKED, "--no-cache", "--json")
+    said = json.loads(run("evaluate", sets[1], *flags).out)
+    assert len(said["results"]) == 3
+    assert sorted(opened) == sorted(map(str, sets[1].iterdir()))
+
+
+def test_in_python_the_numbers_are_flat(sets):
+    asked = [f"fad:{WEIGHTLESS}", f"prdc:{WEIGHTLESS}"]
+    found = fad_onnx.evaluate(sets[1], sets[0], asked, metric_options={"prdc_k": 2})
+    assert list(found.to_dict()) == [f"fad:{WEIGHTLESS}", f"prdc:{WEIGHTLESS}"]
+    assert all(isinstance(value, float) for value in found.to_dict().values())
+    both = fad_onnx.evaluate(sets[1:], sets[0], f"fad:{WEIGHTLESS}").to_dict()
+    assert list(both) == [f"{path} fad:{WEIGHTLESS}" for path in sets[1:]]
+
+
+def test_csv_markdown_latex_and_the_table(run, sets, tmp_path):  # noqa: F811
+    line = ("evaluate", *sets[1:], "--reference", sets[0], *ASKED)
+    said = run(*line, "--csv", tmp_path / "t.csv").out.splitlines()
+    assert said[0].split()[:3] == ["set", f"fad:{WEIGHTLESS}", f"kad:{WEIGHTLESS}"]
+    assert len(said) == 3
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [row["metric"] for row in rows] == [*METRICS, *METRICS]
+    assert {row["k"] for row in rows} == {"5", ""}
+    markdown = run(*line, "--markdown").out
+    assert f"| Coverage {WEIGHTLESS} ↑ |" in markdown and "**" in markdown
+    latex = run(*line, "--latex").out
+    assert latex.startswith(r"\begin{tabular}{lrrr}") and r"\bottomrule" in latex
+
+
+def test_a_report_of_several_metrics(run, sets, tmp_path):  # noqa: F811
+    pytest.importorskip("matplotlib")
+    run("evaluate", *sets[1:], "--reference", sets[0], *ASKED, "--report", tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text("utf-8")
+    for title in ("FAD", "KAD", "Coverage", "Precision", "Recall", "Density"):
+        assert f'data-label="{title}"' in page
+    assert "The 6 clips" in page
+
+
+def test_what_cannot_be_is_said_before_the_work(run, sets, tmp_path):  # noqa: F811
+    assert (
+        "--reference: fad compares with one"
+        in run("evaluate", sets[1], "--metric", "fad", code=1).err
+    )
+    with pytest.raises(OptionError, match="kl needs logits, which .* models that do: "):
+        Asked.parse(f"kl:{WEIGHTLESS}")
+    with pytest.raises(OptionError, match="'what' is none; known: fad, "):
+        Asked.parse("what")
+    with pytest.raises(OptionError, match="prdc_k: is no option of these metrics"):
+        fad_onnx.evaluate(sets[1], sets[0], ["fad"], metric_options={"prdc_k": 1})
+    run("stats", sets[0], "-o", tmp_path / "s.npz")
+    with pytest.raises(StatisticsError, match="and prdc needs rows"):
+        fad_onnx.evaluate(sets[1], tmp_path / "s.npz", [f"prdc:{WEIGHTLESS}"])
