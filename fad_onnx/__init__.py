@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .api.making import embed, load_model, stats
     from .api.measure import Wanted
     from .api.models import ModelInfo, models, pull, verify
+    from .api.streaming import StreamingFAD
     from .errors import FadError
     from .files.archives import merge
     from .metrics.frechet import frechet_distance
@@ -44,6 +45,7 @@ __all__ = [
     "Moments",
     "RunOptions",
     "Score",
+    "StreamingFAD",
     "Wanted",
     "compare",
     "embed",
@@ -71,6 +73,7 @@ _HOMES = {
     "Moments": "metrics.moments",
     "RunOptions": "pipeline.options",
     "Score": "api.functions",
+    "StreamingFAD": "api.streaming",
     "Wanted": "api.measure",
     "compare": "api.functions",
     "embed": "api.making",

@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
 import pytest
+import soundfile
 
 import fad_onnx
 from fad_onnx.errors import (
@@ -39,7 +40,7 @@ def test_every_public_name_is_there_and_has_a_docstring(name):
     assert getattr(fad_onnx, name).__doc__
 
 
-@pytest.mark.parametrize("module", ["api.models", "networks.spec"])
+@pytest.mark.parametrize("module", ["api.models", "api.streaming", "networks.spec"])
 def test_examples_run(module):
     failed, tried = doctest.testmod(importlib.import_module(f"fad_onnx.{module}"))
     assert tried and not failed
@@ -178,3 +179,32 @@ def test_what_does_not_compare_is_refused(clips, other):
     for wrong in (3, [3], np.zeros(5), np.array([["a", "b"]]), []):
         with pytest.raises(OptionError, match="reference: "):
             fad_onnx.score(wrong, other, WEIGHTLESS)
+
+
+def test_the_streaming_metric_agrees_with_the_score_of_files(clips, other):
+    metric = fad_onnx.StreamingFAD(WEIGHTLESS)
+    for folder, real in ((clips, True), (other, False)):
+        for path in sorted(folder.iterdir()):
+            metric.update(*soundfile.read(path, dtype="float32"), real=real)
+    expected = float(fad_onnx.score(clips, other, WEIGHTLESS))
+    assert metric.compute() == pytest.approx(expected, rel=1e-9)
+    with pytest.raises(TypeError, match="sample_rate"):
+        metric.update(np.zeros(32000), real=True)
+
+
+def test_the_streaming_metric_refuses_states_of_another_model():
+    metric = fad_onnx.StreamingFAD(WEIGHTLESS)
+    state = metric.state() | {"fingerprint": "0" * 64, "model": "another"}
+    with pytest.raises(IncompatibleStatisticsError, match="another"):
+        metric.merge_state([metric.state(), state])
+    with pytest.raises(UnknownModelError):
+        fad_onnx.StreamingFAD("none")
+    with pytest.raises(OptionError, match="several models"):
+        fad_onnx.StreamingFAD([WEIGHTLESS, WEIGHTLESS])
+
+
+def test_a_loaded_model_keeps_its_rule_for_short_clips():
+    loaded = fad_onnx.load_model(WEIGHTLESS, short="pad")
+    metric = fad_onnx.StreamingFAD(loaded)
+    metric.update(np.full(1000, 0.1), 16000, real=True)
+    assert metric.state()["real"].count == 1 and fad_onnx.load_model(loaded).short == "pad"

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fad_onnx import FrechetAudioDistance, load_model
+from fad_onnx import FrechetAudioDistance, StreamingFAD, load_model
 from fad_onnx.errors import DownloadError, IncompatibleStatisticsError, ProviderError
 from fad_onnx.networks import synthetic, table
 from fad_onnx.networks.runtime import Session
@@ -26,16 +26,21 @@ WAYS = {
 }
 
 
-def used(**run):
-    metric = FrechetAudioDistance(model_name=WEIGHTLESS, **run)
+def used(kind=FrechetAudioDistance, **run):
+    metric = kind(model_name=WEIGHTLESS, **run) if kind is FrechetAudioDistance else kind(**run)
     for index, clip in enumerate(CLIPS):
         metric.update(clip, 16000, real=index % 2 == 0)
     return metric
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_copy_of_a_metric_computes_the_same_and_goes_its_own_way(way):
-    metric = used()
+@pytest.mark.parametrize("model", ["class", WEIGHTLESS, "loaded"])
+def test_a_copy_of_a_metric_computes_the_same_and_goes_its_own_way(way, model):
+    if model == "class":
+        metric = used()
+    else:
+        given = load_model(WEIGHTLESS) if model == "loaded" else model
+        metric = used(StreamingFAD, model=given)
     expected = metric.compute()
     copied = WAYS[way](metric)
     assert copied.compute() == expected

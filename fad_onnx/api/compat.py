@@ -6,20 +6,17 @@ files in silence, this raises.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import (
-    IncompatibleStatisticsError,
     NoAudioError,
     OptionError,
     StatisticsError,
@@ -27,16 +24,16 @@ from ..errors import (
 )
 from ..files import outputs
 from ..metrics.frechet import Gaussian, frechet_distance
-from ..metrics.moments import Gather, Moments
+from ..metrics.moments import Moments
 from ..networks import machine, table
-from ..networks.embedder import Embedder
 from ..pipeline import datasets
 from ..pipeline.options import PathLike, Run, RunOptions, check_keywords
+from .streaming import StreamingFAD
 
 logger = logging.getLogger("fad_onnx")
 
 
-class FrechetAudioDistance:
+class FrechetAudioDistance(StreamingFAD):
     """Frechet audio distance with the interface of frechet_audio_distance.FrechetAudioDistance.
 
     ckpt_dir: a folder searched for official checkpoint files; without it, the cache is used.
@@ -44,7 +41,7 @@ class FrechetAudioDistance:
     table; model_name may also be a row's own name. use_pca, use_activation: VGGish's options.
     audio_load_worker: threads. verbose: accepted; nothing is printed, warnings are logged and
     progress= is told what is done.
-    run: further keywords of fad_onnx.pipeline.options.RunOptions, such as weights or provider.
+    run: further keywords of fad_onnx.RunOptions, such as weights or provider.
 
     A copy shares the loaded model; a pickle loads it again when it is first needed, and leaves
     executor and progress, which belong to a process, behind.
@@ -84,39 +81,7 @@ class FrechetAudioDistance:
         run.setdefault("workers", min(audio_load_worker, machine.cores()))
         if ckpt_dir is not None:
             run["folders"] = [ckpt_dir]
-        self._run = RunOptions(**{"options": options, **run})
-        self._embedder: Embedder | None = None
-        self._fingerprint: str | None = None  # of a copy: that of what it was copied from
-        self._sides: dict[bool, Gather] = {}
-        self.reset()
-
-    @property
-    def embedder(self) -> Embedder:
-        """The loaded model; loaded when first needed."""
-        if self._embedder is None:
-            run = Run(self.model.name, self._run)
-            loaded = replace(run.embedders[0], short=run.policy.short)
-            if self._fingerprint not in (None, loaded.fingerprint):
-                raise IncompatibleStatisticsError(
-                    f"{self.model.name} of this process", "that of the copied metric",
-                    "weights or version differ",
-                )  # fmt: skip
-            self._embedder = loaded
-        return self._embedder
-
-    def __getstate__(self) -> dict[str, Any]:
-        known = self._embedder.fingerprint if self._embedder else self._fingerprint
-        travels = replace(self._run, executor=None, progress=None, download_progress=None)
-        return {**self.__dict__, "_embedder": None, "_fingerprint": known, "_run": travels}
-
-    def __copy__(self) -> Self:
-        return self.__deepcopy__({})
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # The model is shared, what was added is not.
-        copied = type(self).__new__(type(self))
-        copied.__dict__.update(self.__dict__, _sides=copy.deepcopy(self._sides, memo))
-        return copied
+        self._start(self.model.name, RunOptions(**{"options": options, **run}))
 
     def get_embeddings(self, x: Iterable[ArrayLike], sr: int) -> NDArray[np.float32]:
         """Rows (n, dim) of all clips, in order; x holds float arrays (frames,) or (frames, 2).
@@ -185,57 +150,6 @@ class FrechetAudioDistance:
         if stored is not None:
             outputs.write(stored, lambda out: np.save(out, rows, allow_pickle=False))
         return rows
-
-    def update(self, samples: ArrayLike, sample_rate: int, *, real: bool) -> None:
-        """Add one clip to the reference set (real) or to the evaluation set.
-
-        samples: (frames,) or (frames, channels), anything with __array__; sample_rate in Hz.
-        Raises AudioError, TooShortError below the model's minimum, and TooLongError for what the
-        memory cannot take.
-        """
-        rows = self.embedder.embed(samples, sample_rate)
-        self._sides[real].add(Moments.of(rows, "samples"))
-
-    def compute(self) -> float:
-        """The FAD of evaluation to reference so far; TooFewEmbeddingsError below two embeddings on
-        a side.
-        """
-        reference, evaluation = self._sides[True].result(), self._sides[False].result()
-        return frechet_distance(Gaussian.of(reference, "real"), Gaussian.of(evaluation, "not real"))
-
-    def reset(self, *, real: bool | None = None) -> None:
-        """Forget both sets, or only the one named: the reference can stay for every epoch."""
-        for side in (True, False) if real is None else (real,):
-            self._sides[side] = Gather(self.model.output().width)
-
-    def state(self) -> dict[str, Any]:
-        """What has been added (`real` and `fake`, Moments) and by which model (`model`,
-        `fingerprint`), to be sent to another process; see `merge_state`.
-        """
-        return {
-            "model": self.model.name,
-            "fingerprint": self.embedder.fingerprint,
-            "real": self._sides[True].result(),
-            "fake": self._sides[False].result(),
-        }
-
-    def merge_state(
-        self, others: Iterable[FrechetAudioDistance | Mapping[str, Any]]
-    ) -> FrechetAudioDistance:
-        """Add what other metrics of the same model, or their `state`, have gathered.
-
-        Raises IncompatibleStatisticsError, before anything is added, for another model's.
-        """
-        states = [one.state() if isinstance(one, FrechetAudioDistance) else one for one in others]
-        for state in states:
-            if state["fingerprint"] != self.embedder.fingerprint:
-                raise IncompatibleStatisticsError(
-                    self.model.name, state["model"], "made by other models or weights"
-                )
-        for state in states:
-            self._sides[True].add(state["real"])
-            self._sides[False].add(state["fake"])
-        return self
 
 
 def _at_least(mu: ArrayLike, sigma: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -190,5 +190,4 @@ def load_model(
     given = {**locals(), "progress": None}
     fetched = Downloads().update if progress is True else progress or None
     check_single(model)
-    one = Run(model, RunOptions.of({**given, "download_progress": fetched}))
-    return replace(one.embedders[0], short=one.policy.short)
+    return Run(model, RunOptions.of({**given, "download_progress": fetched})).for_samples()

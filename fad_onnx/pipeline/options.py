@@ -249,6 +249,11 @@ class Run:
         loaded = iter(prepare.load_all(missing, self._options.download_progress))
         return [one if isinstance(one, Embedder) else next(loaded) for one, _ in asked]
 
+    def for_samples(self) -> Embedder:
+        """The one model, with the rule for short clips."""
+        (asked,), (loaded,) = self._models, self.embedders
+        return loaded if isinstance(asked, Embedder) else replace(loaded, short=self.policy.short)
+
     @cached_property
     def job(self) -> Job:
         """What workers must know."""

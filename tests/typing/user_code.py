@@ -30,12 +30,16 @@ def embed_samples(samples: list[float]) -> int:
     print(fad_onnx.pull("vggish:use_pca=true"), fad_onnx.verify(provider="cpu")[0].passed)
     spec = fad_onnx.ModelSpec("logmel")
     fad_onnx.compare("a", ["b", "c"], [spec, model, "vggish"], progress=True)
+    fad_onnx.score(fad_onnx.stats("a"), every, wanted=fad_onnx.Wanted(kad=True))
+    fad_onnx.compare(first, [rows, ["a", "b"], first], "logmel")
     fad_onnx.merge(["1.npz", "2.npz"], "all.npz")
     return first.count + int(fad_onnx.frechet_distance(first, first))
 
 
 def train() -> float:
     metric = fad_onnx.FrechetAudioDistance(model_name="logmel")
+    other = fad_onnx.StreamingFAD("logmel", short="pad").merge_state([metric])
+    other.update([0.0] * 16000, 16000, real=True)
     metric.update(np.zeros(16000), 16000, real=True)
     metric.merge_state([metric.state()])
     metric.reset(real=False)
