@@ -522,7 +522,7 @@ def numeric_flags():
     (commands,) = (a for a in build()._actions if isinstance(a, argparse._SubParsersAction))
     for command, parser in commands.choices.items():
         for action in parser._actions:
-            if action.metavar in ("N", "HZ", "LEVEL", "I/N", "KEY=VALUE"):
+            if action.metavar in ("N", "X", "HZ", "LEVEL", "I/N", "KEY=VALUE"):
                 yield command, action.option_strings[0]
 
 
@@ -538,7 +538,8 @@ def test_odd_numbers_are_one_line(command, flag, clips, tmp_path, capsys, monkey
     assert made.metadata
     one = str(tmp_path / "a.npz")
     given = {
-        "score": [one, one], "stats": [str(clips), "-m", WEIGHTLESS, "-o", f"{tmp_path}/s.npz"],
+        "score": [one, one], "evaluate": [one, "--reference", one, "--metric", "fad"],
+        "stats": [str(clips), "-m", WEIGHTLESS, "-o", f"{tmp_path}/s.npz"],
         "embed": [str(clips), "-m", WEIGHTLESS, "-o", f"{tmp_path}/e.npz"],
         "cache": ["prune"], "pull": [WEIGHTLESS, "--offline"], "bench": [WEIGHTLESS],
     }  # fmt: skip

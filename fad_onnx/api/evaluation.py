@@ -266,7 +266,7 @@ class _Datasets:
         for archive in self.archives.values():
             runner.assume(archive)
         audio = [path for path in self._every() if path not in self.archives]
-        made = runner.sides(audio) if audio else []
+        made = runner.sides([[path] for path in audio]) if audio else []
         return {path: [one] for path, one in self.archives.items()} | dict(
             zip(audio, made, strict=True)
         )
