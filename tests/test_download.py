@@ -32,7 +32,9 @@ from fad_onnx.errors import (
     OptionError,
 )
 from fad_onnx.weights import download
-from fad_onnx.weights.download.transfer import Patience, Reply, Start, refusal, start
+from fad_onnx.weights.download.connection import Patience
+from fad_onnx.weights.download.reply import Reply, Start, start
+from fad_onnx.weights.download.transfer import refusal
 from fad_onnx.weights.download.verified import local_files, torch_hub_folder, verify
 
 from . import loopback
@@ -869,6 +871,30 @@ def test_a_proxy_is_asked_for_https(target: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(DownloadError, match="403"):
             download.fetch(known(url="https://example.invalid/x"), target, patience=QUICK)
     assert seen[0] == "example.invalid:443"
+
+
+def test_a_proxy_that_drips_its_reply_is_given_up(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = time.monotonic()
+    with Loopback(BODY, loopback.drips_head) as server:
+        monkeypatch.setenv("https_proxy", server.url(""))
+        with pytest.raises(DownloadError, match="did not answer in time"):
+            download.fetch(known(url="https://example.invalid/x"), target, patience=QUICK)
+    assert time.monotonic() - begun < 15
+
+
+def test_time_that_the_caller_takes_is_not_the_servers(target: Path) -> None:
+    def pauses(connection: loopback.Connection) -> None:
+        connection.start(connection.begin())
+        connection.sock.sendall(BODY[:5000])
+        time.sleep(0.4)
+        connection.sock.sendall(BODY[5000:])
+
+    with Loopback(BODY, pauses) as server:
+        found = fetch(server, target, known(), progress=lambda *_: time.sleep(0.6))
+        assert found.sha256 == SHA
+        assert len(server.requests) == 1
 
 
 PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fad_onnx.errors import NoBandwidthError, StatisticsError, TooFewEmbeddingsError
-from fad_onnx.metrics import kad, median
+from fad_onnx.metrics import kad
 from fad_onnx.metrics.kad import KernelReference, kernel_distance
 
 
@@ -46,12 +46,14 @@ def test_the_bandwidth_is_the_references_alone() -> None:
     assert kernel_distance(y, x).bandwidth != kernel_distance(x, y).bandwidth
 
 
-def test_the_median_is_exact_when_pairs_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = rows(60, 3)
-    expected = kad.median_distance(x)
+@pytest.mark.parametrize("count", [2, 3, 4, 60, 61])
+def test_the_median_is_numpys_whatever_the_blocks(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    x = rows(count, 3)
     monkeypatch.setattr(kad, "BLOCK_ROWS", 16)
-    monkeypatch.setattr(median, "HELD", 10)
-    assert kad.median_distance(x) == pytest.approx(expected, rel=1e-14)
+    pairs = [np.linalg.norm(x[i] - x[j]) for i in range(count) for j in range(i)]
+    assert kad.median_distance(x) == pytest.approx(np.median(pairs), rel=1e-12)
 
 
 @pytest.mark.parametrize("gap", [0.0, 2.0])

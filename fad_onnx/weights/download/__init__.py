@@ -20,8 +20,10 @@ from urllib.parse import urlsplit
 from ...cache import root
 from ...cache.filesystem import TRUE, guarded, make_folder, require_room, switched_on
 from ...errors import CheckpointError, ChecksumError, DownloadError, OptionError
+from .connection import Broken, Patience
 from .partial import Partial
-from .transfer import Broken, Patience, Refused, Reply, blocks, refusal, request, start
+from .reply import Refused, Reply, start
+from .transfer import blocks, refusal, request
 from .verified import Fetched, Source, check, local_files, tools_files, verify
 
 logger = logging.getLogger("fad_onnx")
@@ -222,7 +224,7 @@ def _transfer(task: _Task, partial: Partial) -> None:
             return
         require_room(partial.path, (total or 0) - partial.size)
         limit = LARGEST_BYTES if total is None else total
-        for block in blocks(body, task.patience):
+        for block in blocks(body):
             if partial.size + len(block) > limit:
                 partial.reset()
                 raise Refused(f"more than the {limit} bytes it should have are sent")

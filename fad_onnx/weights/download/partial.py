@@ -14,7 +14,7 @@ from typing import Self
 
 from ...cache import root
 from ...cache.filesystem import guarded, sync_folder, write_all
-from .transfer import Reply
+from .reply import Reply
 
 # Flushed to the disk this often; a crash of the machine loses no more.
 SYNC_BYTES = 1 << 25
