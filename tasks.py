@@ -34,6 +34,11 @@ def slow(*arguments: str) -> int:
     return _python("-m", "pytest", "-m", "slow", *arguments)
 
 
+def large(*arguments: str) -> int:
+    """golden answers of the large networks, and costly grids"""
+    return _python("-m", "pytest", "-m", "large", *arguments)
+
+
 def parity(*arguments: str) -> int:
     """the comparison with the original torch networks (extra [export])"""
     return _python("-m", "pytest", "-m", "parity and not slow", *arguments)
@@ -72,7 +77,8 @@ def docs() -> int:
 
 
 TASKS: dict[str, Callable[..., int]] = {
-    task.__name__: task for task in (test, slow, parity, lint, types, layers, export, bench, docs)
+    task.__name__: task
+    for task in (test, large, slow, parity, lint, types, layers, export, bench, docs)
 }
 
 

@@ -341,8 +341,12 @@ def check_made(kind, rate, channels, frames, tmp_path):
         check_same(decoded(path, block), by_ffmpeg(path), tolerance)
 
 
+QUICK = ("pcm_s24le", "mp3", "flac")
+KINDS = [pytest.param(kind, marks=[] if kind in QUICK else [pytest.mark.large]) for kind in MADE]
+
+
 @pytest.mark.decoders("ffmpeg")
-@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_ffmpeg_writes_is_what_ffmpeg_reads(kind, tmp_path):
     check_made(kind, 44100, 2, 5003, tmp_path)
 

@@ -50,6 +50,7 @@ def test_json_carries_what_was_asked_for(run, sets):  # noqa: F811
     assert not {"fad_inf", "fad_ci", "kad"} & set(plain)
 
 
+@pytest.mark.large
 def test_a_seed_gives_the_same_numbers_and_another_seed_others(score, sets):
     again = functions.score(*sets, WEIGHTLESS, EVERYTHING, cache=False)
     assert again.metrics["fad-inf"] == score.metrics["fad-inf"]
@@ -57,6 +58,7 @@ def test_a_seed_gives_the_same_numbers_and_another_seed_others(score, sets):
     assert other.metrics["fad-inf"].value != score.metrics["fad-inf"].value
 
 
+@pytest.mark.large
 def test_fad_infinity_draws_clips_unless_embeddings_are_asked_for(run, sets, tmp_path):  # noqa: F811
     made = functions.score(*sets, WEIGHTLESS, Wanted(per_file=True), cache=False)
     rows = made.evaluation.rows_by_file

@@ -18,7 +18,9 @@ def source(dim: int) -> Gaussian:
     return Gaussian.of_statistics(np.zeros(dim), np.eye(dim))
 
 
-@pytest.mark.parametrize(("count", "dim"), [(200, 128), (60, 16), (400, 16)])
+@pytest.mark.parametrize(
+    ("count", "dim"), [pytest.param(200, 128, marks=pytest.mark.large), (60, 16), (400, 16)]
+)
 @pytest.mark.parametrize("gap", [0.0, 2.0])
 def test_nearer_the_truth_than_fad(count: int, dim: int, gap: float) -> None:
     truth = gap**2

@@ -73,7 +73,9 @@ def vggish(tmp_path_factory):
     return one.label, folder
 
 
-@pytest.mark.parametrize("workers", [pytest.param(16, marks=pytest.mark.slow), 64])
+@pytest.mark.parametrize(
+    "workers", [pytest.param(16, marks=pytest.mark.slow), pytest.param(64, marks=pytest.mark.large)]
+)
 def test_a_dry_run_says_what_many_workers_take(vggish, workers):
     name, folder = vggish
     command = [sys.executable, "-c", PROGRAM, name, str(workers), folder / "model"]

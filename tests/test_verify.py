@@ -11,8 +11,14 @@ from fad_onnx.networks.selection import variants
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.tools import known_answers
 
+# Synthetic weights of up to 0.4 GB each.
+MODELS = [
+    pytest.param(name, marks=[pytest.mark.large] if model.network.checkpoints else [])
+    for name, model in table.models().items()
+]
 
-@pytest.mark.parametrize("name", table.models())
+
+@pytest.mark.parametrize("name", MODELS)
 def test_golden_rows(name):
     model = table.model(name)
     checks = list(known_answers.verify(model))
