@@ -15,15 +15,17 @@ from ._version import __version__ as __version__
 if TYPE_CHECKING:
     from .api.compat import FrechetAudioDistance
     from .api.evaluation import Evaluation, evaluate
-    from .api.functions import Score, compare, score
+    from .api.functions import compare, score
     from .api.making import embed, load_model, stats
-    from .api.measure import Wanted
+    from .api.measure import FileScore, Wanted
     from .api.models import ModelInfo, models, pull, verify
+    from .api.results import Score, Scores
     from .api.streaming import StreamingFAD
     from .errors import FadError
     from .files.archives import merge
     from .metrics.frechet import frechet_distance
     from .metrics.moments import Moments
+    from .metrics.registry import Value
     from .networks.embedder import Embedder
     from .networks.spec import ModelSpec
     from .pipeline.datasets import Dataset, EmbeddedDataset
@@ -39,13 +41,16 @@ __all__ = [
     "Embedder",
     "Evaluation",
     "FadError",
+    "FileScore",
     "FrechetAudioDistance",
     "ModelInfo",
     "ModelSpec",
     "Moments",
     "RunOptions",
     "Score",
+    "Scores",
     "StreamingFAD",
+    "Value",
     "Wanted",
     "compare",
     "embed",
@@ -72,7 +77,10 @@ _HOMES = {
     "ModelSpec": "networks.spec",
     "Moments": "metrics.moments",
     "RunOptions": "pipeline.options",
-    "Score": "api.functions",
+    "FileScore": "api.measure",
+    "Score": "api.results",
+    "Scores": "api.results",
+    "Value": "metrics.registry",
     "StreamingFAD": "api.streaming",
     "Wanted": "api.measure",
     "compare": "api.functions",

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from fad_onnx.api.functions import Score
 from fad_onnx.api.measure import Against, Wanted, clip_scores
+from fad_onnx.api.results import Score
 from fad_onnx.audio.sources import AudioFile
 from fad_onnx.metrics.moments import Moments
 from fad_onnx.networks import synthetic

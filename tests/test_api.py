@@ -3,13 +3,17 @@
 import doctest
 import importlib
 import inspect
+import json
+import shutil
 from dataclasses import FrozenInstanceError, fields
+from html import escape
 
 import numpy as np
 import pytest
 import soundfile
 
 import fad_onnx
+from fad_onnx.cli import main
 from fad_onnx.errors import (
     FadError,
     IncompatibleStatisticsError,
@@ -24,7 +28,7 @@ from .kit import WEIGHTLESS
 SHARED = {one.name: one.default for one in fields(fad_onnx.RunOptions)}
 
 
-@pytest.mark.parametrize("name", ["score", "compare", "stats", "embed", "load_model"])
+@pytest.mark.parametrize("name", ["score", "compare", "evaluate", "stats", "embed", "load_model"])
 def test_every_shared_keyword_is_in_the_signature_with_its_default(name):
     signature = inspect.signature(getattr(fad_onnx, name))
     kinds = {one.kind for one in signature.parameters.values()}
@@ -208,3 +212,35 @@ def test_a_loaded_model_keeps_its_rule_for_short_clips():
     metric = fad_onnx.StreamingFAD(loaded)
     metric.update(np.full(1000, 0.1), 16000, real=True)
     assert metric.state()["real"].count == 1 and fad_onnx.load_model(loaded).short == "pad"
+
+
+def test_a_score_is_the_json_object_of_the_command_line(clips, other, capsys):
+    args = ["score", str(clips), str(other), str(clips), "-m", WEIGHTLESS, "--kad", "--json", "-q"]
+    assert main(args) == 0
+    printed = json.loads(capsys.readouterr().out)
+    scores = fad_onnx.compare(
+        str(clips), [str(other), str(clips)], WEIGHTLESS, fad_onnx.Wanted(kad=True)
+    )
+    assert json.loads(json.dumps(scores.to_dict())) == printed
+    assert scores[1].to_dict()["results"] == printed["results"][1:]
+
+
+def test_a_notebook_shows_scores_as_a_table(clips, other):
+    scores = fad_onnx.compare(clips, [other, clips], WEIGHTLESS, fad_onnx.Wanted(kad=True))
+    page = scores._repr_html_()
+    assert page.count("<tr>") == 3 and f"<td>{scores[0].value:.6g}</td>" in page
+    assert "<th>fad</th><th>kad</th>" in page and escape(scores[0].warnings[0]) in page
+    one = scores[0]._repr_html_()
+    assert one.count("<tr>") == 2 and str(other) in one
+
+
+def test_a_table_escapes_what_it_shows(clips, tmp_path):
+    odd = tmp_path / "a <b>&'"
+    shutil.copytree(clips, odd)
+    page = fad_onnx.score(clips, odd, WEIGHTLESS)._repr_html_()
+    assert "<b>" not in page and "&lt;b&gt;&amp;" in page
+
+
+def test_evaluate_takes_several_folders(clips, other):
+    found = fad_onnx.evaluate([clips, other], clips, f"fad:{WEIGHTLESS}")
+    assert len(found.results) == 2 and len(found.to_dict()) == 2

@@ -61,7 +61,7 @@ def test_a_metric_that_is_defined_once_appears_everywhere(scores, tmp_path):
         3 * np.abs(one.evaluation.moments.mean - one.reference.moments.mean).max() for one in scores
     ]
     assert [one.metrics["peak"].value for one in scores] == direct
-    said = json.loads(json.dumps(show.as_object(scores)))
+    said = json.loads(json.dumps(scores.to_dict()))
     assert [one["peak"] for one in said["results"]] == direct
     assert [one["peak_twice"] for one in said["results"]] == [2 * value for value in direct]
     assert "peaks are odd" in said["warnings"]

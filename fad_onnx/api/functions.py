@@ -5,66 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import OptionError
 from ..files.archives import check_comparable
-from ..metrics.registry import FIRST, Value
+from ..metrics.registry import FIRST
 from ..pipeline import provenance
 from ..pipeline.datasets import AudioSet
 from ..pipeline.options import ModelName, PathLike, Run, RunOptions, check_single
 from ..weights.prepare import Progress as FetchProgress
 from . import inputs
 from .inputs import Source
-from .measure import Against, FileScore, Progress, Wanted, clip_scores, rows_of
+from .measure import Against, Progress, Wanted, clip_scores, rows_of
+from .results import Score, Scores
 
 NOTHING = Wanted()
 
 logger = logging.getLogger("fad_onnx")
-
-
-@dataclass(frozen=True)
-class Score:
-    """A Frechet audio distance with everything that it depends on; `float(score)` is the number."""
-
-    value: float
-    model: str
-    reference: AudioSet
-    evaluation: AudioSet
-    metrics: Mapping[str, Value] = field(default_factory=dict)  # by name; FAD is one of them
-    files: tuple[FileScore, ...] = ()  # the clips, highest influence first, where asked for
-    warnings: tuple[str, ...] = ()
-
-    def __float__(self) -> float:
-        return self.value
-
-    def __format__(self, spec: str) -> str:
-        return format(self.value, spec) if spec else repr(self)
-
-    def __repr__(self) -> str:
-        sides = (f"{one.path} ({one.metadata.get('embeddings', 'unknown')} embeddings)"
-                 for one in (self.evaluation, self.reference))  # fmt: skip
-        return f"<Score {self.value:.6g}, {self.model}: {' against '.join(sides)}>"
-
-    @property
-    def path(self) -> str:
-        """The evaluation set, as it was named."""
-        return self.evaluation.path
-
-    @property
-    def protocol(self) -> dict[str, dict[str, Any]]:
-        """How the embeddings of the `reference` and of the `evaluation` were made.
-
-        {} for foreign statistics, of which nothing is known.
-        """
-        sides = {"reference": self.reference, "evaluation": self.evaluation}
-        return {side: one.provenance for side, one in sides.items()}
-
-    @property
-    def skipped(self) -> tuple[tuple[str, str], ...]:
-        """(path, reason) of every file of either set that gave no rows."""
-        return self.reference.skipped + self.evaluation.skipped
 
 
 def score(
@@ -132,7 +89,7 @@ def compare(
     progress: bool | Progress | None = None,
     download_progress: FetchProgress | None = None,
     key: str | None = None,
-) -> list[Score]:
+) -> Scores:
     """Scores of every evaluation set to one reference, for each model; model by model.
 
     evaluations: datasets, each as `score` takes it; a list of paths is several datasets, a list
@@ -140,7 +97,7 @@ def compare(
     """
     run = RunOptions.of(locals())
     every: Any = [evaluations] if inputs.single(evaluations) else evaluations
-    return _compare(reference, list(every), model, wanted, run)
+    return Scores(_compare(reference, list(every), model, wanted, run))
 
 
 def _compare(

@@ -17,6 +17,7 @@ from typing import Any
 from .. import report as reports
 from ..api import functions, making
 from ..api.measure import Wanted
+from ..api.results import SCHEMA, Scores
 from ..cache import embeddings
 from ..errors import CheckpointError, FadError, OptionError, ProviderError, printable
 from ..files import archives, outputs
@@ -79,9 +80,9 @@ def _wanted(options: Namespace) -> Wanted:
     return Wanted(per_file=report or options.per_file is not None, **given)
 
 
-def _say_scores(options: Namespace, scores: list[functions.Score]) -> None:
+def _say_scores(options: Namespace, scores: Scores) -> None:
     if options.json:
-        say(json.dumps(show.as_object(scores), indent=2))
+        say(json.dumps(scores.to_dict(), indent=2))
         return
     show.notes(scores)
     if options.provider == "auto" and not options.quiet:
@@ -187,7 +188,7 @@ def pull(options: Namespace) -> None:
             note(f"fad-onnx: {printable(f'{spec}: {error}')}")
             failed[str(spec)] = str(error)
     if options.json:
-        say(json.dumps({"schema": show.SCHEMA, "kept": kept, "failed": failed}, indent=2))
+        say(json.dumps({"schema": SCHEMA, "kept": kept, "failed": failed}, indent=2))
     if failed:
         raise FadError(f"{len(failed)} of {len(options.models)} failed: {', '.join(failed)}")
 
@@ -220,7 +221,7 @@ def verify(options: Namespace) -> None:
             if not options.json:
                 say(show.check_line(check))
     if options.json:
-        say(json.dumps({"schema": show.SCHEMA, "checks": [asdict(c) for c in checks]}, indent=2))
+        say(json.dumps({"schema": SCHEMA, "checks": [asdict(c) for c in checks]}, indent=2))
     failed = [check for check in checks if check.passed is False]
     if any(check.error is None for check in failed):
         raise CheckpointError(converted.models_folder(), "holds damaged models, listed above")
@@ -246,7 +247,7 @@ def bench(options: Namespace) -> None:
         load = timing.Load(options.clips, options.seconds, options.rate, workers, batch)
         found.append(timing.measure(one, Settings(provider), load))
     if options.json:
-        say(json.dumps({"schema": show.SCHEMA, "timings": [asdict(t) for t in found]}, indent=2))
+        say(json.dumps({"schema": SCHEMA, "timings": [asdict(t) for t in found]}, indent=2))
     else:
         say(show.timings(found))
 
@@ -286,7 +287,7 @@ def demo(options: Namespace) -> None:
         reference, near, far, model = sets.write(Path(folder))
         scores = functions.compare(reference, [near, far], model, cache=False, workers=2)
     if options.json:
-        say(json.dumps(show.as_object(scores), indent=2))
+        say(json.dumps(scores.to_dict(), indent=2))
         return
     say(f"{model}: {table.model(model).note}")
     say(show.number_or_table(scores))
@@ -300,7 +301,7 @@ def _dry_run(options: Namespace, paths: list[str]) -> None:
         run = RunOptions(**given, key=getattr(options, "key", None))
         names = options.model if isinstance(options.model, list) else [options.model]
         found = [dry_run.estimate(paths, name, shard, run) for name in names or [None]]
-    one = found[0] if len(found) == 1 else {"schema": show.SCHEMA, "estimates": found}
+    one = found[0] if len(found) == 1 else {"schema": SCHEMA, "estimates": found}
     say(json.dumps(one, indent=2))
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
-from ..api.functions import Score
 from ..api.measure import measured
+from ..api.results import SCHEMA, Score, warnings_of
 from ..errors import printable, shown
 from ..files import outputs
 from ..metrics import registry
@@ -26,7 +26,6 @@ from ..weights import prepare
 from . import csv_file, tables
 from .streams import note
 
-SCHEMA = 2
 COUNTED = ("files", "embeddings", "seconds")
 # Of each dataset: under its own name for the evaluation, after "reference_" for the reference.
 MADE = ("fingerprint", *provenance.RECORDED)
@@ -45,50 +44,6 @@ def csv_columns(scored: Sequence[Metric]) -> tuple[str, ...]:
 
 
 CSV_COLUMNS = csv_columns(SCORED)
-
-
-def as_object(scores: Sequence[Score]) -> dict[str, Any]:
-    """All scores as the one JSON object of --json."""
-    by_model: dict[str, list[Score]] = {}
-    for score in scores:
-        by_model.setdefault(score.model, []).append(score)
-    skipped = dict.fromkeys(pair for score in scores for pair in score.skipped)
-    return {
-        "schema": SCHEMA,
-        "models": {model: _model_of(own) for model, own in by_model.items()},
-        "results": [
-            {
-                "model": s.model,
-                **s.evaluation.counts,
-                **metric_fields(s.metrics),
-                "protocol": s.protocol,
-            }
-            for s in scores
-        ],
-        "skipped": [{"path": shown(path), "reason": reason} for path, reason in skipped],
-        "warnings": list(_warnings(scores)),
-    }
-
-
-def _model_of(scores: Sequence[Score]) -> dict[str, Any]:
-    """What all datasets of a model share, as far as it is on record; and their reference."""
-    made = [side for score in scores for side in score.protocol.values()]
-    common = provenance.shared(made)
-    return {
-        "weights": common.pop("weights", {}),
-        "fingerprint": common.pop("fingerprint", None),
-        "protocol": common,
-        "reference": scores[0].reference.counts,
-    }
-
-
-def metric_fields(found: Mapping[str, Value]) -> dict[str, Any]:
-    """The fields of each metric; null where it cannot be computed."""
-    return {
-        key: one
-        for name, value in found.items()
-        for key, one in {registry.metric(name).column: value.value, **value.fields}.items()
-    }
 
 
 def number_or_table(scores: Sequence[Score]) -> str:
@@ -124,17 +79,13 @@ def _first_value(scores: Sequence[Score], path: str) -> float:
     return min(first, default=math.inf)
 
 
-def _warnings(scores: Iterable[Score]) -> list[str]:
-    return list(dict.fromkeys(text for score in scores for text in score.warnings))
-
-
 def notes(scores: Sequence[Score]) -> None:
     """What a reference was published as, warnings and skipped files, on stderr."""
     for said in {score.model: score.reference.metadata for score in scores}.values():
         if said.get("name") or said.get("licence"):
             mark = str(said.get("fingerprint"))[:16]
             note(printable(f"reference: {said.get('name')}, {said.get('licence')}, {mark}"))
-    _notes(dict.fromkeys(pair for s in scores for pair in s.skipped), _warnings(scores))
+    _notes(dict.fromkeys(pair for s in scores for pair in s.skipped), warnings_of(scores))
 
 
 def providers(scores: Sequence[Score]) -> None:
