@@ -1,4 +1,4 @@
-"""CNN14: 2048 numbers per clip (PANNs), or 512 as the audio encoder of LAION's CLAP.
+"""CNN14: 2048 numbers and 527 logits per clip (PANNs), or 512 as LAION's CLAP's audio encoder.
 
 Q. Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern
 Recognition", IEEE/ACM TASLP 28, 2020, arXiv:1912.10211. Layers and tensor names are those of
@@ -40,6 +40,7 @@ BANDS = 64
 POWER_FLOOR = 1e-10  # amin of torchlibrosa's LogmelFilterBank: silence is -100 dB.
 WIDTHS = (1, 64, 128, 256, 512, 1024, 2048)
 EMBEDDING = WIDTHS[-1]
+CLASSES = 527  # of AudioSet
 # From 32 to 63 frames the last layer has one step, and torch.export keeps a size of one apart for
 # the sake of strides, which ONNX does not have: tests/parity runs the graph at each such length.
 TRACED_FRAMES = 64
@@ -83,7 +84,7 @@ class ConvBlock(nn.Module):
 
 
 class Head(nn.Module):
-    """Steps of the last layer (batch, steps, 2048) to rows (batch, 2048)."""
+    """What follows the last layer: from its maps to rows (batch, 2048)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,8 +100,17 @@ class Head(nn.Module):
         )
         return torch.relu(self.fc1(maps.amax(dim=2) + mean.squeeze(2)))
 
-    def forward(self, steps: Tensor) -> Tensor:
-        return self.pooled(steps.transpose(1, 2))
+
+class ClassifyingHead(Head):
+    """Steps of the last layer (batch, steps, 2048) to rows (batch, 2048) and logits (batch, 527)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc_audioset = nn.Linear(EMBEDDING, CLASSES)
+
+    def forward(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+        rows = self.pooled(steps.transpose(1, 2))
+        return rows, self.fc_audioset(rows)
 
 
 class Cnn14(Head):
@@ -126,12 +136,17 @@ class Cnn14(Head):
         return self.pooled(self.maps(power))
 
 
-class Cnn14InWindows(Cnn14):
-    """The same, and the steps (batch, frames // 32, 2048) that the rows were pooled from."""
+class ClassifyingCnn14(Cnn14, ClassifyingHead):
+    """The same, the logits (batch, 527) of the rows, and the steps (batch, frames // 32, 2048)
+    that the rows were pooled from.
 
-    def forward(self, power: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    The head's tensors come first, here and in the head graph, which reads the same weights.
+    """
+
+    def forward(self, power: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         maps = self.maps(power)
-        return self.pooled(maps), maps.transpose(1, 2)
+        rows = self.pooled(maps)
+        return rows, self.fc_audioset(rows), maps.transpose(1, 2)
 
 
 class ClapCnn14(nn.Module):
@@ -165,10 +180,10 @@ def _graph(
 
 HEAD = Graph(
     name="cnn14_head",
-    module=Head,
+    module=ClassifyingHead,
     example=lambda: (torch.rand(3, 7, EMBEDDING),),
     input_names=("steps",),
-    output_names=("embedding",),
+    output_names=("embedding", "logits"),
     dynamic=({0: "batch", 1: "steps"},),
 )
 
@@ -184,16 +199,22 @@ def original_network(
         from frechet_audio_distance.models import pann
     network = getattr(pann, name)(*settings).eval()
     given = {name: torch.tensor(array) for name, array in tensors.items()}
-    # Missing are the Fourier kernels, which the constructor computes, and the classifier.
+    # Missing are the Fourier kernels, which the constructor computes.
     unexpected = network.load_state_dict(given, strict=False).unexpected_keys
     if unexpected:
         raise ValueError(f"{name} has no tensors named {unexpected}")
     return network
 
 
-def original(name: str, settings: tuple[int, ...], tensors: Mapping[str, NDArray[Any]]) -> Embed:
-    """The original's network on these tensors, from samples to rows."""
-    return embed(original_network(name, settings, tensors))
+def original(
+    name: str,
+    settings: tuple[int, ...],
+    tensors: Mapping[str, NDArray[Any]],
+    output: str = "embedding",
+) -> Embed:
+    """The original's network on these tensors, from samples to rows or logits."""
+    network = original_network(name, settings, tensors)
+    return embed(network) if output == "embedding" else logits(network)
 
 
 def embed(network: Any) -> Embed:
@@ -202,6 +223,20 @@ def embed(network: Any) -> Embed:
     def rows(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
             return np.asarray(network(torch.from_numpy(samples), None)["embedding"].numpy())
+
+    return rows
+
+
+def logits(network: Any) -> Embed:
+    """Samples (1, n) to logits (1, 527): what the original's fc_audioset gives to its sigmoid."""
+
+    def rows(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        found = []
+        hook = network.fc_audioset.register_forward_hook(lambda *made: found.append(made[2]))
+        with torch.inference_mode():
+            network(torch.from_numpy(samples), None)
+        hook.remove()
+        return np.asarray(found[0].numpy())
 
     return rows
 
@@ -231,9 +266,10 @@ def original_clap_features(tensors: Mapping[str, NDArray[Any]]) -> Embed:
     return lambda samples: bands(samples) / 10
 
 
+OUTPUTS = ("embedding", "logits", "steps")
 GRAPHS = (
     *(
-        _graph(f"cnn14_{rate}", bins, partial(Cnn14InWindows, bins), ("embedding", "steps"))
+        _graph(f"cnn14_{rate}", bins, partial(ClassifyingCnn14, bins), OUTPUTS)
         for rate, bins in (("8k", 129), ("16k", 257), ("32k", 513))
     ),
     _graph("clap_cnn14", 513, ClapCnn14, ("embedding",)),

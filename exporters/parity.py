@@ -2,7 +2,7 @@
 
 A family module offers ``GRAPHS`` and, for the models that it serves, ``ORIGINALS``: from a
 model's name to a function that takes the tensors of a checkpoint (and, by keyword, the options
-that select a variant) and returns a function from samples, float32 (channels, n) at the model's
+that select a variant, and the output if it is not the first) and returns a function from samples, float32 (channels, n) at the model's
 rate, to rows, float32 (n_rows, dim), computed by the original package's own torch code.
 ``FEATURES`` does the same for what the network is fed, and names the value in the graph that it
 is compared with. ``CLIP_SAMPLES`` says at which lengths, where not every length is exact.
@@ -137,7 +137,9 @@ def embedder(selection: Selection, tensors: Tensors, folder: Path) -> Embedder:
 
 def original(selection: Selection, tensors: Tensors) -> Embed:
     """The original network on these tensors."""
-    options = selection.output_options
+    options = dict(selection.output_options)
+    if selection.output_name != next(iter(selection.network.outputs)):
+        options["output"] = selection.output_name
     embed: Embed = offered("ORIGINALS")[selection.model.name](tensors, **options)
     return embed
 

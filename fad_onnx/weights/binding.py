@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from ..networks.selection import Selection
 from ..networks.table import PACKAGE
 from . import checkpoints
 from .checkpoints import LazyTensor
-from .checkpoints.onnx_file import initializers
+from .checkpoints.onnx_file import behind, initializers
 from .checkpoints.onnx_tensors import TensorInfo
 from .converted import WEIGHTS_FILE, write_note
 
@@ -75,7 +76,7 @@ def bind(selection: Selection, sources: Mapping[str, Source], folder: Path) -> N
         tensors = dict(open_all(selection.network, sources, stack))
         _check_names(wanted, tensors, sources)
         _check_kernels(selection, tensors)
-        tensors_sha256, weights_sha256 = write_model(
+        hashes, weights_sha256 = write_model(
             selection, lambda name: _fitted(name, *tensors[name], wanted[name]), folder
         )
     files = {"model.onnx": selection.graph_sha256, WEIGHTS_FILE: weights_sha256}
@@ -84,7 +85,7 @@ def bind(selection: Selection, sources: Mapping[str, Source], folder: Path) -> N
     facts = {
         "model": selection.model.name,
         "graph": selection.graph,
-        "tensors_sha256": tensors_sha256,
+        "tensors": hashes,
         "files": files,
         # With the place it was at, which only `fad-onnx cache info` tells.
         "weights": {
@@ -95,15 +96,19 @@ def bind(selection: Selection, sources: Mapping[str, Source], folder: Path) -> N
     write_note(folder, facts)
 
 
+Hashes = Mapping[str, tuple[str, Sequence[int], str]]
+
+
 def write_model(
     selection: Selection, read: Callable[[str], NDArray[Any]], folder: Path
-) -> tuple[str, str]:
+) -> tuple[Hashes, str]:
     """Make `folder` a runnable model: the graph, its tensors in weights.bin, the head graph.
 
-    Returns the SHA-256 of all tensors (names, types, shapes, values), and that of weights.bin.
+    Returns the type, shape and SHA-256 of every tensor by name, and the SHA-256 of weights.bin.
     """
     graph, network = graph_file(selection), selection.network
-    hashes, whole = {}, hashlib.sha256()
+    hashes: dict[str, tuple[str, Sequence[int], str]] = {}
+    whole = hashlib.sha256()
     with open(folder / WEIGHTS_FILE, "wb") as out:
         for name, info in sorted(external(graph).items(), key=lambda item: item[1].offset):
             array = np.ascontiguousarray(read(name), info.dtype)
@@ -117,8 +122,20 @@ def write_model(
     shutil.copyfile(graph, folder / "model.onnx")
     if network.tiles:
         shutil.copyfile(_checked(network, network.tiles.head), folder / HEAD_FILE)
-    tensors_sha256 = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
-    return tensors_sha256, whole.hexdigest()
+    return hashes, whole.hexdigest()
+
+
+def tensors_sha256(selection: Selection, hashes: Hashes) -> str:
+    """SHA-256 of the tensors that the output is computed from.
+
+    An output added to a graph, with tensors of its own, so changes no other's fingerprint.
+    """
+    needed = _behind(graph_file(selection), selection.output.tensor)
+    own = {name: facts for name, facts in hashes.items() if name in needed}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+
+
+_behind = cache(behind)
 
 
 def open_all(

@@ -31,7 +31,7 @@ from ..networks.runtime import Session, Settings
 from ..networks.selection import Selection, select, variants
 from ..networks.spec import ModelSpec
 from . import converted, download
-from .binding import Source, bind, external, graph_file, open_all
+from .binding import Source, bind, external, graph_file, open_all, tensors_sha256
 from .download.verified import Fetched, verify
 
 logger = logging.getLogger("fad_onnx")
@@ -202,9 +202,11 @@ def _published(
     facts = check(home)
     if facts is None or facts["files"]["model.onnx"] != selection.graph_sha256:
         return None
+    if "tensors" not in facts:  # converted by a release that hashed them together
+        return None
     # The checkpoints as they are called today: a copy under another name has the same hash.
     weights = {name: source.facts() for name, source in sources.items()}
-    return Ready(home / "model.onnx", facts["tensors_sha256"], weights)
+    return Ready(home / "model.onnx", tensors_sha256(selection, facts["tensors"]), weights)
 
 
 def _known(row: Checkpoint, given: Path | None) -> Source | None:

@@ -14,7 +14,9 @@ from .protobuf import BYTES, Field, fields, text, varints
 from .tensors import ELEMENTS, Element, LazyTensor, whole_numbers
 
 _MODEL_GRAPH, _MODEL_IR = 7, 1
-_GRAPH_INITIALIZER = 5
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT = 1, 5, 12
+_NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE = 1, 2, 5
+_ATTRIBUTE_GRAPHS = (6, 11)
 # TensorProto.DataType -> element, and the field that holds it when raw_data does not.
 _FLOATS, _INT32S, _INT64S, _DOUBLES, _UINT64S = 4, 5, 7, 10, 11
 _TYPES = {
@@ -45,6 +47,45 @@ def initializers(path: Path) -> dict[str, TensorInfo]:
     element type that NumPy lacks (text, 4 and 8 bit floats).
     """
     return _initializers(Mapped(path))
+
+
+def behind(path: Path, value: str) -> set[str]:
+    """The names of everything in the main graph that a value is computed from, and its own."""
+    file, found = Mapped(path), {value}
+    graph = next(one for one in fields(file, 0, file.size) if one.number == _MODEL_GRAPH)
+    nodes = [one for one in fields(file, graph.start, graph.end) if one.number == _GRAPH_NODE]
+    for node in reversed(nodes):  # ONNX has them in the order of their computation
+        outputs = _names(file, node, _NODE_OUTPUT)
+        if found & outputs:
+            found |= outputs | _taken(file, node)
+    return found
+
+
+def _names(file: Mapped, message: Field, number: int) -> set[str]:
+    inner = fields(file, message.start, message.end)
+    return {text(file, one, "a value's name") for one in inner if one.number == number}
+
+
+def _taken(file: Mapped, node: Field) -> set[str]:
+    """The inputs of a node, and all that the graphs within it name: they see the outer values."""
+    found = _names(file, node, _NODE_INPUT)
+    for attribute in fields(file, node.start, node.end):
+        if attribute.number != _NODE_ATTRIBUTE:
+            continue
+        for graph in fields(file, attribute.start, attribute.end):
+            if graph.number in _ATTRIBUTE_GRAPHS and graph.kind == BYTES:
+                found |= _named_within(file, graph)
+    return found
+
+
+def _named_within(file: Mapped, graph: Field) -> set[str]:
+    found: set[str] = set()
+    for inner in fields(file, graph.start, graph.end):
+        if inner.number == _GRAPH_NODE:
+            found |= _taken(file, inner)
+        elif inner.number == _GRAPH_OUTPUT:
+            found |= _names(file, inner, 1)
+    return found
 
 
 def holds(file: Mapped) -> bool:
