@@ -102,7 +102,7 @@ class Head(nn.Module):
 
 
 class ClassifyingHead(Head):
-    """Steps of the last layer (batch, steps, 2048) to rows (batch, 2048) and logits (batch, 527)."""
+    """Steps of the last layer (batch, steps, 2048) to rows (batch, 2048), logits (batch, 527)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,8 +2,9 @@
 
 A family module offers ``GRAPHS`` and, for the models that it serves, ``ORIGINALS``: from a
 model's name to a function that takes the tensors of a checkpoint (and, by keyword, the options
-that select a variant, and the output if it is not the first) and returns a function from samples, float32 (channels, n) at the model's
-rate, to rows, float32 (n_rows, dim), computed by the original package's own torch code.
+that select a variant, and the output if it is not the first) and returns a function from
+samples, float32 (channels, n) at the model's rate, to rows, float32 (n_rows, dim), computed by
+the original package's own torch code.
 ``FEATURES`` does the same for what the network is fed, and names the value in the graph that it
 is compared with. ``CLIP_SAMPLES`` says at which lengths, where not every length is exact.
 """

@@ -10,7 +10,7 @@ from fad_onnx.audio import decoding, sources
 from fad_onnx.networks import synthetic, table
 from fad_onnx.networks.embedder import Embedder
 from fad_onnx.networks.runtime import Session, Settings
-from fad_onnx.networks.selection import selection_of
+from fad_onnx.networks.selection import select, selection_of
 from fad_onnx.pipeline.batching import Engine
 from fad_onnx.pipeline.clip_windows import Policy
 from fad_onnx.weights.binding import publish_synthetic
@@ -74,3 +74,30 @@ def test_files_of_all_lengths_together(models, tmp_path, monkeypatch):
         clip = synthetic.clip(index, samples)[0]
         expected = models[0].embed(clip, RATE)
         np.testing.assert_array_equal(result.rows[0], expected)
+
+
+def test_embedding_and_logits_of_tiles_are_one_run(models, tmp_path, monkeypatch):
+    """The session gives the steps once, and the head both outputs of them."""
+    label = FIRST.model.name
+    outputs = ("embedding", "logits")
+    both = [
+        replace(models[1], selection=with_tiles(select(f"{label}:output={one}"), tiles))
+        for one, tiles in zip(outputs, [models[1].selection.network.tiles] * 2, strict=True)
+    ]
+    clip = synthetic.clip(7, 3 * EDGE + 1234)[0]
+    soundfile.write(tmp_path / "a.wav", clip, RATE, subtype="FLOAT")
+    alone = [model.embed(clip, RATE) for model in both]
+    whole = replace(models[0], selection=with_tiles(select(f"{label}:output=logits"), None))
+    np.testing.assert_array_equal(alone[1], whole.embed(clip, RATE))
+    asked, original = [], Session.run
+
+    def run(self, inputs, outputs):
+        asked.append(tuple(outputs))
+        return original(self, inputs, outputs)
+
+    monkeypatch.setattr(Session, "run", run)
+    (result,) = Engine(both, Policy(), 1).embed(sources.find(tmp_path))
+    assert set(asked) == {("steps",), outputs} and asked.count(outputs) == 1
+    for got, want, width in zip(result.rows, alone, (2048, 527), strict=True):
+        np.testing.assert_array_equal(got, want)
+        assert got.shape == (1, width)

@@ -23,7 +23,7 @@ from fad_onnx.networks.selection import selection_of, variants
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.tools import known_answers
 from fad_onnx.weights import binding, converted, prepare
-from fad_onnx.weights.checkpoints.onnx_file import initializers
+from fad_onnx.weights.checkpoints.onnx_file import behind, initializers
 from fad_onnx.weights.download import verified
 
 from .checkpoints import writers
@@ -539,3 +539,26 @@ def test_a_model_without_published_weights_asks_for_the_users_own():
     for row in unpublished:
         with pytest.raises(CheckpointError, match="give your own with --weights"):
             prepare.load(prepare.Request(ModelSpec(row.name)))
+
+
+CLASSIFYING = [one for one in table.models().values() if "logits" in one.network.outputs]
+
+
+@pytest.mark.parametrize("model", CLASSIFYING, ids=lambda one: one.name)
+def test_the_hash_of_an_output_is_that_of_its_own_tensors(model):
+    """A classifier that is added to a graph changes no fingerprint of the embedding."""
+    embedding, logits = (selection_of(model, output=name) for name in ("embedding", "logits"))
+    infos = binding.external(binding.graph_file(embedding))
+    hashes = {name: (str(info.dtype), list(info.shape), name) for name, info in infos.items()}
+    own = {name: facts for name, facts in hashes.items() if not name.startswith("fc_audioset")}
+    assert len(own) == len(hashes) - 2
+    assert binding.tensors_sha256(embedding, hashes) == binding.tensors_sha256(embedding, own)
+    assert binding.tensors_sha256(logits, hashes) != binding.tensors_sha256(logits, own)
+
+
+def test_the_first_output_of_every_model_needs_every_other_tensor():
+    for model in table.models().values():
+        if model not in CLASSIFYING:
+            for one in variants(model):
+                graph = binding.graph_file(one)
+                assert behind(graph, one.output.tensor) >= binding.external(graph).keys()

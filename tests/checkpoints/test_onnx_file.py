@@ -11,6 +11,7 @@ from fad_onnx.errors import CheckpointError
 from fad_onnx.weights import checkpoints
 from fad_onnx.weights.checkpoints import onnx_file
 
+from ..toy import node
 from .writers import ONNX_TYPES, external, initializer, message, onnx_model, varint
 
 RNG = np.random.RandomState(11)
@@ -184,3 +185,21 @@ def test_fields_without_number_cost_no_memory(write):
         assert tracemalloc.get_traced_memory()[1] < 2**17
     finally:
         tracemalloc.stop()
+
+
+def test_what_a_value_is_computed_from(write):
+    """Also through a graph within a node, which sees the values outside."""
+    inner = message((1, node("Neg", ["w2"], "negative")), (12, message((1, b"w3"))))
+    branch = message((1, b"then_branch"), (20, 5), (6, inner))
+    choice = message((1, b"flag"), (2, b"c"), (4, b"If"), (5, branch))
+    nodes = [
+        node("Add", ["x", "w1"], "a"),
+        choice,
+        node("Mul", ["a", "w4"], "first"),
+        node("Mul", ["c", "a"], "second"),
+    ]
+    path = write(message((1, 8), (7, message(*((1, one) for one in nodes)))))
+    assert onnx_file.behind(path, "a") == {"a", "x", "w1"}
+    assert onnx_file.behind(path, "first") == {"first", "a", "x", "w1", "w4"}
+    assert onnx_file.behind(path, "second") >= {"c", "flag", "w1", "w2", "w3"}
+    assert "w4" not in onnx_file.behind(path, "second")
