@@ -109,11 +109,11 @@ def _models() -> Iterator[str]:
 
 
 def _megabytes(files: Iterable[Checkpoint]) -> str:
-    return f"{sum(one.bytes or 0 for one in files) / 1e6:,.0f} MB"
+    return f"{sum(one.bytes or 0 for one in files) / 1e6:,.0f}&nbsp;MB"
 
 
 def _kilohertz(model: Model) -> str:
-    return f"{model.preparation.sample_rate_hz / 1000:g} kHz"
+    return f"{model.preparation.sample_rate_hz / 1000:g}&nbsp;kHz"
 
 
 def _licences() -> Iterator[str]:
