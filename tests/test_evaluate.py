@@ -87,9 +87,10 @@ def test_csv_markdown_latex_and_the_table(run, sets, tmp_path):  # noqa: F811
     assert [row["metric"] for row in rows] == [*METRICS, *METRICS]
     assert {row["k"] for row in rows} == {"5", ""}
     markdown = run(*line, "--markdown").out
-    assert f"| Coverage {WEIGHTLESS} ↑ |" in markdown and "**" in markdown
+    assert f"| Coverage {WEIGHTLESS} ↑ | Precision {WEIGHTLESS} |" in markdown
+    assert "**" in markdown.splitlines()[2]
     latex = run(*line, "--latex").out
-    assert latex.startswith(r"\begin{tabular}{lrrr}") and r"\bottomrule" in latex
+    assert latex.startswith(r"\begin{tabular}{lrrrrrr}") and r"\bottomrule" in latex
 
 
 def test_a_report_of_several_metrics(run, sets, tmp_path):  # noqa: F811

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from ..errors import printable, shown
 from ..metrics.registry import Cell, Measured
@@ -74,11 +75,58 @@ def _cell(cell: Cell) -> str:
     return text(cell.value) + (f" ({cell.note})" if cell.note else "")
 
 
+@dataclass
+class _Column:
+    """The texts of one column by dataset; `best` are the datasets whose text is in bold."""
+
+    title: str
+    better: str = ""
+    texts: dict[str, str] = field(default_factory=dict)
+    best: frozenset[str] = frozenset()
+
+
+def _columns(found: Sequence[Measured]) -> list[_Column]:
+    """A column for each metric and model, and for what stands next to its value."""
+    by_label: dict[str, list[Measured]] = {}
+    for one in found:
+        by_label.setdefault(one.label, []).append(one)
+    every: list[_Column] = []
+    for alike in by_label.values():
+        metric, model = alike[0].metric, alike[0].model
+        texts = {one.path: text(one.value.value) for one in alike}
+        every.append(_Column(f"{metric.title} {model}", metric.better, texts, _best(alike)))
+        more: dict[str, _Column] = {}
+        for one in alike:
+            for cell in one.value.cells:
+                column = more.setdefault(cell.title, _Column(f"{cell.title} {model}"))
+                column.texts[one.path] = _cell(cell)
+        every += more.values()
+    return every
+
+
+def _best(alike: Sequence[Measured]) -> frozenset[str]:
+    """The datasets with the best value of one metric and model."""
+    values = {one.path: one.value.value for one in alike if one.value.value is not None}
+    extreme = min if alike[0].metric.better == "lower" else max
+    best = extreme(values.values(), default=None)
+    return frozenset(path for path, value in values.items() if value == best)
+
+
 def markdown(found: Sequence[Measured]) -> str:
     """A table in Markdown: arrows show the better direction, the best is bold."""
-    heads, lines = _grid(found, lambda one: f"**{one}**", ARROWS)
+    every = _columns(found)
+    heads = [f"{one.title} {ARROWS.get(one.better, '')}".strip() for one in every]
+    lines = [
+        [shown(path), *(_bold(one, path, "**{}**", printable) for one in every)]
+        for path in ranked(found)
+    ]
     rows = [["dataset", *heads], ["---", *("---:" for _ in heads)], *lines]
     return "\n".join(f"| {' | '.join(map(_markdown, row))} |" for row in rows)
+
+
+def _bold(column: _Column, path: str, form: str, escape: Callable[[str], str]) -> str:
+    cell = escape(column.texts.get(path, ""))
+    return form.format(cell) if path in column.best else cell
 
 
 def _markdown(cell: str) -> str:
@@ -87,58 +135,18 @@ def _markdown(cell: str) -> str:
 
 def latex(found: Sequence[Measured]) -> str:
     """A table in LaTeX, for the package booktabs: arrows to the better side, the best in bold."""
-    mark = "\0"
-    heads, lines = _grid(found, lambda one: mark + one, dict.fromkeys(ARROWS, ""))
-    arrows = [LATEX_ARROWS[one.metric.better] for one in _first_of_each(found)]
-    top = [f"{_latex(head)} {arrow}" for head, arrow in zip(heads, arrows, strict=True)]
-    body = [
-        " & ".join(
-            rf"\textbf{{{_latex(cell[1:])}}}" if cell.startswith(mark) else _latex(cell)
-            for cell in line
-        )
-        for line in lines
+    every = _columns(found)
+    heads = [f"{_latex(one.title)} {LATEX_ARROWS.get(one.better, '')}".strip() for one in every]
+    lines = [
+        [_latex(shown(path)), *(_bold(one, path, r"\textbf{{{}}}", _latex) for one in every)]
+        for path in ranked(found)
     ]
     return "\n".join([
         rf"\begin{{tabular}}{{l{'r' * len(heads)}}}", r"\toprule",
-        " & ".join(["Dataset", *top]) + r" \\", r"\midrule",
-        *(f"{line} \\\\" for line in body), r"\bottomrule", r"\end{tabular}",
+        " & ".join(["Dataset", *heads]) + r" \\", r"\midrule",
+        *(" & ".join(line) + r" \\" for line in lines), r"\bottomrule", r"\end{tabular}",
     ])  # fmt: skip
 
 
 def _latex(cell: str) -> str:
     return "".join(LATEX.get(letter, letter) for letter in printable(cell))
-
-
-def _first_of_each(found: Sequence[Measured]) -> list[Measured]:
-    """One of each metric and model, in the order given."""
-    firsts: dict[str, Measured] = {}
-    for one in found:
-        firsts.setdefault(one.label, one)
-    return list(firsts.values())
-
-
-def _grid(
-    found: Sequence[Measured], bold: Callable[[str], str], arrows: Mapping[str, str]
-) -> tuple[list[str], list[list[str]]]:
-    """Heads and lines with one column for each metric and model, in the order given."""
-    firsts = _first_of_each(found)
-    heads = [f"{one.metric.title} {one.model} {arrows[one.metric.better]}".strip()
-             for one in firsts]  # fmt: skip
-    by_place = {(one.path, one.label): one for one in found}
-    best = [_best([o for o in found if o.label == one.label]) for one in firsts]
-
-    def cells(path: str) -> Iterator[str]:
-        for first, winner in zip(firsts, best, strict=True):
-            one = by_place.get((path, first.label))
-            shown_value = text(one.value.value) if one else ""
-            wins = one is not None and winner is not None and one.value.value == winner.value.value
-            yield bold(shown_value) if wins else shown_value
-
-    return heads, [[shown(path), *cells(path)] for path in ranked(found)]
-
-
-def _best(found: Sequence[Measured]) -> Measured | None:
-    """The best of one metric and model; None without a value."""
-    held = [one for one in found if one.value.value is not None]
-    sign = 1.0 if held and held[0].metric.better == "lower" else -1.0
-    return min(held, key=lambda one: sign * (one.value.value or 0.0), default=None)
