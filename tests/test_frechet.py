@@ -186,7 +186,7 @@ def test_one_file_against_a_reference(count: int) -> None:
     found = file_distance(Gaussian.of(Moments.of(reference)), Moments.of(x))
     gap = np.linalg.norm(x.mean(axis=0) - reference.mean(axis=0))
     expected = by_rows(x, reference) if count > 1 else gap**2 + reference.var(axis=0, ddof=1).sum()
-    assert found.rows == count
+    assert found.embeddings == count
     assert found.fad == pytest.approx(expected, rel=1e-9)
     assert found.mean_distance == pytest.approx(gap, rel=1e-12)
 

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from fad_onnx.errors import StatisticsError
-from fad_onnx.metrics.fad_infinity import fad_infinity, least_rows, line_at_infinity, subset_sizes
+from fad_onnx.metrics.fad_infinity import (
+    fad_infinity,
+    least_embeddings,
+    line_at_infinity,
+    subset_sizes,
+)
 from fad_onnx.metrics.frechet import Gaussian, frechet_distance
 from fad_onnx.metrics.moments import Moments
 
@@ -77,7 +82,7 @@ def test_whole_files_are_drawn_and_the_last_is_cut() -> None:
     owner = np.repeat(np.arange(len(lengths)), lengths)
     x = np.random.RandomState(8).randn(60, 8)
     again = np.random.RandomState(5)
-    found = fad_infinity(source(8), x, seed=5, rows_per_file=lengths)
+    found = fad_infinity(source(8), x, seed=5, embeddings_per_clip=lengths)
     for size, value in zip(found.sizes, found.values, strict=True):
         order = again.permutation(len(lengths))
         subset = np.concatenate([x[owner == file] for file in order])[:size]
@@ -86,16 +91,16 @@ def test_whole_files_are_drawn_and_the_last_is_cut() -> None:
 
 def test_clips_of_one_embedding_are_the_same_as_embeddings() -> None:
     x = np.random.RandomState(9).randn(60, 8)
-    by_clips = fad_infinity(source(8), x, rows_per_file=[1] * 60)
+    by_clips = fad_infinity(source(8), x, embeddings_per_clip=[1] * 60)
     assert by_clips.draw == "clips"
     assert replace(by_clips, draw="embeddings") == fad_infinity(source(8), x)
 
 
 def test_too_few_clips_are_a_reason_with_the_numbers_and_the_remedy() -> None:
     x = np.random.RandomState(9).randn(60, 8)
-    found = fad_infinity(source(8), x, rows_per_file=[6, 0] * 9 + [6, 0])
+    found = fad_infinity(source(8), x, embeddings_per_clip=[6, 0] * 9 + [6, 0])
     assert found.value is not None
-    found = fad_infinity(source(8), x, rows_per_file=[6, 0] * 8 + [12, 0])
+    found = fad_infinity(source(8), x, embeddings_per_clip=[6, 0] * 8 + [12, 0])
     assert (found.value, found.sizes, found.draw) == (None, (), "clips")
     assert found.reason is not None
     assert "at least 10 of them, there are 9" in found.reason
@@ -108,13 +113,13 @@ def test_files_take_away_the_bias_that_rows_leave() -> None:
         random = np.random.RandomState(seed)
         x = (random.randn(60, 1, 8) + random.randn(60, 5, 8)).reshape(300, 8) / np.sqrt(2)
         by_rows.append(fad_infinity(source(8), x).value)
-        by_files.append(fad_infinity(source(8), x, rows_per_file=[5] * 60).value)
+        by_files.append(fad_infinity(source(8), x, embeddings_per_clip=[5] * 60).value)
     assert abs(np.mean(by_files)) < 0.3 * np.mean(by_rows)
 
 
 def test_files_that_do_not_add_up() -> None:
-    with pytest.raises(StatisticsError, match="60 rows are not those of 59"):
-        fad_infinity(source(8), np.random.RandomState(9).randn(60, 8), rows_per_file=[59])
+    with pytest.raises(StatisticsError, match="60 embeddings, but the clips have 59"):
+        fad_infinity(source(8), np.random.RandomState(9).randn(60, 8), embeddings_per_clip=[59])
 
 
 def test_seeded() -> None:
@@ -136,7 +141,7 @@ def test_sizes_follow_the_stated_formula(count: int, dim: int, first: int) -> No
 
 @pytest.mark.parametrize(("dim", "least"), [(128, 192), (2, 40), (2048, 3072), (27, 41)])
 def test_below_the_floor_there_is_a_reason_with_the_numbers(dim: int, least: int) -> None:
-    assert least_rows(dim) == least
+    assert least_embeddings(dim) == least
     x = np.random.RandomState(4).randn(least - 1, dim)
     found = fad_infinity(Moments.of(x[:5]), x)
     assert found.value is None
@@ -159,7 +164,7 @@ def test_progress_is_told() -> None:
 
 
 def test_rows_that_are_none() -> None:
-    with pytest.raises(StatisticsError, match="1 of 50 rows"):
+    with pytest.raises(StatisticsError, match="1 of 50 embeddings"):
         fad_infinity(source(4), np.r_[np.zeros((49, 4)), np.full((1, 4), np.nan)])
     with pytest.raises(StatisticsError, match="dimensions"):
         fad_infinity(source(4), np.random.RandomState(7).randn(50, 5))

@@ -37,7 +37,7 @@ def test_equals_the_definition(n: int, m: int, block: int, monkeypatch: pytest.M
     found = kernel_distance(x, y)
     assert found.bandwidth == pytest.approx(bandwidth, rel=1e-12)
     assert float(found) == pytest.approx(value, rel=1e-10, abs=1e-10)
-    assert (found.rows, found.subsampled) == ((n, m), False)
+    assert (found.embeddings, found.subsampled) == ((n, m), False)
 
 
 def test_the_bandwidth_is_the_references_alone() -> None:
@@ -92,7 +92,7 @@ def test_large_sets_are_subsampled_by_seed_and_say_so() -> None:
     assert found(1) == found(1)
     assert found(1) != found(2)
     assert found(1).subsampled
-    assert (found(1).rows, found(1).rows_given) == ((20, 20), (50, 30))
+    assert (found(1).embeddings, found(1).embeddings_given) == ((20, 20), (50, 30))
     chosen = np.random.RandomState(1)
     subset = x[np.sort(chosen.permutation(50)[:20])]
     assert found(1).bandwidth == kad.median_distance(subset - subset.mean(axis=0))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fad_onnx.errors import StatisticsError, TooFewEmbeddingsError
-from fad_onnx.metrics.moments import Gather, Moments
+from fad_onnx.metrics.moments import Moments, MomentsAccumulator
 from fad_onnx.metrics.validation import BLOCK_ROWS
 
 DIM = 6
@@ -158,7 +158,7 @@ def test_no_covariance_below_two_rows(count: int) -> None:
 def test_rows_that_are_not_finite_are_counted(bad: float, dtype: type) -> None:
     x = rows(9).astype(dtype)
     x[2, 3] = x[7, 0] = bad
-    with pytest.raises(StatisticsError, match=r"clip\.wav: 2 of 9 rows"):
+    with pytest.raises(StatisticsError, match=r"clip\.wav: 2 of 9 embeddings"):
         Moments.of(x, "clip.wav")
 
 
@@ -167,7 +167,7 @@ def test_rows_that_are_not_finite_are_counted(bad: float, dtype: type) -> None:
     [np.zeros(3), np.zeros((2, 0)), np.zeros((2, 2), complex), [["a"]], np.zeros((1, 2, 3))],
 )
 def test_rows_of_another_shape_or_type(wrong: object) -> None:
-    with pytest.raises(StatisticsError, match="rows must be"):
+    with pytest.raises(StatisticsError, match="embeddings must be"):
         Moments.of(wrong)  # type: ignore[arg-type]
 
 
@@ -220,7 +220,7 @@ def test_arrays_that_are_none(change: dict[str, np.ndarray]) -> None:
 
 def test_asking_early_does_not_change_later_bits() -> None:
     x = rows(60)
-    asked, silent = Gather(), Gather()
+    asked, silent = MomentsAccumulator(), MomentsAccumulator()
     for start in range(0, 60, 5):
         part = Moments.of(x[start : start + 5])
         silent.add(part)

@@ -157,8 +157,8 @@ def test_wrong_members_are_named(
 @pytest.mark.parametrize(
     ("member", "value", "match"),
     [
-        ("count", np.array(4), "do not go with"),
-        ("factor", np.zeros((2, DIM + 1)), "do not go with"),
+        ("count", np.array(4), "does not fit"),
+        ("factor", np.zeros((2, DIM + 1)), "does not fit"),
         ("factor", np.full((2, DIM), np.nan), "NaN"),
         ("factor", np.ones((2, DIM)), "do not agree"),
         ("sigma", np.eye(DIM), "do not agree"),

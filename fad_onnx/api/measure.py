@@ -174,7 +174,7 @@ def clip_scores(
         found = file_distance(reference, Moments.of(own, file.name))
         scores.append(
             FileScore(
-                file.name, file.path, found.rows, file.seconds, float(influence),
+                file.name, file.path, found.embeddings, file.seconds, float(influence),
                 found.fad, found.mean_distance,
             )
         )  # fmt: skip

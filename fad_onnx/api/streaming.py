@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import IncompatibleStatisticsError
 from ..metrics.frechet import Gaussian, frechet_distance
-from ..metrics.moments import Gather, Moments
+from ..metrics.moments import Moments, MomentsAccumulator
 from ..networks.embedder import Embedder
 from ..pipeline.options import Model, PathLike, Run, RunOptions, check_single
 from ..weights.prepare import Progress as FetchProgress
@@ -89,7 +89,7 @@ class StreamingFAD:
         self._width = Run(model, run).selections[0].width
         self._embedder: Embedder | None = None
         self._fingerprint: str | None = None  # of a copy: that of what it was copied from
-        self._sides: dict[bool, Gather] = {}
+        self._sides: dict[bool, MomentsAccumulator] = {}
         self.reset()
 
     @property
@@ -163,7 +163,7 @@ class StreamingFAD:
             Forget this side alone, so that the reference can stay from epoch to epoch.
         """
         for side in (True, False) if real is None else (real,):
-            self._sides[side] = Gather(self._width)
+            self._sides[side] = MomentsAccumulator(self._width)
 
     def state(self) -> dict[str, Any]:
         """What has been added, to be sent to another process; see `merge_state`.

@@ -1,27 +1,28 @@
-"""A confidence interval for the Frechet distance, over files.
+"""A confidence interval for the Frechet distance, over clips.
 
-For what the data can tell: the distance expected of sets of these sizes from these sources
-(not its limit for infinite sets, for which see fad_onnx.infinity). Rows of a file are alike, so
-files are what is resampled. A reference given as statistics is taken as fixed; one given as rows
-is resampled too. Both variances add, but clips of the same name on both sides (a codec's output
-and its input) are resampled together: their influences are summed before they are squared.
+The interval is for the distance expected of datasets of these sizes from these sources, not for the
+extrapolation to infinite datasets, for which see fad_infinity. Embeddings of a clip are correlated,
+so whole clips are resampled. A reference given as statistics is fixed; one given as embeddings is
+resampled too. The variances of both sides add up, but clips of the same name on both sides (a
+codec's output and its input) are resampled together: their influences are summed before squaring.
 
 The method is the infinitesimal jackknife (Jaeckel 1972; Efron 1982, "The Jackknife, the
 Bootstrap and Other Resampling Plans", chapter 6): the derivative of the distance with respect
 to the weight of each file, in closed form. With A'A = S1, B'B = S2 and A B' = U s V', the
-distance moves, per unit of weight of a row x of the first set, by
+distance changes, per unit of weight of an embedding x of the first dataset, by
 
     2 (x - m1).(m1 - m2) + |x - m1|^2 - |P (x - m1)|^2 - its mean,   P = s^(-1/2) V' B,
 
-and the variance is the sum of squares of the files' sums over n^2, times K / (K - 1) for K files.
-The interval is the distance -+ Student's t times its root, cut off at zero.
+and the variance is the sum of squares of the clips' sums over n^2, times K / (K - 1) for K clips.
+The interval is the distance -+ Student's t times the standard error, cut off at zero.
 
-Chosen by simulation (benchmarks/README-statistics.md): 95 % intervals held the expected distance
-in 93 to 99 % of pairs of sets from different sources, 90 % intervals in 84 to 96 %, for 8 to 128
-dimensions and 30 to 300 files, also with fewer rows than dimensions. For sets from the same source
-the first-order term vanishes and the interval is too wide: 97 to 100 %. Leaving out one file at a
-time covers alike, at the cost of a decomposition a file; percentile bootstraps are biased upward
-and cover nothing when rows are about as many as dimensions.
+The method was chosen by simulation (benchmarks/README-statistics.md). For datasets from different
+sources, 95 % intervals contained the expected distance in 93 to 99 % of the cases and 90 %
+intervals in 84 to 96 %, for 8 to 128 dimensions and 30 to 300 clips, even with fewer embeddings
+than dimensions. For datasets from the same source the first-order term vanishes, and the interval
+is too wide: 97 to 100 %. Leaving out one clip at a time has the same coverage, but needs a
+decomposition per clip. Percentile bootstraps are biased upward, and have no coverage with about as
+many embeddings as dimensions.
 """
 
 from __future__ import annotations
@@ -41,21 +42,21 @@ from .frechet import Gaussian
 from .moments import Moments
 from .validation import BLOCK_ROWS, Array
 
-Rows = NDArray[Any]
+Embeddings = NDArray[Any]
 Progress = Callable[[int], object]
 
 LEAST_FILES = 10
-# Relative to the largest: directions whose singular values are rounding noise. Each adds its own
-# singular value to the sum of |P x|^2, so that what is left out is as small.
+# Singular values below this, relative to the largest, are rounding noise. Each direction adds its
+# singular value to the sum of |P x|^2, so little is left out.
 NOISE = 1e-13
 
 
 @dataclass(frozen=True)
 class Interval:
-    """[low, high] around `estimate` at `level`, or the reason why there is none.
+    """An interval [low, high] around `estimate` at `level`, or the reason why there is none.
 
-    `files` are those resampled: of the evaluation set, and of the reference (None if fixed).
-    `pairs` of them were resampled together; all others are taken as independent.
+    `files` are the numbers of resampled clips of the evaluation and of the reference (None if it is
+    fixed). `pairs` of them were resampled together; the others are assumed to be independent.
     """
 
     level: float
@@ -70,7 +71,7 @@ class Interval:
 
     @property
     def sampling(self) -> str:
-        """How the two sets were taken: "24 pairs", "independent" or "fixed reference"."""
+        """How the datasets were resampled: "24 pairs", "independent" or "fixed reference"."""
         if self.files[1] is None:
             return "fixed reference"
         return f"{self.pairs} pairs" if self.pairs else "independent"
@@ -78,15 +79,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class Side:
-    """A set with its rows: one array (n, dim) a file, and the moments of them all."""
+    """A dataset: an array of embeddings (n, dim) for each clip, and the moments of all."""
 
-    files: Sequence[Rows]
+    files: Sequence[Embeddings]
     moments: Moments
 
     @classmethod
-    def of(cls, files: Sequence[Rows], where: Path = "embeddings") -> Side:
-        """From rows alone; StatisticsError as `Moments.of` raises it."""
-        return cls(files, Moments.total(Moments.of(rows, where) for rows in files))
+    def of(cls, files: Sequence[Embeddings], where: Path = "embeddings") -> Side:
+        """From embeddings alone; StatisticsError as in `Moments.of`."""
+        return cls(files, Moments.total(Moments.of(one, where) for one in files))
 
 
 def interval(
@@ -96,26 +97,28 @@ def interval(
     progress: Progress | None = None,
     pairs: Sequence[tuple[int, int]] = (),
 ) -> Interval:
-    """Confidence interval for the distance of `evaluation` to `reference`.
+    """A confidence interval for the distance of `evaluation` to `reference`.
 
-    `progress` is called with the number of files just done. `pairs`, as `pairs_by_name` finds
-    them, are indices of an evaluation file and of the reference file that it was made from. With
-    fewer than ten files on a resampled side nothing is computed, and `reason` gives the numbers.
-    Costs one singular value decomposition with vectors and dim^2 operations an embedding: at dim
-    2048 about ten seconds and 400 MB beside the embeddings, and a second for every 50,000. Raises
+    `progress` is called with the number of clips just done. `pairs`, from `pairs_by_name`, are
+    indices of an evaluation clip and of the reference clip that it was made from. With fewer than
+    ten clips on a resampled side nothing is computed, and `reason` gives the numbers. The cost is
+    one singular value decomposition with vectors, and dim^2 operations per embedding: for 2048
+    dimensions about ten seconds and 400 MB of memory, plus a second per 50,000 embeddings. Raises
     OptionError for a level that is not between 0 and 1, and the errors of the distance.
     """
     if not 0.0 < level < 1.0:
         raise OptionError("--ci", f"the level must be between 0 and 1, is {level}")
     sides = [evaluation, *([reference] if isinstance(reference, Side) else [])]
-    counts = [sum(len(rows) > 0 for rows in side.files) for side in sides]
+    counts = [sum(len(one) > 0 for one in side.files) for side in sides]
     files = (counts[0], counts[1] if len(counts) == 2 else None)
-    a = Gaussian.of(evaluation.moments, "evaluation set")
+    a = Gaussian.of(evaluation.moments, "evaluation")
     b = Gaussian.of(reference.moments if isinstance(reference, Side) else reference, "reference")
     pairs = [both for both in pairs if all(map(_held, sides, both))]
     estimate, maps = distance_and_maps(a, b)
     if min(counts) < LEAST_FILES:
-        reason = f"a confidence interval needs at least {LEAST_FILES} files a side, there are "
+        reason = (
+            f"a confidence interval needs at least {LEAST_FILES} files on each side, there are "
+        )
         named = zip(("of the evaluation", "of the reference"), counts, strict=False)
         reason += " and ".join(f"{count} {side}" for side, count in named)
         return Interval(level, estimate, files=files, reason=reason)
@@ -139,10 +142,10 @@ def _held(side: Side, index: int) -> bool:
 def pairs_by_name(
     evaluation: Sequence[str], reference: Sequence[str]
 ) -> tuple[tuple[int, int], ...]:
-    """Indices of the clips that have the same relative path, suffix aside.
+    """Indices of the clips with the same relative path, apart from the suffix.
 
-    A name that occurs twice on a side has no pair. Clips that only happen to share a name do no
-    harm: their covariance is estimated as what it is, about zero.
+    A name that occurs twice on a side has no pair. Unrelated clips of the same name do no harm:
+    their estimated covariance is about zero.
     """
     ours, theirs = _by_name(evaluation), _by_name(reference)
     return tuple((ours[name], theirs[name]) for name in ours if name in theirs)
@@ -155,13 +158,13 @@ def _by_name(names: Sequence[str]) -> dict[str, int]:
 
 
 def distance_and_maps(a: Gaussian, b: Gaussian) -> tuple[float, tuple[Array, Array]]:
-    """The distance, and P (k, dim) for rows of ``a`` and for rows of ``b``.
+    """The distance, and P (k, dim) for embeddings of ``a`` and for embeddings of ``b``.
 
-    P'P is minus the derivative of the distance with respect to that side's covariance, plus
-    one: the optimal transport map between the two Gaussians.
+    P'P is the identity minus the derivative of the distance with respect to that side's covariance:
+    the optimal transport map between the two Gaussians.
     """
     if a.dim != b.dim:
-        raise StatisticsError("distance", f"of sets of {a.dim} and {b.dim} dimensions")
+        raise StatisticsError("distance", f"of embeddings of {a.dim} and {b.dim} dimensions")
     left, values, right = np.linalg.svd(a.factor @ b.factor.T, full_matrices=False)
     keep = values > NOISE * values.max(initial=0.0)
     root = np.sqrt(values[keep])[:, None]
@@ -173,30 +176,30 @@ def distance_and_maps(a: Gaussian, b: Gaussian) -> tuple[float, tuple[Array, Arr
 def file_influences(
     side: Side, mean_gap: Array, transport: Array, progress: Progress | None = None
 ) -> Array:
-    """What each file adds to the distance, to first order, times n; sums to zero."""
+    """What each clip adds to the distance, to first order, times n; the sum is zero."""
     sums, sizes = [], []
-    for rows, starts in _blocks(side.files):
-        centred = rows - side.moments.mean
+    for embeddings, starts in _blocks(side.files):
+        centred = embeddings - side.moments.mean
         value = centred @ (2.0 * mean_gap)
         value += np.einsum("ij,ij->i", centred, centred)
         mapped = centred @ transport.T
         value -= np.einsum("ij,ij->i", mapped, mapped)
         sums.append(np.add.reduceat(value, starts))
-        sizes.append(np.diff(starts, append=len(rows)))
+        sizes.append(np.diff(starts, append=len(embeddings)))
         if progress is not None:
             progress(len(starts))
     total, count = np.concatenate(sums), np.concatenate(sizes)
     found = np.zeros(len(side.files))
-    found[[len(rows) > 0 for rows in side.files]] = total - count * (total.sum() / count.sum())
+    found[[len(one) > 0 for one in side.files]] = total - count * (total.sum() / count.sum())
     return found
 
 
-def _blocks(files: Iterable[Rows]) -> Iterator[tuple[Array, NDArray[np.intp]]]:
-    """Whole files together until there are BLOCK_ROWS rows, and where each file starts."""
-    held: list[Rows] = []
-    for rows in files:
-        if len(rows):
-            held.append(rows)
+def _blocks(files: Iterable[Embeddings]) -> Iterator[tuple[Array, NDArray[np.intp]]]:
+    """Embeddings of whole clips, at least BLOCK_ROWS at a time, and where each clip starts."""
+    held: list[Embeddings] = []
+    for one in files:
+        if len(one):
+            held.append(one)
         if sum(map(len, held)) >= BLOCK_ROWS:
             yield _joined(held)
             held = []
@@ -204,14 +207,14 @@ def _blocks(files: Iterable[Rows]) -> Iterator[tuple[Array, NDArray[np.intp]]]:
         yield _joined(held)
 
 
-def _joined(held: list[Rows]) -> tuple[Array, NDArray[np.intp]]:
+def _joined(held: list[Embeddings]) -> tuple[Array, NDArray[np.intp]]:
     starts = np.cumsum([0, *map(len, held[:-1])])
     return np.concatenate(held).astype(np.float64), starts
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The variance of the distance that these many independent files or pairs bring."""
+    """The variance that a number of independent clips or pairs contribute."""
 
     variance: float
     units: int
@@ -220,7 +223,7 @@ class _Part:
 def _parts(
     weighted: Sequence[Array], counts: Sequence[int], pairs: Sequence[tuple[int, int]]
 ) -> list[_Part]:
-    """Pairs, and the files of each side that have none."""
+    """The parts of the pairs, and of the other clips of each side."""
     alone = [influences.copy() for influences in weighted]
     found = []
     if pairs:

@@ -1,17 +1,17 @@
-"""By how much each clip moves the Frechet distance of its dataset.
+"""How much each clip changes the Frechet distance of its dataset.
 
-The influence of a clip is the distance of the dataset minus that of the dataset without the clip:
-exact, in the units of the distance, above zero for a clip that raises it. The derivative with
-respect to the clip's weight costs less but ranks worse where dimensions are many
+The influence of a clip is the distance of the dataset minus that of the dataset without the clip.
+It is exact, in the units of the distance, and positive for a clip that raises the distance. The
+derivative with respect to the clip's weight is cheaper, but ranks worse in many dimensions
 (benchmarks/README-statistics.md).
 
-To leave a clip out changes the scatter by a matrix of low rank. With A'A = S1, B'B = S2 and
+Leaving out a clip changes the scatter by a matrix of low rank. With A'A = S1, B'B = S2 and
 A B' = U s V', the trace of the root is that of (diag(s^2) - W'W / n)^(1/2) in the basis V, where
-W has one more row than the clip has embeddings. With few of them
+W has one more row than the clip has embeddings. With few rows
 
     Tr (D - W'W)^(1/2) = Tr D^(1/2) + 1/pi integral of log det(I - W (D + t^2)^(-1) W') dt
 
-from 0 to infinity, by the trapezoidal rule in log t. Otherwise it comes from eigenvalues.
+from 0 to infinity, by the trapezoidal rule in log t. Otherwise eigenvalues are used.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from .frechet import Gaussian
 from .moments import Moments
 from .validation import Array
 
-Rows = NDArray[Any]
+Embeddings = NDArray[Any]
 
-# Relative to the largest: directions whose singular values are rounding noise.
+# Singular values below this, relative to the largest, are rounding noise.
 NOISE = 1e-13
-# Of log t, from where t is rounding noise to where what is left out is. The error of the rule is
-# exp(-pi^2 / STEP), 3e-9 of the integral.
+# The step of log t; beyond the nodes, the integrand is rounding noise. The relative error of the
+# rule is exp(-pi^2 / STEP), 3e-9.
 STEP = 0.5
 NODES = np.exp(np.arange(-21.0, 23.0, STEP))
-# Rows of W, as a share of dim, up to which the integral costs less than eigenvalues; it holds
-# len(NODES) copies of W.
+# Up to this many rows of W, as a share of dim, the integral is faster than eigenvalues; it needs
+# memory for len(NODES) copies of W.
 FEW = 1 / 32
 
 
 def influences(
-    clips: Sequence[Rows],
+    clips: Sequence[Embeddings],
     moments: Moments,
     reference: Gaussian,
     progress: Callable[[int], object] | None = None,
 ) -> Array:
-    """What the distance of the dataset loses without each clip.
+    """The distance of the dataset minus that without each clip.
 
-    Where fewer than two embeddings would be left, there is no distance without the clip: then its
+    If fewer than two embeddings would be left, there is no distance without the clip, and its
     influence is the whole distance.
 
     Parameters
@@ -55,16 +55,16 @@ def influences(
     clips
         Embeddings (n, dim) of each clip.
     moments
-        Of all of them; at least two embeddings.
+        The moments of all embeddings, at least two.
     reference
-        What the dataset is compared with.
+        The reference that the dataset is compared with.
     progress
         Called with the number of clips just done.
 
     Returns
     -------
     Array
-        One number a clip, exact but for rounding (about 1e-8 of the distance's terms).
+        The influence of each clip, exact up to rounding (about 1e-8 of the terms of the distance).
 
     Examples
     --------
@@ -84,7 +84,7 @@ def influences(
 
 
 class _Without:
-    """One dataset, ready for the question what its distance is without some embeddings."""
+    """A dataset, prepared to compute its distance without some of its embeddings."""
 
     def __init__(self, own: Gaussian, count: int, reference: Gaussian) -> None:
         self.count, self.mean, self.gap = count, own.mean, own.mean - reference.mean
@@ -97,7 +97,7 @@ class _Without:
         self.distance = shift + own.trace + reference.trace - 2.0 * float(roots.sum())
 
     def influence(self, clip: Array) -> float:
-        """The distance minus that without these embeddings."""
+        """The distance minus the distance without these embeddings."""
         left = self.count - len(clip)
         if not len(clip):
             return 0.0
@@ -105,7 +105,7 @@ class _Without:
             return max(0.0, self.distance)
         centre = clip.mean(axis=0)
         shift = centre - self.mean
-        # Rows of the scatter that goes: within the clip, and of its mean against the others'.
+        # The factor of the scatter removed: within the clip, and between its mean and the others'.
         gone = np.concatenate([clip - centre, shift[None] * np.sqrt(len(clip) * self.count / left)])
         gap = self.gap - shift * (len(clip) / left)
         trace = (self.trace * (self.count - 1) - float(np.square(gone).sum())) / (left - 1)
@@ -116,7 +116,7 @@ class _Without:
 
 
 def root_trace(roots: Array, rows: Array) -> float:
-    """Tr (diag(roots^2) - rows' rows)^(1/2) for roots > 0 and a matrix that is semidefinite."""
+    """Tr (diag(roots^2) - rows' rows)^(1/2), for roots > 0 and a semidefinite matrix."""
     if len(rows) > FEW * len(roots):
         values = np.linalg.eigvalsh(np.diag(roots * roots) - rows.T @ rows)
         return float(np.sqrt(np.maximum(values, 0.0)).sum())

@@ -1,13 +1,14 @@
-"""Kernel audio distance: the maximum mean discrepancy of two sets of embeddings.
+"""Kernel audio distance: the maximum mean discrepancy between two datasets.
 
 Chung et al. 2025, "KAD: No More FAD! An Effective and Efficient Evaluation Metric for Audio
 Generation", arXiv:2502.15602: the unbiased estimate of MMD^2 (Gretton et al. 2012, equation 3)
 with the kernel exp(-|x - y|^2 / (2 s^2)), times 100. The bandwidth s is the median of the
-distances between reference rows i < j, so that it does not depend on what is evaluated.
+distances between reference embeddings i < j, so that it does not depend on the evaluation.
 
-Unbiased means that equal sources give values around zero, also below it. Distances are computed
-in blocks, in float64, from rows shifted by the reference's mean; a set of more than 10,000 rows
-is represented by as many of them, drawn without replacement, and the result says so.
+Because the estimate is unbiased, equal sources give values around zero, which may be negative.
+Distances are computed in blocks, in float64, after subtracting the mean of the reference. A dataset
+of more than 10,000 embeddings is subsampled to that many without replacement, and the result says
+so.
 """
 
 from __future__ import annotations
@@ -19,28 +20,28 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import NoBandwidthError, Path, StatisticsError, TooFewEmbeddingsError
-from .validation import Array, check_rows
+from .validation import Array, check_embeddings
 
 SCALE = 100.0
-LARGEST_ROWS = 10_000
+MOST_EMBEDDINGS = 10_000
 BLOCK_ROWS = 1024
-# Of the largest embedding: equal ones are as far apart by rounding. Above the root of float64's
-# precision, below the precision of the float32 that embeddings are.
+# Relative to the largest embedding: smaller distances are rounding errors. Above the square root of
+# float64's precision, below the precision of float32, in which embeddings are stored.
 EQUAL = 1e-7
 
 
 @dataclass(frozen=True)
 class Kad:
-    """The distance and what it was computed from, or the reason why there is none.
+    """A kernel audio distance, or the reason why there is none.
 
-    `float(kad)` is the number. `rows` are the counts of the reference and of the evaluation set
-    that were used, out of `rows_given`.
+    `float(kad)` is the value. `embeddings` are the numbers of embeddings used of the reference and
+    of the evaluation, out of `embeddings_given`.
     """
 
     value: float | None
     bandwidth: float
-    rows: tuple[int, int]
-    rows_given: tuple[int, int]
+    embeddings: tuple[int, int]
+    embeddings_given: tuple[int, int]
     reason: str | None = None
 
     def __float__(self) -> float:
@@ -50,75 +51,81 @@ class Kad:
 
     @property
     def subsampled(self) -> bool:
-        """Whether only a part of either set was used."""
-        return self.rows != self.rows_given
+        """Whether only a part of either dataset was used."""
+        return self.embeddings != self.embeddings_given
 
 
 class KernelReference:
-    """A reference set with its bandwidth and the mean of its own kernel, computed once."""
+    """A reference with its bandwidth and the mean of its own kernel, computed once."""
 
     def __init__(
-        self, rows: ArrayLike, seed: int = 0, where: Path = "reference", limit: int = LARGEST_ROWS
+        self,
+        embeddings: ArrayLike,
+        seed: int = 0,
+        where: Path = "reference",
+        limit: int = MOST_EMBEDDINGS,
     ) -> None:
-        """From rows (n, dim), n >= 2.
+        """Take embeddings (n, dim), n >= 2.
 
-        The same seed draws the same rows with every version of NumPy. Raises TooFewEmbeddingsError
-        below two rows, StatisticsError for rows that are none, and NoBandwidthError if over half
-        the pairs are equal.
+        The same seed draws the same subsample with every version of NumPy. Raises
+        TooFewEmbeddingsError for fewer than two, StatisticsError for an invalid array, and
+        NoBandwidthError if more than half of the pairs are equal.
         """
         self._seed, self._limit = seed, limit
-        chosen, self._given = _drawn(rows, seed, limit, where)
+        chosen, self._given = _drawn(embeddings, seed, limit, where)
         self._shift = chosen.mean(axis=0)
-        self._rows = chosen - self._shift
-        self.bandwidth = median_distance(self._rows)
-        largest = np.linalg.norm(self._rows, axis=1).max()
+        self._embeddings = chosen - self._shift
+        self.bandwidth = median_distance(self._embeddings)
+        largest = np.linalg.norm(self._embeddings, axis=1).max()
         if self.bandwidth <= EQUAL * largest:
             raise NoBandwidthError(where)
-        self._within = _mean_within(self._rows, self.bandwidth)
+        self._within = _mean_within(self._embeddings, self.bandwidth)
 
-    def distance(self, rows: ArrayLike, where: Path = "evaluation set") -> Kad:
-        """The kernel audio distance of evaluation rows (n, dim), n >= 2; may be below zero.
+    def distance(self, embeddings: ArrayLike, where: Path = "evaluation") -> Kad:
+        """The kernel audio distance of evaluation embeddings (n, dim), n >= 2; may be negative.
 
         Raises TooFewEmbeddingsError and StatisticsError.
         """
-        chosen, given = _drawn(rows, self._seed, self._limit, where)
-        if chosen.shape[1] != self._rows.shape[1]:
+        chosen, given = _drawn(embeddings, self._seed, self._limit, where)
+        if chosen.shape[1] != self._embeddings.shape[1]:
             raise StatisticsError(
-                where, f"{chosen.shape[1]} dimensions, the reference has {self._rows.shape[1]}"
+                where,
+                f"{chosen.shape[1]} dimensions, the reference has {self._embeddings.shape[1]}",
             )
         chosen -= self._shift
         within = _mean_within(chosen, self.bandwidth)
-        between = _mean_between(self._rows, chosen, self.bandwidth)
+        between = _mean_between(self._embeddings, chosen, self.bandwidth)
         value = SCALE * (self._within + within - 2.0 * between)
-        used = (len(self._rows), len(chosen))
+        used = (len(self._embeddings), len(chosen))
         return Kad(value, self.bandwidth, used, (self._given, given))
 
 
 def kernel_distance(reference: ArrayLike, evaluation: ArrayLike, seed: int = 0) -> Kad:
     """`KernelReference(reference, seed).distance(evaluation)`.
 
-    Two sets of 10,000 rows at dim 128 take about 10 s on one core, 500 MB beside the rows.
+    Twice 10,000 embeddings of dimension 128 take about 10 s on one core and 500 MB of memory in
+    addition to the embeddings.
     """
     return KernelReference(reference, seed).distance(evaluation)
 
 
-def median_distance(rows: Array) -> float:
-    """NumPy's median of the distances between rows i < j; takes 4 n^2 bytes for n rows."""
-    count = len(rows) * (len(rows) - 1) // 2
+def median_distance(embeddings: Array) -> float:
+    """NumPy's median of the distances between embeddings i < j; takes 4 n^2 bytes for n of them."""
+    count = len(embeddings) * (len(embeddings) - 1) // 2
     squares, filled = np.empty(count), 0
-    for left, right in _upper_blocks(len(rows)):
-        block = squared_distances(rows[left], rows[right])
+    for left, right in _upper_blocks(len(embeddings)):
+        block = squared_distances(embeddings[left], embeddings[right])
         found = block[np.triu_indices(len(block), 1)] if left == right else block.ravel()
         squares[filled : filled + len(found)] = found
         filled += len(found)
-    # Squares keep the order; the mean of the two middle ones is taken of the distances.
+    # Squares are in the same order; the two middle ones are averaged as distances.
     middle = [(count - 1) // 2, count // 2]
     squares.partition(middle)
     return float(np.sqrt(squares[middle]).mean())
 
 
 def squared_distances(left: Array, right: Array) -> Array:
-    """|x - y|^2 (n, m) for all rows of both; never below zero."""
+    """|x - y|^2 (n, m) for all pairs of embeddings; never negative."""
     found = left @ right.T
     found *= -2.0
     found += np.square(left).sum(axis=1)[:, None]
@@ -126,9 +133,9 @@ def squared_distances(left: Array, right: Array) -> Array:
     return np.maximum(found, 0.0, out=found)
 
 
-def _drawn(rows: ArrayLike, seed: int, limit: int, where: Path) -> tuple[Array, int]:
-    """Fresh float64 rows, at most ``limit`` of them in their order, and how many there were."""
-    checked = check_rows(rows, where)
+def _drawn(embeddings: ArrayLike, seed: int, limit: int, where: Path) -> tuple[Array, int]:
+    """A float64 copy of at most ``limit`` embeddings, in order, and how many there were."""
+    checked = check_embeddings(embeddings, where)
     count = len(checked)
     if count < 2:
         raise TooFewEmbeddingsError(where, count, 2, "a kernel distance")
@@ -152,14 +159,14 @@ def _kernel_sum(left: Array, right: Array, bandwidth: float) -> float:
     return float(np.exp(found, out=found).sum())
 
 
-def _mean_within(rows: Array, bandwidth: float) -> float:
-    """Mean of the kernel over pairs i != j."""
+def _mean_within(embeddings: Array, bandwidth: float) -> float:
+    """The mean of the kernel over pairs i != j."""
     total = 0.0
-    for left, right in _upper_blocks(len(rows)):
-        part = _kernel_sum(rows[left], rows[right], bandwidth)
-        # A row with itself is 1 up to rounding, and does not count.
+    for left, right in _upper_blocks(len(embeddings)):
+        part = _kernel_sum(embeddings[left], embeddings[right], bandwidth)
+        # Pairs of an embedding with itself, which are 1, do not count.
         total += part - (left.stop - left.start) if left == right else 2.0 * part
-    return total / (len(rows) * (len(rows) - 1))
+    return total / (len(embeddings) * (len(embeddings) - 1))
 
 
 def _mean_between(left: Array, right: Array, bandwidth: float) -> float:

@@ -1,16 +1,15 @@
-"""Count, mean and scatter of a set of embeddings: a monoid in float64.
+"""Count, mean and scatter of embeddings, in float64; they can be added up.
 
-Rows may arrive in any number of pieces: ``Moments.of(a) + Moments.of(b)`` are the moments of
-all the rows, so streaming, caching, sharding and clusters are all sums.
+Embeddings may arrive in any number of parts: ``Moments.of(a) + Moments.of(b)`` are the moments of
+all of them, so streaming, caching, sharding and clusters are all sums.
 
-While there are no more than ``dim + 1`` rows the scatter is kept as a *factor* F with
-``count - 1`` rows and ``F.T @ F = scatter``: exact where the covariance is singular, cheap to
-send, and built without any matrix product. Beyond that the dense (dim, dim) scatter is smaller
-and takes its place.
+For up to ``dim + 1`` embeddings, the scatter is stored as a *factor* F with ``count - 1`` rows and
+``F.T @ F = scatter``. It is exact for singular covariances, small to send, and needs no matrix
+product. For more embeddings, the dense (dim, dim) scatter is smaller and replaces it.
 
 Merging (Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm for computing
 sample variances"): the scatter of the union is the sum of both plus
-``n1 n2 / (n1 + n2) (m1 - m2)(m1 - m2)'``, that is, one more row of the factor.
+``n1 n2 / (n1 + n2) (m1 - m2)(m1 - m2)'``, which is one more row of the factor.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Path, StatisticsError, TooFewEmbeddingsError
-from .validation import BLOCK_ROWS, Array, check_gaussian, check_rows, real_array
+from .validation import BLOCK_ROWS, Array, check_embeddings, check_gaussian, real_array
 
-__all__ = ["Array", "Gather", "Moments", "gram"]
+__all__ = ["Array", "Moments", "MomentsAccumulator", "gram"]
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Moments of ``count`` rows of ``dim`` numbers. Immutable; arrays are read-only.
+    """The moments of ``count`` embeddings. Immutable; arrays are read-only.
 
-    ``mean`` (dim,) float64. Exactly one of ``factor`` (count - 1, dim) and ``scatter``
-    (dim, dim) is an array, the other is None. Use the class methods: the constructor takes
-    over the arrays it is given without copying or checking them.
+    ``mean`` (dim,) is float64. Either ``factor`` (count - 1, dim) or ``scatter`` (dim, dim) is an
+    array, and the other is None. Use the class methods: the constructor neither copies nor checks
+    its arrays.
     """
 
     count: int
@@ -48,27 +47,27 @@ class Moments:
                 array.setflags(write=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Through the constructor, so that copies from other processes are read-only too.
+        # Unpickle through the constructor, so that arrays are read-only in other processes too.
         return Moments, (self.count, self.mean, self.factor, self.scatter)
 
     @property
     def dim(self) -> int:
-        """Numbers in a row."""
+        """The dimension of an embedding."""
         return int(self.mean.shape[0])
 
     @classmethod
     def empty(cls, dim: int) -> Moments:
-        """Moments of no rows: the identity of ``+``."""
+        """The moments of no embeddings, the identity of ``+``."""
         return cls(0, np.zeros(dim), np.zeros((0, dim)))
 
     @classmethod
-    def of(cls, rows: ArrayLike, where: Path = "embeddings") -> Moments:
-        """Moments of an array (n, dim) of real numbers, n >= 0.
+    def of(cls, embeddings: ArrayLike, where: Path = "embeddings") -> Moments:
+        """The moments of embeddings (n, dim), real numbers, n >= 0.
 
         Raises StatisticsError, naming ``where``, for another shape or type and for NaN,
         infinity or magnitudes above 1e140.
         """
-        checked = check_rows(rows, where)
+        checked = check_embeddings(embeddings, where)
         blocks = range(0, len(checked), BLOCK_ROWS)
         parts = (_of_block(checked[start : start + BLOCK_ROWS]) for start in blocks)
         return cls.total(parts, checked.shape[1])
@@ -77,9 +76,10 @@ class Moments:
     def of_statistics(
         cls, mean: ArrayLike, covariance: ArrayLike, count: int, where: Path = "statistics"
     ) -> Moments:
-        """Moments from a mean (dim,), a covariance (dim, dim; ddof 1) and the number of rows.
+        """Moments from a mean (dim,), a covariance (dim, dim; ddof 1) and a count of embeddings.
 
-        Raises StatisticsError as `check_gaussian` does and TooFewEmbeddingsError below two rows.
+        Raises StatisticsError as `check_gaussian` does, and TooFewEmbeddingsError for fewer than
+        two.
         """
         if count < 2:
             raise TooFewEmbeddingsError(where, count, 2)
@@ -88,37 +88,37 @@ class Moments:
 
     @classmethod
     def total(cls, parts: Iterable[Moments], dim: int | None = None) -> Moments:
-        """The sum of ``parts`` in their order; ``dim`` is needed only if there may be none.
+        """The sum of ``parts`` in their order; ``dim`` is only needed if there may be none.
 
-        The same parts in the same order give the same bits. Cheaper than repeated ``+``:
-        factors are gathered and go into the dense scatter dim rows at a time.
+        The same parts in the same order give the same bits. Cheaper than repeated ``+``, because
+        factors are collected and added to the dense scatter ``dim`` rows at a time.
         """
-        gather = Gather(dim)
+        accumulator = MomentsAccumulator(dim)
         for part in parts:
-            gather.add(part)
-        return gather.result()
+            accumulator.add(part)
+        return accumulator.result()
 
     def __add__(self, other: Moments) -> Moments:
-        """Moments of both sets of rows together."""
+        """The moments of the embeddings of both."""
         if not isinstance(other, Moments):
             return NotImplemented
         return Moments.total((self, other))
 
     def covariance(self, where: Path = "statistics") -> Array:
-        """The covariance (dim, dim) with ddof 1; TooFewEmbeddingsError below two rows."""
+        """The covariance (dim, dim; ddof 1); TooFewEmbeddingsError below two embeddings."""
         if self.count < 2:
             raise TooFewEmbeddingsError(where, self.count, 2)
         return self.dense_scatter() / float(self.count - 1)
 
     def dense_scatter(self) -> Array:
-        """The scatter (dim, dim): sum over rows of (x - mean)(x - mean)'."""
+        """The scatter (dim, dim): the sum of (x - mean)(x - mean)' over all embeddings x."""
         if self.scatter is not None:
             return self.scatter
         assert self.factor is not None
         return gram(self.factor)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Named arrays that `from_arrays` turns back into the same bits."""
+        """Named arrays, from which `from_arrays` restores the same bits."""
         held = {"factor": self.factor, "scatter": self.scatter}
         arrays: dict[str, NDArray[Any]] = {k: v for k, v in held.items() if v is not None}
         return {"count": np.array(self.count, np.int64), "mean": self.mean, **arrays}
@@ -130,11 +130,11 @@ class Moments:
         return cls(count, mean, factor, scatter)
 
 
-class Gather:
-    """A running sum of Moments, for parts that come one by one.
+class MomentsAccumulator:
+    """A running sum of Moments, for parts that arrive one by one.
 
-    Holds the mean, the dense scatter, and up to ``dim`` rows (plus one part's) not yet in it.
-    ``dim`` may be None if there will be a part to tell it.
+    Holds the mean, the dense scatter, and up to ``dim`` rows of factors (plus those of one part)
+    that are not yet part of the scatter. ``dim`` may be None if the first part is to set it.
     """
 
     def __init__(self, dim: int | None = None) -> None:
@@ -145,11 +145,13 @@ class Gather:
         self.pending = 0
 
     def add(self, part: Moments) -> None:
-        """Count these rows in; StatisticsError if they have another dimension."""
+        """Add a part; StatisticsError if its dimension differs."""
         if self.dim is None:
             self.dim = part.dim
         if part.dim != self.dim:
-            raise StatisticsError("moments", f"of {self.dim} and {part.dim} dimensions do not add")
+            raise StatisticsError(
+                "moments", f"of {self.dim} and {part.dim} dimensions cannot be added"
+            )
         if part.count == 0:
             return
         if self.mean is None:
@@ -186,15 +188,15 @@ class Gather:
         self.rows, self.pending = [], 0
 
     def result(self) -> Moments:
-        """The sum so far; more may be added afterwards."""
+        """The sum so far; more parts may follow."""
         if self.dim is None:
-            raise StatisticsError("moments", "the sum of none has no dimension")
+            raise StatisticsError("moments", "the sum of no parts has no dimension")
         if self.mean is None:
             return Moments.empty(self.dim)
         if self.scatter is None:
             factor = np.concatenate([np.zeros((0, self.dim)), *self.rows])
             return Moments(self.count, self.mean.copy(), factor)
-        # The gathered rows stay where they are: to ask early does not change later bits.
+        # The pending rows stay pending, so that asking early does not change later bits.
         rest = gram(np.concatenate(self.rows)) if self.rows else 0.0
         return Moments(self.count, self.mean.copy(), scatter=self.scatter + rest)
 
@@ -202,18 +204,18 @@ class Gather:
 def gram(rows: Array) -> Array:
     """rows.T @ rows (dim, dim), exactly symmetric.
 
-    NumPy hands a matrix and its own transpose to BLAS's rank-k update; the bits of OpenBLAS's
-    do not depend on the number of threads (a test watches this), as those of a general product
-    may.
+    NumPy computes the product of a matrix and its own transpose with the rank-k update of BLAS.
+    With OpenBLAS, its bits do not depend on the number of threads (a test checks this), while
+    those of a general product may.
     """
     return rows.T @ rows
 
 
-def _of_block(rows: NDArray[Any]) -> Moments:
-    """Moments of (n, dim) checked rows, n >= 1."""
-    count, dim = rows.shape
-    # Around the first row, so that a mean far from zero costs no digits.
-    centred = rows.astype(np.float64)
+def _of_block(embeddings: NDArray[Any]) -> Moments:
+    """The moments of checked embeddings (n, dim), n >= 1."""
+    count, dim = embeddings.shape
+    # Relative to the first embedding, so that a mean far from zero costs no digits.
+    centred = embeddings.astype(np.float64)
     origin = centred[0].copy()
     centred -= origin
     if count <= dim + 1:
@@ -224,7 +226,7 @@ def _of_block(rows: NDArray[Any]) -> Moments:
 
 
 def _of_few(rows: Array, origin: Array) -> Moments:
-    """Factor by Helmert's transform: row j is what merging row j to those before it appends."""
+    """The factor by Helmert's transform: each row is what merging one more embedding appends."""
     count = len(rows)
     sums = np.cumsum(rows, axis=0)
     before = np.arange(1.0, count)[:, None]
@@ -240,7 +242,7 @@ def _checked_arrays(
         raise StatisticsError(where, f"holds {sorted(names)}, not count, mean, factor or scatter")
     number = np.asarray(arrays["count"])
     if number.shape != () or number.dtype.kind not in "iu" or number < 0:
-        raise StatisticsError(where, "count must be one whole number >= 0")
+        raise StatisticsError(where, "count must be a single integer >= 0")
     count = int(number)
     if "scatter" in arrays:
         mean, scatter = check_gaussian(arrays["mean"], arrays["scatter"], where)
@@ -248,5 +250,5 @@ def _checked_arrays(
     mean = real_array(arrays["mean"], 1, "mean", where)
     factor = real_array(arrays["factor"], 2, "factor", where)
     if factor.shape != (max(count - 1, 0), mean.size) or mean.size == 0:
-        raise StatisticsError(where, f"{count} rows do not go with a factor {factor.shape}")
+        raise StatisticsError(where, f"a factor {factor.shape} does not fit {count} embeddings")
     return count, mean, factor, None

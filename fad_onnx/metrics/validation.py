@@ -1,4 +1,4 @@
-"""Checks of numbers that come from outside: rows, means and covariances."""
+"""Validation of arrays from outside: embeddings, means and covariances."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..errors import Path, StatisticsError
 
 Array = NDArray[np.float64]
 
-# Squares of larger numbers, summed, could leave the range of float64.
+# The sum of squares of larger numbers could overflow float64.
 LARGEST = 1e140
 
-# Rows are taken in blocks of this size, which bounds the memory that float64 copies need.
+# Embeddings are processed in blocks of this many, to bound the memory of float64 copies.
 BLOCK_ROWS = 4096
 
 
@@ -23,15 +23,15 @@ def check_gaussian(
 ) -> tuple[Array, Array]:
     """Fresh float64 copies of a mean (dim,) and a covariance (dim, dim), made symmetric.
 
-    Raises StatisticsError for wrong shapes or types, numbers that are not finite, an asymmetry
-    or a negative variance beyond what float32 arithmetic leaves behind.
+    Raises StatisticsError for wrong shapes or types, numbers that are not finite, and an asymmetry
+    or a negative variance beyond the rounding of float32.
     """
     mu, sigma = real_array(mean, 1, "mean", where), real_array(covariance, 2, "covariance", where)
     if sigma.shape != (mu.size, mu.size) or mu.size == 0:
         raise StatisticsError(where, f"mean {mu.shape} and covariance {sigma.shape} do not match")
     scale = float(np.abs(sigma).max())
     asymmetry = float(np.abs(sigma - sigma.T).max())
-    # float32 sums over many rows, as some tools keep, are this far from symmetric.
+    # The float32 sums of some tools deviate this much from symmetry.
     if asymmetry > 1e-5 * scale:
         raise StatisticsError(where, f"the covariance is not symmetric (by {asymmetry:.3g})")
     lowest = float(sigma.diagonal().min())
@@ -46,7 +46,7 @@ def real_array(value: ArrayLike, ndim: int, what: str, where: Path) -> Array:
     if array.dtype.kind not in "fiu" or array.ndim != ndim:
         found = f"{array.dtype} of shape {array.shape}"
         raise StatisticsError(
-            where, f"{what} must be real numbers in {ndim} dimensions, is {found}"
+            where, f"{what} must be an array of real numbers with {ndim} dimensions, not {found}"
         )
     result = array.astype(np.float64)
     # False for NaN as well.
@@ -55,23 +55,24 @@ def real_array(value: ArrayLike, ndim: int, what: str, where: Path) -> Array:
     return result
 
 
-def check_rows(rows: ArrayLike, where: Path = "embeddings") -> NDArray[Any]:
-    """Rows (n, dim) as an array, unchanged; StatisticsError as `Moments.of` says."""
-    array = np.asarray(rows)
+def check_embeddings(embeddings: ArrayLike, where: Path = "embeddings") -> NDArray[Any]:
+    """Embeddings (n, dim) as an array, unchanged; StatisticsError as in `Moments.of`."""
+    array = np.asarray(embeddings)
     if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind not in "fiu":
         found = f"{array.dtype} of shape {array.shape}"
-        raise StatisticsError(where, f"rows must be real numbers (n, dim), are {found}")
+        raise StatisticsError(where, f"embeddings must be real numbers (n, dim), not {found}")
     bad = sum(
         _unusable(array[start : start + BLOCK_ROWS]) for start in range(0, len(array), BLOCK_ROWS)
     )
     if bad:
         raise StatisticsError(
-            where, f"{bad} of {len(array)} rows hold NaN, infinity or numbers above {LARGEST:g}"
+            where,
+            f"{bad} of {len(array)} embeddings hold NaN, infinity or numbers above {LARGEST:g}",
         )
     return array
 
 
-def _unusable(rows: NDArray[Any]) -> int:
-    """How many rows hold NaN (for which the comparison is False too) or too large numbers."""
-    # As float64, or the limit itself would become infinity in float32.
-    return int((~(np.abs(rows).max(axis=1).astype(np.float64) <= LARGEST)).sum())
+def _unusable(block: NDArray[Any]) -> int:
+    """The number of embeddings with NaN (for which the comparison is False) or large numbers."""
+    # Compare as float64: in float32, the limit would be infinity.
+    return int((~(np.abs(block).max(axis=1).astype(np.float64) <= LARGEST)).sum())

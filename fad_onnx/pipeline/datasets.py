@@ -15,7 +15,7 @@ from ..audio.decoding import LOUD, SILENT
 from ..audio.sources import AudioFile, Listing, find, left_out
 from ..errors import NoAudioError, shown
 from ..metrics.frechet import Gaussian
-from ..metrics.moments import Gather, Moments
+from ..metrics.moments import Moments, MomentsAccumulator
 from ..networks.embedder import Embedder, Rows
 from . import provenance
 from .executors import Chunk, FileSummary, Job, StoredClip, chunks, cut, versions
@@ -144,7 +144,7 @@ def _gather(
     may_be_empty: bool,
     omitted: str,
 ) -> list[AudioSet]:
-    totals = [Gather(embedder.width) for embedder in embedders]
+    totals = [MomentsAccumulator(embedder.width) for embedder in embedders]
     made_by: list[dict[str, Any]] = [{} for _ in embedders]
     summaries: list[FileSummary] = []
     for chunk in made:

@@ -47,9 +47,9 @@ def inception_score(logits: ArrayLike, splits: int = 10, seed: int = 2020) -> tu
     import numpy as np
     from scipy.special import log_softmax
 
-    from ..validation import check_rows
+    from ..validation import check_embeddings
 
-    rows = log_softmax(check_rows(logits, "logits").astype(np.float64), axis=1)
+    rows = log_softmax(check_embeddings(logits, "logits").astype(np.float64), axis=1)
     rows = rows[np.random.RandomState(seed).permutation(len(rows))]
     scores = []
     for i in range(splits):

@@ -25,23 +25,23 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     from ..kad import KernelReference
 
     assert reference is not None
-    rows = np.concatenate(reference.by_clip("kad"))
+    embeddings = np.concatenate(reference.by_clip("kad"))
     try:
-        kernel = KernelReference(rows, options["seed"], reference.where)
+        kernel = KernelReference(embeddings, options["seed"], reference.where)
     except NoBandwidthError as error:
         # Without a bandwidth there is no KAD, and other metrics are as good as ever.
         none = Value(None, {"kad_embeddings": [0, 0]}, (str(error),))
         return lambda evaluation, tell: none
 
     def compute(evaluation: Arrays, tell: Tell) -> Value:
-        rows = np.concatenate(evaluation.by_clip("kad"))
-        return _value(kernel.distance(rows, evaluation.where))
+        embeddings = np.concatenate(evaluation.by_clip("kad"))
+        return _value(kernel.distance(embeddings, evaluation.where))
 
     return compute
 
 
 def _value(found: Kad) -> Value:
-    used, given = found.rows, found.rows_given
+    used, given = found.embeddings, found.embeddings_given
     remark = (
         f"KAD is of {used[0]} of {given[0]} reference embeddings and {used[1]} of {given[1]}"
         " evaluation embeddings, drawn by the seed"

@@ -47,9 +47,9 @@ def divergences(first: ArrayLike, second: ArrayLike, epsilon: float = 0.0) -> ND
     from scipy.special import log_softmax
 
     from ...errors import StatisticsError
-    from ..validation import check_rows
+    from ..validation import check_embeddings
 
-    p, q = (check_rows(one, "logits").astype(np.float64) for one in (first, second))
+    p, q = (check_embeddings(one, "logits").astype(np.float64) for one in (first, second))
     if p.shape != q.shape:
         raise StatisticsError("logits", f"shapes {p.shape} and {q.shape} are not of the same pairs")
     log_p, log_q = log_softmax(p, axis=1), log_softmax(q, axis=1)

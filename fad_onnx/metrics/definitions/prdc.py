@@ -51,9 +51,12 @@ def prdc(reference: ArrayLike, evaluation: ArrayLike, k: int = 5) -> dict[str, f
     >>> prdc([[0.0], [1.0], [3.0]], [[0.1], [0.9], [9.0]], k=1)["recall"]
     1.0
     """
-    from ..validation import check_rows
+    from ..validation import check_embeddings
 
-    real, fake = check_rows(reference, "reference"), check_rows(evaluation, "evaluation")
+    real, fake = (
+        check_embeddings(reference, "reference"),
+        check_embeddings(evaluation, "evaluation"),
+    )
     return _between(real, squared_radii(real, k), fake, squared_radii(fake, k), k)
 
 
@@ -109,15 +112,15 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     """The four numbers against this reference, whose balls are computed once."""
     import numpy as np
 
-    from ..validation import check_rows
+    from ..validation import check_embeddings
 
     assert reference is not None
     k = options["prdc_k"]
-    real = check_rows(np.concatenate(reference.by_clip("prdc")), reference.where)
+    real = check_embeddings(np.concatenate(reference.by_clip("prdc")), reference.where)
     real_radii = squared_radii(real, k) if len(real) > k else None
 
     def compute(evaluation: Arrays, tell: Tell) -> Value:
-        fake = check_rows(np.concatenate(evaluation.by_clip("prdc")), evaluation.where)
+        fake = check_embeddings(np.concatenate(evaluation.by_clip("prdc")), evaluation.where)
         if real_radii is None or len(fake) <= k:
             reason = (
                 f"{evaluation.where}: prdc needs more than k = {k} embeddings on each side, there"
