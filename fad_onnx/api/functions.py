@@ -31,6 +31,7 @@ def score(
     wanted: Wanted = NOTHING,
     *,
     options: Mapping[str, Any] | None = None,
+    protocol: str | None = None,
     weights: PathLike | Mapping[str, PathLike] | None = None,
     folders: Sequence[PathLike] = (),
     provider: str = "auto",
@@ -72,6 +73,7 @@ def compare(
     wanted: Wanted = NOTHING,
     *,
     options: Mapping[str, Any] | None = None,
+    protocol: str | None = None,
     weights: PathLike | Mapping[str, PathLike] | None = None,
     folders: Sequence[PathLike] = (),
     provider: str = "auto",
@@ -116,8 +118,9 @@ def _compare(
     _check_clips(held, wanted)
     audio = {inputs.audio_key(source): inputs.paths_of(source)
              for source, one in zip(sources, held, strict=True) if one is None}  # fmt: skip
-    if not audio and (run.weights or run.options):
-        raise OptionError("weights, options", "both sets are made already; nothing is embedded")
+    if not audio and (run.weights or run.options or run.protocol):
+        problem = "both sets are made already; nothing is embedded"
+        raise OptionError("weights, options, protocol", problem)
     embedded = dict(zip(audio, runner.sides(list(audio.values())) if audio else (), strict=True))
     first, *others = [
         [one] if one is not None else embedded[inputs.audio_key(source)]

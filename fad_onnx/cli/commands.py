@@ -341,6 +341,7 @@ def _run_options(options: Namespace) -> Iterator[dict[str, Any]]:
         executor = stack.enter_context(dask_executor(options.dask)) if options.dask else None
         run = {
             "options": dict(options.option),
+            "protocol": options.protocol,
             "weights": named_paths(options.weights),
             "provider": options.provider,
             "device": options.device,

@@ -284,6 +284,11 @@ def _run(parser: argparse.ArgumentParser, several: bool = False, model: bool = T
         )  # fmt: skip
     _option(parser)
     parser.add_argument(
+        "--protocol", metavar="NAME",
+        help="prepare clips as a published harness does: gudgud96, fadtk, kadtk, ... (default:"
+        " native)",
+    )  # fmt: skip
+    parser.add_argument(
         "--weights", metavar="[MODEL:][NAME=]FILE", action="append", default=[],
         help="a checkpoint of the same architecture, instead of the official one",
     )  # fmt: skip

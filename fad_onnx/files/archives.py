@@ -33,6 +33,7 @@ KINDS: Mapping[str, Any] = {
 }
 NESTED: Mapping[str, Mapping[str, Any]] = {
     "protocol": {
+        "protocol": str | None,
         "dimension": int | None,
         "sample_rate_hz": int | None,
         **dict.fromkeys(("network", "output", "preparation"), dict | None),

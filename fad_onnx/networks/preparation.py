@@ -67,9 +67,10 @@ class Windows:
     long : {"all", "center", "random", "head"}
         The part of a longer clip that is used: all of it; the middle; a random part that depends
         on `seed` and the samples; the beginning.
-    tail : {"drop", "pad", "keep"}
+    tail : {"drop", "pad", "keep", "pad_every"}
         What happens to the samples after the last full window: dropped; padded with zeros (the
-        embeddings of the padding are dropped); kept as a shorter window.
+        embeddings of the padding are dropped); kept as a shorter window. "pad_every": windows
+        continue at every hop to the end of the clip, each padded with zeros.
     seed : int
         The random seed for `long` "random".
     """
@@ -79,7 +80,7 @@ class Windows:
     hop_samples: int | None = None
     fill: Literal["none", "zeros", "repeat", "repeat_cut", "reflect"] = "none"
     long: Literal["all", "center", "random", "head"] = "all"
-    tail: Literal["drop", "pad", "keep"] = "drop"
+    tail: Literal["drop", "pad", "keep", "pad_every"] = "drop"
     seed: int = 0
 
 
@@ -130,6 +131,8 @@ class Preparation:
         How the embeddings of a clip are reduced.
     minimum_samples : int
         The length of the shortest clip that the network takes, at its rate.
+    maximum_samples : int or None
+        The length that a longer clip is cut to, from its beginning.
     embedding_type : {"float32", "float16"}
         How the embeddings of a clip are kept.
     """
@@ -152,6 +155,7 @@ class Preparation:
     windows: Windows = field(default_factory=Windows)
     pooling: Pooling = field(default_factory=Pooling)
     minimum_samples: int = 1
+    maximum_samples: int | None = None
     embedding_type: Literal["float32", "float16"] = "float32"
 
     @property

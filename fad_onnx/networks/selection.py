@@ -16,7 +16,7 @@ from .network import Network, Output
 from .preparation import Preparation
 from .schema import canonical, complete
 from .spec import NATIVE, ModelSpec
-from .table import Model, model
+from .table import Model, model, models
 
 FINGERPRINT_VERSION = 2
 
@@ -36,7 +36,9 @@ class Selection:
     output : Output
         The output, after the changes of the options.
     preparation : Preparation
-        The preparation, after the changes of the options.
+        The preparation, after the changes of the protocol and the options.
+    protocol : str
+        The name of the protocol.
     """
 
     model: Model
@@ -44,6 +46,7 @@ class Selection:
     output_name: str
     output: Output
     preparation: Preparation
+    protocol: str = NATIVE
 
     @property
     def network(self) -> Network:
@@ -110,7 +113,16 @@ class Selection:
         """The name of the model with all non-default options; the key of every result."""
         first = next(iter(self.network.outputs))
         output = None if self.output_name == first else self.output_name
-        return str(ModelSpec(self.model.name, self.changed_options, output))
+        protocol = None if self.protocol == NATIVE else self.protocol
+        return str(ModelSpec(self.model.name, self.changed_options, output, protocol))
+
+    @property
+    def note(self) -> str | None:
+        """What must be said with every score: of the model, and of the protocol."""
+        notes = [self.model.note]
+        if self.protocol != NATIVE:
+            notes.append(self.model.protocols[self.protocol].note)
+        return " ".join(note for note in notes if note) or None
 
     def describe(self) -> dict[str, Any]:
         """The network, output and preparation as plain values, for results and files."""
@@ -178,23 +190,45 @@ def select(spec: ModelSpec | str | None = None) -> Selection:
     elif isinstance(spec, str):
         spec = ModelSpec.parse(spec)
     one = model(spec.name)
-    if spec.protocol not in (None, NATIVE):
-        raise OptionError(f"protocol={spec.protocol}", f"{one.name} has the protocol {NATIVE}")
-    return selection_of(one, spec.options, spec.output)
+    return selection_of(one, spec.options, spec.output, spec.protocol or NATIVE)
 
 
 def selection_of(
-    one: Model, options: Mapping[str, Any] | None = None, output: str | None = None
+    one: Model,
+    options: Mapping[str, Any] | None = None,
+    output: str | None = None,
+    protocol: str = NATIVE,
 ) -> Selection:
-    """The selection of a given model; see `select`."""
+    """The selection of a given model; see `select`.
+
+    An option that is given decides over the protocol, and the protocol over the defaults.
+    """
     chosen = one.choose(options)
+    asked = [name for name, value in chosen.items() if value != one.options[name].default]
     changes: dict[str, Any] = {}
-    for name, value in chosen.items():
-        changes |= one.options[name].changes(value)
+    for name in [name for name in chosen if name not in asked]:
+        changes |= one.options[name].changes(chosen[name])
+    changes |= _of_protocol(one, protocol)
+    for name in asked:
+        changes |= one.options[name].changes(chosen[name])
     found = one.output(output)
     name = output or next(iter(one.network.outputs))
     made, prepared = changed(found, one.preparation, changes, f"models.{one.name}.options")
-    return Selection(one, chosen, name, made, prepared)
+    return Selection(one, chosen, name, made, prepared, protocol)
+
+
+def _of_protocol(one: Model, name: str) -> dict[str, Any]:
+    if name == NATIVE:
+        return {}
+    if name in one.protocols:
+        return one.protocols[name].changes_of(one.name)
+    defined = [other.name for other in models().values() if name in other.protocols]
+    if defined:
+        problem = f"{one.name} is not defined by it, but {', '.join(defined)}"
+    else:
+        known = dict.fromkeys(key for other in models().values() for key in other.protocols)
+        problem = f"one of {', '.join([NATIVE, *known])}"
+    raise OptionError(f"protocol={name}", problem)
 
 
 def variants(one: Model) -> tuple[Selection, ...]:

@@ -23,7 +23,7 @@ from .schema import from_json, value_of
 
 SCHEMA = 2
 PACKAGE = Path(__file__).resolve().parents[1]
-SECTIONS = ("networks", "preparations", "models")
+SECTIONS = ("networks", "preparations", "protocols", "models")
 TOP = {"schema", "graphs", *SECTIONS}
 
 
@@ -58,6 +58,33 @@ class Option:
         """The fields, as dotted paths, that this value changes, with their new values."""
         written = {self.sets: self.template.format(value)} if self.sets else {}
         return {**written, **self.when.get(value, {})}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a published harness does otherwise than our own preparations.
+
+    Attributes
+    ----------
+    name, summary : str
+        What it is called, and one line for people.
+    models : mapping of str to mapping
+        For each model that the harness has: dotted fields and what it makes of them.
+    changes : mapping
+        The same for all its models.
+    note : str or None
+        What the protocol cannot reproduce; said with every score.
+    """
+
+    name: str
+    summary: str
+    models: Mapping[str, Mapping[str, Any]]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
+
+    def changes_of(self, model: str) -> dict[str, Any]:
+        """Dotted fields and their values for one model."""
+        return {**self.changes, **self.models[model]}
 
 
 @dataclass(frozen=True)
@@ -97,6 +124,8 @@ class Model:
         The options that a user can set.
     published : tuple of Published
         Known answers of the official weights.
+    protocols : mapping of str to Protocol
+        The protocols that define it, beside "native".
     """
 
     name: str
@@ -108,6 +137,7 @@ class Model:
     aliases: tuple[Mapping[str, Any], ...] = ()
     options: Mapping[str, Option] = field(default_factory=dict)
     published: tuple[Published, ...] = ()
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
 
     def choose(self, options: Mapping[str, Any] | None = None) -> dict[str, str]:
         """Fill in the defaults of all options.
@@ -178,7 +208,7 @@ def parse(text: str) -> dict[str, Model]:
     if set(table) != TOP:
         raise ModelTableError("the top level", f"needs {', '.join(sorted(TOP))}, nothing else")
     hashes = value_of(Mapping[str, str], table["graphs"], "graphs")
-    networks, preparations, entries = (_section(table, name) for name in SECTIONS)
+    networks, preparations, harnesses, entries = (_section(table, name) for name in SECTIONS)
     nets = {
         name: _checked(from_json(Network, data, f"networks.{name}", name=name, hashes=hashes))
         for name, data in networks.items()
@@ -187,7 +217,24 @@ def parse(text: str) -> dict[str, Model]:
         name: from_json(Preparation, data, f"preparations.{name}")
         for name, data in preparations.items()
     }
-    models = {name: _model(name, data, nets, prepared) for name, data in entries.items()}
+    protocols = {
+        name: from_json(Protocol, data, f"protocols.{name}", name=name)
+        for name, data in harnesses.items()
+    }
+    models = {
+        name: _model(
+            name,
+            data,
+            nets,
+            prepared,
+            {key: one for key, one in protocols.items() if name in one.models},
+        )
+        for name, data in entries.items()
+    }
+    for name, protocol in protocols.items():
+        if unknown := protocol.models.keys() - models.keys():
+            place = f"protocols.{name}.models.{min(unknown)}"
+            raise ModelTableError(place, "there is no such model")
     if sum(model.default for model in models.values()) != 1:
         raise ModelTableError("models", "exactly one model must be the default")
     return models
@@ -251,6 +298,7 @@ def _model(
     data: Mapping[str, Any],
     networks: Mapping[str, Network],
     preparations: Mapping[str, Preparation],
+    protocols: Mapping[str, Protocol],
 ) -> Model:
     where, named = f"models.{name}", {}
     for key, section in (("network", networks), ("preparation", preparations)):
@@ -258,7 +306,10 @@ def _model(
             raise ModelTableError(f"{where}.{key}", f"{data.get(key)!r} does not exist")
         named[key] = section[data[key]]
     rest = {key: value for key, value in data.items() if key not in named}
-    model = from_json(Model, rest, where, name=name, **named)
+    model = from_json(Model, rest, where, name=name, protocols=protocols, **named)
+    for key, protocol in protocols.items():
+        place = f"protocols.{key}.models.{name}"
+        changed(model.output(), model.preparation, protocol.changes_of(name), place)
     for option_name, option in model.options.items():
         _check_option(model, option, f"{where}.options.{option_name}")
     return model

@@ -110,6 +110,8 @@ class Windower:
         TooShortError
             With `last`, for a clip below the minimum.
         """
+        if (most := self._preparation.maximum_samples) is not None:
+            samples = samples[:, : max(0, most - self._seen)]
         self._buffer.append(samples)
         self._seen += samples.shape[1]
         if last:
@@ -168,7 +170,13 @@ class Windower:
         count = max(0, 1 + (samples.shape[1] - length) // hop)
         windows = [Window(samples[:, i * hop : i * hop + length], length) for i in range(count)]
         rest = samples[:, count * hop :]
-        if last and rest.shape[1] > length - hop:
+        if last and self._rules.tail == "pad_every":
+            windows += [
+                Window(zeros(part, length), part.shape[1])
+                for start in range(0, rest.shape[1], hop)
+                for part in [rest[:, start : start + length]]
+            ]
+        elif last and rest.shape[1] > length - hop:
             windows += self._tail(rest, length)
         self._buffer.drop(count * hop)
         return windows

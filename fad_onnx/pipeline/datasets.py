@@ -94,6 +94,7 @@ def protocol(embedder: Embedder, short: str) -> dict[str, Any]:
     return {
         "model": embedder.name,
         "options": embedder.selection.changed_options,
+        "protocol": embedder.selection.protocol,
         **embedder.selection.describe(),
         "short_clips": short,
         **versions(embedder),
@@ -200,7 +201,7 @@ def _metadata(
         "fingerprint": embedder.fingerprint,
         "tensors_sha256": embedder.tensors_sha256,
         "weights": {name: dict(facts) for name, facts in embedder.weights.items()},
-        "note": embedder.selection.model.note,
+        "note": embedder.selection.note,
         "files": len(used),
         "embeddings": sum(summary.counts[i] for summary in used),
         "seconds": round(sum(summary.seconds for summary in used), 3),

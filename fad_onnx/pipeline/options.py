@@ -39,6 +39,7 @@ Progress = Callable[[str, int, int], None]
 # What a value must be an instance of, and how to say so.
 KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "options": ((Mapping, NoneType), "a mapping, as {'use_pca': True}"),
+    "protocol": ((str, NoneType), "a name, as 'gudgud96'"),
     "weights": ((str, os.PathLike, Mapping, NoneType), "a path or a mapping of names to paths"),
     "folders": ((list, tuple), "a list of folders"),
     "provider": ((str,), "a name, as 'cuda'"),
@@ -58,6 +59,8 @@ class RunOptions:
     ----------
     options : mapping of str to value, optional
         Options of the model, as in ``{"use_pca": True}``, for calls with one model.
+    protocol : str, optional
+        The published harness whose preparation is used, as "gudgud96"; for models that name none.
     weights : path, or mapping of str to path, optional
         Checkpoints in place of the official ones: a path for the main checkpoint, or
         ``{"MODEL:NAME": path}``; "MODEL:" may be left out for one model, ":NAME" for the main
@@ -104,6 +107,7 @@ class RunOptions:
     """
 
     options: Mapping[str, Any] | None = None
+    protocol: str | None = None
     weights: PathLike | Mapping[str, PathLike] | None = None
     folders: Sequence[PathLike] = ()
     provider: str = "auto"
@@ -185,8 +189,8 @@ class RunOptions:
 NO_OPTIONS = RunOptions()
 # What a loaded model has been given already.
 OF_A_MODEL = (
-    "options", "weights", "folders", "provider", "threads", "device", "memory_limit_mb",
-    "sample_format", "offline",
+    "options", "protocol", "weights", "folders", "provider", "threads", "device",
+    "memory_limit_mb", "sample_format", "offline",
 )  # fmt: skip
 
 
@@ -202,7 +206,7 @@ class Run:
             for name in OF_A_MODEL:
                 if getattr(options, name) != getattr(NO_OPTIONS, name):
                     raise OptionError(name, "the model is loaded already; load it with this option")
-        self.specs = specs_of(model, options.options or {}, options.checkpoints)
+        self.specs = specs_of(model, options.options or {}, options.checkpoints, options.protocol)
         self._named = model is not None
         self.policy = Policy(options.short, options.skip_errors)
 
@@ -221,7 +225,9 @@ class Run:
             (given,) = self.specs
             options = {**(archive.metadata.get("options") or {}), **given.options}
             output = archive.metadata.get("output")
-            self.specs = (ModelSpec(made, options, output, weights=given.weights),)
+            harness = (archive.metadata.get("protocol") or {}).get("protocol")
+            protocol = given.protocol or harness
+            self.specs = (ModelSpec(made, options, output, protocol, given.weights),)
 
     @cached_property
     def selections(self) -> tuple[Selection, ...]:
@@ -331,7 +337,7 @@ def _spec(model: Model | None) -> ModelSpec:
     """What was asked for, whatever form it has."""
     if isinstance(model, Embedder):
         made = model.selection
-        plain = ModelSpec(model.name, made.changed_options, made.output_name)
+        plain = ModelSpec(model.name, made.changed_options, made.output_name, made.protocol)
         return model.request.spec if model.request else plain
     if isinstance(model, str | None):
         return ModelSpec.parse(model or table.model().name)
@@ -350,7 +356,10 @@ def _request(model: Model | None, spec: ModelSpec, options: RunOptions) -> prepa
 
 
 def specs_of(
-    model: ModelName, options: Mapping[str, Any], weights: PathLike | Mapping[str, PathLike]
+    model: ModelName,
+    options: Mapping[str, Any],
+    weights: PathLike | Mapping[str, PathLike],
+    protocol: str | None = None,
 ) -> tuple[ModelSpec, ...]:
     """What is asked of each model, from the arguments of a call.
 
@@ -362,6 +371,8 @@ def specs_of(
         Options of the one model of the call.
     weights : path or mapping of "MODEL:NAME", "NAME" or "MODEL" to path
         Files in place of the official ones.
+    protocol : str, optional
+        Of the models that name none.
 
     Raises
     ------
@@ -373,7 +384,12 @@ def specs_of(
         raise OptionError("options", "for one model; for several write NAME:KEY=VALUE")
     files = weights if isinstance(weights, Mapping) else {"main": weights}
     found = [
-        replace(spec, options={**spec.options, **options}, weights=_own(spec, files, len(specs)))
+        replace(
+            spec,
+            options={**spec.options, **options},
+            protocol=spec.protocol or protocol,
+            weights=_own(spec, files, len(specs)),
+        )
         for spec in specs
     ]
     unknown = {key.partition(":")[0] for key in files if ":" in key} - {one.name for one in found}

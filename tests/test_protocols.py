@@ -1,0 +1,95 @@
+"""Protocols: what a published harness prepares otherwise, by name, in labels and in results."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fad_onnx.cli import main
+from fad_onnx.errors import ModelTableError, OptionError
+from fad_onnx.networks import synthetic, table
+from fad_onnx.networks.preparation import Preparation, Windows
+from fad_onnx.networks.selection import select
+from fad_onnx.networks.windows import Windower
+from fad_onnx.pipeline.options import Run, RunOptions
+
+from .conftest import write_clip
+
+EVERY = [(one.name, name) for one in table.models().values() for name in one.protocols]
+
+
+@pytest.mark.parametrize(("model", "protocol"), EVERY)
+def test_a_protocol_is_in_the_label_and_moves_the_fingerprint(model, protocol):
+    native, changed = select(model), select(f"{model}:protocol={protocol}")
+    assert native.protocol == "native" and changed.protocol == protocol
+    assert changed.label == f"{model}:protocol={protocol}"
+    assert changed.fingerprint("0" * 64) != native.fingerprint("0" * 64)
+    assert changed.preparation.resampler != native.preparation.resampler
+    assert changed.note and changed.note != native.note
+
+
+def test_native_is_a_protocol_and_the_default():
+    assert select("vggish:protocol=native") == select("vggish")
+
+
+def test_a_model_that_a_protocol_does_not_define_is_an_error_with_those_it_does():
+    with pytest.raises(OptionError, match=r"logmel is not defined by it, but vggish, .*clap"):
+        select("logmel:protocol=gudgud96")
+    with pytest.raises(OptionError, match="one of native, gudgud96, fadtk"):
+        select("vggish:protocol=fadkt")
+
+
+def test_a_call_has_one_protocol_for_the_models_that_name_none():
+    run = Run(["vggish", "pann-16k:protocol=kadtk"], RunOptions(protocol="gudgud96"))
+    labels = [selection.label for selection in run.selections]
+    assert labels == ["vggish:protocol=gudgud96", "pann-16k:protocol=kadtk"]
+    with pytest.raises(OptionError, match="protocol"):
+        RunOptions(protocol=1)
+
+
+@pytest.mark.parametrize("given", [["-m", "logmel", "--protocol", "fadtk"],
+                                   ["-m", "logmel:protocol=fadtk"]])  # fmt: skip
+def test_the_command_takes_a_protocol(given, tmp_path, capsys):
+    write_clip(tmp_path / "a.wav", 0, 1.0)
+    assert main(["score", str(tmp_path), str(tmp_path), *given]) != 0
+    assert "logmel is not defined by it, but vggish" in capsys.readouterr().err
+
+
+def test_an_option_that_is_given_decides_over_the_protocol():
+    made = select("clap:crop=random,protocol=gudgud96").preparation
+    assert made.windows.long == "random" and made.resampler == "resampy_kaiser_best"
+
+
+def test_a_protocol_of_an_unknown_model_or_field_is_an_error_of_the_table():
+    text = json.loads((table.PACKAGE.parent / "artifacts.json").read_text("utf-8"))
+    for models, place in (({"x": {}}, "models.x"), ({"vggish": {"preparation.x": 1}}, "vggish")):
+        text["protocols"]["odd"] = {"summary": "", "models": models}
+        with pytest.raises(ModelTableError, match=f"protocols.odd.*{place}"):
+            table.parse(json.dumps(text))
+
+
+def test_a_longer_clip_is_cut_to_the_maximum():
+    windower = Windower(Preparation(16000, maximum_samples=1000), None, "error")
+    clip = synthetic.clip(1, 1500, 1)
+    (window,) = windower.push(clip[:, :700]) + windower.push(clip[:, 700:], last=True)
+    np.testing.assert_array_equal(window.samples, clip[:, :1000])
+
+
+@pytest.mark.parametrize(
+    ("samples", "valid"),
+    [
+        (30, [30, 20, 10]),
+        (100, [100, *range(90, 0, -10)]),
+        (125, [100, 100, 100, *range(95, 0, -10)]),
+    ],
+)
+def test_windows_go_on_to_the_end_of_the_clip(samples, valid):
+    windows = Windows("windows", length_samples=100, hop_samples=10, tail="pad_every")
+    windower = Windower(Preparation(16000, windows=windows), None, "error")
+    clip = synthetic.clip(1, samples, 1)
+    found = windower.push(clip[:, :50]) + windower.push(clip[:, 50:], last=True)
+    assert [window.valid_samples for window in found] == valid
+    for i, window in enumerate(found):
+        wanted = np.zeros((1, 100), np.float32)
+        wanted[:, : valid[i]] = clip[:, 10 * i : 10 * i + 100]
+        np.testing.assert_array_equal(window.samples, wanted)
