@@ -60,16 +60,17 @@ def test_every_option_of_the_command_line_reaches_the_library(monkeypatch):
 
     monkeypatch.setattr(functions, "compare", compare)
     line = (
-        "score a b c -m one -m two --option k=v --protocol p --weights w.pth --weights pca=p.pth --provider cpu"
+        "score a b c -m one -m two --option k=v --weights w.pth --weights pca=p.pth --provider cpu"
         " --device 3 --gpu-memory-mb 99 --skip-errors --short pad --workers 5 --no-cache"
         " --cache-dir d --offline -q --key K --inf --ci=0.8 --kad --per-file f.csv --seed 7"
-        " --inf-draw embeddings"
+        " --inf-draw embeddings --protocol p"
     )
     assert main(line.split()) == 1
     assert callable(seen.pop("progress")) and callable(seen.pop("download_progress"))
     assert seen == {
         "paths": ["a", "b", "c"], "model": ["one", "two"], "options": {"k": "v"},
-        "protocol": "p", "weights": {"main": "w.pth", "pca": "p.pth"}, "provider": "cpu", "device": 3,
+        "protocol": "p",
+        "weights": {"main": "w.pth", "pca": "p.pth"}, "provider": "cpu", "device": 3,
         "memory_limit_mb": 99, "skip_errors": True, "short": "pad", "workers": 5, "cache": False,
         "cache_dir": "d", "offline": True, "executor": None, "key": "K",
         "wanted": Wanted(
