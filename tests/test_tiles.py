@@ -41,6 +41,7 @@ def models(tmp_path_factory):
     return in_one_pass_and_in_tiles(FIRST, tmp_path_factory.mktemp("model"))
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("one", [pytest.param(one, id=one.label) for one in TILED[1:]])
 def test_the_tiles_of_every_model(one, tmp_path):
     """More steps than a tile has context, and a last step that is short."""
