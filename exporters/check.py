@@ -12,7 +12,18 @@ from .skeleton import Graph, export
 
 
 def difference(graph: Graph) -> str | None:
-    """What the committed graph or its hash in the table has that a fresh export has not."""
+    """Compare a committed graph, and its hash in the table, with a fresh export.
+
+    Parameters
+    ----------
+    graph : Graph
+        The graph.
+
+    Returns
+    -------
+    str or None
+        The first difference, None if there is none.
+    """
     if not graph.path.is_file():
         return "is not committed"
     committed, fresh = graph.path.read_bytes(), export(graph)

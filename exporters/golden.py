@@ -1,13 +1,13 @@
-"""Golden answers: what the original networks say, so that tests need no torch to hear it.
+"""Golden answers: embeddings by the original networks, for tests without torch.
 
 ``fad_onnx/networks/golden/MODEL.npz`` holds
 
-* ``seed``: the seed of `fad_onnx.networks.synthetic.tensors` for every variant's graph;
+* ``seed``: the seed of `fad_onnx.networks.synthetic.tensors` for every graph of the model;
 * ``clips``: int64 (k, 2), seed and samples of `fad_onnx.networks.synthetic.clip` with the
   model's channels, at its rate;
-* ``OPTIONS/i``: float32 (n, dim), rows of clip i under the variant with these options, written
-  as ``use_activation=false,use_pca=true`` or ``default``. Of more than LARGEST_ROWS rows every
-  s-th is kept, s = ceil(rows / LARGEST_ROWS), from the first on.
+* ``OPTIONS/i``: float32 (m, width), embeddings of clip i with these options, written as
+  ``use_activation=false,use_pca=true`` or ``default``. Of more than MOST_EMBEDDINGS every s-th is
+  kept, s = ceil(m / MOST_EMBEDDINGS), from the first on.
 """
 
 from __future__ import annotations
@@ -30,13 +30,26 @@ from .skeleton import GRAPHS_FOLDER
 
 FOLDER = GRAPHS_FOLDER.parent / "golden"
 SEED = 0
-LARGEST_ROWS = 32
+MOST_EMBEDDINGS = 32
 LONGEST_SECONDS, MOST_CLIPS = 3, 4
-NUDGE = 1e-4  # In the level of a clip; far above the rounding of float32 on its way to a row.
+NUDGE = (
+    1e-4  # In the level of a clip; far above the rounding of float32 on its way to an embedding.
+)
 
 
 def write(model: Model) -> Path:
-    """Compute and write the golden file of a model; the same bytes at every call."""
+    """Compute and write the golden file of a model; the same bytes at every call.
+
+    Parameters
+    ----------
+    model : Model
+        The entry of the table.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{model.name}.npz"
     originals = {options_key(one): _original(one) for one in variants(model)}
@@ -74,13 +87,13 @@ def _clips(model: Model, originals: Sequence[Embed]) -> list[tuple[int, int]]:
 
 
 def _settled(embed: Embed, clip: NDArray[np.float32]) -> bool:
-    """Whether no row is a tie between two whole numbers, which another processor would break."""
-    rows = embed(clip)
-    if (rows != np.rint(rows)).any():
+    """Whether no number is a tie between two integers, which another processor would break."""
+    found = embed(clip)
+    if (found != np.rint(found)).any():
         return True
     nearly = (embed(clip * np.float32(1 + change)) for change in (-NUDGE, NUDGE))
-    return all(np.array_equal(rows, nudged) for nudged in nearly)
+    return all(np.array_equal(found, nudged) for nudged in nearly)
 
 
-def _thinned(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    return rows[:: -(-len(rows) // LARGEST_ROWS)].astype(np.float32)
+def _thinned(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    return embeddings[:: -(-len(embeddings) // MOST_EMBEDDINGS)].astype(np.float32)

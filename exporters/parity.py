@@ -1,12 +1,13 @@
-"""Whether a graph says what the original package says: the loop behind verify, golden and tests.
+"""Compares a graph with the original package: what verify, golden and the tests share.
 
-A family module offers ``GRAPHS`` and, for the models that it serves, ``ORIGINALS``: from a
+A family module offers ``GRAPHS`` and, for the models that it serves, ``ORIGINALS``: it maps a
 model's name to a function that takes the tensors of a checkpoint (and, by keyword, the options
-that select a variant, and the output if it is not the first) and returns a function from
-samples, float32 (channels, n) at the model's rate, to rows, float32 (n_rows, dim), computed by
+that select an output, and ``output`` if it is not the first) and returns a function from
+samples, float32 (channels, n) at the model's rate, to embeddings, float32 (m, width), computed by
 the original package's own torch code.
-``FEATURES`` does the same for what the network is fed, and names the value in the graph that it
-is compared with. ``CLIP_SAMPLES`` says at which lengths, where not every length is exact.
+``FEATURES`` does the same for the input of the network, and names the value in the graph that it
+is compared with. ``CLIP_SAMPLES`` gives the lengths to compare at, where not every length is
+exact.
 """
 
 from __future__ import annotations
@@ -75,10 +76,20 @@ class _StandIn(ModuleType):
 
 @contextlib.contextmanager
 def stand_ins(*packages: str) -> Iterator[None]:
-    """Within, importing these packages (or all of UNNEEDED) gives mocks if they are missing.
+    """Give mocks for imports of missing packages, within a ``with`` statement.
 
-    For ``with stand_ins(): import laion_clap``. Gone afterwards, because torch and others ask
-    whether the real ones are installed.
+    The mocks are gone afterwards, because torch and others ask whether the real packages are
+    installed.
+
+    Parameters
+    ----------
+    *packages : str
+        Names of packages; all of UNNEEDED if none is given.
+
+    Examples
+    --------
+    >>> with stand_ins():
+    ...     import laion_clap
     """
     names = [name for name in packages or UNNEEDED if importlib.util.find_spec(name) is None]
     finder = _StandIns(names)
@@ -106,7 +117,18 @@ def graphs() -> dict[str, Graph]:
 
 
 def offered(name: str) -> dict[str, Any]:
-    """What all families offer under this name (ORIGINALS, FEATURES, CLIP_SAMPLES), by model."""
+    """Collect what all families offer.
+
+    Parameters
+    ----------
+    name : str
+        ``"ORIGINALS"``, ``"FEATURES"`` or ``"CLIP_SAMPLES"``.
+
+    Returns
+    -------
+    dict
+        What is offered, by the name of the model.
+    """
     return {
         model: value for family in families() for model, value in getattr(family, name, {}).items()
     }
@@ -125,19 +147,60 @@ def graph_path(selection: Selection) -> Path:
 
 
 def checkpoint(selection: Selection, seed: int) -> Tensors:
-    """A synthetic checkpoint: every tensor that the graph binds."""
+    """Make a synthetic checkpoint.
+
+    Parameters
+    ----------
+    selection : Selection
+        Selects the graph.
+    seed : int
+        Of `fad_onnx.networks.synthetic.tensors`.
+
+    Returns
+    -------
+    mapping of str to ndarray
+        Every tensor that the graph binds.
+    """
     return synthetic.tensors(bound(graph_path(selection)), seed)
 
 
 def embedder(selection: Selection, tensors: Tensors, folder: Path) -> Embedder:
-    """The run time's own path from samples to embeddings, on one thread of the CPU."""
+    """Load the run time's own model, on one thread of the CPU.
+
+    Parameters
+    ----------
+    selection : Selection
+        The model with its output and preparation.
+    tensors : mapping of str to ndarray
+        The checkpoint.
+    folder : Path
+        An existing folder for the graph and its weights.
+
+    Returns
+    -------
+    Embedder
+        The loaded model.
+    """
     write_model(selection, tensors.__getitem__, folder)
     session = Session(folder / "model.onnx", Settings("cpu"))
     return Embedder(selection, session, {}, "")
 
 
 def original(selection: Selection, tensors: Tensors) -> Embed:
-    """The original network on these tensors."""
+    """Load the original network.
+
+    Parameters
+    ----------
+    selection : Selection
+        The model with its output.
+    tensors : mapping of str to ndarray
+        The checkpoint.
+
+    Returns
+    -------
+    callable
+        From samples, float32 (channels, n), to embeddings, float32 (m, width).
+    """
     options = dict(selection.output_options)
     if selection.output_name != next(iter(selection.network.outputs)):
         options["output"] = selection.output_name
@@ -146,7 +209,18 @@ def original(selection: Selection, tensors: Tensors) -> Embed:
 
 
 def clip_samples(model: Model) -> tuple[int, ...]:
-    """Lengths to compare at: the shortest, either side of boundaries, multiples of no hop."""
+    """Choose lengths of clips: the shortest, either side of boundaries, multiples of no hop.
+
+    Parameters
+    ----------
+    model : Model
+        The entry of the table.
+
+    Returns
+    -------
+    tuple of int
+        Samples at the model's rate, in ascending order.
+    """
     named = offered("CLIP_SAMPLES").get(model.name)
     if named is not None:
         return tuple(named)
@@ -171,7 +245,7 @@ def clip_samples(model: Model) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows (n, dim) of the graph and of the original for one clip of so many samples."""
+    """Embeddings (m, width) of one clip, by the graph and by the original."""
 
     samples: int
     got: NDArray[np.float32]
@@ -184,7 +258,24 @@ class Comparison:
 
 
 def compare(ours: Embedder, theirs: Embed, lengths: Sequence[int], seed: int) -> list[Comparison]:
-    """One comparison for a synthetic clip of each length, in samples at the model's rate."""
+    """Compare the embeddings of synthetic clips.
+
+    Parameters
+    ----------
+    ours : Embedder
+        The run time's model.
+    theirs : callable
+        The original network.
+    lengths : sequence of int
+        Samples of each clip, at the model's rate.
+    seed : int
+        Of the first clip.
+
+    Returns
+    -------
+    list of Comparison
+        One for each length.
+    """
     results = []
     for samples in lengths:
         clip = synthetic.clip(seed + samples, samples, ours.preparation.channel_count)
@@ -194,7 +285,7 @@ def compare(ours: Embedder, theirs: Embed, lengths: Sequence[int], seed: int) ->
 
 
 def pooled(comparisons: Sequence[Comparison]) -> Comparison:
-    """The rows of all clips as one set: what a score is computed from."""
+    """Join the embeddings of all clips, from which a score is computed."""
     return Comparison(
         sum(one.samples for one in comparisons),
         np.concatenate([one.got for one in comparisons]),

@@ -1,4 +1,4 @@
-"""Scores of two sets of clips, by this package and by the original."""
+"""Scores of two datasets, by this package and by the original."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from . import parity
 from .parity import Embed
 
 Rows = NDArray[np.float32]
-# Two sets of clips for a score; at 44.1 kHz they also show what the resampler does to it.
+# Two datasets for a score; at 44.1 kHz they also show what the resampler does to it.
 SET_CLIPS, SET_SECONDS, FOREIGN_HZ = 10, 3.1, 44_100
 FILLED_CLIPS = 3  # where each has to fill a window of ten seconds
 
@@ -37,7 +37,7 @@ class Clip:
 
 
 def synthetic_sets(model: Model) -> tuple[list[Clip], list[Clip]]:
-    """Two sets that differ in level and noise."""
+    """Make a reference and an evaluation that differ in level and noise."""
     count, seconds, random = SET_CLIPS, SET_SECONDS, np.random.RandomState(5)
     rules, channels = model.preparation.windows, model.preparation.channel_count
     if rules.tail == "pad" and rules.length_samples:
@@ -53,7 +53,7 @@ def synthetic_sets(model: Model) -> tuple[list[Clip], list[Clip]]:
 
 
 def read_set(folder: Path) -> list[Clip]:
-    """The audio files of a folder as clips."""
+    """Read the audio files of a folder as clips."""
     clips = []
     for file in sources.find(folder):
         samples, rate = soundfile.read(file.path, dtype="float32", always_2d=True)
@@ -62,10 +62,22 @@ def read_set(folder: Path) -> list[Clip]:
 
 
 def resampled(clip: Clip, rules: Preparation) -> Clip:
-    """The clip as the original hears it: its channel rule, then resampy.
+    """Mix and resample a clip as the original does: its channel rule, then resampy.
 
-    frechet_audio_distance/utils.py load_audio_task; of stereo files it would resample the wrong
-    axis, which is not imitated.
+    frechet_audio_distance/utils.py, load_audio_task; of stereo files it resamples the wrong axis,
+    which is not imitated.
+
+    Parameters
+    ----------
+    clip : Clip
+        At any rate.
+    rules : Preparation
+        Names the channels and the rate.
+
+    Returns
+    -------
+    Clip
+        At the model's rate.
     """
     import resampy
 
@@ -79,7 +91,9 @@ def resampled(clip: Clip, rules: Preparation) -> Clip:
 
 @dataclass(frozen=True)
 class Scores:
-    """One distance three ways: this package, the original (or None), the original's rows here."""
+    """A distance by this package, by the original (or None), and by this package of the original's
+    embeddings.
+    """
 
     score: float
     original: float | None
@@ -93,7 +107,22 @@ class Scores:
 
 
 def scores(ours: Embedder, theirs: Embed, sets: Sequence[Sequence[Clip]]) -> Scores:
-    """The distance between a reference and an evaluation set of clips at any rate."""
+    """Compute the distance of a reference and an evaluation.
+
+    Parameters
+    ----------
+    ours : Embedder
+        The run time's model.
+    theirs : callable
+        The original network.
+    sets : two sequences of Clip
+        The reference and the evaluation, at any rate.
+
+    Returns
+    -------
+    Scores
+        By this package and by the original.
+    """
     got = [[ours.embed(clip.samples.T, clip.rate_hz) for clip in clips] for clips in sets]
     heard = [[resampled(clip, ours.preparation).samples for clip in clips] for clips in sets]
     expected = [[theirs(samples) for samples in clips] for clips in heard]
@@ -103,7 +132,18 @@ def scores(ours: Embedder, theirs: Embed, sets: Sequence[Sequence[Clip]]) -> Sco
 
 
 def original_score(reference: Rows, evaluation: Rows) -> float | None:
-    """The distance as the original's own methods compute it from rows (n, dim), if they can."""
+    """Compute the distance with the original's own methods.
+
+    Parameters
+    ----------
+    reference, evaluation : ndarray of float32, shape (m, width)
+        Embeddings.
+
+    Returns
+    -------
+    float or None
+        None where the original refuses the result of its matrix square root.
+    """
     with parity.stand_ins():
         from frechet_audio_distance.fad import FrechetAudioDistance as Original
     # Neither method looks at its object, whose constructor downloads.

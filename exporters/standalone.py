@@ -26,12 +26,32 @@ def write(
     out: Path,
     largest_bytes: int = LARGEST_BYTES,
 ) -> tuple[Path, ...]:
-    """Write an ONNX model with these checkpoints' weights; returns the files written.
+    """Write an ONNX model with its weights.
 
-    The tensors keep the checkpoint's names, so the run time takes the file as ``--weights``.
-    Above ``largest_bytes`` they go to a file beside the model. What has to happen to samples
-    before the graph is told by the model's metadata. Checkpoints are bound by the run time's
-    own code and stay converted in its cache; CheckpointError if one does not fit.
+    The tensors keep the checkpoint's names, so the run time takes the file as ``--weights``. The
+    model's metadata describe the preparation of the samples. The run time's own code binds the
+    checkpoints and keeps the converted model in its cache.
+
+    Parameters
+    ----------
+    selection : Selection
+        The model with its output and preparation.
+    given : mapping of str to Path
+        The checkpoints, by their names in the entry.
+    out : Path
+        The file to write.
+    largest_bytes : int
+        Larger weights go to a second file next to the model.
+
+    Returns
+    -------
+    tuple of Path
+        The files written.
+
+    Raises
+    ------
+    CheckpointError
+        If a checkpoint does not fit.
     """
     ready = prepare.prepare(selection, given)
     size = sum(info.length for info in initializers(ready.graph).values())

@@ -29,13 +29,14 @@ from .scores import Clip, resampled, scores, synthetic_sets
 
 @dataclass(frozen=True)
 class Finding:
-    """One variant of a model on one checkpoint.
+    """One selection of a model on one checkpoint.
 
-    Errors are relative to the spread of the original's rows. ``score`` is this package's for two
-    sets at the model's rate, ``original`` the other's, or None where its matrix square root fails
-    (it does on few or degenerate rows). Differences of scores are relative, to ``original`` or
-    else to this package's distance between the original's rows. ``resampled_difference`` is that
-    for the sets at their own rates, where the original resamples with resampy, this with soxr.
+    Errors are relative to the spread of the original's embeddings. ``score`` is this package's for
+    two datasets at the model's rate, ``original`` the other's, or None where its matrix square
+    root fails (for few or degenerate embeddings). Differences of scores are relative, to
+    ``original`` or else to this package's distance of the original's embeddings.
+    ``resampled_difference`` is that for the datasets at their own rates, where the original
+    resamples with resampy, this package with soxr.
     """
 
     model: str
@@ -58,9 +59,23 @@ def verify(
     seeds: int,
     sets: tuple[Sequence[Clip], Sequence[Clip]] | None = None,
 ) -> Iterator[Finding]:
-    """A finding per variant and seed; with a checkpoint given, one for the variant that uses it.
+    """Compare a model with the original.
 
-    sets: clips of a reference and an evaluation, in place of synthetic ones.
+    Parameters
+    ----------
+    model : Model
+        The entry of the table.
+    given : mapping of str to Path
+        Checkpoints, in place of synthetic ones.
+    seeds : int
+        Synthetic checkpoints to make.
+    sets : two sequences of Clip, optional
+        The reference and the evaluation, in place of synthetic ones.
+
+    Yields
+    ------
+    Finding
+        One for each selection and seed; with checkpoints given, for the selections that use them.
     """
     for selection in variants(model):
         if given and set(selection.output.checkpoints) != given.keys():
@@ -219,7 +234,20 @@ def table(findings: Sequence[Finding]) -> str:
 
 
 def merged(path: Path, findings: Sequence[Finding]) -> dict[str, Any]:
-    """The findings in a file, these in place of their models' old ones, in the table's order."""
+    """Merge findings into those of a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    findings : sequence of Finding
+        They replace the file's findings of the same models.
+
+    Returns
+    -------
+    dict
+        What to write: see `as_json`.
+    """
     models = list(entries.models())
     found = {finding.model for finding in findings}
     kept = [Finding(**row) for row in json.loads(path.read_text("utf-8"))["findings"]]
