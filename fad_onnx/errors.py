@@ -75,9 +75,13 @@ class ModelTableError(FadError, ValueError):
 
 
 class OptionError(FadError, ValueError):
-    """An option or argument that does not exist, or has an invalid value."""
+    """An option or argument that does not exist, or has an invalid value.
+
+    `option` is the name of the parameter, or several with commas; the command line shows its flag.
+    """
 
     def __init__(self, option: str, problem: str) -> None:
+        self.option, self.problem = option, problem
         super().__init__(f"{option}: {problem}")
 
 

@@ -14,6 +14,7 @@ import soundfile
 
 import fad_onnx
 from fad_onnx.cli import main
+from fad_onnx.cli.flags import in_flags
 from fad_onnx.errors import (
     FadError,
     IncompatibleStatisticsError,
@@ -244,3 +245,21 @@ def test_a_table_escapes_what_it_shows(clips, tmp_path):
 def test_evaluate_takes_several_folders(clips, other):
     found = fad_onnx.evaluate([clips, other], clips, f"fad:{WEIGHTLESS}")
     assert len(found.results) == 2 and len(found.to_dict()) == 2
+
+
+@pytest.mark.parametrize(("given", "parameter", "flag"), [
+    ({"short": "x"}, "short", "--short"), ({"provider": "x"}, "provider", "--provider"),
+    ({"workers": 0}, "workers", "--workers"), ({"device": "x"}, "device", None),
+    ({"wanted": {"ci": 95.0}}, "ci", "--ci"), ({"wanted": {"seed": -1}}, "seed", "--seed"),
+    ({"model": ["logmel", "vggish"], "options": {"x": 1}}, "options", "--option"),
+])  # fmt: skip
+def test_an_error_names_the_parameter_and_the_command_line_its_flag(clips, given, parameter, flag):
+    def call():
+        wanted = fad_onnx.Wanted(**given.get("wanted", {}))
+        fad_onnx.compare(clips, clips, **{"model": WEIGHTLESS, **given, "wanted": wanted})
+
+    with pytest.raises(OptionError, match=f"^{parameter}: ") as caught:
+        call()
+    assert "--" not in str(caught.value)
+    if flag:
+        assert in_flags(caught.value).startswith(f"{flag}: ")

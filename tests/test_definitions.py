@@ -74,7 +74,7 @@ def test_too_few_embeddings_for_prdc_are_no_value_with_the_numbers():
     found = compute("prdc", real, fake)
     assert found.value is None and found.fields["precision"] is None
     assert "more than k = 5 embeddings on each side, there are 5 and 9" in found.remarks[0]
-    with pytest.raises(OptionError, match="--prdc-k: 0 is not a whole number"):
+    with pytest.raises(OptionError, match="prdc_k: 0 is not a whole number"):
         compute("prdc", real, fake, prdc_k=0)
     with pytest.raises(StatisticsError, match="statistics without rows, and prdc needs"):
         compute("prdc", Arrays("s.npz"), fake)

@@ -89,7 +89,7 @@ def test_flags_are_generated_from_the_options(peak):
     assert asked.peak is True and asked.peak_scale == 4
     with pytest.raises(SystemExit):
         build().parse_args(["score", "a", "b", "--peak-scale", "10"])
-    with pytest.raises(OptionError, match="--peak-scale: 10 is not a whole number, 1 to 9"):
+    with pytest.raises(OptionError, match="peak_scale: 10 is not a whole number, 1 to 9"):
         Wanted(peak_scale=10)
     with pytest.raises(KeywordError, match="did you mean 'peak'"):
         Wanted(peek=True)

@@ -235,7 +235,7 @@ class _Datasets:
         self.asked, self.paths, self.reference, self.kwargs = asked, paths, reference, run
         needing = [one.metric.name for one in asked if one.metric.needs.reference]
         if reference is None and needing:
-            raise OptionError("--reference", f"{needing[0]} compares with one; name it")
+            raise OptionError("reference", f"{needing[0]} compares with one; name it")
         self.specs = list(dict.fromkeys(one.spec for one in asked))
         self.model: list[ModelSpec] | None = [spec or ModelSpec(table.model().name)
                                               for spec in self.specs]  # fmt: skip
@@ -252,7 +252,7 @@ class _Datasets:
         archives = {path: read_set(path, self.kwargs.key)
                     for path in self._every() if is_archive(path)}  # fmt: skip
         if archives and len(self.specs) > 1:
-            raise OptionError("--metric", "metrics of several models need audio on both sides")
+            raise OptionError("metrics", "metrics of several models need audio on both sides")
         for path, held in archives.items():
             for one in self.asked:
                 metric = one.metric

@@ -32,9 +32,11 @@ def main(
     except streams.ReaderGoneError:
         return 1
     except FadError as error:
+        from .flags import in_flags
+
         skip = isinstance(error, AudioError) and not getattr(options, "skip_errors", True)
         hint = "; --skip-errors goes on without such files and lists them" if skip else ""
-        streams.note(f"fad-onnx: {printable(str(error))}{hint}")
+        streams.note(f"fad-onnx: {printable(in_flags(error))}{hint}")
         return 1
     return 0
 

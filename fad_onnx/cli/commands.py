@@ -32,6 +32,7 @@ from ..pipeline.options import RunOptions, cache_folder
 from ..pipeline.progress import Bars, Downloads
 from ..weights import converted, prepare
 from . import csv_file, show
+from .flags import in_flags
 from .parser import LEVEL
 from .streams import note, say
 
@@ -122,7 +123,7 @@ def _all_of(steps: Iterable[Callable[[], object]]) -> None:
         except FadError as error:
             failed.append(error)
     for later in failed[1:]:
-        note(f"fad-onnx: {later}")
+        note(f"fad-onnx: {in_flags(later)}")
     if failed:
         raise failed[0]
 
@@ -185,7 +186,7 @@ def pull(options: Namespace) -> None:
         except FadError as error:
             if len(options.models) == 1:
                 raise
-            note(f"fad-onnx: {printable(f'{spec}: {error}')}")
+            note(f"fad-onnx: {printable(f'{spec}: {in_flags(error)}')}")
             failed[str(spec)] = str(error)
     if options.json:
         say(json.dumps({"schema": SCHEMA, "kept": kept, "failed": failed}, indent=2))

@@ -33,7 +33,7 @@ def cut(files: Sequence[AudioFile], part: str) -> Listing:
 def _parsed(part: str) -> tuple[int, int]:
     index, _, count = part.partition("/")
     if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise OptionError("--shard", f"{part!r} is not I/N with I from 1 to N")
+        raise OptionError("shard", f"{part!r} is not I/N with I from 1 to N")
     return int(index), int(count)
 
 

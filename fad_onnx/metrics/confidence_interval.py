@@ -107,7 +107,7 @@ def interval(
     OptionError for a level that is not between 0 and 1, and the errors of the distance.
     """
     if not 0.0 < level < 1.0:
-        raise OptionError("--ci", f"the level must be between 0 and 1, is {level}")
+        raise OptionError("level", f"the level must be between 0 and 1, is {level}")
     sides = [evaluation, *([reference] if isinstance(reference, Side) else [])]
     counts = [sum(len(one) > 0 for one in side.files) for side in sides]
     files = (counts[0], counts[1] if len(counts) == 2 else None)

@@ -173,21 +173,21 @@ class Option:
     def check(self, value: Any) -> Any:
         """The value, or OptionError with what it can be."""
         if self.choices and value not in self.choices:
-            raise OptionError(self.flag, f"{value!r} is neither {' nor '.join(self.choices)}")
+            raise OptionError(self.keyword, f"{value!r} is neither {' nor '.join(self.choices)}")
         if self.whole:
             low, high = self.whole
             if not isinstance(value, Integral) or not low <= int(value) <= high:
-                raise OptionError(self.flag, f"{value!r} is not a whole number, {low} to {high}")
+                raise OptionError(self.keyword, f"{value!r} is not a whole number, {low} to {high}")
         if self.number:
             least, most = self.number
             if not isinstance(value, Real) or not least <= float(value) <= most:
-                raise OptionError(self.flag, f"{value!r} is not a number, {least:g} to {most:g}")
+                raise OptionError(self.keyword, f"{value!r} is not a number, {least:g} to {most:g}")
         if (
             self.level
             and value is not None
             and not (isinstance(value, Real) and 0 < float(value) < 1)
         ):
-            raise OptionError(self.flag, f"the level must be between 0 and 1, is {value!r}")
+            raise OptionError(self.keyword, f"the level must be between 0 and 1, is {value!r}")
         return value
 
 

@@ -95,7 +95,7 @@ def named(name: str) -> Provider:
     module = f"onnxruntime_ep_{name.replace('-', '_')}"
     if not name.replace("-", "_").isidentifier() or find_spec(module) is None:
         known = ", ".join(PROVIDERS)
-        raise OptionError("--provider", f"{name!r} is not auto, {known}, or an installed plugin")
+        raise OptionError("provider", f"{name!r} is not auto, {known}, or an installed plugin")
     return Provider(import_module(module).get_ep_name(), f"pip install {module.replace('_', '-')}",
                     plugin=module)  # fmt: skip
 

@@ -30,7 +30,7 @@ class Policy:
     skip_errors: bool = False
 
     def __post_init__(self) -> None:
-        checked_short("--short", self.short)
+        checked_short("short", self.short)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def dask_executor(address: str) -> Iterator[Executor]:
         with starting_threads():
             client = Client(address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TimeoutError) as error:
-        raise OptionError("--dask", f"no scheduler answers at {address}: {error}") from error
+        raise OptionError("address", f"no scheduler answers at {address}: {error}") from error
     with client:
         try:
             yield client.get_executor(pure=False, retries=RETRIES)  # type: ignore[no-untyped-call]

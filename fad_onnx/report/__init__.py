@@ -45,7 +45,7 @@ def write(path: str | PathLike[str], scores: Sequence[Compared], *, seed: int = 
     """
     require()
     if not scores:
-        raise OptionError("--report", "there are no scores to report")
+        raise OptionError("scores", "there are no scores to report")
     from . import page
 
     html = page.render(scores, seed, datetime.now(UTC))

@@ -97,14 +97,14 @@ def _check(selection: Selection, load: Load) -> None:
     least = preparation.minimum_samples / preparation.sample_rate_hz
     if not load.seconds >= least:
         raise OptionError(
-            "--seconds", f"{load.seconds:g} s is below the {least:g} s of {selection.label}"
+            "seconds", f"{load.seconds:g} s is below the {least:g} s of {selection.label}"
         )
     # Each stage runs over all clips before the next one, so all clips are in memory.
     needed = load.clips * load.seconds * load.rate_hz * preparation.channel_count * 8
     available = machine.available_bytes()
     if available is not None and needed > available:
         raise OptionError(
-            "--clips, --seconds", f"{load.clips} clips of {load.seconds:g} s need"
+            "clips, seconds", f"{load.clips} clips of {load.seconds:g} s need"
             f" {needed / 1e9:.1f} GB, {available / 1e9:.1f} GB are available",
         )  # fmt: skip
 

@@ -1,0 +1,34 @@
+"""Parameters of the library under the names that the command line has for them."""
+
+from __future__ import annotations
+
+from ..errors import FadError, OptionError
+from ..metrics import registry
+
+FLAGS = {
+    "address": "--dask",
+    "clips": "--clips",
+    "device": "--device",
+    "memory_limit_mb": "--gpu-memory-mb",
+    "metric": "--metric",
+    "metrics": "--metric",
+    "model": "--model",
+    "options": "--option",
+    "provider": "--provider",
+    "reference": "--reference",
+    "seconds": "--seconds",
+    "shard": "--shard",
+    "short": "--short",
+    "weights": "--weights",
+    "workers": "--workers",
+}
+
+
+def in_flags(error: FadError) -> str:
+    """The message of an error, with flags for the names of parameters."""
+    if not isinstance(error, OptionError):
+        return str(error)
+    options = registry.options(registry.metrics().values())
+    flags = FLAGS | {keyword: option.flag for keyword, option in options.items()}
+    named = ", ".join(flags.get(name, name) for name in error.option.split(", "))
+    return f"{named}: {error.problem}"
