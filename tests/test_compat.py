@@ -48,7 +48,7 @@ def test_one_file_for_both_sides_is_an_error_before_the_work(clips, tmp_path, mo
         "fad_onnx.pipeline.datasets.list_files", lambda _: pytest.fail("the work has begun")
     )
     stored = tmp_path / "both.npy"
-    with pytest.raises(OutputError, match="another output"):
+    with pytest.raises(OutputError, match="given for two outputs"):
         metric().score(clips, clips / "09.wav", stored, stored)
     with pytest.raises(OutputError, match="it is a folder"):
         metric().score(clips, clips / "09.wav", str(tmp_path / "new") + "/")

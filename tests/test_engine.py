@@ -35,7 +35,7 @@ def load():
 
 def rows(folder, model, workers=1, **policy):
     results = Engine([model], Policy(**policy), workers).embed(sources.find(folder))
-    return [result.rows[0] if result.rows else result.skipped for result in results]
+    return [result.embeddings[0] if result.embeddings else result.skipped for result in results]
 
 
 def test_order_and_bits_do_not_depend_on_workers_or_batches(clips):
@@ -98,9 +98,9 @@ def test_several_models_share_one_pass(clips, monkeypatch):
     results = list(Engine([one, other], Policy(), 2).embed(sources.find(clips)[5:]))
     assert len(opened) == 5
     for result in results:
-        for model, got in zip((one, other), result.rows, strict=True):
+        for model, got in zip((one, other), result.embeddings, strict=True):
             np.testing.assert_array_equal(got, rows(clips / result.file.name, model)[0])
-        assert result.rows[0].shape != result.rows[1].shape
+        assert result.embeddings[0].shape != result.embeddings[1].shape
 
 
 def test_what_is_in_flight_is_bounded(clips, monkeypatch):

@@ -39,7 +39,7 @@ def tones(tmp_path):
 
 def embeddings(folder, models, cache=None):
     results = Engine(models, Policy(), 2, cache).embed(sources.find(folder))
-    return [result.rows for result in results]
+    return [result.embeddings for result in results]
 
 
 @pytest.fixture

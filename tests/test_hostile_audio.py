@@ -55,7 +55,7 @@ def outcome(model, path):
     start = time.monotonic()
     try:
         (result,) = Engine([model], Policy(short="pad")).embed([AudioFile(os.fspath(path), "x")])
-        assert np.isfinite(result.rows[0]).all() and result.rows[0].shape[1] == 128
+        assert np.isfinite(result.embeddings[0]).all() and result.embeddings[0].shape[1] == 128
         found = "rows"
     except FadError as error:
         assert "\n" not in str(error) and len(str(error)) < 1000

@@ -395,12 +395,12 @@ def test_rows_that_some_of_the_models_have_cached_are_made_for_all(clips, tmp_pa
     other = one.decoding("int16")
     files = sources.find(clips)
     with RowCache(tmp_path / "cache") as cache:
-        alone = [result.rows[0] for result in Engine([one], Policy(), 1, cache).embed(files)]
+        alone = [result.embeddings[0] for result in Engine([one], Policy(), 1, cache).embed(files)]
         for result, expected in zip(
             Engine([one, other], Policy(), 1, cache).embed(files), alone, strict=True
         ):
-            assert len(result.rows) == 2
-            np.testing.assert_array_equal(result.rows[0], expected)
+            assert len(result.embeddings) == 2
+            np.testing.assert_array_equal(result.embeddings[0], expected)
 
 
 def test_the_cache_tells_providers_and_versions_apart(monkeypatch):

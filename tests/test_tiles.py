@@ -74,7 +74,7 @@ def test_files_of_all_lengths_together(models, tmp_path, monkeypatch):
     for index, (samples, result) in enumerate(zip(lengths, results, strict=True)):
         clip = synthetic.clip(index, samples)[0]
         expected = models[0].embed(clip, RATE)
-        np.testing.assert_array_equal(result.rows[0], expected)
+        np.testing.assert_array_equal(result.embeddings[0], expected)
 
 
 def test_embedding_and_logits_of_tiles_are_one_run(models, tmp_path, monkeypatch):
@@ -99,6 +99,6 @@ def test_embedding_and_logits_of_tiles_are_one_run(models, tmp_path, monkeypatch
     monkeypatch.setattr(Session, "run", run)
     (result,) = Engine(both, Policy(), 1).embed(sources.find(tmp_path))
     assert set(asked) == {("steps",), outputs} and asked.count(outputs) == 1
-    for got, want, width in zip(result.rows, alone, (2048, 527), strict=True):
+    for got, want, width in zip(result.embeddings, alone, (2048, 527), strict=True):
         np.testing.assert_array_equal(got, want)
         assert got.shape == (1, width)

@@ -1,4 +1,4 @@
-"""Every graph of the release against golden rows of the original network, without torch."""
+"""Every graph of the release against golden answers of the reference implementation."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Models of one call that one run of a network serves."""
+"""Models of a call that share the runs of one network."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from .windows import Window
 if TYPE_CHECKING:
     from .embedder import Embedder
 
-Rows = NDArray[np.float32]
+Embeddings = NDArray[np.float32]
 Value = tuple[str, int | None]  # a tensor of the graph, and the samples behind one embedding
 
 
 @dataclass(frozen=True)
 class Group:
-    """Models that differ by their output and pooling alone: one run of their network serves all.
+    """Models that differ only in what follows the network, and share its runs.
 
     Attributes
     ----------
     members : tuple of Embedder
-        The models; the first one's session runs.
+        The models; they share the session of the first one.
     places : tuple of int
-        The place of each among the models of a call.
+        The index of each model among the models of the call.
     """
 
     members: tuple[Embedder, ...]
@@ -38,14 +38,15 @@ class Group:
 
     @property
     def first(self) -> Embedder:
-        """The model whose windows and session serve all."""
+        """The model whose windows and session all members share."""
         return self.members[0]
 
-    def run(self, windows: Sequence[Window]) -> list[tuple[Rows, ...]]:
-        """For each of these windows of equal shape, the embeddings (n, width) of each member; of
-        tiles, their steps.
+    def run(self, windows: Sequence[Window]) -> list[tuple[Embeddings, ...]]:
+        """For each window, the embeddings (n, width) of each member, or the steps of a tile.
+
+        The windows must have the same shape.
         """
-        # A view of a single window, which may be an hour long.
+        # A single window may be an hour long: do not copy it.
         single = len(windows) == 1
         stack = windows[0].samples[None] if single else np.stack([w.samples for w in windows])
         tiles = self.first.selection.network.tiles if windows[0].steps is not None else None
@@ -53,11 +54,11 @@ class Group:
         tensors = list(dict.fromkeys(tensor for tensor, _ in wanted))
         inputs = frontends.apply(self.first.preparation.frontend, stack)
         found = dict(zip(tensors, self.first.session.run(inputs, tensors), strict=True))
-        # Members that want the same share one array.
+        # Members with the same output share an array.
         own = {
             (tensor, samples): [
-                _trim(rows, window, samples)
-                for rows, window in zip(found[tensor], windows, strict=True)
+                _trim(embeddings, window, samples)
+                for embeddings, window in zip(found[tensor], windows, strict=True)
             ]
             for tensor, samples in wanted
         }
@@ -65,19 +66,21 @@ class Group:
 
     def join(
         self,
-        parts: Sequence[tuple[Rows, ...]],
+        parts: Sequence[tuple[Embeddings, ...]],
         valid_samples: Sequence[int],
         seconds: float,
         tiled: bool,
-    ) -> tuple[Rows, ...]:
-        """The embeddings of a clip by each member, from those of its windows, or from the steps
-        of its tiles.
+    ) -> tuple[Embeddings, ...]:
+        """The embeddings of a clip for each member, from its windows or the steps of its tiles.
 
-        valid_samples: of each window; seconds: the clip's length.
+        `valid_samples` lists the samples of each window without padding; `seconds` is the length
+        of the clip.
         """
         if not tiled:
             own = zip(self.members, zip(*parts, strict=True), strict=True)
-            return tuple(_pooled(member, rows, valid_samples, seconds) for member, rows in own)
+            return tuple(
+                _pooled(member, embeddings, valid_samples, seconds) for member, embeddings in own
+            )
         steps = np.concatenate([part[0] for part in parts])[None]
         tensors = list(dict.fromkeys(one.selection.output.tensor for one in self.members))
         found = dict(zip(tensors, self.first.head.run((steps,), tensors), strict=True))
@@ -87,7 +90,7 @@ class Group:
 
 
 def grouped(embedders: Sequence[Embedder]) -> list[Group]:
-    """The models of a call in as few groups as may be, in the order given."""
+    """Group the models of a call into as few groups as possible, in the order given."""
     groups: list[Group] = []
     for place, embedder in enumerate(embedders):
         for i, group in enumerate(groups):
@@ -100,7 +103,7 @@ def grouped(embedders: Sequence[Embedder]) -> list[Group]:
 
 
 def _shared(embedder: Embedder) -> tuple[Any, ...]:
-    """What the models of a group have in common: all but what follows the network."""
+    """What the models of a group have in common: everything up to the network."""
     session, own = embedder.session, embedder.preparation
     preparation = replace(own, pooling=Pooling(), embedding_type="float32")
     return session.graph, session.settings, embedder.selection.network, preparation
@@ -111,23 +114,23 @@ def _value(member: Embedder) -> Value:
     return output.tensor, output.samples_per_embedding
 
 
-def _trim(rows: Rows, window: Window, samples: int | None) -> Rows:
-    rows = np.atleast_2d(rows)
+def _trim(embeddings: Embeddings, window: Window, samples: int | None) -> Embeddings:
+    embeddings = np.atleast_2d(embeddings)
     if window.steps is not None:
-        rows = rows[window.steps]
+        embeddings = embeddings[window.steps]
     elif samples is not None:
-        rows = rows[: -(-window.valid_samples // samples)]
-    return rows.copy()
+        embeddings = embeddings[: -(-window.valid_samples // samples)]
+    return embeddings.copy()
 
 
 def _pooled(
-    member: Embedder, parts: Sequence[Rows], valid_samples: Sequence[int], seconds: float
-) -> Rows:
+    member: Embedder, parts: Sequence[Embeddings], valid_samples: Sequence[int], seconds: float
+) -> Embeddings:
     shares = [samples / len(part) for samples, part in zip(valid_samples, parts, strict=True)]
     weights = np.repeat(shares, [len(part) for part in parts])
     pooled = pool(member.preparation.pooling, np.concatenate(parts), seconds, weights)
     return _kept(member, pooled)
 
 
-def _kept(member: Embedder, rows: Rows) -> Rows:
-    return rows.astype(member.preparation.embedding_type).astype(np.float32, copy=False)
+def _kept(member: Embedder, embeddings: Embeddings) -> Embeddings:
+    return embeddings.astype(member.preparation.embedding_type).astype(np.float32, copy=False)

@@ -1,8 +1,8 @@
-"""Files in, rows out, in order: decoding, resampling and networks side by side in threads.
+"""From files to embeddings, in order, with decoding, resampling and networks in parallel threads.
 
-libsndfile, soxr, NumPy's FFT and ONNX Runtime all release the GIL, so plain threads fill the
-machine. Batches are filled ACROSS files. A bounded number of files, blocks and batches is in
-flight, whatever the number and length of the files.
+libsndfile, soxr, NumPy's FFT and ONNX Runtime all release the GIL, so threads can use all cores.
+Batches are filled across files. The number of files, blocks and batches in flight is bounded,
+however many and however long the files are.
 """
 
 from __future__ import annotations
@@ -17,41 +17,42 @@ import numpy as np
 from ..audio.sources import AudioFile
 from ..cache.embeddings import RowCache
 from ..errors import AudioError, TooLongError, TooShortError
-from ..networks.embedder import Embedder, Rows
+from ..networks.embedder import Embedder
 from ..networks.group import Group, grouped
 from ..networks.machine import starting_threads
 from ..networks.memory import full_batch, limit_bytes, needed_bytes
+from ..networks.pooling import Embeddings
 from ..networks.runtime import ACCELERATOR_RUNS
 from ..networks.windows import Window
 from .clip_windows import Facts, Piece, Policy, cache_key, load
 
-# Files and bytes of windows that may wait for a full batch before batches go part-filled.
+# At this many files or bytes of waiting windows, batches run even if they are not full.
 WAITING_FILES, WAITING_BYTES = 128, 1 << 27
-# Files of which the first block is decoded ahead of its turn.
+# The first block is decoded in advance for this many files.
 AHEAD_FILES = 32
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one file: rows (n, dim) for each model, or the reason why there are none."""
+    """The embeddings (n, dim) of one file for each model, or the reason why it was skipped."""
 
     file: AudioFile
-    rows: tuple[Rows, ...]
+    embeddings: tuple[Embeddings, ...]
     facts: Facts | None
     skipped: str | None = None
 
 
 @dataclass
 class _Clip:
-    """A file in flight: its rows by group and window, filled in as batches return."""
+    """A file in flight: its embeddings by group and window, filled in as batches finish."""
 
     file: AudioFile
-    rows: list[list[tuple[Rows, ...] | None]]
+    embeddings: list[list[tuple[Embeddings, ...] | None]]
     valid_samples: list[list[int]]  # of each window, by group
     facts: Facts | None = None
     skipped: str | None = None
     missing: int = 0
-    cached: tuple[Rows, ...] | None = None
+    cached: tuple[Embeddings, ...] | None = None
     tiled: set[int] = field(default_factory=set)  # groups that see this clip in tiles
 
     @property
@@ -64,19 +65,21 @@ class _Clip:
         if self.cached is not None:
             return FileResult(self.file, self.cached, self.facts)
         assert self.facts is not None
-        rows: dict[int, Rows] = {}
+        embeddings: dict[int, Embeddings] = {}
         for i, (group, found, valid) in enumerate(
-            zip(groups, self.rows, self.valid_samples, strict=True)
+            zip(groups, self.embeddings, self.valid_samples, strict=True)
         ):
             parts = [part for part in found if part is not None]
             joined = group.join(parts, valid, self.facts.seconds, i in self.tiled)
-            rows.update(zip(group.places, joined, strict=True))
-        return FileResult(self.file, tuple(rows[place] for place in sorted(rows)), self.facts)
+            embeddings.update(zip(group.places, joined, strict=True))
+        return FileResult(
+            self.file, tuple(embeddings[place] for place in sorted(embeddings)), self.facts
+        )
 
 
 @dataclass
 class _Slot:
-    """Where the rows of one window belong."""
+    """The window of a clip, and where its embeddings belong."""
 
     clip: _Clip
     group: int
@@ -86,23 +89,23 @@ class _Slot:
 
 @dataclass
 class _Running:
-    """A batch in the hands of a thread."""
+    """A batch that a thread is running."""
 
     slots: list[_Slot]
-    rows: Future[list[tuple[Rows, ...]]]
+    embeddings: Future[list[tuple[Embeddings, ...]]]
     bytes: int
 
 
 @dataclass
 class _Batches:
-    """Windows of one group waiting, by shape, for a full batch."""
+    """The waiting windows of one group, by shape."""
 
     embedder: Embedder
     workers: int
     waiting: dict[tuple[int, bool], list[_Slot]] = field(default_factory=dict)
 
     def add(self, slot: _Slot) -> list[_Slot] | None:
-        """The batch that this window completes, if it does."""
+        """Add a window; return the batch that it completes, if any."""
         samples = slot.window.samples.shape[1]
         key = samples, slot.window.steps is not None
         bucket = self.waiting.setdefault(key, [])
@@ -115,7 +118,7 @@ class _Batches:
         return full_batch(network, preparation, samples, self.workers, accelerator)
 
     def rest(self) -> list[list[_Slot]]:
-        """What waits, as part-filled batches."""
+        """The waiting windows, as batches that are not full."""
         batches = list(self.waiting.values())
         self.waiting = {}
         return batches
@@ -139,7 +142,7 @@ class Engine:
         self._clips: deque[_Clip] = deque()
         self._waiting_bytes = 0
         self._limit_bytes = limit_bytes()
-        # One more than can run, so that no thread waits for the next.
+        # One more batch than can run, so that no thread has to wait for the next.
         self._most = workers + 1
         if any(embedder.session.provider.accelerator for embedder in embedders):
             self._most = ACCELERATOR_RUNS
@@ -147,15 +150,15 @@ class Engine:
     def embed(self, files: Sequence[AudioFile]) -> Iterator[FileResult]:
         """A FileResult for every file, in the order given.
 
-        Raises the error of the first file (in that order) that gives no rows, unless the
-        policy is to skip it; ThreadLimitError where there are no threads for the workers.
+        Raises the error of the first unusable file (in that order), unless the policy is to skip
+        it, and ThreadLimitError if the workers' threads cannot start.
         """
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fad_onnx")
         try:
             with starting_threads():
                 yield from self._results(pool, files)
         finally:
-            # On an error or an interrupt, what has not started never will.
+            # After an error or an interrupt, cancel what has not started.
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _results(
@@ -174,7 +177,7 @@ class Engine:
     def _ahead(
         self, pool: ThreadPoolExecutor, files: Sequence[AudioFile]
     ) -> Iterator[tuple[AudioFile, Iterator[Piece], Future[Piece | None]]]:
-        """Files with the first step of their loading under way, some ahead of the one taken."""
+        """Files, with the first step of loading submitted in advance for some of them."""
         ahead: deque[tuple[AudioFile, Iterator[Piece], Future[Piece | None]]] = deque()
         for file in files:
             pieces = load(file, self._groups, self._policy, self._cache)
@@ -190,7 +193,7 @@ class Engine:
         pieces: Iterator[Piece],
         step: Future[Piece | None],
     ) -> None:
-        """All pieces of one file into batches; the next piece loads while this one is filed."""
+        """Add all windows of a file to batches; the next piece loads in the meantime."""
         clip = _Clip(file, [[] for _ in self._groups], [[] for _ in self._groups])
         self._clips.append(clip)
         try:
@@ -204,15 +207,15 @@ class Engine:
             self._give_up(clip, error)
 
     def _give_up(self, clip: _Clip, error: AudioError | TooShortError | TooLongError) -> None:
-        """Skip a clip if that is the policy, else raise."""
+        """Skip a clip if the policy allows it, else raise the error."""
         short = isinstance(error, TooShortError) and self._policy.short == "skip"
         if not (self._policy.skip_errors or short):
             raise error
         clip.skipped = error.reason
 
     def _file_away(self, pool: ThreadPoolExecutor, clip: _Clip, group: int, window: Window) -> None:
-        slot = _Slot(clip, group, len(clip.rows[group]), window)
-        clip.rows[group].append(None)
+        slot = _Slot(clip, group, len(clip.embeddings[group]), window)
+        clip.embeddings[group].append(None)
         clip.valid_samples[group].append(window.valid_samples)
         clip.missing += 1
         if window.steps is not None:
@@ -235,7 +238,7 @@ class Engine:
         self._running.append(_Running(batch, pool.submit(group.run, windows), needed))
 
     def _flush(self, pool: ThreadPoolExecutor, shares: int = 1) -> None:
-        """Run what waits, each batch in so many shares: at the end no thread waits for another."""
+        """Run all waiting windows, each batch in `shares` parts, so that every thread has work."""
         for batches in self._batches:
             for batch in batches.rest():
                 size = -(-len(batch) // shares)
@@ -243,19 +246,19 @@ class Engine:
                     self._start(pool, batch[start : start + size])
 
     def _collect(self) -> None:
-        """Wait for the oldest batch and give its rows to their clips."""
+        """Wait for the oldest batch, and assign its embeddings to their clips."""
         batch = self._running.popleft()
-        for slot, rows in zip(batch.slots, batch.rows.result(), strict=True):
-            slot.clip.rows[slot.group][slot.index] = rows
+        for slot, embeddings in zip(batch.slots, batch.embeddings.result(), strict=True):
+            slot.clip.embeddings[slot.group][slot.index] = embeddings
             slot.clip.missing -= 1
 
     def _finished(self) -> Iterator[FileResult]:
-        while self._running and self._running[0].rows.done():
+        while self._running and self._running[0].embeddings.done():
             self._collect()
         while self._clips and self._clips[0].complete:
             clip = self._clips.popleft()
             result = clip.result(self._groups)
-            if not all(np.isfinite(rows).all() for rows in result.rows):
+            if not all(np.isfinite(embeddings).all() for embeddings in result.embeddings):
                 self._give_up(clip, AudioError(clip.file.path, "its embedding is not finite"))
                 result = clip.result(self._groups)
             self._remember(clip, result)
@@ -266,6 +269,6 @@ class Engine:
         if self._cache is None or facts is None or facts.content_sha256 is None:
             return
         if clip.skipped is None and clip.cached is None:
-            for embedder, rows in zip(self._embedders, result.rows, strict=True):
+            for embedder, embeddings in zip(self._embedders, result.embeddings, strict=True):
                 key = cache_key(embedder, self._policy)
-                self._cache.put(facts.content_sha256, key, rows, facts)
+                self._cache.put(facts.content_sha256, key, embeddings, facts)

@@ -24,7 +24,7 @@ from ..networks.windows import Window, checked_short
 
 @dataclass(frozen=True)
 class Policy:
-    """How files are read and what is done with those that give no rows."""
+    """How files are read, and what is done with unusable ones."""
 
     short: str = "error"
     skip_errors: bool = False
@@ -59,7 +59,7 @@ VERSIONS = ("provider", "onnxruntime")
 
 
 def cache_key(embedder: Embedder, policy: Policy) -> str:
-    """What, beside the content of a file, decides the bits of its rows."""
+    """Everything, besides the content of a file, that determines its embeddings."""
     versions, selection = embedder.session.versions(), embedder.selection
     graphs = [selection.graph_sha256, selection.head_sha256 or ""]
     threads = str(embedder.session.settings.threads)
@@ -74,7 +74,7 @@ def load(
 ) -> Iterator[Piece]:
     """The pieces of one file; AudioError, TooShortError or TooLongError if it has none.
 
-    A file whose size or date changes while it is read is an AudioError: its rows would belong
+    A file whose size or date changes while it is read is an AudioError: its embeddings would belong
     to neither version.
     """
     before = stamp(file.path)

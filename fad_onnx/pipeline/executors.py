@@ -39,7 +39,7 @@ CHUNKS_AHEAD, AHEAD_BYTES, FIRST_CHUNKS = 256, 1 << 30, 32
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a worker, here or elsewhere, must know beside the files."""
+    """Everything that a worker needs to know besides the files."""
 
     requests: tuple[Request, ...]
     fingerprints: tuple[str, ...]
@@ -51,7 +51,7 @@ class Job:
 
 @dataclass(frozen=True)
 class FileSummary:
-    """What became of one file; rows (n, dim) for each model only where they were asked for."""
+    """The result for one file, with embeddings (n, dim) for each model only on request."""
 
     file: AudioFile
     counts: tuple[int, ...]
@@ -227,7 +227,7 @@ def _here(
 
 
 def fold(rows_by_file: Sequence[Rows], dim: int, where: str) -> Moments:
-    """The moments of all rows, by chunks of files: the same bits from audio and from rows kept."""
+    """The moments of all embeddings, chunk by chunk, with the same bits as from audio."""
     parts = (np.concatenate(part) for part in cut(rows_by_file))
     return Moments.total((Moments.of(rows, where) for rows in parts), dim)
 
@@ -247,7 +247,8 @@ def _fold(
     used = [result for result in results if result.skipped is None]
     where = results[0].file.path
     moments = tuple(
-        fold([result.rows[model] for result in used], dim, where) for model, dim in enumerate(dims)
+        fold([result.embeddings[model] for result in used], dim, where)
+        for model, dim in enumerate(dims)
     )
     return Chunk(tuple(_summary(result, keep_rows) for result in results), moments, made_by)
 
@@ -256,11 +257,11 @@ def _summary(result: FileResult, keep_rows: bool) -> FileSummary:
     facts = result.facts
     return FileSummary(
         result.file,
-        tuple(len(rows) for rows in result.rows),
+        tuple(len(rows) for rows in result.embeddings),
         facts.seconds if facts else 0.0,
         facts.source_hz if facts else 0,
         result.skipped,
-        result.rows if keep_rows and facts else None,
+        result.embeddings if keep_rows and facts else None,
         facts.peak if facts else 0.0,
         facts.mixed_peak if facts else 0.0,
     )

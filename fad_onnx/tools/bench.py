@@ -135,7 +135,7 @@ def _clips(preparation: Preparation, load: Load, folder: Path) -> list[AudioFile
 def _whole(embedder: Embedder, files: Sequence[AudioFile], workers: int) -> float:
     start = time.perf_counter()
     results = Engine([embedder], Policy(), workers).embed(files)
-    fold([result.rows[0] for result in results], embedder.width, "bench")
+    fold([result.embeddings[0] for result in results], embedder.width, "bench")
     return time.perf_counter() - start
 
 
