@@ -45,7 +45,9 @@ def test_every_public_name_is_there_and_has_a_docstring(name):
     assert getattr(fad_onnx, name).__doc__
 
 
-@pytest.mark.parametrize("module", ["api.models", "api.streaming", "networks.spec"])
+@pytest.mark.parametrize(
+    "module", ["api.functions", "api.making", "api.models", "api.streaming", "networks.spec"]
+)
 def test_examples_run(module):
     failed, tried = doctest.testmod(importlib.import_module(f"fad_onnx.{module}"))
     assert tried and not failed

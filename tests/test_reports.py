@@ -62,7 +62,7 @@ def test_paths_may_be_numpys_strings(clips):
 @pytest.mark.parametrize("saved", [np.zeros((5, 128)), {"mu": 1}])
 def test_an_array_alone_is_no_reference(saved, clips, tmp_path):
     np.save(tmp_path / "reference.npy", saved, allow_pickle=True)
-    with pytest.raises(StatisticsError, match="one array.*numpy.savez"):
+    with pytest.raises(StatisticsError, match="single array.*numpy.savez"):
         fad_onnx.score(tmp_path / "reference.npy", clips, "logmel")
 
 

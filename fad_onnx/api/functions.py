@@ -50,16 +50,44 @@ def score(
     download_progress: FetchProgress | None = None,
     key: str | None = None,
 ) -> Score:
-    """The Frechet audio distance of an evaluation set to a reference set.
+    """The Frechet audio distance of an evaluation dataset to a reference dataset.
 
-    reference, evaluation: a folder, an audio file, a list of these (one dataset), a file that
-    `stats` or `embed` wrote, a dataset that they returned, Moments, or an array of embeddings
-    (n, width). Nothing is known of how Moments and arrays were made; a warning says so.
-    model: a name of `fad-onnx models`; by default what a statistics file was made with, else
-    the default row. Other keyword arguments: see RunOptions. Raises FadError.
+    Parameters
+    ----------
+    reference, evaluation : path, list of paths, Dataset, Moments, or array (n, width)
+        A folder or audio file, several as one dataset, a file that `stats` or `embed` wrote, a
+        dataset that they returned, or embeddings. Nothing is known of how `Moments` and arrays
+        were made; a warning says so.
+    model : str, ModelSpec or Embedder, optional
+        A name with options, as in "vggish:use_pca=true", or a loaded model. By default the model
+        that a file or dataset was made with, else the default model.
+    wanted : Wanted
+        Further metrics, as in ``Wanted(kad=True)``.
+    options, weights, ..., key
+        See `RunOptions`.
 
+    Returns
+    -------
+    Score
+        ``float(score)`` is the distance.
+
+    Raises
+    ------
+    FadError
+        In its kinds, such as NoAudioError, AudioError, TooShortError, TooFewEmbeddingsError,
+        IncompatibleStatisticsError, StatisticsError, OptionError, UnknownModelError.
+
+    References
+    ----------
     Kilgour et al. 2019, "Frechet Audio Distance: A Reference-Free Metric for Evaluating Music
     Enhancement Algorithms", arXiv:1812.08466.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> round(float(score(noise, noise + 1)), 3)
+    4.0
     """
     run = RunOptions.of(locals())
     check_single(model)
@@ -92,10 +120,39 @@ def compare(
     download_progress: FetchProgress | None = None,
     key: str | None = None,
 ) -> Scores:
-    """Scores of every evaluation set to one reference, for each model; model by model.
+    """Scores of evaluation datasets to one reference, model by model.
 
-    evaluations: datasets, each as `score` takes it; a list of paths is several datasets, a list
-    within it is one. The reference is embedded and factored once. wanted: further metrics.
+    The reference is embedded once.
+
+    Parameters
+    ----------
+    reference : path, list of paths, Dataset, Moments, or array (n, width)
+        As of `score`.
+    evaluations : one of these, or a sequence of them
+        A list of paths is several datasets; a list within it is one dataset.
+    model : str, ModelSpec, Embedder, or a sequence of these, optional
+        As of `score`; for several models both sides must be audio.
+    wanted : Wanted
+        Further metrics, as in ``Wanted(kad=True)``.
+    options, weights, ..., key
+        See `RunOptions`.
+
+    Returns
+    -------
+    Scores
+        A list of `Score`: all datasets of the first model, then of the next.
+
+    Raises
+    ------
+    FadError
+        As `score`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> [round(float(one), 3) for one in compare(noise, [noise + 1, noise + 2])]
+    [4.0, 16.0]
     """
     run = RunOptions.of(locals())
     every: Any = [evaluations] if inputs.single(evaluations) else evaluations

@@ -51,10 +51,41 @@ def stats(
     progress: bool | Progress | None = None,
     download_progress: FetchProgress | None = None,
 ) -> Dataset:
-    """The statistics of a set of audio, written to `output` if it is given.
+    """The statistics of a dataset of audio.
 
-    shard: "I/N" takes part I of N of the sorted files, which may be empty. name, licence: what to
-    publish the set as; they travel in the file. Raises FadError.
+    Parameters
+    ----------
+    audio : path or sequence of paths
+        Folders and audio files.
+    output : path, optional
+        A file (.npz) to write them to.
+    model : str, ModelSpec or Embedder, optional
+        As of `score`.
+    shard : str, optional
+        "I/N" takes part I of N of the sorted files, which may be empty; see `merge`.
+    name, licence : str, optional
+        What the dataset is published as; both travel in the file.
+    options, weights, ..., download_progress
+        See `RunOptions`.
+
+    Returns
+    -------
+    Dataset
+        With `moments`, `counts`, `provenance`, `skipped` and `warnings`; `score` takes it.
+
+    Raises
+    ------
+    FadError
+        In its kinds, such as NoAudioError, AudioError, TooShortError, OutputError.
+
+    Examples
+    --------
+    >>> import tempfile, numpy, soundfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     noise = numpy.random.RandomState(0).uniform(-1, 1, 32000)
+    ...     soundfile.write(f"{folder}/a.wav", noise, 16000)
+    ...     stats(folder, model="logmel").counts["embeddings"]
+    2
     """
     run, paths = RunOptions.of(locals()), _paths(audio)
     check_single(model)
@@ -99,10 +130,36 @@ def embed(
 ) -> EmbeddedDataset:
     """The embeddings of a dataset of audio.
 
-    output: a file to write them to as they come, so that few are held in memory.
+    Parameters
+    ----------
+    audio : path or sequence of paths
+        Folders and audio files.
+    model : str, ModelSpec or Embedder, optional
+        As of `score`.
+    output : path, optional
+        A file (.npz) to write them to as they come, so that few are held in memory.
+    options, weights, ..., download_progress
+        See `RunOptions`.
 
-    Returns a mapping from a clip's path relative to its folder to its embeddings float32 (n,
-    width), which can be given to `score`. Raises FadError.
+    Returns
+    -------
+    EmbeddedDataset
+        A mapping from a clip's path relative to its folder to its embeddings, float32
+        (n, width); `score` takes it.
+
+    Raises
+    ------
+    FadError
+        In its kinds, such as NoAudioError, AudioError, TooShortError, DuplicateNameError.
+
+    Examples
+    --------
+    >>> import tempfile, numpy, soundfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     noise = numpy.random.RandomState(0).uniform(-1, 1, 32000)
+    ...     soundfile.write(f"{folder}/a.wav", noise, 16000)
+    ...     embed(folder, "logmel")["a.wav"].shape
+    (2, 128)
     """
     run = RunOptions.of(locals())
     if output is not None:
@@ -186,9 +243,32 @@ def load_model(
     offline: bool = False,
     progress: bool | FetchProgress | None = None,
 ) -> Embedder:
-    """A model ready to embed samples: `load_model().embed(samples, sample_rate)`.
+    """A model that is ready to embed samples.
 
-    progress: True draws a bar for each download.
+    Parameters
+    ----------
+    model : str, ModelSpec or Embedder, optional
+        As of `score`.
+    options, weights, ..., offline
+        See `RunOptions`.
+    progress : bool or callable, optional
+        True draws a bar for each download. A function is called with the name of a file, the
+        bytes so far, and the bytes in all or None.
+
+    Returns
+    -------
+    Embedder
+        Safe to use from several threads; copies share it, a pickle loads it again.
+
+    Raises
+    ------
+    FadError
+        In its kinds, such as UnknownModelError, DownloadError, CheckpointError, ProviderError.
+
+    Examples
+    --------
+    >>> load_model("logmel").embed([0.0] * 32000, sample_rate=16000).shape
+    (2, 128)
     """
     given = {**locals(), "progress": None}
     fetched = Downloads().update if progress is True else progress or None
