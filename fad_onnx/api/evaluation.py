@@ -145,6 +145,7 @@ def evaluate(
     per_file: bool = False,
     metric_options: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
+    protocol: str | None = None,
     weights: PathLike | Mapping[str, PathLike] | None = None,
     folders: Sequence[PathLike] = (),
     provider: str = "auto",
