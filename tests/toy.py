@@ -50,7 +50,9 @@ def graph():
     nodes = [
         node("ReduceMean", ["samples"], "mean", axes=[2], keepdims=0),
         node("ReduceMax", ["samples"], "maximum", axes=[2], keepdims=0),
-        node("AveragePool", ["samples"], "pooled", kernel_shape=[FRAME], strides=[FRAME]),
+        node(
+            "AveragePool", ["samples"], "pooled", kernel_shape=[FRAME], strides=[FRAME], ceil_mode=1
+        ),
         node("Transpose", ["pooled"], "frames", perm=[0, 2, 1]),
     ]
     outputs = [

@@ -16,6 +16,7 @@ from ..files.archives import is_archive, read_set
 from ..networks import machine, synthetic
 from ..networks.embedder import Embedder
 from ..networks.memory import full_batch, limit_bytes, longest_window, needed_bytes
+from ..networks.pooling import pooled_count
 from ..networks.runtime import ACCELERATOR_RUNS
 from ..networks.selection import Selection
 from ..networks.windows import Window
@@ -55,15 +56,15 @@ def estimate(
             with Decoder(file.path) as decoder:
                 samples = decoder.length() * rate // decoder.sample_rate_hz
                 widest = max(widest, decoder.length() * decoder.channels)
-                seconds += decoder.length() / decoder.sample_rate_hz
+                own_seconds = decoder.length() / decoder.sample_rate_hz
         except AudioError as error:
             bad.append({"path": file.path, "reason": error.reason})
             continue
         if runner.policy.short == "pad":
             samples = max(samples, preparation.minimum_samples)
-        files, longest = files + 1, max(longest, samples)
+        files, longest, seconds = files + 1, max(longest, samples), seconds + own_seconds
         count = count_windows(selection, samples)
-        rows += count_embeddings(selection, count, samples)
+        rows += count_embeddings(selection, count, samples, own_seconds)
         work += count * max(samples if rules.cover == "whole" else 0, rules.length_samples or 0)
     result = {
         "model": selection.label,
@@ -98,12 +99,11 @@ def count_windows(selection: Selection, samples: int) -> int:
     return full + (rules.tail != "drop" and rest > overlap)
 
 
-def count_embeddings(selection: Selection, windows: int, samples: int) -> int:
+def count_embeddings(selection: Selection, windows: int, samples: int, seconds: float) -> int:
     """How many embeddings these windows of one clip give."""
     every = selection.output.samples_per_embedding
-    if every is None or not windows:
-        return windows
-    return -(-samples // every)
+    count = windows if every is None or not windows else -(-samples // every)
+    return pooled_count(selection.preparation.pooling, count, seconds)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,13 @@ def pool(
     return np.asarray(mean.astype(np.float32))
 
 
+def pooled_count(pooling: Pooling, embeddings: int, seconds: float) -> int:
+    """How many embeddings `pool` gives for a clip of these."""
+    if pooling.over == "frames" or not embeddings:
+        return embeddings
+    return 1 if pooling.over == "clip" else embeddings // _per_second(embeddings, seconds)
+
+
 def _per_second(count: int, seconds: float) -> int:
     """Embeddings that make one second, all of them in a shorter clip.
 

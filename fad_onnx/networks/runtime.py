@@ -237,7 +237,7 @@ class Session:
         if provider.accelerator:
             self._turn = threading.BoundedSemaphore(ACCELERATOR_RUNS)
         self._input_names = [value.name for value in self._session.get_inputs()]
-        # What no fetched output needs is not computed.
+        # Builds for inference ignore this (1.32 does): there every output is computed.
         self._run_options = runtime().RunOptions()
         self._run_options.only_execute_path_to_fetches = True
 
