@@ -197,6 +197,14 @@ def test_a_standalone_model_needs_weights_and_a_place(tmp_path, capsys):
     assert not (tmp_path / "out.onnx").exists()
 
 
+def test_a_checkpoint_with_an_equals_sign_in_its_name_is_a_path(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Cnn14_16k_mAP=0.438.pth").write_bytes(b"no checkpoint")
+    given = ["--weights", "Cnn14_16k_mAP=0.438.pth", "-o", "out.onnx"]
+    assert main(["pann-16k", *given]) == 1
+    assert "Cnn14_16k_mAP=0.438.pth: starts with" in capsys.readouterr().err
+
+
 def test_verify_prints_what_the_readme_shows(capsys):
     assert main(["verify", "logmel", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
