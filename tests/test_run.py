@@ -422,6 +422,12 @@ def test_the_cache_tells_providers_and_versions_apart(monkeypatch):
     ):
         assert clip_windows.cache_key(changed, Policy()) != key
     assert clip_windows.cache_key(model, Policy("pad")) != key
+    # Another reading of files, and another libsndfile, may give other samples.
+    for name in ("READING", "soundfile.__libsndfile_version__"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"fad_onnx.pipeline.clip_windows.{name}", "another")
+            assert clip_windows.cache_key(model, Policy()) != key
+    assert clip_windows.cache_key(model, Policy()) == key
 
 
 # Executors.
