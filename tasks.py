@@ -145,7 +145,7 @@ def _parity() -> Iterator[str]:
         return
     rows = json.loads(PARITY.read_text("utf-8"))
     heads = list(rows["columns"])
-    yield f"| {' | '.join(heads)} |"
+    yield f"| {' | '.join(head.replace('rows', 'embeddings') for head in heads)} |"
     yield "|" + "---|" * len(heads)
     for row in rows["rows"]:
         yield f"| {' | '.join(str(row[head]) for head in heads)} |"
