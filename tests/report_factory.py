@@ -11,7 +11,7 @@ from fad_onnx.api.results import Score
 from fad_onnx.audio.sources import AudioFile
 from fad_onnx.metrics.moments import Moments
 from fad_onnx.networks import synthetic
-from fad_onnx.pipeline.datasets import AudioSet
+from fad_onnx.pipeline.datasets import Dataset
 from fad_onnx.pipeline.executors import FileSummary
 
 ALL = Wanted(inf=True, ci=0.95, kad=True, per_file=True)
@@ -35,7 +35,7 @@ def clip_files(folder: Path, names: Sequence[str], seconds: float = 1.0) -> list
 def audio_set(
     path: str, files: Sequence[Path], model: str = "synthetic", seed: int = 0, shift: float = 0.0,
     rows_each: int = 10, dim: int = 8, extra: Mapping[str, object] | None = None,
-) -> AudioSet:  # fmt: skip
+) -> Dataset:  # fmt: skip
     """Gaussian rows for these files, each file a little further out than the one before."""
     random = np.random.RandomState(seed)
     rows = tuple(
@@ -51,11 +51,11 @@ def audio_set(
         "embeddings": len(files) * rows_each, "seconds": float(len(files)), **(extra or {}),
     }  # fmt: skip
     moments = Moments.of(np.concatenate(rows))
-    return AudioSet(path, moments, metadata, summaries, rows_by_file=rows)
+    return Dataset(path, moments, metadata, summaries, rows_by_file=rows)
 
 
 def score(
-    reference: AudioSet, evaluation: AudioSet, wanted: Wanted = ALL,
+    reference: Dataset, evaluation: Dataset, wanted: Wanted = ALL,
     warnings: Sequence[str] = (), model: str | None = None,
 ) -> Score:  # fmt: skip
     """What `api.compare` makes of two sets."""

@@ -215,7 +215,7 @@ def test_a_key_is_for_the_file_that_needs_it(clips, tmp_path):
 
 
 def test_the_users_options_come_before_those_of_a_file():
-    made = datasets.AudioSet("a.npz", None, {"model": WEIGHTLESS, "options": {"x": "1", "y": "1"}})
+    made = datasets.Dataset("a.npz", None, {"model": WEIGHTLESS, "options": {"x": "1", "y": "1"}})
     asked = Run(None, RunOptions(options={"x": 2}))
     asked.assume(made)
     assert asked.specs == (ModelSpec(WEIGHTLESS, {"x": "2", "y": "1"}),)

@@ -15,7 +15,7 @@ from ..metrics.registry import Measured, Metric, Value
 from ..networks import table
 from ..networks.selection import select
 from ..networks.spec import ModelSpec
-from ..pipeline.datasets import AudioSet
+from ..pipeline.datasets import Dataset
 from ..pipeline.options import PathLike, Progress, Run, RunOptions
 from ..weights.prepare import Progress as FetchProgress
 from .measure import Against, FileScore, clip_scores, measured, rows_of
@@ -66,8 +66,8 @@ class Result:
     """The metrics of one evaluation dataset under one model."""
 
     model: str
-    reference: AudioSet | None
-    evaluation: AudioSet
+    reference: Dataset | None
+    evaluation: Dataset
     metrics: Mapping[str, Value]
     files: tuple[FileScore, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class Result:
         return self.evaluation.path
 
     @property
-    def sides(self) -> tuple[AudioSet, ...]:
+    def sides(self) -> tuple[Dataset, ...]:
         """The evaluation dataset, and the reference where there is one."""
         return tuple(one for one in (self.evaluation, self.reference) if one is not None)
 
@@ -248,7 +248,7 @@ class _Datasets:
     def _every(self) -> list[str]:
         return list(dict.fromkeys(filter(None, (self.reference, *self.paths))))
 
-    def _archives(self, options: Mapping[str, Any]) -> dict[str, AudioSet]:
+    def _archives(self, options: Mapping[str, Any]) -> dict[str, Dataset]:
         """The datasets that are statistics or embeddings already; what they lack is an error."""
         archives = {path: read_set(path, self.kwargs.key)
                     for path in self._every() if is_archive(path)}  # fmt: skip
@@ -262,7 +262,7 @@ class _Datasets:
                     rows_of(held, metric.name)
         return archives
 
-    def _embedded(self) -> dict[str, list[AudioSet]]:
+    def _embedded(self) -> dict[str, list[Dataset]]:
         runner = Run(self.model, self.kwargs, keep_rows=True)
         for archive in self.archives.values():
             runner.assume(archive)
@@ -286,7 +286,7 @@ class _Datasets:
             yield self._result(label, self.found[path][index], reference, against, per_file)
 
     def _result(
-        self, label: str | None, evaluation: AudioSet, reference: AudioSet | None,
+        self, label: str | None, evaluation: Dataset, reference: Dataset | None,
         against: Against, per_file: bool,
     ) -> Result:  # fmt: skip
         if reference is not None:
@@ -302,5 +302,5 @@ class _Datasets:
         return Result(name, reference, evaluation, values, files, tuple(dict.fromkeys(said)))
 
 
-def _label(evaluation: AudioSet) -> str:
+def _label(evaluation: Dataset) -> str:
     return evaluation.metadata.get("label") or evaluation.metadata.get("model") or "unknown"

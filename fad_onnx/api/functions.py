@@ -11,7 +11,7 @@ from ..errors import OptionError
 from ..files.archives import check_comparable
 from ..metrics.registry import FIRST
 from ..pipeline import provenance
-from ..pipeline.datasets import AudioSet
+from ..pipeline.datasets import Dataset
 from ..pipeline.options import ModelName, PathLike, Run, RunOptions, check_single
 from ..weights.prepare import Progress as FetchProgress
 from . import inputs
@@ -194,7 +194,7 @@ def _numbered(count: int) -> list[str]:
     return [f"evaluation {number}" for number in range(1, count + 1)]
 
 
-def _check_clips(held: Sequence[AudioSet | None], wanted: Wanted) -> None:
+def _check_clips(held: Sequence[Dataset | None], wanted: Wanted) -> None:
     """StatisticsError, before anything is embedded, where embeddings are needed and not there."""
     reference, *evaluations = held
     for one in evaluations if wanted else ():
@@ -207,7 +207,7 @@ def _check_clips(held: Sequence[AudioSet | None], wanted: Wanted) -> None:
 
 
 def _scores(
-    reference: AudioSet, evaluations: Sequence[AudioSet], wanted: Wanted, progress: Progress | None
+    reference: Dataset, evaluations: Sequence[Dataset], wanted: Wanted, progress: Progress | None
 ) -> Iterator[Score]:
     against = Against(reference, wanted.metrics, wanted.options)
     for one in evaluations:
@@ -216,7 +216,7 @@ def _scores(
 
 
 def _score(
-    reference: AudioSet, evaluation: AudioSet, against: Against, wanted: Wanted,
+    reference: Dataset, evaluation: Dataset, against: Against, wanted: Wanted,
     progress: Progress | None,
 ) -> Score:  # fmt: skip
     values = against.values(evaluation, progress)
@@ -235,5 +235,5 @@ def _score(
     return Score(value, name, reference, evaluation, values, files, tuple(warnings))
 
 
-def _label(one: AudioSet) -> str | None:
+def _label(one: Dataset) -> str | None:
     return one.metadata.get("label") or one.metadata.get("model")

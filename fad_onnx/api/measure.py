@@ -15,7 +15,7 @@ from ..metrics.frechet import Gaussian, file_distance
 from ..metrics.influence import influences
 from ..metrics.moments import Moments
 from ..metrics.registry import FIRST, Arrays, Measured, Metric, Value
-from ..pipeline.datasets import AudioSet
+from ..pipeline.datasets import Dataset
 
 Rows = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -98,9 +98,9 @@ class Compared(Protocol):
     @property
     def model(self) -> str: ...
     @property
-    def reference(self) -> AudioSet | None: ...
+    def reference(self) -> Dataset | None: ...
     @property
-    def evaluation(self) -> AudioSet: ...
+    def evaluation(self) -> Dataset: ...
     @property
     def metrics(self) -> Mapping[str, Value]: ...
     @property
@@ -117,7 +117,7 @@ class Against:
     """One reference, prepared once for all the evaluation datasets compared with it."""
 
     def __init__(
-        self, reference: AudioSet | None, metrics: Sequence[Metric], options: Mapping[str, Any]
+        self, reference: Dataset | None, metrics: Sequence[Metric], options: Mapping[str, Any]
     ) -> None:
         self.arrays = None if reference is None else arrays(reference)
         self._computes = {
@@ -127,7 +127,7 @@ class Against:
             for metric in metrics
         }
 
-    def values(self, evaluation: AudioSet, progress: Progress | None = None) -> dict[str, Value]:
+    def values(self, evaluation: Dataset, progress: Progress | None = None) -> dict[str, Value]:
         """What each metric finds.
 
         `progress` is called with what is computed, how many steps are just done, and how many
@@ -142,7 +142,7 @@ class Against:
         return {name: compute(held, tell) for name, compute in self._computes.items()}
 
 
-def arrays(one: AudioSet) -> Arrays:
+def arrays(one: Dataset) -> Arrays:
     """What metrics know of a dataset."""
     names = tuple(file.name for file in one.files)
     return Arrays(one.path, one.moments, one.rows_by_file, names)
@@ -158,7 +158,7 @@ def measured(found: Iterable[Compared]) -> list[Measured]:
 
 
 def clip_scores(
-    reference: Gaussian, evaluation: AudioSet, progress: Progress | None
+    reference: Gaussian, evaluation: Dataset, progress: Progress | None
 ) -> tuple[FileScore, ...]:
     """Every clip, highest influence first."""
     rows, moments = rows_of(evaluation, "the influence of a clip"), evaluation.moments
@@ -181,6 +181,6 @@ def clip_scores(
     return tuple(sorted(scores, key=lambda score: (-score.influence, score.name)))
 
 
-def rows_of(one: AudioSet, what: str) -> Sequence[Rows]:
+def rows_of(one: Dataset, what: str) -> Sequence[Rows]:
     """The embeddings of every clip; StatisticsError for a dataset that is statistics alone."""
     return arrays(one).by_clip(what)

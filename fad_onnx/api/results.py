@@ -11,7 +11,7 @@ from ..errors import shown
 from ..metrics import registry
 from ..metrics.registry import Value
 from ..pipeline import provenance
-from ..pipeline.datasets import AudioSet
+from ..pipeline.datasets import Dataset
 from .measure import FileScore
 
 SCHEMA = 2
@@ -23,8 +23,8 @@ class Score:
 
     value: float
     model: str
-    reference: AudioSet
-    evaluation: AudioSet
+    reference: Dataset
+    evaluation: Dataset
     metrics: Mapping[str, Value] = field(default_factory=dict)  # by name; FAD is one of them
     files: tuple[FileScore, ...] = ()  # the clips, highest influence first, where asked for
     warnings: tuple[str, ...] = ()

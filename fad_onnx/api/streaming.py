@@ -28,6 +28,8 @@ class StreamingFAD:
         A name with options, as in "vggish:use_pca=true", or a loaded model.
     options : mapping of str to value, optional
         Options of the model, as in ``{"use_pca": True}``.
+    protocol : str, optional
+        A published harness whose preparation is used, such as "gudgud96".
     weights : path, or mapping of str to path, optional
         Checkpoints in place of the official ones.
     folders : sequence of paths
@@ -71,6 +73,7 @@ class StreamingFAD:
         model: Model | None = None,
         *,
         options: Mapping[str, Any] | None = None,
+        protocol: str | None = None,
         weights: PathLike | Mapping[str, PathLike] | None = None,
         folders: Sequence[PathLike] = (),
         provider: str = "auto",

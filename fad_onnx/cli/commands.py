@@ -27,7 +27,7 @@ from ..networks.runtime import Settings
 from ..networks.selection import select
 from ..networks.spec import ModelSpec
 from ..pipeline.dask import dask_executor
-from ..pipeline.datasets import AudioSet
+from ..pipeline.datasets import Dataset
 from ..pipeline.options import RunOptions, cache_folder
 from ..pipeline.progress import Bars, Downloads
 from ..weights import converted, prepare
@@ -157,7 +157,7 @@ def merge(options: Namespace) -> None:
     _say_written(options, made)
 
 
-def _say_written(options: Namespace, made: AudioSet) -> None:
+def _say_written(options: Namespace, made: Dataset) -> None:
     if options.json:
         say(json.dumps(show.written_object(options.output, made), indent=2))
         return

@@ -14,6 +14,7 @@ FLAGS = {
     "metrics": "--metric",
     "model": "--model",
     "options": "--option",
+    "protocol": "--protocol",
     "provider": "--provider",
     "reference": "--reference",
     "seconds": "--seconds",

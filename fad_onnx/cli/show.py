@@ -19,7 +19,7 @@ from ..metrics.registry import FIRST, Measured, Metric, Value
 from ..networks.selection import selection_of
 from ..networks.table import Model
 from ..pipeline import provenance
-from ..pipeline.datasets import AudioSet
+from ..pipeline.datasets import Dataset
 from ..tools.bench import Timing
 from ..tools.known_answers import Check
 from ..weights import prepare
@@ -95,7 +95,7 @@ def providers(scores: Sequence[Score]) -> None:
         note(f"provider: {printable(name)}")
 
 
-def set_notes(made: AudioSet) -> None:
+def set_notes(made: Dataset) -> None:
     """The same for one set."""
     _notes(made.skipped, made.warnings)
 
@@ -107,14 +107,14 @@ def _notes(skipped: Iterable[tuple[str, str]], warnings: Iterable[str]) -> None:
         note(f"warning: {printable(text)}")
 
 
-def written(path: str, made: AudioSet) -> str:
+def written(path: str, made: Dataset) -> str:
     """The line that says what a file holds."""
     said = made.metadata
     counts = f"{said['files']} files, {said['embeddings']} embeddings, {said['seconds']:.1f} s"
     return f"{shown(path)}: {counts}, {shown(str(said.get('model')))}"
 
 
-def written_object(path: str, made: AudioSet) -> dict[str, Any]:
+def written_object(path: str, made: Dataset) -> dict[str, Any]:
     """The same as the one JSON object of --json."""
     return {
         "schema": SCHEMA,
@@ -156,7 +156,7 @@ def csv_cells(every: Iterable[Metric], found: Mapping[str, Value]) -> dict[str, 
     }
 
 
-def _made(one: AudioSet) -> dict[str, Any]:
+def _made(one: Dataset) -> dict[str, Any]:
     """A dataset's counts and how it was made; empty cells where that is not on record."""
     counts, said = one.counts, one.provenance
     recorded = {key: provenance.text(said[key]) if key in said else None for key in MADE}

@@ -13,7 +13,7 @@ from ..networks import version_1
 from ..networks.selection import select
 from ..networks.spec import ModelSpec
 from ..pipeline import datasets, provenance
-from ..pipeline.datasets import AudioSet
+from ..pipeline.datasets import Dataset
 from ..pipeline.executors import StoredClip, fold
 from . import embeddings, outputs, shards, statistics
 
@@ -57,7 +57,7 @@ def holds_rows(path: PathLike) -> bool:
     return not is_archive(path) or embeddings.holds(statistics.names(path))
 
 
-def read_set(path: PathLike, key: str | None = None) -> AudioSet:
+def read_set(path: PathLike, key: str | None = None) -> Dataset:
     """A set from a file that `stats` or `embed` wrote, or from foreign statistics.
 
     Raises StatisticsError.
@@ -74,7 +74,7 @@ def read_set(path: PathLike, key: str | None = None) -> AudioSet:
     warnings = datasets.warnings(os.fspath(path), metadata)
     if stored.foreign:
         warnings = (f"{os.fspath(path)}: foreign statistics, nothing says how they were made",)
-    return AudioSet(os.fspath(path), stored.moments, metadata, warnings=warnings)
+    return Dataset(os.fspath(path), stored.moments, metadata, warnings=warnings)
 
 
 def _current(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _is(value: object, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def _embedded(path: str, clips: embeddings.Clips, metadata: Mapping[str, Any]) -> AudioSet:
+def _embedded(path: str, clips: embeddings.Clips, metadata: Mapping[str, Any]) -> Dataset:
     """The set behind an embeddings file."""
     if not clips:
         raise StatisticsError(path, "no embeddings in it")
@@ -125,12 +125,12 @@ def _embedded(path: str, clips: embeddings.Clips, metadata: Mapping[str, Any]) -
         raise StatisticsError(path, f"metadata: file_seconds are not those of {len(clips)} files")
     moments = fold(clips.by_clip, clips.by_clip.embeddings.shape[1], path)
     files = tuple(map(StoredClip, clips, seconds))
-    return AudioSet(
+    return Dataset(
         path, moments, metadata, files, (), datasets.warnings(path, metadata), clips.by_clip
     )
 
 
-def check_comparable(first: AudioSet, second: AudioSet) -> None:
+def check_comparable(first: Dataset, second: Dataset) -> None:
     """IncompatibleStatisticsError unless both sets were made by the same model and protocol."""
     a, b = first.metadata, second.metadata
     if first.moments.dim != second.moments.dim:
@@ -175,7 +175,7 @@ def _why(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     return "; ".join(differing) or "their weights differ"
 
 
-def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
+def merge(parts: Sequence[PathLike], output: PathLike) -> Dataset:
     """Statistics files of parts, in order, into those of the whole.
 
     Equal to those made in one go but for rounding (1e-12). Raises FadError, also for a shard
@@ -201,4 +201,4 @@ def merge(parts: Sequence[PathLike], output: PathLike) -> AudioSet:
     moments = Moments.total(held)
     statistics.save(output, moments, metadata)
     path = os.fspath(output)
-    return AudioSet(path, moments, metadata, warnings=datasets.warnings(path, metadata))
+    return Dataset(path, moments, metadata, warnings=datasets.warnings(path, metadata))

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..audio.sources import AudioFile, Listing, left_out
 from ..errors import OptionError, StatisticsError
-from ..pipeline.datasets import AudioSet
+from ..pipeline.datasets import Dataset
 from ..pipeline.provenance import RECORDED, together
 
 COUNTS = (
@@ -50,9 +50,9 @@ def part_of(listed: Sequence[str], files: Sequence[AudioFile], part: str) -> dic
     return {"part": index, "of": count, "list_sha256": digest}
 
 
-def check(parts: Sequence[AudioSet]) -> None:
+def check(parts: Sequence[Dataset]) -> None:
     """StatisticsError unless every list of which there is a part is there whole, each part once."""
-    held: dict[tuple[str, int], dict[int, AudioSet]] = {}
+    held: dict[tuple[str, int], dict[int, Dataset]] = {}
     for one in parts:
         said = one.metadata.get("shard")
         if not said:
@@ -73,7 +73,7 @@ def check(parts: Sequence[AudioSet]) -> None:
             )  # fmt: skip
 
 
-def merged_metadata(parts: Sequence[AudioSet]) -> dict[str, Any]:
+def merged_metadata(parts: Sequence[Dataset]) -> dict[str, Any]:
     """What is to be said of the whole: counts add up, and where the parts differ all is kept."""
     every = [part.metadata for part in parts]
     merged = {key: value for key, value in every[0].items() if key not in ("shard", "file_seconds")}

@@ -74,9 +74,6 @@ class EmbeddedDataset(Dataset, Mapping[str, Rows]):
         return len(self.files)
 
 
-AudioSet = Dataset
-
-
 def list_files(paths: Sequence[str | os.PathLike[str]]) -> Listing:
     """The files of all these folders and files in order; NoAudioError if one holds none."""
     found = [find(path) for path in paths]
@@ -109,7 +106,7 @@ def embed_sets(
     progress: Callable[[str, int, int], None] | None = None,
     keep: Callable[[FileSummary], object] | None = None,
     may_be_empty: bool = False,
-) -> list[list[AudioSet]]:
+) -> list[list[Dataset]]:
     """The sets of each model for each named list of files, in one pass over all of them.
 
     progress: told the name of the set, the files just done and the files in all. With `keep`,
@@ -144,7 +141,7 @@ def _gather(
     keep: Callable[[FileSummary], object] | None,
     may_be_empty: bool,
     omitted: str,
-) -> list[AudioSet]:
+) -> list[Dataset]:
     totals = [MomentsAccumulator(embedder.width) for embedder in embedders]
     made_by: list[dict[str, Any]] = [{} for _ in embedders]
     summaries: list[FileSummary] = []
@@ -171,7 +168,7 @@ def _gather(
         for i, (embedder, by) in enumerate(zip(embedders, made_by, strict=True))
     ]
     return [
-        AudioSet(
+        Dataset(
             name,
             total.result(),
             metadata,

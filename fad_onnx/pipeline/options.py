@@ -24,7 +24,7 @@ from ..networks.spec import ModelSpec
 from ..weights import prepare
 from . import datasets
 from .clip_windows import Policy
-from .datasets import AudioSet
+from .datasets import Dataset
 from .executors import FileSummary, Job
 from .progress import Bars, Downloads
 
@@ -210,7 +210,7 @@ class Run:
         self._named = model is not None
         self.policy = Policy(options.short, options.skip_errors)
 
-    def assume(self, archive: AudioSet) -> None:
+    def assume(self, archive: Dataset) -> None:
         """Where the user named no model, the one that a statistics file was made with.
 
         Raises IncompatibleStatisticsError if only others were named: before they are loaded.
@@ -290,11 +290,11 @@ class Run:
         files: Sequence[AudioFile],
         keep: Callable[[FileSummary], object] | None = None,
         may_be_empty: bool = False,
-    ) -> list[AudioSet]:
+    ) -> list[Dataset]:
         """The set of these files for each model; `keep` is handed every file, with its rows."""
         return self._sets([(name, files)], keep, may_be_empty)[0]
 
-    def sides(self, sides: Sequence[Sequence[PathLike]]) -> list[list[AudioSet]]:
+    def sides(self, sides: Sequence[Sequence[PathLike]]) -> list[list[Dataset]]:
         """The dataset of each of these lists of paths for each model; all are listed first."""
         return self._sets(
             [
@@ -308,7 +308,7 @@ class Run:
         sides: Sequence[tuple[str, Sequence[AudioFile]]],
         keep: Callable[[FileSummary], object] | None = None,
         may_be_empty: bool = False,
-    ) -> list[list[AudioSet]]:
+    ) -> list[list[Dataset]]:
         options = self._options
         return datasets.embed_sets(
             sides, self.job, self.embedders, options.executor, options.tell, keep, may_be_empty

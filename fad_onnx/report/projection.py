@@ -9,7 +9,7 @@ import numpy as np
 from ..api.measure import rows_of
 from ..metrics.frechet import Gaussian
 from ..metrics.moments import Array
-from ..pipeline.datasets import AudioSet
+from ..pipeline.datasets import Dataset
 
 # Of each set. More points hide each other, and each weighs a hundred bytes in the page.
 SHOWN_ROWS = 600
@@ -47,7 +47,7 @@ class Projection:
     shares: tuple[float, float]
 
 
-def project(reference: AudioSet, evaluation: AudioSet, seed: int = 0) -> Projection:
+def project(reference: Dataset, evaluation: Dataset, seed: int = 0) -> Projection:
     """Principal components of rows drawn from both sets, without replacement.
 
     The same seed draws the same rows with every version of NumPy. A reference that is
@@ -84,7 +84,7 @@ def principal_axes(centred: Array) -> tuple[Array, tuple[float, float]]:
     return axes, (float(shares[0]), float(shares[1]))
 
 
-def _draw(one: AudioSet, random: np.random.RandomState) -> Array:
+def _draw(one: Dataset, random: np.random.RandomState) -> Array:
     if one.rows_by_file is None:
         return np.zeros((0, one.moments.dim))
     rows = np.concatenate(one.rows_by_file)
@@ -92,7 +92,7 @@ def _draw(one: AudioSet, random: np.random.RandomState) -> Array:
     return rows[chosen].astype(np.float64)
 
 
-def _cloud(one: AudioSet, drawn: Array, centre: Array, axes: Array) -> Cloud:
+def _cloud(one: Dataset, drawn: Array, centre: Array, axes: Array) -> Cloud:
     moments = one.moments
     if isinstance(moments, Gaussian):
         factor, rows = moments.factor @ axes.T, None

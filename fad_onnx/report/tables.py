@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..api.measure import Compared, measured
 from ..metrics import registry
 from ..metrics.registry import Measured, Range
-from ..pipeline.datasets import AudioSet
+from ..pipeline.datasets import Dataset
 from .text import count, duration, flattened, number, plain
 
 
@@ -124,7 +124,7 @@ def _row(score: Compared, heads: Sequence[Head]) -> Row:
     return replace(_counted(score.evaluation), exact=exact, cells=texts)
 
 
-def _counted(one: AudioSet) -> Row:
+def _counted(one: Dataset) -> Row:
     counts = one.counts
     published = ", ".join(counts[key] for key in ("name", "licence") if key in counts)
     name = f"{plain(one.path)} ({plain(published)})" if published else plain(one.path)
