@@ -232,7 +232,7 @@ def test_clips_may_come_from_a_generator_at_any_rate_but_zero():
     clips = [np.random.RandomState(i).uniform(-1, 1, 20000) for i in range(3)]
     rows = metric().get_embeddings((clip for clip in clips), 16000)
     np.testing.assert_array_equal(rows, metric().get_embeddings(clips, 16000))
-    with pytest.raises(OptionError, match="0 is no rate"):
+    with pytest.raises(OptionError, match="0 is not a sample rate"):
         metric().update(clips[0], 0, real=True)
 
 
@@ -240,7 +240,7 @@ def test_a_rate_that_is_left_out_is_an_error():
     clip = np.random.RandomState(0).uniform(-1, 1, 20000)
     with pytest.raises(TypeError, match="sample_rate"):
         metric().update(clip, real=True)
-    with pytest.raises(OptionError, match="None is no rate"):
+    with pytest.raises(OptionError, match="None is not a sample rate"):
         metric().update(clip, None, real=True)
     with pytest.raises(TypeError, match="sample_rate"):
         metric().embedder.embed(clip)

@@ -236,7 +236,7 @@ def test_samples_of_any_kind(clips):
     np.testing.assert_allclose(model.embed(integers, rate), expected, atol=1e-3)
     for bad, reason in (
         (np.zeros((2, 2, 2)), "shape"), ([], "shape"), ([np.nan] * 20000, "frame 0 is NaN"),
-        (np.zeros((2, 20000)), "transpose"), ([[0.0], [0.0, 0.0]], "no array of numbers"),
+        (np.zeros((2, 20000)), "transpose"), ([[0.0], [0.0, 0.0]], "not an array of numbers"),
         (np.zeros(20000, np.uint8), "uint8"), (np.zeros(20000, complex), "complex"),
     ):  # fmt: skip
         with pytest.raises(AudioError, match=reason):

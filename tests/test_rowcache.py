@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fad_onnx.cache.embeddings import CachedRows, RowCache, hashes, keyed, segments, shared
+from fad_onnx.cache.embeddings import CachedEmbeddings, RowCache, hashes, keyed, segments, shared
 from fad_onnx.cache.embeddings.keyed import Keyed
 from fad_onnx.errors import AudioError, CacheError
 
@@ -52,13 +52,13 @@ def put(cache: RowCache, number: int, fingerprint: str = "f") -> bool:
     return cache.put(sha(number), fingerprint, rows_of(number), facts_of(number))
 
 
-def same(found: CachedRows | None, number: int) -> bool:
+def same(found: CachedEmbeddings | None, number: int) -> bool:
     """None of the values is there, or all of them, to the bit."""
     if found is None:
         return False
     facts = facts_of(number)
-    assert found.rows.tobytes() == rows_of(number).tobytes()
-    assert found.rows.dtype == np.float32
+    assert found.embeddings.tobytes() == rows_of(number).tobytes()
+    assert found.embeddings.dtype == np.float32
     assert (found.seconds, found.source_hz) == (facts.seconds, facts.source_hz)
     assert (found.peak, found.mixed_peak) == (facts.peak, facts.mixed_peak)
     return True
@@ -135,8 +135,8 @@ def test_any_shape(tmp_path: Path, shape: tuple[int, int]) -> None:
         assert cache.put("x", "f", rows, Facts())
     found = RowCache(tmp_path).get("x", "f")
     assert found is not None
-    assert found.rows.shape == shape
-    assert found.rows.tobytes() == rows.tobytes()
+    assert found.embeddings.shape == shape
+    assert found.embeddings.tobytes() == rows.tobytes()
 
 
 def test_values_that_are_not_numbers_come_back_to_the_bit(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_values_that_are_not_numbers_come_back_to_the_bit(tmp_path: Path) -> Non
         cache.put("x", "f", rows, Facts())
         found = cache.get("x", "f")
     assert found is not None
-    assert found.rows.tobytes() == rows.tobytes()
+    assert found.embeddings.tobytes() == rows.tobytes()
 
 
 @pytest.mark.parametrize("rows", [np.zeros(3, np.float32), np.zeros((3, 2))])
@@ -160,7 +160,7 @@ def test_views_are_kept_as_they_look(tmp_path: Path) -> None:
     cache.put("x", "f", rows, Facts())
     found = cache.get("x", "f")
     assert found is not None
-    np.testing.assert_array_equal(found.rows, rows)
+    np.testing.assert_array_equal(found.embeddings, rows)
 
 
 def test_a_value_is_written_once(tmp_path: Path) -> None:
@@ -214,8 +214,8 @@ def test_a_refresh_learns_nothing_twice(tmp_path: Path, monkeypatch: pytest.Monk
     cache = RowCache(tmp_path)
     for n in range(50):
         put(cache, n)
-        cache._rows.refresh()
-    assert len(cache._rows._places) == 50
+        cache._values.refresh()
+    assert len(cache._values._places) == 50
 
 
 def test_an_interrupt_between_writing_and_noting(
@@ -249,7 +249,7 @@ def test_many_values_and_few_open_files(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(files(tmp_path)) > 8
     order = random.Random(0).sample(range(100), 100)
     assert all(same(cache.get(sha(n), "f"), n) for n in order)
-    assert len(cache._rows._files) <= 3
+    assert len(cache._values._files) <= 3
 
 
 def test_late_values_are_sorted_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +258,7 @@ def test_late_values_are_sorted_in(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for n in range(100):
         put(cache, n)
         assert all(same(cache.get(sha(k), "f"), k) for k in (0, n // 2, n))
-    assert len(cache._rows._places._sorted[0]) > 50
+    assert len(cache._values._places._sorted[0]) > 50
 
 
 def test_keys_with_the_same_prefix_stay_apart(tmp_path: Path) -> None:
@@ -521,11 +521,11 @@ def test_the_least_recently_used_segment_goes_first(
         os.utime(path, (time.time() - 10**6 + age,) * 2)
     with RowCache(tmp_path) as cache:
         assert same(cache.get(sha(0), "f"), 0)
-        first = cache._rows._places
+        first = cache._values._places
         [(number, _)] = first.find(segments.prefix(_record_key(0)))
-        kept = cache._rows._segments[number].path
+        kept = cache._values._segments[number].path
         freed = cache.prune(5500)
-        assert freed.segments == len(cache._rows._segments) - 1
+        assert freed.segments == len(cache._values._segments) - 1
         assert files(tmp_path) == [kept]
         assert same(cache.get(sha(0), "f"), 0)
         assert not files(tmp_path / "none", ".idx")

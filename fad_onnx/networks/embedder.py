@@ -30,10 +30,10 @@ Rows = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Embedder:
-    """What was selected of the table, and the session that runs its network.
+    """A selected model with the session that runs its network.
 
-    Safe to use from many threads; the embeddings of a clip do not depend on what else is in a
-    batch. A copy is the same object; a pickle holds what was asked for, and loads it again.
+    Safe to use from many threads. The embeddings of a clip do not depend on the other clips in a
+    batch. A copy is the same object; a pickle holds the request, and loads the model again.
     """
 
     selection: Selection
@@ -67,26 +67,26 @@ class Embedder:
 
     @property
     def label(self) -> str:
-        """The model's name with what differs from its defaults."""
+        """The name of the model with all non-default options."""
         return self.selection.label
 
     @property
     def width(self) -> int:
-        """Numbers in one embedding."""
+        """The dimension of an embedding."""
         return self.selection.width
 
     @property
     def preparation(self) -> Preparation:
-        """What happens between a file and the network."""
+        """The preparation of the model."""
         return self.selection.preparation
 
     @cached_property
     def fingerprint(self) -> str:
-        """What two datasets must share so that their statistics may be compared."""
+        """A hash of everything that two datasets must share to be comparable."""
         return self.selection.fingerprint(self.tensors_sha256)
 
     def decoding(self, sample_format: str) -> Embedder:
-        """The same model for PCM decoded as another type; the session is shared."""
+        """The same model and session, with PCM decoded as another type."""
         return replace(self, selection=self.selection.decoding(sample_format))
 
     def without_tiles(self, tensor: str) -> Embedder:
@@ -104,25 +104,26 @@ class Embedder:
         return batch.gpu if self.session.provider.accelerator else batch.cpu
 
     def windower(self, short: str, path: str = "samples") -> Windower:
-        """What turns the samples of one clip into windows."""
+        """A new Windower for the samples of one clip."""
         return Windower(self.preparation, self.selection.network.tiles, short, path)
 
     def batches(self, windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
-        """Windows in order, of one shape and at most `batch_windows` together."""
+        """Batches of up to `batch_windows` consecutive windows of the same shape."""
         for _, alike in groupby(windows, lambda window: window.samples.shape):
             same = list(alike)
             for start in range(0, len(same), self.batch_windows):
                 yield same[start : start + self.batch_windows]
 
     def run(self, windows: Sequence[Window]) -> list[Rows]:
-        """The embeddings (n, width) of each of these windows of equal shape; of tiles, their
-        steps.
+        """The embeddings (n, width) of each window, or the steps of a tile.
+
+        The windows must have the same shape.
         """
         return [rows for (rows,) in Group((self,)).run(windows)]
 
     @cached_property
     def head(self) -> Session:
-        """What makes outputs of the steps of all tiles of a clip."""
+        """The graph that computes the outputs from the steps of all tiles of a clip."""
         return Session(self.session.graph.with_name(HEAD_FILE), self.session.settings)
 
     def embed(self, samples: ArrayLike, sample_rate: int, *, short: str | None = None) -> Rows:
@@ -148,26 +149,24 @@ class Embedder:
 
 
 def _rate(given: Any) -> int:
-    """A rate in Hz, also where arithmetic has made a float of it; OptionError for what is none."""
+    """A sample rate in Hz, also given as a whole float; OptionError for anything else."""
     given = given.item() if isinstance(given, np.ndarray) and given.ndim == 0 else given
     number = isinstance(given, int | float | np.number)
     if not number or not decoding.LOWEST_RATE_HZ <= given <= decoding.HIGHEST_RATE_HZ or given % 1:
-        raise OptionError("sample_rate", f"{given!r} is no rate of audio in Hz")
+        raise OptionError("sample_rate", f"{given!r} is not a sample rate in Hz")
     return int(given)
 
 
 def as_frames(samples: ArrayLike) -> NDArray[np.float32]:
-    """Samples of any kind as finite float32 (frames, channels) in [-1, 1]."""
+    """Samples of any type as finite float32 (frames, channels), with a full scale of 1."""
     try:
         array: NDArray[Any] = np.asarray(samples)
     except ValueError as error:
-        raise AudioError("samples", f"no array of numbers: {error}") from error
+        raise AudioError("samples", f"not an array of numbers: {error}") from error
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or not array.size:
-        raise AudioError(
-            "samples", f"shape {array.shape}; needed is (frames,) or (frames, channels)"
-        )
+        raise AudioError("samples", f"shape {array.shape}, not (frames,) or (frames, channels)")
     if array.shape[1] > array.shape[0] and array.shape[1] > 1024:
         raise AudioError("samples", f"shape {array.shape} has more channels than frames; transpose")
     if array.dtype.kind in "iu":

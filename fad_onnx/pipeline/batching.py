@@ -24,7 +24,7 @@ from ..networks.memory import full_batch, limit_bytes, needed_bytes
 from ..networks.pooling import Embeddings
 from ..networks.runtime import ACCELERATOR_RUNS
 from ..networks.windows import Window
-from .clip_windows import Facts, Piece, Policy, cache_key, load
+from .clip_windows import ClipFacts, LoadedBlock, Policy, cache_key, load
 
 # At this many files or bytes of waiting windows, batches run even if they are not full.
 WAITING_FILES, WAITING_BYTES = 128, 1 << 27
@@ -38,7 +38,7 @@ class FileResult:
 
     file: AudioFile
     embeddings: tuple[Embeddings, ...]
-    facts: Facts | None
+    facts: ClipFacts | None
     skipped: str | None = None
 
 
@@ -49,7 +49,7 @@ class _Clip:
     file: AudioFile
     embeddings: list[list[tuple[Embeddings, ...] | None]]
     valid_samples: list[list[int]]  # of each window, by group
-    facts: Facts | None = None
+    facts: ClipFacts | None = None
     skipped: str | None = None
     missing: int = 0
     cached: tuple[Embeddings, ...] | None = None
@@ -176,9 +176,9 @@ class Engine:
 
     def _ahead(
         self, pool: ThreadPoolExecutor, files: Sequence[AudioFile]
-    ) -> Iterator[tuple[AudioFile, Iterator[Piece], Future[Piece | None]]]:
+    ) -> Iterator[tuple[AudioFile, Iterator[LoadedBlock], Future[LoadedBlock | None]]]:
         """Files, with the first step of loading submitted in advance for some of them."""
-        ahead: deque[tuple[AudioFile, Iterator[Piece], Future[Piece | None]]] = deque()
+        ahead: deque[tuple[AudioFile, Iterator[LoadedBlock], Future[LoadedBlock | None]]] = deque()
         for file in files:
             pieces = load(file, self._groups, self._policy, self._cache)
             ahead.append((file, pieces, pool.submit(next, pieces, None)))
@@ -190,8 +190,8 @@ class Engine:
         self,
         pool: ThreadPoolExecutor,
         file: AudioFile,
-        pieces: Iterator[Piece],
-        step: Future[Piece | None],
+        pieces: Iterator[LoadedBlock],
+        step: Future[LoadedBlock | None],
     ) -> None:
         """Add all windows of a file to batches; the next piece loads in the meantime."""
         clip = _Clip(file, [[] for _ in self._groups], [[] for _ in self._groups])
@@ -199,7 +199,7 @@ class Engine:
         try:
             while (piece := step.result()) is not None:
                 step = pool.submit(next, pieces, None)
-                clip.facts, clip.cached = piece.facts, piece.rows
+                clip.facts, clip.cached = piece.facts, piece.embeddings
                 for group, windows in enumerate(piece.windows):
                     for window in windows:
                         self._file_away(pool, clip, group, window)

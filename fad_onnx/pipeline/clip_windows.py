@@ -1,5 +1,6 @@
-"""One file -> windows for every group of models, piece by piece: decoded once, resampled once
-for each rate, cut once for each network.
+"""Loads one file as windows for every group of models, block by block.
+
+The file is decoded once, resampled once per sample rate, and cut once per network.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from ..audio.decoding import READING, Decoder, with_last
 from ..audio.sources import AudioFile
 from ..cache.embeddings import RowCache
 from ..errors import AudioError, FileMismatchError
-from ..networks.embedder import Embedder, Rows
+from ..networks.embedder import Embedder
 from ..networks.group import Group
 from ..networks.memory import check_fits, grows
+from ..networks.pooling import Embeddings
 from ..networks.windows import Window, checked_short
 
 
@@ -34,8 +36,8 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known of a file once it has been read to its end."""
+class ClipFacts:
+    """ClipFacts about a clip, known once it has been read to its end."""
 
     seconds: float
     source_hz: int
@@ -45,14 +47,15 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One step: new windows for each group; facts with the last; the rows of each model where a
-    cache had them.
+class LoadedBlock:
+    """The new windows of each group; with the last block, facts about the clip.
+
+    If the cache holds the embeddings of every model, they are given instead.
     """
 
     windows: tuple[list[Window], ...]
-    facts: Facts | None = None
-    rows: tuple[Rows, ...] | None = None
+    facts: ClipFacts | None = None
+    embeddings: tuple[Embeddings, ...] | None = None
 
 
 VERSIONS = ("provider", "onnxruntime")
@@ -71,8 +74,8 @@ def cache_key(embedder: Embedder, policy: Policy) -> str:
 
 def load(
     file: AudioFile, groups: Sequence[Group], policy: Policy, cache: RowCache | None
-) -> Iterator[Piece]:
-    """The pieces of one file; AudioError, TooShortError or TooLongError if it has none.
+) -> Iterator[LoadedBlock]:
+    """Load a file; AudioError, TooShortError or TooLongError if it is not usable.
 
     A file whose size or date changes while it is read is an AudioError: its embeddings would belong
     to neither version.
@@ -87,8 +90,8 @@ def load(
         found = [hit for hit in hits if hit is not None]
         if len(found) == len(hits):
             mixed = min(hit.mixed_peak for hit in found)
-            facts = Facts(found[0].seconds, found[0].source_hz, found[0].peak, mixed)
-            yield Piece((), facts, tuple(hit.rows for hit in found))
+            facts = ClipFacts(found[0].seconds, found[0].source_hz, found[0].peak, mixed)
+            yield LoadedBlock((), facts, tuple(hit.embeddings for hit in found))
             return
     yield from _decode(file, [group.first for group in groups], policy, digest)
     if stamp(file.path) != before:
@@ -104,7 +107,7 @@ def _in_order(groups: Sequence[Group]) -> Iterator[Embedder]:
 
 def _decode(
     file: AudioFile, embedders: Sequence[Embedder], policy: Policy, digest: str | None
-) -> Iterator[Piece]:
+) -> Iterator[LoadedBlock]:
     with ExitStack() as stack:
         decoders = {
             one: stack.enter_context(Decoder(file.path, one))
@@ -133,8 +136,8 @@ def _decode(
             facts = None
             if last:
                 mixed = min(resampler.peak for resampler in resamplers.values())
-                facts = Facts(decoder.frames / rate, rate, decoder.peak, mixed, digest)
-            yield Piece(windows, facts)
+                facts = ClipFacts(decoder.frames / rate, rate, decoder.peak, mixed, digest)
+            yield LoadedBlock(windows, facts)
 
 
 def stamp(path: str) -> tuple[int, int, int]:

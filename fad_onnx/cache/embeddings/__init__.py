@@ -1,8 +1,8 @@
-"""Rows of audio files, kept between runs, so that nothing is computed twice.
+"""A cache of embeddings between runs, so that nothing is computed twice.
 
-A value is found by the hash of the file's content and by everything else that decides the bits
-of its rows (model, tensors, options, protocol): it is never stale and never shared between
-models. See keyed.py and segments.py for how it is stored.
+A key is the hash of a file's content with everything else that determines its embeddings (model,
+tensors, options, protocol). Values are therefore never stale, and never shared between models. See
+keyed.py and segments.py for the storage.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from .hashes import FileHashes
 from .keyed import Keyed
 from .upkeep import Freed, Info
 
-Rows = NDArray[np.float32]
+Embeddings = NDArray[np.float32]
 
 MAX_BYTES = 20_000_000_000
-# seconds, sample rate in Hz, largest sample, that of the mix, dimension, number of rows
+# seconds, sample rate in Hz, peak, peak after mixing, dimension, number of embeddings
 _HEAD = struct.Struct("<dIffIQ")
 
 
 class Facts(Protocol):
-    """What is kept beside the rows of a file."""
+    """The facts about a clip that are stored with its embeddings."""
 
     @property
     def seconds(self) -> float: ...
@@ -46,10 +46,10 @@ class Facts(Protocol):
 
 
 @dataclass(frozen=True)
-class CachedRows:
-    """Rows (n, dim) of one file, read-only, and what was known of the file."""
+class CachedEmbeddings:
+    """The embeddings (n, dim) of one file, read-only, and facts about the file."""
 
-    rows: Rows
+    embeddings: Embeddings
     seconds: float
     source_hz: int
     peak: float
@@ -57,13 +57,13 @@ class CachedRows:
 
 
 class RowCache:
-    """Rows by content and model, in one folder, for any number of threads and processes.
+    """Embeddings by content and model, in a folder for any number of threads and processes.
 
-    max_bytes bounds the folder; when it is full, a segment (at most an eighth of it) is
-    removed, the least recently used one first. Rows larger than a segment are not kept. On a
-    read-only or full disk the cache can still be read; that nothing more is kept is a warning.
-    Raises CacheError if something that is not a folder has the name, or if others
-    may write to it (see disk.check_trusted).
+    `max_bytes` limits the size of the folder. When it is full, the least recently used segments
+    (each up to an eighth of the limit) are removed. Values larger than a segment are not stored. On
+    a read-only or full disk the cache can still be read, with a warning that nothing is stored.
+    Raises CacheError if the path is not a folder, or if other users may write to it (see
+    `check_trusted`).
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> None:
@@ -71,52 +71,54 @@ class RowCache:
         check_trusted(self.folder)
         if self.folder.exists() and not self.folder.is_dir():
             raise CacheError(self.folder, "is not a folder")
-        self._rows = Keyed(self.folder / "rows", max_bytes)
+        self._values = Keyed(self.folder / "rows", max_bytes)
         self._hashes = FileHashes(self.folder / "hashes")
 
     def content_sha256(self, path: str | os.PathLike[str]) -> str:
-        """SHA-256 of an audio file's bytes, remembered; AudioError if it cannot be read."""
+        """The SHA-256 of a file, remembered between runs; AudioError if it cannot be read."""
         return self._hashes.sha256(path, AudioError)
 
-    def get(self, content_sha256: str, fingerprint: str) -> CachedRows | None:
-        """What `put` was given for the same content and fingerprint, or None."""
-        payload = self._rows.get(_key(content_sha256, fingerprint))
+    def get(self, content_sha256: str, fingerprint: str) -> CachedEmbeddings | None:
+        """The value stored for this content and fingerprint, or None."""
+        payload = self._values.get(_key(content_sha256, fingerprint))
         return None if payload is None else _unpacked(payload)
 
-    def put(self, content_sha256: str, fingerprint: str, rows: NDArray[Any], facts: Facts) -> bool:
-        """Keep float32 rows (n, dim); whether they are kept."""
-        payload = _packed(rows, facts)
-        return self._rows.put(_key(content_sha256, fingerprint), payload)
+    def put(
+        self, content_sha256: str, fingerprint: str, embeddings: NDArray[Any], facts: Facts
+    ) -> bool:
+        """Store float32 embeddings (n, dim); return whether they were stored."""
+        payload = _packed(embeddings, facts)
+        return self._values.put(_key(content_sha256, fingerprint), payload)
 
     def info(self) -> Info:
-        """Folder, number of files' rows, bytes (with remembered hashes), bound."""
-        rows, hashes = self._rows.info(), self._hashes.info()
+        """The folder, the number of values, the bytes (with remembered hashes) and the limit."""
+        values, hashes = self._values.info(), self._hashes.info()
         return Info(
             self.folder,
-            rows.values,
-            rows.bytes + hashes.bytes,
-            rows.segments + hashes.segments,
+            values.values,
+            values.bytes + hashes.bytes,
+            values.segments + hashes.segments,
             self.max_bytes,
         )
 
     def prune(self, max_bytes: int) -> Freed:
-        """Remove rows, the least recently used segments first, until `max_bytes` are left with
+        """Remove the least recently used segments until at most `max_bytes` are left, including
         the remembered hashes.
         """
-        return self._rows.prune(max(0, max_bytes - self._hashes.info().bytes))
+        return self._values.prune(max(0, max_bytes - self._hashes.info().bytes))
 
     def clear(self) -> Freed:
-        """Remove everything that no running process writes."""
-        rows, hashes = self._rows.clear(), self._hashes.clear()
+        """Remove everything that no running process is writing."""
+        values, hashes = self._values.clear(), self._hashes.clear()
         return Freed(
-            rows.bytes + hashes.bytes,
-            rows.segments + hashes.segments,
-            rows.in_use + hashes.in_use,
+            values.bytes + hashes.bytes,
+            values.segments + hashes.segments,
+            values.in_use + hashes.in_use,
         )
 
     def close(self) -> None:
-        """Flush and let go of all files; the next call opens what it needs."""
-        self._rows.close()
+        """Flush and close all files; the next call reopens what it needs."""
+        self._values.close()
         self._hashes.close()
 
     def __enter__(self) -> Self:
@@ -125,8 +127,8 @@ class RowCache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        # Threads of a run that failed may still be at work: they must not open it again.
-        self._rows.end()
+        # Threads of a failed run may still be working, and must not reopen it.
+        self._values.end()
         self._hashes.end()
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path, int]]:
@@ -135,8 +137,9 @@ class RowCache:
 
 @lru_cache(maxsize=4)
 def shared(folder: Path) -> RowCache:
-    """The one RowCache of this process for a folder: the index of a large one takes a second to
-    read, so it must not be read again for every chunk of files.
+    """The RowCache of this process for a folder, opened once.
+
+    Reading the index of a large cache takes a second, too long for every chunk of files.
     """
     return RowCache(folder)
 
@@ -147,17 +150,18 @@ def _key(content_sha256: str, fingerprint: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _packed(rows: NDArray[Any], facts: Facts) -> bytes:
-    if rows.ndim != 2 or rows.dtype != np.float32:
-        raise TypeError(f"rows must be float32 (n, dim), not {rows.dtype} {rows.shape}")
-    head = _HEAD.pack(
-        facts.seconds, facts.source_hz, facts.peak, facts.mixed_peak, rows.shape[1], rows.shape[0]
-    )  # fmt: skip
-    return head + rows.astype("<f4", copy=False).tobytes()
+def _packed(embeddings: NDArray[Any], facts: Facts) -> bytes:
+    if embeddings.ndim != 2 or embeddings.dtype != np.float32:
+        found = f"{embeddings.dtype} {embeddings.shape}"
+        raise TypeError(f"embeddings must be float32 (n, dim), not {found}")
+    count, dim = embeddings.shape
+    head = _HEAD.pack(facts.seconds, facts.source_hz, facts.peak, facts.mixed_peak, dim, count)
+    return head + embeddings.astype("<f4", copy=False).tobytes()
 
 
-def _unpacked(payload: bytes) -> CachedRows:
-    """The inverse; the payload's hash has been checked, so it is what `_packed` made."""
+def _unpacked(payload: bytes) -> CachedEmbeddings:
+    """The inverse of `_packed`, for a payload whose hash has been checked."""
     seconds, source_hz, peak, mixed_peak, dim, count = _HEAD.unpack_from(payload)
-    rows = np.frombuffer(payload, "<f4", offset=_HEAD.size).reshape(count, dim)
-    return CachedRows(rows.astype(np.float32, copy=False), seconds, source_hz, peak, mixed_peak)
+    stored = np.frombuffer(payload, "<f4", offset=_HEAD.size).reshape(count, dim)
+    embeddings = stored.astype(np.float32, copy=False)
+    return CachedEmbeddings(embeddings, seconds, source_hz, peak, mixed_peak)
