@@ -54,7 +54,7 @@ def test_files_samples_and_a_dry_run_agree(toy, tones, over, statistic, output):
     results = list(Engine([model], Policy(), 2).embed(sources.find(tones)))
     for index, (samples, result) in enumerate(zip(LENGTHS, results, strict=True)):
         clip = synthetic.clip(index, samples)[0]
-        np.testing.assert_array_equal(result.rows[0], model.embed(clip, 1000))
+        np.testing.assert_array_equal(result.embeddings[0], model.embed(clip, 1000))
         every = plain.embed(clip, 1000)
         # The samples of its window that are the clip's own, shared by the window's embeddings.
         size = 300 if model.preparation.windows.cover == "windows" else samples
@@ -62,9 +62,9 @@ def test_files_samples_and_a_dry_run_agree(toy, tones, over, statistic, output):
         counts = [-(-one // toys.FRAME) if output else 1 for one in own]
         weights = np.repeat(np.divide(own, counts), counts)
         expected = pool(Pooling(over, statistic), every, samples / 1000, weights)
-        np.testing.assert_array_equal(result.rows[0], expected)
+        np.testing.assert_array_equal(result.embeddings[0], expected)
     planned = estimate([tones], label)["embeddings"]
-    assert planned == sum(len(result.rows[0]) for result in results)
+    assert planned == sum(len(result.embeddings[0]) for result in results)
 
 
 def test_a_weighted_mean_counts_a_window_by_the_samples_that_are_its_own(toy):
