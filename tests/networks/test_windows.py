@@ -152,3 +152,13 @@ def test_the_plan_counts_what_the_windower_cuts(samples):
         expected = 0 if samples < LENGTH else len(cut(clip, 1, rules))
         chosen = replace(one, preparation=replace(DEFAULT, windows=rules))
         assert dry_run.count_windows(chosen, samples) == expected
+
+
+@pytest.mark.parametrize(
+    ("samples", "valid"), [(10, [10]), (11, [10, 6]), (15, [10, 10]), (16, [10, 10, 6])]
+)
+def test_a_tail_that_a_window_holds_already_is_no_window(samples, valid):
+    rules = Windows("windows", length_samples=10, hop_samples=5, tail="pad")
+    windower = Windower(Preparation(16_000, windows=rules), None, "error")
+    windows = windower.push(np.ones((1, samples), np.float32), last=True)
+    assert [window.valid_samples for window in windows] == valid
