@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ import fad_onnx
 from fad_onnx.api.evaluation import Asked
 from fad_onnx.audio import decoding
 from fad_onnx.errors import OptionError, StatisticsError
+from fad_onnx.metrics.definitions.isc import inception_score
+from fad_onnx.metrics.definitions.kl import divergences
 from fad_onnx.metrics.definitions.prdc import prdc
+from fad_onnx.networks import table
 
 from .conftest import write_clip
 from .test_cli import WEIGHTLESS, run  # noqa: F401 - a fixture
@@ -116,3 +120,42 @@ def test_what_cannot_be_is_said_before_the_work(run, sets, tmp_path):  # noqa: F
     run("stats", sets[0], "-o", tmp_path / "s.npz")
     with pytest.raises(StatisticsError, match="and prdc needs rows"):
         fad_onnx.evaluate(sets[1], tmp_path / "s.npz", [f"prdc:{WEIGHTLESS}"])
+
+
+@pytest.fixture
+def classifier(monkeypatch):
+    """The model without weights, whose embeddings are also its logits."""
+    model = table.model(WEIGHTLESS)
+    embedding = model.network.outputs["embedding"]
+    outputs = {"embedding": embedding, "logits": replace(embedding)}
+    network = replace(model.network, outputs=outputs)
+    every = {**table.models(), "classifier": replace(model, name="classifier", network=network)}
+    monkeypatch.setattr(table, "models", lambda: every)
+
+
+def test_metrics_of_logits_and_of_embeddings_of_one_model(sets, classifier):
+    asked = ["fad:classifier", "kl:classifier", "isc:classifier"]
+    found = fad_onnx.evaluate(sets[1], sets[0], asked, metric_options={"isc_splits": 2})
+    assert list(found.to_dict()) == asked and len(found.results) == 1
+    logits = [
+        np.stack([rows.mean(axis=0) for rows in fad_onnx.embed(one, WEIGHTLESS).values()])
+        for one in sets[:2]
+    ]
+    assert found.to_dict()["kl:classifier"] == pytest.approx(divergences(*logits).mean())
+    assert found.to_dict()["isc:classifier"] == inception_score(logits[1], 2)[0]
+    said = {one["metric"]: one for one in found.to_json()["results"]}
+    assert said["kl"]["direction"] == "reference||evaluation" and said["kl"]["pairs"] == 6
+    assert said["isc"]["splits"] == 2 and said["isc"]["std"] >= 0
+    # The inception score alone needs no reference.
+    alone = fad_onnx.evaluate(sets[1], None, "isc:classifier", metric_options={"isc_splits": 2})
+    assert alone.to_dict()["isc:classifier"] == found.to_dict()["isc:classifier"]
+    assert alone.results[0].reference is None
+
+
+def test_a_report_without_a_reference(sets, classifier, tmp_path, run):  # noqa: F811
+    pytest.importorskip("matplotlib")
+    flags = ("--metric", "isc:classifier", "--isc-splits", "3", "--report", tmp_path / "r.html")
+    run("evaluate", sets[1], sets[2], *flags)
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert "Evaluated: " in page and 'data-label="Inception score"' in page
+    assert "reference</bdi>" not in page and "<figure>" not in page
