@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fad_onnx
+from fad_onnx.api import evaluation
 from fad_onnx.api.evaluation import Asked
 from fad_onnx.audio import decoding
 from fad_onnx.errors import OptionError, StatisticsError
@@ -159,3 +160,32 @@ def test_a_report_without_a_reference(sets, classifier, tmp_path, run):  # noqa:
     page = (tmp_path / "r.html").read_text("utf-8")
     assert "Evaluated: " in page and 'data-label="Inception score"' in page
     assert "reference</bdi>" not in page and "<figure>" not in page
+
+
+def test_either_side_is_what_score_takes(sets):
+    asked = [f"fad:{WEIGHTLESS}", f"prdc:{WEIGHTLESS}"]
+    expected = fad_onnx.evaluate(sets[1], sets[0], asked).to_dict()
+    ours, theirs = (np.concatenate(list(fad_onnx.embed(one, WEIGHTLESS).values()))
+                    for one in (sets[1], sets[0]))  # fmt: skip
+    found = fad_onnx.evaluate([ours], theirs, ["fad", "prdc"]).to_dict()
+    assert list(found.values()) == pytest.approx(list(expected.values()))
+
+
+def test_a_metric_without_a_model_has_the_default_one_where_others_name_theirs():
+    named = evaluation._named([Asked.parse("fad"), Asked.parse(f"prdc:{WEIGHTLESS}")])
+    default = table.model().name
+    assert [one.spec.name for one in named] == [default, WEIGHTLESS]
+    assert [one.label for one in named] == [default, WEIGHTLESS]
+    assert evaluation._named([Asked.parse("fad")])[0].spec is None  # that of a file, if it is one
+
+
+def test_embeddings_are_not_taken_for_logits(sets, classifier, run, tmp_path):  # noqa: F811
+    for name, side in zip("re", sets, strict=False):
+        run("embed", side, "-m", "classifier", "-o", tmp_path / f"{name}.npz")
+        run("embed", side, "-m", "classifier:output=logits", "-o", tmp_path / f"{name}l.npz")
+    line = ("evaluate", "--metric", "kl:classifier", "--json", "--reference")
+    error = run(*line, tmp_path / "r.npz", tmp_path / "e.npz", code=1).err
+    assert "holds the output embedding, kl needs logits" in error
+    said = json.loads(run(*line, tmp_path / "rl.npz", tmp_path / "el.npz").out)
+    live = fad_onnx.evaluate(sets[1], sets[0], "kl:classifier")
+    assert said["results"][0]["value"] == live.to_dict()["kl:classifier"]

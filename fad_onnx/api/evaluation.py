@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import OptionError, shown
-from ..files.archives import check_comparable, is_archive, read_set
+from ..errors import OptionError, StatisticsError, shown
+from ..files.archives import check_comparable
 from ..metrics import registry
 from ..metrics.registry import Measured, Metric, Value
 from ..networks import table
-from ..networks.selection import select
 from ..networks.spec import ModelSpec
 from ..pipeline.datasets import Dataset
 from ..pipeline.options import PathLike, Progress, Run, RunOptions
 from ..weights.prepare import Progress as FetchProgress
+from . import inputs
+from .inputs import Source
 from .measure import Against, FileScore, clip_scores, measured, rows_of
 
 
@@ -27,7 +27,7 @@ class Asked:
 
     metric: Metric
     spec: ModelSpec | None  # with the output that the metric needs
-    label: str | None = None  # of the model as it was asked for
+    implied: bool = False  # whether the metric, not the user, names the output
 
     @classmethod
     def parse(cls, text: str) -> Asked:
@@ -45,7 +45,8 @@ class Asked:
         if spec is None and metric.needs.output == registry.EMBEDDING:
             return cls(metric, None)
         spec = spec or ModelSpec(table.model().name)
-        return cls(metric, _with_output(metric, spec), select(spec).label)
+        found = _with_output(metric, spec)
+        return cls(metric, found, found != spec)
 
 
 def _with_output(metric: Metric, spec: ModelSpec) -> ModelSpec:
@@ -138,8 +139,8 @@ class Evaluation:
 
 
 def evaluate(
-    evaluations: PathLike | Sequence[PathLike],
-    reference: PathLike | None = None,
+    evaluations: Source | Sequence[Source],
+    reference: Source | None = None,
     metrics: str | Sequence[str] = ("fad",),
     *,
     per_file: bool = False,
@@ -168,9 +169,10 @@ def evaluate(
 
     Parameters
     ----------
-    evaluations : path or sequence of paths
-        Folders, audio files, or files written by `stats` or `embed`.
-    reference : path, optional
+    evaluations : dataset or sequence of datasets
+        Each one as either side of `score`: a folder, an audio file, a file written by `stats` or
+        `embed`, what these return, Moments, or an array of embeddings.
+    reference : dataset, optional
         Likewise; needed by all metrics but `isc`. Statistics and embeddings are not made again.
     metrics : str or sequence of str
         ``METRIC`` or ``METRIC:MODEL``, as in ``["fad:vggish", "prdc:clap"]``.
@@ -192,19 +194,26 @@ def evaluate(
         As `score` does; UnpairedError for clips without a partner where pairs are compared.
     """
     run = RunOptions.of(locals())
-    asked = [Asked.parse(text) for text in ([metrics] if isinstance(metrics, str) else metrics)]
+    texts = [metrics] if isinstance(metrics, str) else metrics
+    asked = _named(list(map(Asked.parse, texts)))
     chosen = _options(asked, metric_options or {})
-    every = [evaluations] if isinstance(evaluations, str | os.PathLike) else evaluations
-    paths = [os.fspath(path) for path in every]
-    where = None if reference is None else os.fspath(reference)
-    found = _Datasets(asked, paths, where, chosen, run)
+    every = [evaluations] if inputs.single(evaluations) else list(evaluations)  # type: ignore[arg-type]
+    found = _Datasets(asked, every, reference, chosen, run)  # type: ignore[arg-type]
     results: dict[tuple[str, str], Result] = {}
-    for spec, label in dict.fromkeys((one.spec, one.label) for one in asked):
-        for result in found.results(spec, label, chosen, per_file):
+    for spec, implied in dict.fromkeys((one.spec, one.implied) for one in asked):
+        for result in found.results(spec, implied, chosen, per_file):
             place = result.model, result.path
             held = results.get(place)
             results[place] = _joined(held, result) if held else result
     return Evaluation(tuple(results.values()))
+
+
+def _named(asked: list[Asked]) -> list[Asked]:
+    """The default model by its name where other metrics name theirs."""
+    if all(one.spec is None for one in asked):
+        return asked
+    spec = ModelSpec(table.model().name)
+    return [one if one.spec else replace(one, spec=spec) for one in asked]
 
 
 def _options(asked: Iterable[Asked], given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -228,79 +237,98 @@ class _Datasets:
     """Every dataset of an evaluation by model, each clip decoded once."""
 
     def __init__(
-        self, asked: Sequence[Asked], paths: Sequence[str], reference: str | None,
+        self, asked: Sequence[Asked], evaluations: Sequence[Source], reference: Source | None,
         options: Mapping[str, Any], run: RunOptions,
     ) -> None:  # fmt: skip
-        if not asked or not paths:
+        if not asked or not evaluations:
             raise OptionError("metrics, evaluations", "an empty list; name at least one")
-        self.asked, self.paths, self.reference, self.kwargs = asked, paths, reference, run
         needing = [one.metric.name for one in asked if one.metric.needs.reference]
         if reference is None and needing:
             raise OptionError("reference", f"{needing[0]} compares with one; name it")
+        self.asked, self.run = asked, run
         self.specs = list(dict.fromkeys(one.spec for one in asked))
-        self.model: list[ModelSpec] | None = [spec or ModelSpec(table.model().name)
-                                              for spec in self.specs]  # fmt: skip
-        if self.specs == [None]:
-            self.model = None  # that of an archive, or the default
-        self.archives = self._archives(options)
-        self.found = self._embedded()
+        names = [f"evaluation {number}" for number in range(1, len(evaluations) + 1)]
+        held = [inputs.made(*pair, run.key) for pair in zip(evaluations, names, strict=True)]
+        fixed = None if reference is None else inputs.made(reference, "reference", run.key)
+        self._check(held, fixed, options)
+        sources = [*evaluations, *([] if reference is None else [reference])]
+        found = self._embedded(sources, [*held, *([] if reference is None else [fixed])])
+        self.evaluations = found[: len(evaluations)]
+        self.reference = None if reference is None else found[-1]
 
-    def _every(self) -> list[str]:
-        return list(dict.fromkeys(filter(None, (self.reference, *self.paths))))
-
-    def _archives(self, options: Mapping[str, Any]) -> dict[str, Dataset]:
-        """The datasets that are statistics or embeddings already; what they lack is an error."""
-        archives = {path: read_set(path, self.kwargs.key)
-                    for path in self._every() if is_archive(path)}  # fmt: skip
-        if archives and len(self.specs) > 1:
+    def _check(
+        self, held: Sequence[Dataset | None], fixed: Dataset | None, options: Mapping[str, Any]
+    ) -> None:
+        """An error, before anything is embedded, for datasets without what a metric needs."""
+        ready = [one for one in held if one is not None]
+        if (ready or fixed) and len(self.specs) > 1:
             raise OptionError("metrics", "metrics of several models need audio on both sides")
-        for path, held in archives.items():
-            for one in self.asked:
-                metric = one.metric
-                ours = path in self.paths and metric.by_clip(metric.chosen(options))
-                if ours or (path == self.reference and metric.needs.reference == "clips"):
-                    rows_of(held, metric.name)
-        return archives
+        for metric in [one.metric for one in self.asked]:
+            if metric.by_clip(metric.chosen(options)):
+                for one in ready:
+                    rows_of(one, metric.name)
+            if fixed is not None and metric.needs.reference == "clips":
+                rows_of(fixed, metric.name)
+            for one in (*ready, *([fixed] if fixed is not None else [])):
+                _check_output(metric, one)
 
-    def _embedded(self) -> dict[str, list[Dataset]]:
-        runner = Run(self.model, self.kwargs, keep_rows=True)
-        for archive in self.archives.values():
-            runner.assume(archive)
-        audio = [path for path in self._every() if path not in self.archives]
-        made = runner.sides([[path] for path in audio]) if audio else []
-        return {path: [one] for path, one in self.archives.items()} | dict(
-            zip(audio, made, strict=True)
-        )
+    def _embedded(
+        self, sources: Sequence[Source], held: Sequence[Dataset | None]
+    ) -> list[list[Dataset]]:
+        """Each source for each model; equal audio is embedded once."""
+        runner = Run(None if self.specs == [None] else list(filter(None, self.specs)), self.run,
+                     keep_rows=True)  # fmt: skip
+        for dataset in filter(None, held):
+            runner.assume(dataset)
+        audio = {inputs.audio_key(source): inputs.paths_of(source)
+                 for source, one in zip(sources, held, strict=True) if one is None}  # fmt: skip
+        made = dict(zip(audio, runner.sides(list(audio.values())) if audio else (), strict=True))
+        return [
+            [one] if one is not None else made[inputs.audio_key(source)]
+            for source, one in zip(sources, held, strict=True)
+        ]
 
     def results(
-        self, spec: ModelSpec | None, label: str | None, options: Mapping[str, Any],
+        self, spec: ModelSpec | None, implied: bool, options: Mapping[str, Any],
         per_file: bool,
     ) -> Iterable[Result]:  # fmt: skip
         """The results of one model, dataset by dataset."""
         index = self.specs.index(spec)
-        metrics = [one.metric for one in self.asked if (one.spec, one.label) == (spec, label)]
+        metrics = [one.metric for one in self.asked if (one.spec, one.implied) == (spec, implied)]
         needed = any(metric.needs.reference for metric in metrics)
-        reference = self.found[self.reference][index] if self.reference and needed else None
+        reference = self.reference[index] if self.reference and needed else None
         against = Against(reference, metrics, options)
-        for path in self.paths:
-            yield self._result(label, self.found[path][index], reference, against, per_file)
+        for own in self.evaluations:
+            yield self._result(implied, own[index], reference, against, per_file)
 
     def _result(
-        self, label: str | None, evaluation: Dataset, reference: Dataset | None,
+        self, implied: bool, evaluation: Dataset, reference: Dataset | None,
         against: Against, per_file: bool,
     ) -> Result:  # fmt: skip
         if reference is not None:
             check_comparable(reference, evaluation)
-        values = against.values(evaluation, self.kwargs.tell)
+        values = against.values(evaluation, self.run.tell)
         held = against.arrays
         clips = per_file and registry.FIRST in values and held is not None
         files = clip_scores(held.gaussian, evaluation, None) if clips and held else ()
         sides = [one for one in (reference, evaluation) if one is not None]
         said = [text for one in sides for text in one.warnings]
         said += [text for value in values.values() for text in value.remarks]
-        name = label or _label(evaluation)
+        name = _label(evaluation, implied)
         return Result(name, reference, evaluation, values, files, tuple(dict.fromkeys(said)))
 
 
-def _label(evaluation: Dataset) -> str:
-    return evaluation.metadata.get("label") or evaluation.metadata.get("model") or "unknown"
+def _check_output(metric: Metric, held: Dataset) -> None:
+    """StatisticsError for embeddings where a metric needs another output."""
+    output, found = metric.needs.output, held.metadata.get("output") or registry.EMBEDDING
+    if output not in (registry.EMBEDDING, found):
+        raise StatisticsError(
+            held.path, f"holds the output {found}, {metric.name} needs {output}: give audio, or a"
+            f" file that embed wrote with MODEL:output={output}",
+        )  # fmt: skip
+
+
+def _label(evaluation: Dataset, implied: bool) -> str:
+    """The model with its options, without an output that the name of the metric implies."""
+    made = evaluation.metadata.get("label") or evaluation.metadata.get("model") or "unknown"
+    return str(replace(ModelSpec.parse(made), output=None)) if implied else made
