@@ -162,5 +162,5 @@ def test_clips_without_a_partner_are_an_error_with_the_first_ten_and_the_count()
 def test_logits_of_other_shapes_are_refused():
     with pytest.raises(StatisticsError, match="not of the same pairs"):
         kl.divergences(np.zeros((2, 3)), np.zeros((2, 4)))
-    with pytest.raises(StatisticsError, match="1 of 2 rows hold NaN"):
+    with pytest.raises(StatisticsError, match="1 of 2 embeddings hold NaN"):
         isc.inception_score([[0.0, 1.0], [np.nan, 0.0]], 1)

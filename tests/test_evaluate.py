@@ -175,7 +175,6 @@ def test_a_metric_without_a_model_has_the_default_one_where_others_name_theirs()
     named = evaluation._named([Asked.parse("fad"), Asked.parse(f"prdc:{WEIGHTLESS}")])
     default = table.model().name
     assert [one.spec.name for one in named] == [default, WEIGHTLESS]
-    assert [one.label for one in named] == [default, WEIGHTLESS]
     assert evaluation._named([Asked.parse("fad")])[0].spec is None  # that of a file, if it is one
 
 
