@@ -16,32 +16,31 @@ from ..errors import AudioError, OptionError
 from . import lookalikes, misread, truncation
 from .truncation import UNKNOWN_FRAMES
 
-# Raised when the same file gives other samples: embeddings that were kept are computed again.
+# Incremented when a file decodes to other samples: cached embeddings are then computed again.
 READING = 4
-# Rates outside are broken headers; each step of resampling then costs without bound.
+# Other rates come from broken headers, and resampling them would be extremely slow.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 BLOCK_SAMPLES = 1 << 19
-# Far above what careless scaling makes of 16-bit samples, far below where float32 overflows.
+# Far above 16-bit samples without scaling, far below the overflow of float32.
 LARGEST_SAMPLE = 1e6
-# Floats from here on are no louder audio but integers that nobody scaled: writers of floats
-# exceed 1.0 by a few percent.
+# Larger floats are unscaled integers, not loud audio, which exceeds 1.0 by a few percent.
 LOUD = 8.0
-# One step of 16 bits, which dither sets where there is no sound.
+# One step of 16 bits, the level of dither in silence.
 SILENT = 2.0**-15
 # How PCM is scaled to [-1, 1), as frechet_audio_distance/utils.py load_audio_task does.
 FULL_SCALE = {"float32": 1.0, "float64": 1.0, "int16": 2.0**15, "int32": 2.0**31}
-# Where the first frames come right only after going back to them: Ogg whose times do not begin
-# at 0, and the last bits of MPEG. In a FLAC the same may fail.
+# Formats whose first frames are only right after seeking back to them: Ogg with times that do not
+# begin at 0, and the last bits of MPEG. In FLAC, seeking may fail.
 REWOUND = frozenset({"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"})
-# What holds floats: libsndfile makes integers of some without scaling, of others without clipping.
+# Formats of floats, which libsndfile converts to integers without scaling or without clipping.
 FLOATING = REWOUND | {"FLOAT", "DOUBLE"}
 
 
 class _Forward(soundfile.SoundFile):  # type: ignore[misc]
-    """A sound file that is read on and on.
+    """A sound file that is read from start to end.
 
-    Of a file that can seek, python-soundfile seeks behind every block to where it is already,
-    which libsndfile does not do exactly in MPEG and Ogg, and not at all in some FLACs.
+    In seekable files, python-soundfile seeks to the current position after every block. libsndfile
+    does that inexactly in MPEG and Ogg, and fails in some FLACs.
     """
 
     def seekable(self) -> bool:
@@ -51,11 +50,10 @@ class _Forward(soundfile.SoundFile):  # type: ignore[misc]
 class Decoder:
     """An open audio file: iterate for float32 blocks (frames, channels) in [-1, 1].
 
-    `sample_rate_hz` and `channels` are those of the file; `frames` counts what was decoded so
-    far, which is all of it once the iteration has ended, and `peak` is the largest magnitude among
-    them. Blocks of any size give the bits of one reading. An integer `sample_format` takes PCM as
-    such integers and rounds all else to them. Raises AudioError for whatever
-    cannot be used: unreadable, empty, cut short, not finite, an absurd rate.
+    `sample_rate_hz` and `channels` are those of the file. `frames` is the number of frames decoded
+    so far, and `peak` their largest magnitude. The size of the blocks does not change any bits. An
+    integer `sample_format` reads PCM as such integers, and rounds other formats to them. Raises
+    AudioError for unusable files: unreadable, empty, cut short, not finite, or with an absurd rate.
     """
 
     def __init__(self, path: str | os.PathLike[str], sample_format: str = "float32") -> None:
@@ -100,10 +98,10 @@ class Decoder:
             raise problem
 
     def _instead(self, error: soundfile.LibsndfileError) -> str:
-        """What the file is in place of audio, or what libsndfile says."""
+        """What the file really is, or the error of libsndfile."""
         with open(self.path, "rb") as file:
             start = file.read(64)
-        # Of a file that is there it says that it does not exist, if it looks like no format.
+        # libsndfile reports that an existing file of an unknown format does not exist.
         reason = error.error_string.partition("File does not exist")[0].rstrip(". ")
         return lookalikes.not_audio(start) or reason or "of no known format"
 
@@ -114,7 +112,7 @@ class Decoder:
         self._opened.close()
 
     def length(self) -> int:
-        """The frames to be read; counted where the header does not say or, of MPEG, may guess."""
+        """The number of frames, counted if the header does not give it or may be wrong (MPEG)."""
         if self._file.subtype in truncation.MPEG:
             return truncation.extent(self._file, self.path).limit
         if self.frames_promised is None:
@@ -154,9 +152,7 @@ class Decoder:
 
 
 def check_usable(path: str | os.PathLike[str], block: NDArray[Any], offset: int = 0) -> float:
-    """The largest magnitude; AudioError naming the first frame of (frames, channels) that is no
-    usable number.
-    """
+    """The largest magnitude in (frames, channels); AudioError for the first unusable frame."""
     peak = float(np.abs(block).max(initial=0.0))
     if not peak <= LARGEST_SAMPLE:  # NaN as well
         bad = ~(np.abs(block) <= LARGEST_SAMPLE).reshape(len(block), -1).all(axis=1)
@@ -169,7 +165,7 @@ def check_usable(path: str | os.PathLike[str], block: NDArray[Any], offset: int 
 
 
 def with_last(blocks: Iterable[NDArray[np.float32]]) -> Iterator[tuple[NDArray[np.float32], bool]]:
-    """Each block with whether it is the last."""
+    """Each block, and whether it is the last one."""
     iterator = iter(blocks)
     previous = next(iterator, None)
     while previous is not None:
