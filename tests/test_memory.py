@@ -192,3 +192,10 @@ def test_a_benchmark_says_which_batches_it_ran():
         for workers in (1, 32)
     )
     assert few.batch == selection.network.batch.cpu > many.batch >= 1
+
+
+def test_a_short_clip_needs_the_memory_of_the_window_that_it_fills():
+    one = select("clap-630k-fusion")
+    length = one.preparation.windows.length_samples
+    lengths = (1, length, length + 1)
+    assert [memory.longest_window(one, n) for n in lengths] == [length, length, length + 1]
