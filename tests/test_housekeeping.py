@@ -138,7 +138,7 @@ def test_an_option_of_another_action_is_refused(capsys):
 def test_sizes_that_are_none(size, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["cache", "prune", f"--max-gb={size}"])
-    assert caught.value.code == 2 and "no size in GB" in capsys.readouterr().err
+    assert caught.value.code == 2 and "not a size in GB" in capsys.readouterr().err
 
 
 def test_a_model_stays_while_another_takes_tensors_from_it(tmp_path):

@@ -22,7 +22,7 @@ from fad_onnx.networks import synthetic, table
 from fad_onnx.networks.selection import selection_of, variants
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.tools import known_answers
-from fad_onnx.weights import binding, converted, prepare
+from fad_onnx.weights import binding, converted, locate, prepare
 from fad_onnx.weights.checkpoints.onnx_file import behind, initializers
 from fad_onnx.weights.download import verified
 
@@ -199,7 +199,7 @@ def test_pull_fetches_converts_and_says_what_it_keeps(official, monkeypatch, cap
     assert "(sha256)" in said and "kept" in said
     model = prepare.load(prepare.Request(ModelSpec(ROW.name), offline=True))
     assert model.fingerprint == expected[1]
-    assert not (prepare._downloads() / ROW.network.checkpoints["main"].file).exists()
+    assert not (locate.downloads_folder() / ROW.network.checkpoints["main"].file).exists()
 
 
 def test_pull_keeps_the_download_when_asked(official, monkeypatch):
@@ -207,7 +207,7 @@ def test_pull_keeps_the_download_when_asked(official, monkeypatch):
     with Loopback(official.read_bytes()) as server:
         monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
         assert main(["pull", ROW.name, "-q", "--keep"]) == 0
-    kept = prepare._downloads() / ROW.network.checkpoints["main"].file
+    kept = locate.downloads_folder() / ROW.network.checkpoints["main"].file
     assert kept.read_bytes() == official.read_bytes()
 
 
@@ -399,7 +399,7 @@ def test_a_checkpoint_keeps_its_name_through_a_conversion(official):
 
 def test_models_that_share_a_download_wait_for_each_other(official, caplog):
     """Or the one that is done would remove the file from under the other."""
-    file = prepare._downloads() / ROW.network.checkpoints["main"].file
+    file = locate.downloads_folder() / ROW.network.checkpoints["main"].file
     for name in (ROW.name, with_sibling(official).name):
         file.parent.mkdir(exist_ok=True)
         shutil.copy(official, file)

@@ -37,7 +37,7 @@ GRAPHS = PACKAGE / "networks" / "graphs"
 
 
 @dataclass(frozen=True)
-class Source:
+class CheckpointFile:
     """A checkpoint on disk: its hash, and against what that was checked."""
 
     path: Path
@@ -69,7 +69,7 @@ def _checked(network: Network, graph: str) -> Path:
     return path
 
 
-def bind(selection: Selection, sources: Mapping[str, Source], folder: Path) -> None:
+def bind(selection: Selection, sources: Mapping[str, CheckpointFile], folder: Path) -> None:
     """Write model.onnx, weights.bin and meta.json into an empty folder."""
     wanted = external(graph_file(selection))
     with ExitStack() as stack:
@@ -139,7 +139,7 @@ _behind = cache(behind)
 
 
 def open_all(
-    network: Network, sources: Mapping[str, Source], stack: ExitStack
+    network: Network, sources: Mapping[str, CheckpointFile], stack: ExitStack
 ) -> Iterator[tuple[str, tuple[Path, LazyTensor]]]:
     """Every tensor of every checkpoint, by name, without the prefix of a parallel wrapper."""
     for name, source in sources.items():
@@ -154,7 +154,7 @@ def open_all(
 def _check_names(
     wanted: Mapping[str, TensorInfo],
     tensors: Mapping[str, object],
-    sources: Mapping[str, Source],
+    sources: Mapping[str, CheckpointFile],
 ) -> None:
     missing = sorted(wanted.keys() - tensors.keys())
     if missing:

@@ -24,7 +24,7 @@ from .connection import Broken, Patience
 from .partial import Partial
 from .reply import Refused, Reply, start
 from .transfer import blocks, refusal, request
-from .verified import Fetched, Source, check, local_files, tools_files, verify
+from .verified import Fetched, PublishedFile, check, local_files, tools_files, verify
 
 logger = logging.getLogger("fad_onnx")
 
@@ -42,7 +42,7 @@ Progress = Callable[[str, int, int | None], object]
 
 @dataclass(frozen=True)
 class _Task:
-    source: Source
+    source: PublishedFile
     url: str
     destination: Path
     progress: Progress
@@ -50,7 +50,7 @@ class _Task:
 
 
 def obtain(
-    source: Source,
+    source: PublishedFile,
     folder: Path,
     folders: Iterable[Path] = (),
     *,
@@ -74,7 +74,7 @@ def obtain(
 
 
 def fetch(
-    source: Source,
+    source: PublishedFile,
     destination: Path,
     *,
     offline: bool = False,
@@ -138,7 +138,7 @@ def mirrored(url: str, mirror: str | None) -> str:
     return f"{mirror.rstrip('/')}{parts.path}{query}"
 
 
-def _kept(source: Source, destination: Path, offline: bool) -> Fetched | None:
+def _kept(source: PublishedFile, destination: Path, offline: bool) -> Fetched | None:
     """What lies at the destination already, verified; a damaged file is removed (but offline,
     where nothing can replace it, raised)."""
     if not destination.is_file():
@@ -236,7 +236,7 @@ def _transfer(task: _Task, partial: Partial) -> None:
         raise Broken(f"the connection was cut after {partial.size} of {total or '?'} bytes")
 
 
-def _begin(source: Source, partial: Partial, reply: Reply) -> int | None:
+def _begin(source: PublishedFile, partial: Partial, reply: Reply) -> int | None:
     """Make the partial file ready for the body of this reply; the length to expect."""
     begin = start(reply, partial.size)
     if begin.offset < 0:
@@ -252,7 +252,7 @@ def _begin(source: Source, partial: Partial, reply: Reply) -> int | None:
     return total
 
 
-def _total(source: Source, announced: int | None, encoded: bool) -> int | None:
+def _total(source: PublishedFile, announced: int | None, encoded: bool) -> int | None:
     """The length to expect, after the server's word was compared with what is published."""
     if announced == 0:
         raise Refused("the server's file is empty")

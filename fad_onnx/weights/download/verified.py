@@ -18,7 +18,7 @@ from ...errors import CheckpointError, ChecksumError
 Checked = Literal["sha256", "sha256_prefix", "md5", "git_blob_sha1", "none"]
 
 
-class Source(Protocol):
+class PublishedFile(Protocol):
     """What is published about a file; None where it is not known."""
 
     @property
@@ -63,7 +63,7 @@ def torch_hub_folder() -> Path | None:
     return home and home / "hub" / "checkpoints"
 
 
-def tools_files(source: Source) -> list[Path]:
+def tools_files(source: PublishedFile) -> list[Path]:
     """Files of this name that other tools keep, unverified: panns_inference, and all that use
     the Hugging Face hub.
     """
@@ -101,7 +101,10 @@ def _expanded(text: str) -> Path | None:
 
 
 def verify(
-    source: Source, path: Path, done: str = "the file was left as it is", digest: str | None = None
+    source: PublishedFile,
+    path: Path,
+    done: str = "the file was left as it is",
+    digest: str | None = None,
 ) -> Fetched:
     """Compare size and hash with what is published; ChecksumError says what was `done`."""
     with guarded(path, CheckpointError):
@@ -112,14 +115,14 @@ def verify(
 
 
 def check_size(
-    source: Source, path: Path, size: int, done: str = "the file was left as it is"
+    source: PublishedFile, path: Path, size: int, done: str = "the file was left as it is"
 ) -> None:
     """CheckpointError if a file of this size is not the published one."""
     if source.bytes is not None and size != source.bytes:
         raise CheckpointError(path, f"{size} bytes, published with {source.bytes}; {done}")
 
 
-def check(source: Source, path: Path, sha256: str, done: str, data: Path) -> Checked:
+def check(source: PublishedFile, path: Path, sha256: str, done: str, data: Path) -> Checked:
     """The published digest that this file has; ChecksumError if it has another.
 
     sha256: of the file. data: where its bytes lie, to be read where SHA-256 is not published.

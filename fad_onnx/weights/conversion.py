@@ -1,0 +1,103 @@
+"""Converted models: find the one made from these checkpoints, or make and publish it.
+
+A converted model is an ordinary ONNX model in the cache, published by one rename; later starts
+parse no checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..cache import root
+from ..errors import DamagedModelError
+from ..networks.selection import Selection, variants
+from . import converted
+from .binding import CheckpointFile, bind, external, graph_file, open_all, tensors_sha256
+from .locate import known_file
+
+Check = Callable[[Path], converted.Facts | None]
+
+
+@dataclass(frozen=True)
+class ConvertedModel:
+    """A model that ONNX Runtime can open."""
+
+    graph: Path
+    tensors_sha256: str
+    weights: Mapping[str, Mapping[str, Any]]
+
+
+def convert(
+    selection: Selection, sources: Mapping[str, CheckpointFile], keep: bool
+) -> ConvertedModel:
+    """The published model of these checkpoints; the caller holds the lock."""
+    with suppress(DamagedModelError):
+        if ready := _published(selection, sources):
+            return ready
+    home = _home(selection, sources)
+    # What is there but was not found whole has been damaged since.
+    shutil.rmtree(home, ignore_errors=True)
+    placed = external(graph_file(selection)).values()
+    size = max(info.offset + info.length for info in placed)
+    root.publish_folder(home, lambda folder: bind(selection, sources, folder), needed_bytes=size)
+    if not keep:
+        _discard(selection, sources)
+    ready = _published(selection, sources)
+    assert ready is not None
+    return ready
+
+
+def published_already(
+    selection: Selection, given: Mapping[str, Path], check: Check = converted.check
+) -> ConvertedModel | None:
+    if not selection.output.checkpoints:
+        return ConvertedModel(graph_file(selection), hashlib.sha256(b"").hexdigest(), {})
+    checkpoints = selection.network.checkpoints
+    sources = {
+        name: known_file(checkpoints[name], given.get(name))
+        for name in selection.output.checkpoints
+    }
+    known = {name: source for name, source in sources.items() if source}
+    return _published(selection, known, check) if len(known) == len(sources) else None
+
+
+def _home(selection: Selection, sources: Mapping[str, CheckpointFile]) -> Path:
+    hashes = sorted((name, source.sha256) for name, source in sources.items())
+    parts = [selection.graph_sha256, selection.head_sha256 or "", hashes]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return converted.models_folder() / f"{selection.model.name}-{key[:16]}"
+
+
+def _published(
+    selection: Selection, sources: Mapping[str, CheckpointFile], check: Check = converted.check
+) -> ConvertedModel | None:
+    """The model made of these; DamagedModelError if it is not what was written."""
+    home = _home(selection, sources)
+    facts = check(home)
+    if facts is None or facts["files"]["model.onnx"] != selection.graph_sha256:
+        return None
+    if "tensors" not in facts:  # converted by a release that hashed them together
+        return None
+    # The checkpoints as they are called today: a copy under another name has the same hash.
+    weights = {name: source.facts() for name, source in sources.items()}
+    return ConvertedModel(home / "model.onnx", tensors_sha256(selection, facts["tensors"]), weights)
+
+
+def _discard(selection: Selection, sources: Mapping[str, CheckpointFile]) -> None:
+    """Remove converted downloads, unless another graph of the model takes more of them."""
+    kept, every = external(graph_file(selection)).keys(), variants(selection.model)
+    for name, source in sources.items():
+        if not source.ours:
+            continue
+        with ExitStack() as stack:
+            held = {key for key, _ in open_all(selection.network, {name: source}, stack)}
+        others = {graph_file(other) for other in every if name in other.output.checkpoints}
+        if all(external(graph).keys() & held <= kept for graph in others):
+            source.path.unlink(missing_ok=True)

@@ -1,0 +1,123 @@
+"""Where the checkpoints of a model come from: the user's files, other tools, or a download."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ..cache import root
+from ..errors import CheckpointError, DamagedModelError, DownloadError
+from ..networks.network import Checkpoint
+from ..networks.selection import Selection
+from . import converted, download
+from .binding import CheckpointFile
+from .download.verified import Fetched
+
+Progress = download.Progress
+
+
+def downloads_folder() -> Path:
+    return root.part("checkpoints")
+
+
+def known_file(checkpoint: Checkpoint, given: Path | None) -> CheckpointFile | None:
+    """What will be used, as far as it is known without the file being fetched."""
+    if given is not None:
+        return _given(checkpoint, given)
+    if checkpoint.sha256:
+        return CheckpointFile(Path(checkpoint.file), checkpoint.sha256, "sha256", checkpoint.file)
+    notes = root.read_json(downloads_folder() / f"{checkpoint.file}.json")
+    if not notes.keys() >= {"sha256", "checked"}:
+        return None
+    return CheckpointFile(Path(checkpoint.file), notes["sha256"], notes["checked"], checkpoint.file)
+
+
+def existing_file(path: Path) -> Path:
+    if not path.is_file():
+        raise CheckpointError(path, "a folder, not a file" if path.is_dir() else "no such file")
+    return path
+
+
+def locate_all(
+    selection: Selection,
+    given: Mapping[str, Path],
+    folders: Sequence[Path],
+    offline: bool,
+    progress: Progress | None,
+) -> dict[str, CheckpointFile]:
+    """Every checkpoint of the output; offline, one error for all that have to be fetched."""
+    found, missing = {}, {}
+    for name in selection.output.checkpoints:
+        try:
+            found[name] = _locate(selection, name, given.get(name), folders, offline, progress)
+        except DownloadError as error:
+            if not (offline or download.is_offline()):
+                raise
+            missing[name] = error
+    if not missing:
+        return found
+    sources = " ".join(f"--from {name}=FILE" for name in missing)
+    wanted = {name: selection.network.checkpoints[name] for name in missing}
+    raise DownloadError(
+        " and ".join(
+            _described(checkpoint, missing[name].url) for name, checkpoint in wanted.items()
+        ),
+        next(iter(missing.values())).reason,
+        f"fetch elsewhere, then `fad-onnx pull {selection.label} {sources}`, or put into"
+        f" {downloads_folder()} as {' and '.join(one.file for one in wanted.values())}",
+    )
+
+
+def _described(checkpoint: Checkpoint, url: str) -> str:
+    """Where a file is, and by what it is known to be the right one."""
+    facts = [f"{checkpoint.bytes} bytes"] if checkpoint.bytes else []
+    facts += [f"{kind} {digest}" for kind, digest in checkpoint.digests.items()]
+    return f"{url} ({', '.join(facts)})" if facts else url
+
+
+def _locate(
+    selection: Selection,
+    name: str,
+    given: Path | None,
+    folders: Sequence[Path],
+    offline: bool,
+    progress: Progress | None,
+) -> CheckpointFile:
+    """The checkpoint on disk: given, converted before, lying about, or downloaded now."""
+    checkpoint = selection.network.checkpoints[name]
+    if given is not None:
+        return _given(checkpoint, given)
+    if not checkpoint.url:
+        problem = f"nobody publishes weights for {selection.model.name}; give your own"
+        raise CheckpointError(checkpoint.file, f"{problem} with --weights")
+    known = known_file(checkpoint, None)
+    for home in converted.folders() if known else ():
+        with suppress(DamagedModelError):
+            facts = converted.read_note(home) or {}
+            kept = facts.get("weights", {}).get(name)
+            if known and kept and kept["sha256"] == known.sha256 and converted.check(home):
+                return replace(known, path=home / "model.onnx")
+    fetched = download.obtain(
+        checkpoint, downloads_folder(), folders, offline=offline, progress=progress
+    )
+    ours = fetched.path.parent == downloads_folder()
+    if not ours:
+        remember(checkpoint, fetched)
+    return CheckpointFile(fetched.path, fetched.sha256, fetched.checked, fetched.path.name, ours)
+
+
+def _given(checkpoint: Checkpoint, path: Path) -> CheckpointFile:
+    """A file in place of the official one, which it may be all the same."""
+    digest = root.file_sha256(existing_file(path))
+    official = known_file(checkpoint, None)
+    if official and digest == official.sha256:
+        return replace(official, path=path, file=path.name)
+    return CheckpointFile(path, digest, "given by the user", path.name)
+
+
+def remember(checkpoint: Checkpoint, found: Fetched) -> None:
+    """Note which file is the official one, where the table does not say it in full."""
+    if not checkpoint.sha256:
+        download.record(found.path.absolute().as_uri(), found, downloads_folder() / checkpoint.file)
