@@ -15,6 +15,7 @@ from fad_onnx.api.dry_run import estimate
 from fad_onnx.audio import decoding, misread, sources
 from fad_onnx.errors import AudioError
 from fad_onnx.networks import synthetic
+from fad_onnx.networks.group import grouped
 from fad_onnx.pipeline import clip_windows
 
 BLOCKS = (1, 7, 1000, 4096, decoding.BLOCK_SAMPLES)
@@ -387,7 +388,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding, "BLOCK_SAMPLES", 1000)
         pieces = clip_windows.load(
-            sources.AudioFile(str(path), "x"), [embedder], clip_windows.Policy(), None
+            sources.AudioFile(str(path), "x"), grouped([embedder]), clip_windows.Policy(), None
         )
         next(pieces)
         with open(path, "ab") as file:

@@ -76,7 +76,7 @@ def test_too_few_embeddings_for_prdc_are_no_value_with_the_numbers():
     assert "more than k = 5 embeddings on each side, there are 5 and 9" in found.remarks[0]
     with pytest.raises(OptionError, match="prdc_k: 0 is not a whole number"):
         compute("prdc", real, fake, prdc_k=0)
-    with pytest.raises(StatisticsError, match="statistics without rows, and prdc needs"):
+    with pytest.raises(StatisticsError, match="statistics without embeddings, and prdc needs"):
         compute("prdc", Arrays("s.npz"), fake)
 
 

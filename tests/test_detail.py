@@ -140,8 +140,8 @@ def test_statistics_are_refused_where_rows_are_needed(run, sets, tmp_path):  # n
     run("embed", sets[1], "-o", tmp_path / "b.npz")
     for flag in ("--inf", "--ci", "--kad"):
         error = run("score", sets[1], tmp_path / "a.npz", flag, code=1).err
-        assert "holds statistics without rows" in error
-    assert "--kad needs rows" in run("score", tmp_path / "a.npz", sets[1], "--kad", code=1).err
+        assert "holds statistics without embeddings" in error
+    assert "kad needs embeddings" in run("score", tmp_path / "a.npz", sets[1], "--kad", code=1).err
     # A reference of statistics stays fixed; only the evaluation set is resampled.
     found = run("score", tmp_path / "a.npz", sets[1], "--json", "--inf", "--ci")
     (result,) = json.loads(found.out)["results"]

@@ -299,8 +299,8 @@ def test_what_cannot_be_written_is_said_before_the_work(one, clips, tmp_path, ca
         tmp_path / ("n/" * 5000 + "x.npz"): "name too long",
     }
     listed = commands(one, clips, tmp_path, lambda name: tmp_path / name)
-    monkeypatch.setattr("fad_onnx.api.functions._listed", work)
-    monkeypatch.setattr("fad_onnx.api.functions.read_set", work)
+    monkeypatch.setattr("fad_onnx.api.making._listed", work)
+    monkeypatch.setattr("fad_onnx.api.inputs.read_set", work)
     monkeypatch.setattr("fad_onnx.files.archives.read_set", work)
     for target, said in cases.items():
         for _, command in listed:

@@ -198,7 +198,7 @@ def test_what_lacks_rows_is_refused_before_the_work(clips, tmp_path, monkeypatch
         (Wanted(inf=True), (clips, clips, tmp_path / "a.npz")),
         (Wanted(kad=True), (tmp_path / "a.npz", clips)),
     ):
-        with pytest.raises(StatisticsError, match="statistics without rows"):
+        with pytest.raises(StatisticsError, match="statistics without embeddings"):
             functions.compare(paths[0], paths[1:], WEIGHTLESS, wanted)
 
 

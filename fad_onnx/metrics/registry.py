@@ -54,8 +54,9 @@ class Arrays:
         """The array of each clip; StatisticsError for statistics alone."""
         if self.clips is None:
             raise StatisticsError(
-                self.where, f"holds statistics without rows, and {what} needs rows: give audio or"
-                " a file written by embed",
+                self.where,
+                f"holds statistics without embeddings, and {what} needs embeddings: give audio or a"
+                " file written by embed",
             )  # fmt: skip
         return self.clips
 

@@ -128,6 +128,8 @@ class Checkpoint:
         The published digests, by kind (the keys of `DIGESTS`).
     nesting : tuple of str
         The keys that lead to the dictionary of tensors.
+    package, member : str or None
+        The Python distribution that ships the file, as pip takes it, and the file's place in it.
     """
 
     file: str
@@ -136,6 +138,8 @@ class Checkpoint:
     bytes: int | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     nesting: tuple[str, ...] = ()
+    package: str | None = None
+    member: str | None = None
 
     @property
     def sha256(self) -> str | None:

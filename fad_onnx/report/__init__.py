@@ -41,7 +41,7 @@ def write(path: str | PathLike[str], scores: Sequence[Compared], *, seed: int = 
     scores: as `api.compare` returns them, of any number of evaluation sets and models, made
     with rows kept. seed: of the rows that are drawn where a figure cannot show them all.
     A megabyte or two for ten clips. Raises OptionError without scores, StatisticsError for an
-    evaluation set without rows, MissingDependencyError without the extra, and OutputError.
+    evaluation dataset without embeddings, MissingDependencyError without the extra, OutputError.
     """
     require()
     if not scores:

@@ -50,7 +50,7 @@ class Part:
 
 
 def render(scores: Sequence[Compared], seed: int, made: datetime) -> str:
-    """The whole page as HTML. Raises StatisticsError for an evaluation set without rows."""
+    """The whole page as HTML; StatisticsError for an evaluation dataset without embeddings."""
     models = tables.by_model(scores)
     sets = tables.by_set(scores)
     reference = scores[0].reference

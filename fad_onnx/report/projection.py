@@ -52,7 +52,7 @@ def project(reference: Dataset, evaluation: Dataset, seed: int = 0) -> Projectio
 
     The same seed draws the same rows with every version of NumPy. A reference that is
     statistics alone is drawn as its ellipse, in the plane of the evaluation rows. Raises
-    StatisticsError for an evaluation set without rows.
+    StatisticsError for an evaluation dataset without embeddings.
     """
     random = np.random.RandomState(seed)
     rows_of(evaluation, "a report")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..cache import root
@@ -13,7 +14,7 @@ from ..networks.network import Checkpoint
 from ..networks.selection import Selection
 from . import converted, download
 from .binding import CheckpointFile
-from .download.verified import Fetched
+from .download.verified import Fetched, verify
 
 Progress = download.Progress
 
@@ -89,7 +90,7 @@ def _locate(
     checkpoint = selection.network.checkpoints[name]
     if given is not None:
         return _given(checkpoint, given)
-    if not checkpoint.url:
+    if not (checkpoint.url or checkpoint.package):
         problem = f"nobody publishes weights for {selection.model.name}; give your own"
         raise CheckpointError(checkpoint.file, f"{problem} with --weights")
     known = known_file(checkpoint, None)
@@ -99,13 +100,29 @@ def _locate(
             kept = facts.get("weights", {}).get(name)
             if known and kept and kept["sha256"] == known.sha256 and converted.check(home):
                 return replace(known, path=home / "model.onnx")
-    fetched = download.obtain(
-        checkpoint, downloads_folder(), folders, offline=offline, progress=progress
-    )
+    if checkpoint.package:
+        fetched = verify(checkpoint, _packaged(checkpoint))
+    else:
+        fetched = download.obtain(
+            checkpoint, downloads_folder(), folders, offline=offline, progress=progress
+        )
     ours = fetched.path.parent == downloads_folder()
     if not ours:
         remember(checkpoint, fetched)
     return CheckpointFile(fetched.path, fetched.sha256, fetched.checked, fetched.path.name, ours)
+
+
+def _packaged(checkpoint: Checkpoint) -> Path:
+    """The file in the Python package that ships it, which is never imported."""
+    assert checkpoint.package and checkpoint.member
+    package = find_spec(checkpoint.package.partition("==")[0])
+    if package is None or package.origin is None:
+        raise CheckpointError(
+            checkpoint.file,
+            f"it comes with its authors' package: pip install --no-deps {checkpoint.package}, or"
+            " give the file with --weights",
+        )
+    return Path(package.origin).parent / checkpoint.member
 
 
 def _given(checkpoint: Checkpoint, path: Path) -> CheckpointFile:
