@@ -357,7 +357,7 @@ def test_an_evaluation_set_of_statistics_is_refused(tmp_path):
     files = [Path("a.wav"), Path("b.wav")]
     one = audio_set("r", files)
     bare = replace(audio_set("e.npz", files), rows_by_file=None)
-    with pytest.raises(StatisticsError, match=r"e\.npz.*needs rows"):
+    with pytest.raises(StatisticsError, match=r"e\.npz.*needs embeddings"):
         report.write(tmp_path / "r.html", [score(one, bare, Wanted())])
     assert not list(tmp_path.iterdir())
 

@@ -37,10 +37,11 @@ class FrechetAudioDistance(StreamingFAD):
     """Frechet audio distance with the interface of frechet_audio_distance.FrechetAudioDistance.
 
     ckpt_dir: a folder searched for official checkpoint files; without it, the cache is used.
-    model_name, submodel_name, sample_rate, channels, enable_fusion choose a row of the model
-    table; model_name may also be a row's own name. use_pca, use_activation: VGGish's options.
+    model_name, submodel_name, sample_rate, channels, enable_fusion choose a model of the
+    table; model_name may also be the name of a model there. use_pca, use_activation: the options
+    of VGGish.
     audio_load_worker: threads. verbose: accepted; nothing is printed, warnings are logged and
-    progress= is told what is done.
+    progress= is called as the work advances.
     run: further keywords of fad_onnx.RunOptions, such as weights or provider.
 
     A copy shares the loaded model; a pickle loads it again when it is first needed, and leaves
@@ -96,7 +97,7 @@ class FrechetAudioDistance(StreamingFAD):
     def calculate_embd_statistics(
         self, embd_lst: ArrayLike | Sequence[ArrayLike]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean (dim,) and covariance (dim, dim; ddof 1) of rows (n, dim)."""
+        """Mean (dim,) and covariance (dim, dim; ddof 1) of embeddings (n, dim)."""
         moments = Moments.of(np.asarray(embd_lst))
         return moments.mean, moments.covariance()
 

@@ -54,7 +54,7 @@ def made(source: Source, side: str, key: str | None) -> Dataset | None:
 
 
 def _unknown(moments: Moments, side: str, by_clip: Sequence[NDArray[np.float32]] = ()) -> Dataset:
-    """A dataset of which nothing else is known; embeddings count as those of one clip."""
+    """A dataset without any metadata; its embeddings count as those of one clip."""
     clips = tuple(StoredClip(side, None) for _ in by_clip)
     return Dataset(
         side, moments, {"embeddings": moments.count}, clips,

@@ -49,7 +49,7 @@ class Score:
     def protocol(self) -> dict[str, dict[str, Any]]:
         """How the embeddings of the `reference` and of the `evaluation` were made.
 
-        {} for foreign statistics, of which nothing is known.
+        {} for foreign statistics, which say nothing about themselves.
         """
         sides = {"reference": self.reference, "evaluation": self.evaluation}
         return {side: one.provenance for side, one in sides.items()}

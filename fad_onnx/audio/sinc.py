@@ -41,7 +41,7 @@ class Tabled:
         return (self.zeros * self.steps + 1) // self._stride(up, down) + 1
 
     def length(self, frames: int, up: int, down: int) -> int:
-        """Output samples of so many input samples."""
+        """The number of output samples for a number of input samples."""
         return frames * up // down
 
     def weights(self, phases: Array, steps: Array, up: int, down: int) -> Array:

@@ -16,7 +16,7 @@ from . import containers, headers, lookalikes
 
 # Who writes into a pipe cannot go back to the header: sizes close below 2^31 (sox) and 2^32
 # (ffmpeg), or from 2^62 on in files of 64 bits, mean "until the end"; so do whole billions, of
-# servers that count so many samples before they make one.
+# servers that count this many samples before they make one.
 UNKNOWN_SIZES = (
     range(0x7FFF0000, 0x80000001), range(0xFFFF0000, 0x100000000), range(1 << 62, 1 << 64),
 )  # fmt: skip

@@ -38,7 +38,7 @@ def _parsed(part: str) -> tuple[int, int]:
 
 
 def part_of(listed: Sequence[str], files: Sequence[AudioFile], part: str) -> dict[str, Any]:
-    """What the statistics of a part say of themselves: which of how many, and of which files.
+    """What the statistics of a part record: which part of how many it is, and its files.
 
     The files are known by their names within the set and the set by its own: machines may have it
     in different places.
@@ -51,7 +51,7 @@ def part_of(listed: Sequence[str], files: Sequence[AudioFile], part: str) -> dic
 
 
 def check(parts: Sequence[Dataset]) -> None:
-    """StatisticsError unless every list of which there is a part is there whole, each part once."""
+    """StatisticsError unless all parts of every list are there, each once."""
     held: dict[tuple[str, int], dict[int, Dataset]] = {}
     for one in parts:
         said = one.metadata.get("shard")

@@ -29,7 +29,7 @@ def pool(
     Returns
     -------
     ndarray of float32, shape (m, width)
-        As they are ("frames"); one for each second, of which the rest is dropped ("seconds");
+        As they are ("frames"); one for each whole second, without the rest of the clip ("seconds");
         or one ("clip").
 
     Examples

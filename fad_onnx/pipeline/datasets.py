@@ -1,4 +1,4 @@
-"""A set of audio, or the statistics of one: moments, and all that must be said beside them."""
+"""A dataset of audio, or the statistics of one: moments, and what is known about them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Dataset:
     """
 
     path: str
-    moments: Moments | Gaussian = field(repr=False)  # a Gaussian: the count of rows is not known
+    moments: Moments | Gaussian = field(repr=False)  # a Gaussian: of an unknown number
     metadata: Mapping[str, Any] = field(repr=False)
     files: tuple[FileSummary | StoredClip, ...] = field(default=(), repr=False)
     skipped: tuple[tuple[str, str], ...] = ()
@@ -109,8 +109,8 @@ def embed_sets(
 ) -> list[list[Dataset]]:
     """The sets of each model for each named list of files, in one pass over all of them.
 
-    progress: told the name of the set, the files just done and the files in all. With `keep`,
-    rows go there file by file, in order, and are not held here.
+    progress: gets the dataset's name, the files just done and the number of files. With `keep`,
+    embeddings go there file by file, in order, and are not held here.
 
     Raises NoAudioError if every file of a set was skipped, unless it may be empty, and whatever the
     first unusable file raises unless the policy is to skip it.
@@ -281,7 +281,7 @@ def width_and_rate(protocol: Mapping[str, Any]) -> tuple[int, int | None]:
 
 
 def _unvouched(weights: Mapping[str, Any]) -> list[str]:
-    """Official checkpoints, as recorded, of which no digest is published."""
+    """Official checkpoints, as recorded, for which nobody publishes a SHA-256."""
     facts = [one for one in weights.values() if isinstance(one, dict)]
     return [
         f"whether {provenance.text(one.get('file'))} is the official file was not checked: nobody"

@@ -116,7 +116,7 @@ def chunks(
     executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Generator[Chunk, None, None]:
-    """A chunk for each of these parts, in order; `progress` is told the number of files just done.
+    """A chunk for each of these parts, in order; `progress` gets the number of files just done.
 
     The parts are computed in one go: work on the next fills the cores while one comes to its end.
     """

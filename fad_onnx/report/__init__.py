@@ -39,7 +39,7 @@ def write(path: str | PathLike[str], scores: Sequence[Compared], *, seed: int = 
     """Write the report on these scores, whole or not at all; its absolute path.
 
     scores: as `api.compare` returns them, of any number of evaluation sets and models, made
-    with rows kept. seed: of the rows that are drawn where a figure cannot show them all.
+    with embeddings kept. seed: for the draw, where a figure cannot show all embeddings.
     A megabyte or two for ten clips. Raises OptionError without scores, StatisticsError for an
     evaluation dataset without embeddings, MissingDependencyError without the extra, OutputError.
     """

@@ -41,7 +41,7 @@ class Clip:
 
 
 def shown_of_a_set(sets: int) -> int:
-    """How many clips of each set a page of so many sets holds."""
+    """How many clips of each dataset a page holds, by the number of datasets."""
     return max(1, min(CLIPS_OF_A_SET, CLIPS_OF_A_PAGE // sets))
 
 

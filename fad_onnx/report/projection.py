@@ -19,9 +19,9 @@ DEVIATIONS = 2.0
 
 @dataclass(frozen=True)
 class Cloud:
-    """One set in the plane: points (n, 2) of `rows` rows in all, and the Gaussian of them all.
+    """One dataset in the plane: points (n, 2), drawn from `rows` embeddings, and their Gaussian.
 
-    `points` is empty where a set is statistics alone; `rows` is None where that is unknown.
+    `points` is empty for statistics without embeddings; `rows` is None where it is unknown.
     """
 
     points: Array
@@ -40,7 +40,7 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Projection:
-    """Both sets, and the share of the drawn rows' variance along each axis."""
+    """Both datasets, and the share of the drawn embeddings' variance along each axis."""
 
     reference: Cloud
     evaluation: Cloud
@@ -48,9 +48,9 @@ class Projection:
 
 
 def project(reference: Dataset, evaluation: Dataset, seed: int = 0) -> Projection:
-    """Principal components of rows drawn from both sets, without replacement.
+    """Principal components of embeddings drawn from both datasets, without replacement.
 
-    The same seed draws the same rows with every version of NumPy. A reference that is
+    The same seed draws the same embeddings with every version of NumPy. A reference that is
     statistics alone is drawn as its ellipse, in the plane of the evaluation rows. Raises
     StatisticsError for an evaluation dataset without embeddings.
     """
@@ -68,7 +68,7 @@ def project(reference: Dataset, evaluation: Dataset, seed: int = 0) -> Projectio
 
 
 def principal_axes(centred: Array) -> tuple[Array, tuple[float, float]]:
-    """Two orthonormal rows (2, dim) of most variance, and their shares of it.
+    """The two orthonormal directions (2, dim) of most variance, and their shares of it.
 
     Each axis points where its largest component is positive, so that a picture does not flip
     with the library that factors.
