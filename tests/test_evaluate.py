@@ -119,7 +119,7 @@ def test_what_cannot_be_is_said_before_the_work(run, sets, tmp_path):  # noqa: F
     with pytest.raises(OptionError, match="prdc_k: is no option of these metrics"):
         fad_onnx.evaluate(sets[1], sets[0], ["fad"], metric_options={"prdc_k": 1})
     run("stats", sets[0], "-o", tmp_path / "s.npz")
-    with pytest.raises(StatisticsError, match="and prdc needs rows"):
+    with pytest.raises(StatisticsError, match="and prdc needs embeddings"):
         fad_onnx.evaluate(sets[1], tmp_path / "s.npz", [f"prdc:{WEIGHTLESS}"])
 
 
