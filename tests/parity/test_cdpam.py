@@ -88,7 +88,7 @@ def test_the_published_scores_of_fadtk(name, specs, embedded):
         published = {Path(line["song_id"]).name: float(line[PUBLISHED[name]])
                      for line in csv.DictReader(file)}  # fmt: skip
     assert float(score) == pytest.approx(published.pop("all"), rel=1e-3)
-    ours = {Path(one.name).stem: one.fad for one in score.detail.files}
+    ours = {Path(one.name).stem: one.fad for one in score.files}
     assert ours.keys() == published.keys() and len(ours) == 23
     for clip, value in published.items():
         assert ours[clip] == pytest.approx(value, rel=5e-3), clip
