@@ -22,7 +22,7 @@ from fad_onnx.networks import synthetic, table
 from fad_onnx.networks.selection import selection_of, variants
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.tools import known_answers
-from fad_onnx.weights import binding, converted, locate, prepare
+from fad_onnx.weights import binding, checkpoints, converted, locate, naming, prepare
 from fad_onnx.weights.checkpoints.onnx_file import behind, initializers
 from fad_onnx.weights.download import verified
 
@@ -110,7 +110,7 @@ def test_every_container_gives_the_same_rows_and_fingerprint(kind, tensors, expe
 def test_a_ready_model_is_used_without_parsing_the_checkpoint_again(tensors, tmp_path, monkeypatch):
     path = write(tmp_path / "w.npz", "npz", tensors)
     first = load(path)
-    monkeypatch.setattr(binding.checkpoints, "open", None)
+    monkeypatch.setattr(checkpoints, "open", None)
     second = load(path)
     assert second.session.graph == first.session.graph
     assert second.fingerprint == first.fingerprint
@@ -448,7 +448,7 @@ def test_what_has_no_full_hash_is_converted_once(official, kind, road, monkeypat
         prepare.load(prepare.Request(ModelSpec(ROW.name)))
         shutil.rmtree(hub)
     official.unlink()
-    monkeypatch.setattr(binding.checkpoints, "open", None)
+    monkeypatch.setattr(checkpoints, "open", None)
     assert prepare.load(prepare.Request(ModelSpec(ROW.name))).weights["main"]["checked"] == kind
 
 
@@ -518,18 +518,19 @@ def test_kernels_of_another_transform_are_refused():
     real, imaginary = fourier_kernels(rows[0].preparation.frontend)
     bound_kernels = dict(zip(rows[0].network.fourier_kernels, (real, imaginary), strict=True))
 
-    class Tensor:
-        def __init__(self, array):
-            self.array, self.shape = array, array.shape
+    def held(factor):
+        arrays = {name: value * np.float32(factor) for name, value in bound_kernels.items()}
+        parts = {
+            name: naming.Part(
+                Path("x"), name, checkpoints.LazyTensor(one.dtype, one.shape, lambda one=one: one)
+            )
+            for name, one in arrays.items()
+        }
+        return naming.Tensors(parts, ())
 
-        def read(self):
-            return self.array
-
-    good = {name: (Path("x"), Tensor(value)) for name, value in bound_kernels.items()}
-    binding._check_kernels(rows[0], good)
-    bad = {name: (Path("x"), Tensor(value * 1.01)) for name, value in bound_kernels.items()}
+    binding._check_kernels(rows[0], held(1))
     with pytest.raises(CheckpointError, match="not the Fourier transform"):
-        binding._check_kernels(rows[0], bad)
+        binding._check_kernels(rows[0], held(1.01))
 
 
 def test_weights_that_a_package_ships_are_found_in_it(official, tmp_path, monkeypatch):
@@ -581,3 +582,17 @@ def test_the_first_output_of_every_model_needs_every_other_tensor():
             for one in variants(model):
                 graph = binding.graph_file(one)
                 assert behind(graph, one.output.tensor) >= binding.external(graph).keys()
+
+
+def test_an_index_of_several_files_is_one_checkpoint_whose_files_count(tensors, expected, tmp_path):
+    halves = list(tensors)[::2], list(tensors)[1::2]
+    names = {name: f"{i}.safetensors" for i, half in enumerate(halves) for name in half}
+    for i, half in enumerate(halves):
+        write(tmp_path / f"{i}.safetensors", "safetensors", {name: tensors[name] for name in half})
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": names}), "utf-8")
+    assert load(index).fingerprint == expected[1]
+    changed = {name: tensors[name].copy() for name in halves[1]}
+    next(one for one in changed.values() if one.dtype.kind == "f").flat[0] += 1
+    write(tmp_path / "1.safetensors", "safetensors", changed)
+    assert load(index).fingerprint != expected[1]

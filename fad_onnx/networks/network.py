@@ -128,6 +128,13 @@ class Checkpoint:
         The published digests, by kind (the keys of `DIGESTS`).
     nesting : tuple of str
         The keys that lead to the dictionary of tensors.
+    prefix : str
+        What precedes the names of the tensors in files that hold more than the network; it is
+        removed where it is there.
+    aliases : mapping of str to tuple of str
+        Other names, for files of other releases: a regular expression that fits a whole name of
+        the graph, to the names in the file that make the tensor, as `re.Match.expand` takes them.
+        Several tensors are joined along axis 0. An alias counts where the graph's name is absent.
     package, member : str or None
         The Python distribution that ships the file, as pip takes it, and the file's place in it.
     """
@@ -138,6 +145,8 @@ class Checkpoint:
     bytes: int | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     nesting: tuple[str, ...] = ()
+    prefix: str = ""
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     package: str | None = None
     member: str | None = None
 

@@ -280,6 +280,12 @@ def _checked(network: Network) -> Network:
             if not re.fullmatch(DIGESTS.get(kind, "$."), digest):
                 place = f"{where}.checkpoints.{name}.digests.{kind}"
                 raise ModelTableError(place, f"{digest!r} is no digest of {', '.join(DIGESTS)}")
+        for pattern in checkpoint.aliases:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                place = f"{where}.checkpoints.{name}.aliases.{pattern}"
+                raise ModelTableError(place, f"no regular expression: {error}") from error
     if not network.outputs:
         raise ModelTableError(f"{where}.outputs", "needs one")
     heads = [network.tiles.head] if network.tiles else []

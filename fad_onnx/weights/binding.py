@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -27,11 +27,10 @@ from ..networks.network import HEAD_FILE, Network
 from ..networks.preparation import Stft
 from ..networks.selection import Selection
 from ..networks.table import PACKAGE
-from . import checkpoints
-from .checkpoints import LazyTensor
 from .checkpoints.onnx_file import behind, initializers
 from .checkpoints.onnx_tensors import TensorInfo
 from .converted import WEIGHTS_FILE, write_note
+from .naming import Tensors, joined, open_all
 
 GRAPHS = PACKAGE / "networks" / "graphs"
 
@@ -73,12 +72,15 @@ def bind(selection: Selection, sources: Mapping[str, CheckpointFile], folder: Pa
     """Write model.onnx, weights.bin and meta.json into an empty folder."""
     wanted = external(graph_file(selection))
     with ExitStack() as stack:
-        tensors = dict(open_all(selection.network, sources, stack))
+        paths = {name: source.path for name, source in sources.items()}
+        tensors = open_all(selection.network, paths, stack)
         _check_names(wanted, tensors, sources)
         _check_kernels(selection, tensors)
-        hashes, weights_sha256 = write_model(
-            selection, lambda name: _fitted(name, *tensors[name], wanted[name]), folder
-        )
+
+        def read(name: str) -> NDArray[Any]:
+            return joined(name, tensors.parts(name), wanted[name].shape, wanted[name].dtype)
+
+        hashes, weights_sha256 = write_model(selection, read, folder)
     files = {"model.onnx": selection.graph_sha256, WEIGHTS_FILE: weights_sha256}
     if selection.head_sha256:
         files[HEAD_FILE] = selection.head_sha256
@@ -138,25 +140,12 @@ def tensors_sha256(selection: Selection, hashes: Hashes) -> str:
 _behind = cache(behind)
 
 
-def open_all(
-    network: Network, sources: Mapping[str, CheckpointFile], stack: ExitStack
-) -> Iterator[tuple[str, tuple[Path, LazyTensor]]]:
-    """Every tensor of every checkpoint, by name, without the prefix of a parallel wrapper."""
-    for name, source in sources.items():
-        checkpoint = stack.enter_context(checkpoints.open(source.path))
-        nesting = network.checkpoints[name].nesting
-        tensors = checkpoint.tensors(nesting) or checkpoint.tensors()
-        # torch.nn.DataParallel writes every name behind "module.".
-        for key, tensor in tensors.items():
-            yield key.removeprefix("module."), (source.path, tensor)
-
-
 def _check_names(
     wanted: Mapping[str, TensorInfo],
-    tensors: Mapping[str, object],
+    tensors: Tensors,
     sources: Mapping[str, CheckpointFile],
 ) -> None:
-    missing = sorted(wanted.keys() - tensors.keys())
+    missing = sorted(wanted.keys() - tensors.held(wanted))
     if missing:
         raise CheckpointError(
             " + ".join(str(source.path) for source in sources.values()),
@@ -180,34 +169,19 @@ def external(graph: Path) -> dict[str, TensorInfo]:
     return {name: info for name, info in initializers(graph).items() if info.external}
 
 
-def _fitted(name: str, path: Path, tensor: LazyTensor, info: TensorInfo) -> NDArray[Any]:
-    """The tensor as the graph wants it; torch's load_state_dict casts between floats too."""
-    if _squeezed(tensor.shape) != _squeezed(info.shape):
-        raise CheckpointError(path, f"{name}: shape {tensor.shape}, the graph needs {info.shape}")
-    if (tensor.dtype.kind == "f") != (info.dtype.kind == "f"):
-        raise CheckpointError(path, f"{name}: {tensor.dtype}, the graph needs {info.dtype}")
-    array = tensor.read().astype(info.dtype, copy=False).reshape(info.shape)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise CheckpointError(path, f"{name}: holds NaN or infinity")
-    return array
-
-
-def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(size for size in shape if size != 1)
-
-
-def _check_kernels(selection: Selection, tensors: Mapping[str, tuple[Path, LazyTensor]]) -> None:
+def _check_kernels(selection: Selection, tensors: Tensors) -> None:
     """A checkpoint that carries Fourier kernels must carry those of the front end."""
     names, frontend = selection.network.fourier_kernels, selection.preparation.frontend
-    if not names or not all(name in tensors for name in names):
+    parts = [part for name in names for part in tensors.parts(name)]
+    if not parts or len(parts) != len(names):
         return
     assert isinstance(frontend, Stft)
-    for name, expected in zip(names, fourier_kernels(frontend), strict=True):
-        path, tensor = tensors[name]
+    for part, expected in zip(parts, fourier_kernels(frontend), strict=True):
+        tensor = part.tensor
         # torchlibrosa makes them in complex128 by repeated powers and stores float32.
         if tensor.shape != expected.shape or np.abs(tensor.read() - expected).max() > 1e-4:
             raise CheckpointError(
-                path,
-                f"{name}: not the Fourier transform with the Hann window of {selection.model.name};"
-                " this front end cannot honour other kernels",
+                part.path,
+                f"{part.name}: not the Fourier transform with the Hann window of"
+                f" {selection.model.name}; this front end cannot honour other kernels",
             )

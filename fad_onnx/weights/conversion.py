@@ -19,8 +19,9 @@ from ..cache import root
 from ..errors import DamagedModelError
 from ..networks.selection import Selection, variants
 from . import converted
-from .binding import CheckpointFile, bind, external, graph_file, open_all, tensors_sha256
+from .binding import CheckpointFile, bind, external, graph_file, tensors_sha256
 from .locate import known_file
+from .naming import open_all
 
 Check = Callable[[Path], converted.Facts | None]
 
@@ -96,8 +97,9 @@ def _discard(selection: Selection, sources: Mapping[str, CheckpointFile]) -> Non
     for name, source in sources.items():
         if not source.ours:
             continue
-        with ExitStack() as stack:
-            held = {key for key, _ in open_all(selection.network, {name: source}, stack)}
         others = {graph_file(other) for other in every if name in other.output.checkpoints}
-        if all(external(graph).keys() & held <= kept for graph in others):
+        with ExitStack() as stack:
+            tensors = open_all(selection.network, {name: source.path}, stack)
+            done = all(tensors.held(external(graph)) <= kept for graph in others)
+        if done:
             source.path.unlink(missing_ok=True)

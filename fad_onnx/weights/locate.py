@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,7 +14,7 @@ from ..cache import root
 from ..errors import CheckpointError, DamagedModelError, DownloadError
 from ..networks.network import Checkpoint
 from ..networks.selection import Selection
-from . import converted, download
+from . import checkpoints, converted, download
 from .binding import CheckpointFile
 from .download.verified import Fetched, verify
 
@@ -127,11 +129,20 @@ def _packaged(checkpoint: Checkpoint) -> Path:
 
 def _given(checkpoint: Checkpoint, path: Path) -> CheckpointFile:
     """A file in place of the official one, which it may be all the same."""
-    digest = root.file_sha256(existing_file(path))
+    digest = _sha256(existing_file(path))
     official = known_file(checkpoint, None)
     if official and digest == official.sha256:
         return replace(official, path=path, file=path.name)
     return CheckpointFile(path, digest, "given by the user", path.name)
+
+
+def _sha256(path: Path) -> str:
+    """SHA-256 of a checkpoint; of one in several files, over the hashes of all of them."""
+    own = root.file_sha256(path)
+    parts = {name: root.file_sha256(file) for name, file in checkpoints.shards(path).items()}
+    if not parts:
+        return own
+    return hashlib.sha256(json.dumps([own, parts], sort_keys=True).encode()).hexdigest()
 
 
 def remember(checkpoint: Checkpoint, found: Fetched) -> None:

@@ -1,22 +1,27 @@
 """Checkpoints of any container as lazy mappings of names to arrays; nothing they hold runs.
 
-Torch's two containers, safetensors, NumPy archives and ONNX models are told apart by their
-contents, mapped into memory, and read tensor by tensor. A pickle can name tensors, NumPy
-arrays, dictionaries and plain values; whatever else it names ends the reading.
+Torch's two containers, safetensors, indexes of several files, NumPy archives and ONNX models are
+told apart by their contents, mapped into memory, and read tensor by tensor. A pickle can name
+tensors, NumPy arrays, dictionaries and plain values; whatever else it names ends the reading.
 """
 
 from __future__ import annotations
 
+import pathlib
+
 from ...audio import lookalikes
-from . import npz, onnx_file, safetensors, torch_legacy, torch_zip
+from . import npz, onnx_file, safetensors, sharded, torch_legacy, torch_zip
 from .checkpoint import Checkpoint
 from .mapped import Mapped, Path
 from .tensors import LazyTensor
 from .zip_directory import members
 
-__all__ = ["Checkpoint", "LazyTensor", "open"]
+__all__ = ["Checkpoint", "LazyTensor", "open", "shards"]
 
-KNOWN = "torch checkpoints (zip and legacy), safetensors, .npz and ONNX models are known"
+KNOWN = (
+    "torch checkpoints (zip and legacy), safetensors, their indexes of several files, .npz and ONNX"
+    " models are known"
+)
 
 
 def open(path: Path) -> Checkpoint:
@@ -34,7 +39,22 @@ def open(path: Path) -> Checkpoint:
         return Checkpoint(file, "safetensors", safetensors.read(file))
     if onnx_file.holds(file):
         return Checkpoint(file, "onnx", onnx_file.read(file))
+    if sharded.holds(file):
+        return Checkpoint(file, "sharded", sharded.read(file, _tensors))
     raise file.error(_unknown(bytes(file.data[:64])))
+
+
+def _tensors(path: Path) -> dict[str, LazyTensor]:
+    """The tensors of a shard, which is no index itself."""
+    if sharded.holds(file := Mapped(path)):
+        raise file.error("is an index of tensors, named by another index; refused")
+    return open(path).tensors()
+
+
+def shards(path: Path) -> dict[str, pathlib.Path]:
+    """The files that a checkpoint consists of beyond its own, by name."""
+    file = Mapped(path)
+    return sharded.shards(file) if sharded.holds(file) else {}
 
 
 def _open_zip(file: Mapped) -> Checkpoint:

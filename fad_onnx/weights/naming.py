@@ -1,0 +1,143 @@
+"""The tensors of checkpoints under the names that a graph has for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CheckpointError
+from ..networks.network import Checkpoint, Network
+from . import checkpoints
+from .checkpoints import LazyTensor
+
+WRAPPER = "module."  # torch.nn.DataParallel puts it in front of every name
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tensor of a checkpoint: the file, its name there, and the tensor."""
+
+    path: Path
+    name: str
+    tensor: LazyTensor
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """What the checkpoints of a network hold.
+
+    Attributes
+    ----------
+    own : mapping of str to Part
+        The tensors by their names, without the prefixes of wrappers.
+    aliases : sequence of (pattern, tuple of str)
+        `Checkpoint.aliases` of all checkpoints.
+    """
+
+    own: Mapping[str, Part]
+    aliases: Sequence[tuple[re.Pattern[str], tuple[str, ...]]]
+
+    def parts(self, name: str) -> tuple[Part, ...]:
+        """The tensors that make this tensor of the graph, joined along axis 0; empty if none do.
+
+        The tensor of the same name comes first, then the first alias with all of its tensors.
+        """
+        if name in self.own:
+            return (self.own[name],)
+        for pattern, templates in self.aliases:
+            if found := pattern.fullmatch(name):
+                names = [found.expand(template) for template in templates]
+                if all(one in self.own for one in names):
+                    return tuple(self.own[one] for one in names)
+        return ()
+
+    def held(self, names: Iterable[str]) -> set[str]:
+        """The names among these for which there are tensors."""
+        return {name for name in names if self.parts(name)}
+
+
+def open_all(network: Network, paths: Mapping[str, Path], stack: ExitStack) -> Tensors:
+    """Open checkpoints of a network.
+
+    Parameters
+    ----------
+    network : Network
+        The network, whose checkpoints say how their tensors are named.
+    paths : mapping of str to path
+        The files by the names of the checkpoints.
+    stack : ExitStack
+        What closes the files.
+
+    Returns
+    -------
+    Tensors
+        Their tensors.
+    """
+    own: dict[str, Part] = {}
+    aliases: list[tuple[re.Pattern[str], tuple[str, ...]]] = []
+    for name, path in paths.items():
+        checkpoint = network.checkpoints[name]
+        for key, tensor in _tensors(checkpoint, path, stack).items():
+            bare = key.removeprefix(WRAPPER).removeprefix(checkpoint.prefix)
+            own[bare] = Part(path, key, tensor)
+        aliases += [(re.compile(one), made) for one, made in checkpoint.aliases.items()]
+    return Tensors(own, aliases)
+
+
+def _tensors(checkpoint: Checkpoint, path: Path, stack: ExitStack) -> dict[str, LazyTensor]:
+    opened = stack.enter_context(checkpoints.open(path))
+    return opened.tensors(checkpoint.nesting) or opened.tensors()
+
+
+def joined(
+    name: str, parts: Sequence[Part], shape: Sequence[int], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """The tensor as the graph wants it, from the tensors of `Tensors.parts`.
+
+    Axes of length 1 may be missing or added, and floats are cast, as torch's load_state_dict does.
+
+    Raises
+    ------
+    CheckpointError
+        If the shape or the kind of numbers differs, or a number is NaN or infinite.
+    """
+    arrays = []
+    for part in parts:
+        if (part.tensor.dtype.kind == "f") != (dtype.kind == "f"):
+            raise CheckpointError(
+                part.path, f"{part.name}: {part.tensor.dtype}, the graph needs {dtype}"
+            )
+    found = _joined_shape([part.tensor.shape for part in parts])
+    if found is None or _squeezed(found) != _squeezed(shape):
+        shapes = " and ".join(str(part.tensor.shape) for part in parts)
+        names = " and ".join(part.name for part in parts)
+        raise CheckpointError(
+            parts[0].path, f"{names}: shape {shapes}, the graph needs {tuple(shape)}"
+        )
+    for part in parts:
+        array = part.tensor.read().astype(dtype, copy=False)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise CheckpointError(part.path, f"{part.name}: holds NaN or infinity")
+        arrays.append(array)
+    whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return whole.reshape(tuple(shape))
+
+
+def _joined_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+    """The shape of these along axis 0; None if they do not fit."""
+    if len(shapes) == 1:
+        return shapes[0]
+    if any(not shape or shape[1:] != shapes[0][1:] for shape in shapes):
+        return None
+    return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+
+def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)

@@ -1,0 +1,120 @@
+"""Checkpoints that name tensors otherwise than the graph, or spread them over several files."""
+
+import json
+from contextlib import ExitStack
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fad_onnx.errors import CheckpointError
+from fad_onnx.networks import table
+from fad_onnx.networks.network import Checkpoint
+from fad_onnx.weights import checkpoints, naming
+
+from .checkpoints import writers
+
+NAMES = {
+    "a.weight": np.arange(6, dtype=np.float32).reshape(3, 2),
+    "b.weight_g": np.ones((3, 1), np.float32),
+}
+NETWORK = replace(
+    table.model().network,
+    checkpoints={
+        "main": Checkpoint(
+            "w.npz",
+            "",
+            "MIT",
+            prefix="net.",
+            aliases={
+                r"(.*)\.weight_g": (r"\1.parametrizations.weight.original0",),
+                r"(.*)\.qkv\.(\w+)": (r"\1.q.\2", r"\1.k.\2", r"\1.v.\2"),
+            },
+        )
+    },
+)
+
+
+def opened(path, stack, network=NETWORK):
+    return naming.open_all(network, {"main": path}, stack)
+
+
+def fitted(path, name, shape):
+    with ExitStack() as stack:
+        parts = opened(path, stack).parts(name)
+        assert parts, name
+        return naming.joined(name, parts, shape, np.dtype(np.float32))
+
+
+@pytest.mark.parametrize("prefix", ["", "net.", "module.", "module.net."])
+def test_a_prefix_is_removed_where_it_is_there(prefix, tmp_path):
+    np.savez(tmp_path / "w.npz", **{prefix + key: value for key, value in NAMES.items()})
+    found = fitted(tmp_path / "w.npz", "a.weight", (3, 2))
+    np.testing.assert_array_equal(found, NAMES["a.weight"])
+
+
+@pytest.mark.parametrize("name", ["b.weight_g", "b.parametrizations.weight.original0"])
+def test_both_names_of_a_tensor_are_read(name, tmp_path):
+    np.savez(tmp_path / "w.npz", **{"net." + name: NAMES["b.weight_g"]})
+    assert fitted(tmp_path / "w.npz", "b.weight_g", (3, 1)).shape == (3, 1)
+
+
+def test_the_graphs_own_name_comes_before_an_alias(tmp_path):
+    other = {"b.parametrizations.weight.original0": np.zeros((3, 1), np.float32)}
+    np.savez(tmp_path / "w.npz", **NAMES, **other)
+    np.testing.assert_array_equal(fitted(tmp_path / "w.npz", "b.weight_g", (3, 1)), 1)
+
+
+def test_three_tensors_are_joined_along_axis_0(tmp_path):
+    parts = {f"x.{key}.weight": np.full((2, 4), i, np.float32) for i, key in enumerate("qkv")}
+    np.savez(tmp_path / "w.npz", **parts)
+    found = fitted(tmp_path / "w.npz", "x.qkv.weight", (6, 4))
+    np.testing.assert_array_equal(found, np.concatenate(list(parts.values())))
+
+
+def test_a_part_that_is_missing_or_does_not_fit_is_named(tmp_path):
+    parts = {f"x.{key}.weight": np.zeros((2, 4), np.float32) for key in "qk"}
+    np.savez(tmp_path / "w.npz", **parts)
+    with ExitStack() as stack:
+        assert opened(tmp_path / "w.npz", stack).held(["x.qkv.weight"]) == set()
+    np.savez(tmp_path / "w.npz", **parts, **{"x.v.weight": np.zeros((2, 5), np.float32)})
+    with pytest.raises(CheckpointError, match=r"x\.q\.weight and .*\(2, 5\), the graph needs"):
+        fitted(tmp_path / "w.npz", "x.qkv.weight", (6, 4))
+
+
+def sharded(folder, weight_map=None, tensors=NAMES):
+    for i, (name, value) in enumerate(tensors.items()):
+        (folder / f"{i}.safetensors").write_bytes(writers.safetensors({name: value}))
+    weight_map = weight_map or {name: f"{i}.safetensors" for i, name in enumerate(tensors)}
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}), "utf-8")
+    return path
+
+
+def test_an_index_gives_the_tensors_of_its_files(tmp_path):
+    path = sharded(tmp_path)
+    with checkpoints.open(path) as found:
+        assert found.container == "sharded"
+        for name, value in NAMES.items():
+            np.testing.assert_array_equal(found.tensors()[name].read(), value)
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a\\b", "..", "", "c:x", "sub/x"])
+def test_an_index_stays_in_its_folder(name, tmp_path):
+    with pytest.raises(CheckpointError, match="outside its folder"):
+        checkpoints.open(sharded(tmp_path, {"a.weight": name}))
+
+
+def test_an_index_that_is_wrong_says_how(tmp_path):
+    with pytest.raises(CheckpointError, match="does not hold tensor 'c'"):
+        checkpoints.open(sharded(tmp_path, {"c": "0.safetensors"}))
+    with pytest.raises(CheckpointError, match=r"9\.safetensors.*cannot be read"):
+        checkpoints.open(sharded(tmp_path, {"a.weight": "9.safetensors"}))
+    with pytest.raises(CheckpointError, match="named by another index"):
+        checkpoints.open(sharded(tmp_path, {"a": "model.safetensors.index.json"}))
+    path = tmp_path / "x.json"
+    for text, problem in (("{", "not JSON"), ("{}", "weight_map"), ('{"weight_map": {"a": 1}}',
+                          "weight_map"), ("{" * 100_000, "not JSON")):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(CheckpointError, match=problem):
+            checkpoints.open(path)
