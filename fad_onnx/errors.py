@@ -228,13 +228,12 @@ class UnpairedError(FadError, ValueError):
 
 
 class NoBandwidthError(StatisticsError):
-    """A reference with mostly equal embeddings, for which KAD has no bandwidth."""
+    """A dataset with mostly equal embeddings, for which KAD has no bandwidth."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            path, "KAD takes the median distance between reference embeddings as its bandwidth, and"
-            " more than half of them are equal (silent or constant clips?); use a more varied"
-            " reference",
+            path, "KAD takes the median distance between these embeddings as its bandwidth, and"
+            " more than half of them are equal (silent or constant clips?); use more varied clips",
         )  # fmt: skip
 
 

@@ -46,6 +46,18 @@ def test_the_bandwidth_is_the_references_alone() -> None:
     assert kernel_distance(y, x).bandwidth != kernel_distance(x, y).bandwidth
 
 
+def test_the_bandwidth_can_be_the_evaluations() -> None:
+    x, y = rows(30, 1), rows(29, 2) * 9
+    own = KernelReference(x, bandwidth_of="evaluation")
+    found, swapped = own.distance(y), kernel_distance(y, x)
+    assert found.bandwidth == pytest.approx(swapped.bandwidth, rel=1e-12)
+    assert float(found) == pytest.approx(float(swapped), rel=1e-10)
+    again = own.distance(x + 1)
+    assert again.bandwidth == pytest.approx(kernel_distance(x, y).bandwidth, rel=1e-12)
+    with pytest.raises(NoBandwidthError):
+        own.distance(np.ones((5, 5)))
+
+
 @pytest.mark.parametrize("count", [2, 3, 4, 60, 61])
 def test_the_median_is_numpys_whatever_the_blocks(
     monkeypatch: pytest.MonkeyPatch, count: int

@@ -5,14 +5,17 @@ import json
 import numpy as np
 import pytest
 
+from fad_onnx.api.measure import Against, Wanted, protocol_of
 from fad_onnx.cli import main
 from fad_onnx.errors import ModelTableError, OptionError
+from fad_onnx.metrics import registry
 from fad_onnx.networks import synthetic, table
 from fad_onnx.networks.preparation import Preparation, Windows
 from fad_onnx.networks.selection import select
 from fad_onnx.networks.windows import Windower
 from fad_onnx.pipeline.options import Run, RunOptions
 
+from . import report_factory
 from .conftest import write_clip
 
 EVERY = [(one.name, name) for one in table.models().values() for name in one.protocols]
@@ -66,6 +69,62 @@ def test_a_protocol_of_an_unknown_model_or_field_is_an_error_of_the_table():
         text["protocols"]["odd"] = {"summary": "", "models": models}
         with pytest.raises(ModelTableError, match=f"protocols.odd.*{place}"):
             table.parse(json.dumps(text))
+
+
+PROTOCOLS = {
+    name: one for entry in table.models().values() for name, one in entry.protocols.items()
+}
+DEFINED = [(name, metric) for name, one in PROTOCOLS.items() for metric in one.metrics]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_has_metrics(protocol):
+    assert "fad" in table.protocol(protocol).metrics
+    assert table.protocol(protocol) is PROTOCOLS[protocol]
+
+
+@pytest.mark.parametrize(("protocol", "metric"), DEFINED)
+def test_a_definition_is_of_a_metric_with_options_that_it_has(protocol, metric):
+    definition, known = PROTOCOLS[protocol].metrics[metric], registry.metric(metric)
+    assert known.chosen(definition.options).items() >= definition.options.items()
+    for name in definition.models:
+        assert known.needs.output in ("embedding", *table.model(name).network.outputs)
+        assert select(f"{name}:protocol={protocol}").metric_options(metric) == definition.options
+
+
+def test_a_metric_that_a_protocol_does_not_define_has_our_options():
+    assert select("vggish:protocol=gudgud96").metric_options("kad") == {}
+    assert select("vggish").metric_options("kad") == {}
+
+
+def test_an_unknown_protocol_is_an_error_with_the_known_ones():
+    with pytest.raises(OptionError, match="one of native, gudgud96, fadtk"):
+        table.protocol("fadkt")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "given", "used"),
+    [
+        ("native", {}, "reference"),
+        ("kadtk", {}, "evaluation"),
+        ("kadtk", {"kad_bandwidth": "reference"}, "reference"),
+        ("fadtk", {"kad_bandwidth": "evaluation"}, "evaluation"),
+    ],
+)
+def test_a_metric_follows_the_protocol_of_its_datasets(protocol, given, used, tmp_path):
+    files = report_factory.clip_files(tmp_path, ["a.wav", "b.wav"])
+    made = {"extra": {"label": f"vggish:protocol={protocol}"}}
+    one, other = (report_factory.audio_set(str(i), files, seed=i, **made) for i in range(2))
+    wanted = Wanted(kad=True, **given)
+    against = Against(one, wanted.metrics, wanted.options, protocol_of(other, one))
+    assert against.values(other)["kad"].fields["kad_bandwidth"] == used
+
+
+def test_definitions_of_models_that_a_protocol_lacks_are_an_error_of_the_table():
+    text = json.loads((table.PACKAGE.parent / "artifacts.json").read_text("utf-8"))
+    text["protocols"]["odd"] = {"summary": "", "models": {}, "metrics": {"fad": {"models": ["x"]}}}
+    with pytest.raises(ModelTableError, match=r"protocols.odd.metrics.fad.models.*'x' is no model"):
+        table.parse(json.dumps(text))
 
 
 def test_a_longer_clip_is_cut_to_the_maximum():

@@ -18,7 +18,7 @@ from ..pipeline.options import PathLike, Progress, Run, RunOptions
 from ..weights.prepare import Progress as FetchProgress
 from . import inputs
 from .inputs import Source
-from .measure import Against, FileScore, clip_scores, measured, rows_of
+from .measure import Against, FileScore, clip_scores, measured, protocol_of, rows_of
 
 
 @dataclass(frozen=True)
@@ -297,7 +297,8 @@ class _Datasets:
         metrics = [one.metric for one in self.asked if (one.spec, one.implied) == (spec, implied)]
         needed = any(metric.needs.reference for metric in metrics)
         reference = self.reference[index] if self.reference and needed else None
-        against = Against(reference, metrics, options)
+        protocol = protocol_of(*(own[index] for own in self.evaluations), reference)
+        against = Against(reference, metrics, options, protocol)
         for own in self.evaluations:
             yield self._result(implied, own[index], reference, against, per_file)
 

@@ -16,7 +16,7 @@ from ..pipeline.options import ModelName, PathLike, Run, RunOptions, check_singl
 from ..weights.prepare import Progress as FetchProgress
 from . import inputs
 from .inputs import Source
-from .measure import Against, Progress, Wanted, clip_scores, rows_of
+from .measure import Against, Progress, Wanted, clip_scores, protocol_of, rows_of
 from .results import Score, Scores
 
 NOTHING = Wanted()
@@ -209,7 +209,8 @@ def _check_clips(held: Sequence[Dataset | None], wanted: Wanted) -> None:
 def _scores(
     reference: Dataset, evaluations: Sequence[Dataset], wanted: Wanted, progress: Progress | None
 ) -> Iterator[Score]:
-    against = Against(reference, wanted.metrics, wanted.options)
+    protocol = protocol_of(*evaluations, reference)
+    against = Against(reference, wanted.metrics, wanted.options, protocol)
     for one in evaluations:
         check_comparable(reference, one)
         yield _score(reference, one, against, wanted, progress)

@@ -15,6 +15,8 @@ from ..metrics.frechet import Gaussian, file_distance
 from ..metrics.influence import influences
 from ..metrics.moments import Moments
 from ..metrics.registry import FIRST, Arrays, Measured, Metric, Value
+from ..networks import table
+from ..networks.spec import NATIVE, ModelSpec
 from ..pipeline.datasets import Dataset
 
 Rows = NDArray[np.float32]
@@ -54,7 +56,8 @@ class Wanted:
         asked = (metric for switch, metric in switches.items() if given.get(switch))
         self.per_file = per_file
         self.metrics = (registry.metric(FIRST), *asked)
-        self.options = {key: one.check(given.get(key, one.default)) for key, one in options.items()}
+        own = {key: one for key, one in options.items() if key in given}
+        self.options = {key: one.check(given[key]) for key, one in own.items()}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Wanted) and vars(self) == vars(other)
@@ -114,15 +117,28 @@ class Compared(Protocol):
 
 
 class Against:
-    """One reference, prepared once for all the evaluation datasets compared with it."""
+    """One reference, prepared once for all the evaluation datasets compared with it.
+
+    Parameters
+    ----------
+    reference : Dataset or None
+    metrics : sequence of Metric
+    options : mapping
+        What the user gave, by keyword; it decides over the protocol.
+    protocol : str
+        The protocol with which the datasets were made.
+    """
 
     def __init__(
-        self, reference: Dataset | None, metrics: Sequence[Metric], options: Mapping[str, Any]
-    ) -> None:
+        self, reference: Dataset | None, metrics: Sequence[Metric], options: Mapping[str, Any],
+        protocol: str = NATIVE,
+    ) -> None:  # fmt: skip
         self.arrays = None if reference is None else arrays(reference)
+        defined = None if protocol == NATIVE else table.protocol(protocol)
         self._computes = {
             metric.name: metric.against(
-                self.arrays if metric.needs.reference else None, metric.chosen(options)
+                self.arrays if metric.needs.reference else None,
+                metric.chosen({**(defined.options_of(metric.name) if defined else {}), **options}),
             )
             for metric in metrics
         }
@@ -140,6 +156,13 @@ class Against:
 
         held = arrays(evaluation)
         return {name: compute(held, tell) for name, compute in self._computes.items()}
+
+
+def protocol_of(*datasets: Dataset | None) -> str:
+    """The protocol with which the first of them was made whose model is known."""
+    labels = (one.metadata.get("label") for one in datasets if one is not None)
+    label = next(filter(None, labels), None)
+    return (ModelSpec.parse(label).protocol if label else None) or NATIVE
 
 
 def arrays(one: Dataset) -> Arrays:

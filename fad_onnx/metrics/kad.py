@@ -3,7 +3,8 @@
 Chung et al. 2025, "KAD: No More FAD! An Effective and Efficient Evaluation Metric for Audio
 Generation", arXiv:2502.15602: the unbiased estimate of MMD^2 (Gretton et al. 2012, equation 3)
 with the kernel exp(-|x - y|^2 / (2 s^2)), times 100. The bandwidth s is the median of the
-distances between reference embeddings i < j, so that it does not depend on the evaluation.
+distances between reference embeddings i < j, so that it does not depend on the evaluation; or
+between evaluation embeddings, as kadtk 1.1.0 has it (kad.py, calc_kernel_audio_distance).
 
 Because the estimate is unbiased, equal sources give values around zero, which may be negative.
 Distances are computed in blocks, in float64, after subtracting the mean of the reference. A dataset
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -64,27 +66,29 @@ class KernelReference:
         seed: int = 0,
         where: Path = "reference",
         limit: int = MOST_EMBEDDINGS,
+        bandwidth_of: Literal["reference", "evaluation"] = "reference",
     ) -> None:
         """Take embeddings (n, dim), n >= 2.
 
-        The same seed draws the same subsample with every version of NumPy. Raises
-        TooFewEmbeddingsError for fewer than two, StatisticsError for an invalid array, and
-        NoBandwidthError if more than half of the pairs are equal.
+        bandwidth_of: the dataset whose distances give the bandwidth. The same seed draws the same
+        subsample with every version of NumPy. Raises TooFewEmbeddingsError for fewer than two,
+        StatisticsError for an invalid array, and NoBandwidthError if the bandwidth is that of the
+        reference and more than half of its pairs are equal.
         """
         self._seed, self._limit = seed, limit
         chosen, self._given = _drawn(embeddings, seed, limit, where)
         self._shift = chosen.mean(axis=0)
         self._embeddings = chosen - self._shift
-        self.bandwidth = median_distance(self._embeddings)
-        largest = np.linalg.norm(self._embeddings, axis=1).max()
-        if self.bandwidth <= EQUAL * largest:
-            raise NoBandwidthError(where)
-        self._within = _mean_within(self._embeddings, self.bandwidth)
+        self.bandwidth: float | None = None  # of each evaluation
+        if bandwidth_of == "reference":
+            self.bandwidth = _bandwidth(self._embeddings, where)
+            self._within = _mean_within(self._embeddings, self.bandwidth)
 
     def distance(self, embeddings: ArrayLike, where: Path = "evaluation") -> Kad:
         """The kernel audio distance of evaluation embeddings (n, dim), n >= 2; may be negative.
 
-        Raises TooFewEmbeddingsError and StatisticsError.
+        Raises TooFewEmbeddingsError and StatisticsError, and NoBandwidthError if the bandwidth is
+        that of the evaluation and more than half of its pairs are equal.
         """
         chosen, given = _drawn(embeddings, self._seed, self._limit, where)
         if chosen.shape[1] != self._embeddings.shape[1]:
@@ -93,11 +97,19 @@ class KernelReference:
                 f"{chosen.shape[1]} dimensions, the reference has {self._embeddings.shape[1]}",
             )
         chosen -= self._shift
-        within = _mean_within(chosen, self.bandwidth)
-        between = _mean_between(self._embeddings, chosen, self.bandwidth)
-        value = SCALE * (self._within + within - 2.0 * between)
+        bandwidth, reference_within = self._kernel(chosen, where)
+        within = _mean_within(chosen, bandwidth)
+        between = _mean_between(self._embeddings, chosen, bandwidth)
+        value = SCALE * (reference_within + within - 2.0 * between)
         used = (len(self._embeddings), len(chosen))
-        return Kad(value, self.bandwidth, used, (self._given, given))
+        return Kad(value, bandwidth, used, (self._given, given))
+
+    def _kernel(self, chosen: Array, where: Path) -> tuple[float, float]:
+        """The bandwidth, and with it the mean of the kernel within the reference."""
+        if self.bandwidth is not None:
+            return self.bandwidth, self._within
+        bandwidth = _bandwidth(chosen, where)
+        return bandwidth, _mean_within(self._embeddings, bandwidth)
 
 
 def kernel_distance(reference: ArrayLike, evaluation: ArrayLike, seed: int = 0) -> Kad:
@@ -107,6 +119,13 @@ def kernel_distance(reference: ArrayLike, evaluation: ArrayLike, seed: int = 0) 
     addition to the embeddings.
     """
     return KernelReference(reference, seed).distance(evaluation)
+
+
+def _bandwidth(embeddings: Array, where: Path) -> float:
+    found = median_distance(embeddings)
+    if found <= EQUAL * np.linalg.norm(embeddings, axis=1).max():
+        raise NoBandwidthError(where)
+    return found
 
 
 def median_distance(embeddings: Array) -> float:

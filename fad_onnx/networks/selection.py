@@ -16,7 +16,7 @@ from .network import Network, Output
 from .preparation import Preparation
 from .schema import canonical, complete
 from .spec import NATIVE, ModelSpec
-from .table import Model, model, models
+from .table import Model, model, protocol
 
 FINGERPRINT_VERSION = 2
 
@@ -115,6 +115,11 @@ class Selection:
         output = None if self.output_name == first else self.output_name
         protocol = None if self.protocol == NATIVE else self.protocol
         return str(ModelSpec(self.model.name, self.changed_options, output, protocol))
+
+    def metric_options(self, metric: str) -> Mapping[str, Any]:
+        """Options by keyword that the protocol gives to a metric where ours differ."""
+        own = self.model.protocols.get(self.protocol)
+        return own.options_of(metric) if own else {}
 
     @property
     def note(self) -> str | None:
@@ -222,12 +227,7 @@ def _of_protocol(one: Model, name: str) -> dict[str, Any]:
         return {}
     if name in one.protocols:
         return one.protocols[name].changes_of(one.name)
-    defined = [other.name for other in models().values() if name in other.protocols]
-    if defined:
-        problem = f"{one.name} is not defined by it, but {', '.join(defined)}"
-    else:
-        known = dict.fromkeys(key for other in models().values() for key in other.protocols)
-        problem = f"one of {', '.join([NATIVE, *known])}"
+    problem = f"{one.name} is not defined by it, but {', '.join(protocol(name).models)}"
     raise OptionError(f"protocol={name}", problem)
 
 

@@ -19,7 +19,9 @@ from ..errors import ModelTableError, OptionError, UnknownModelError
 from .changes import changed
 from .network import DIGESTS, Network, Output
 from .preparation import Preparation
+from .protocols import Protocol
 from .schema import from_json, value_of
+from .spec import NATIVE
 
 SCHEMA = 2
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -58,33 +60,6 @@ class Option:
         """The fields, as dotted paths, that this value changes, with their new values."""
         written = {self.sets: self.template.format(value)} if self.sets else {}
         return {**written, **self.when.get(value, {})}
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What a published harness does otherwise than our own preparations.
-
-    Attributes
-    ----------
-    name, summary : str
-        What it is called, and one line for people.
-    models : mapping of str to mapping
-        For each model that the harness has: dotted fields and what it makes of them.
-    changes : mapping
-        The same for all its models.
-    note : str or None
-        What the protocol cannot reproduce; said with every score.
-    """
-
-    name: str
-    summary: str
-    models: Mapping[str, Mapping[str, Any]]
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    note: str | None = None
-
-    def changes_of(self, model: str) -> dict[str, Any]:
-        """Dotted fields and their values for one model."""
-        return {**self.changes, **self.models[model]}
 
 
 @dataclass(frozen=True)
@@ -235,6 +210,10 @@ def parse(text: str) -> dict[str, Model]:
         if unknown := protocol.models.keys() - models.keys():
             place = f"protocols.{name}.models.{min(unknown)}"
             raise ModelTableError(place, "there is no such model")
+        for metric, definition in protocol.metrics.items():
+            if undefined := set(definition.models) - protocol.models.keys():
+                place = f"protocols.{name}.metrics.{metric}.models"
+                raise ModelTableError(place, f"{min(undefined)!r} is no model of the protocol")
     if sum(model.default for model in models.values()) != 1:
         raise ModelTableError("models", "exactly one model must be the default")
     return models
@@ -354,6 +333,20 @@ def model(name: str | None = None) -> Model:
         return next(one for one in known.values() if one.default)
     if name not in known:
         raise UnknownModelError(name, known)
+    return known[name]
+
+
+def protocol(name: str) -> Protocol:
+    """The protocol of this name.
+
+    Raises
+    ------
+    OptionError
+        If there is none, or it is "native", which changes nothing; with the names that there are.
+    """
+    known = {key: one for entry in models().values() for key, one in entry.protocols.items()}
+    if name not in known:
+        raise OptionError(f"protocol={name}", f"one of {', '.join([NATIVE, *known])}")
     return known[name]
 
 

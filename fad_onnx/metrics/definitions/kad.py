@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import NoBandwidthError
-from ..registry import SEED, Arrays, Compute, Measured, Metric, Needs, Tell, Value
+from ..registry import SEED, Arrays, Compute, Measured, Metric, Needs, Option, Tell, Value
 
 if TYPE_CHECKING:
     from ..kad import Kad
@@ -26,27 +26,36 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
 
     assert reference is not None
     embeddings = np.concatenate(reference.by_clip("kad"))
+    seed, bandwidth_of = options["seed"], options["kad_bandwidth"]
     try:
-        kernel = KernelReference(embeddings, options["seed"], reference.where)
+        kernel = KernelReference(embeddings, seed, reference.where, bandwidth_of=bandwidth_of)
     except NoBandwidthError as error:
-        # Without a bandwidth there is no KAD, and other metrics are as good as ever.
-        none = Value(None, {"kad_embeddings": [0, 0]}, (str(error),))
+        none = _without(error)
         return lambda evaluation, tell: none
 
     def compute(evaluation: Arrays, tell: Tell) -> Value:
         embeddings = np.concatenate(evaluation.by_clip("kad"))
-        return _value(kernel.distance(embeddings, evaluation.where))
+        try:
+            return _value(kernel.distance(embeddings, evaluation.where), bandwidth_of)
+        except NoBandwidthError as error:
+            return _without(error)
 
     return compute
 
 
-def _value(found: Kad) -> Value:
+def _without(error: NoBandwidthError) -> Value:
+    """Without a bandwidth there is no KAD, and other metrics are as good as ever."""
+    return Value(None, {"kad_embeddings": [0, 0]}, (str(error),))
+
+
+def _value(found: Kad, bandwidth_of: str) -> Value:
     used, given = found.embeddings, found.embeddings_given
     remark = (
         f"KAD is of {used[0]} of {given[0]} reference embeddings and {used[1]} of {given[1]}"
         " evaluation embeddings, drawn by the seed"
     )
-    return Value(found.value, {"kad_embeddings": list(used)}, (remark,) if found.subsampled else ())
+    fields = {"kad_embeddings": list(used), "kad_bandwidth": bandwidth_of}
+    return Value(found.value, fields, (remark,) if found.subsampled else ())
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
@@ -54,7 +63,12 @@ def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
     yield METRIC.title, MEANING
 
 
+BANDWIDTH = Option(
+    "kad_bandwidth", "reference",
+    "whose median distance is the kernel's bandwidth in kad (default: reference)",
+    choices=("reference", "evaluation"),
+)  # fmt: skip
 METRIC = Metric(
     "kad", "KAD", "lower", Needs(reference="clips", evaluation="clips"), against,
-    "also compute the kernel audio distance", reading, (SEED,), (), "kad",
+    "also compute the kernel audio distance", reading, (SEED, BANDWIDTH), (), "kad",
 )  # fmt: skip
