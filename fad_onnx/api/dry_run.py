@@ -65,7 +65,8 @@ def estimate(
         files, longest, seconds = files + 1, max(longest, samples), seconds + own_seconds
         count = count_windows(selection, samples)
         rows += count_embeddings(selection, count, samples, own_seconds)
-        work += count * max(samples if rules.cover == "whole" else 0, rules.length_samples or 0)
+        whole = samples if rules.cover == "whole" else 0
+        work += count * max(whole, longest_window(selection, samples))
     result = {
         "model": selection.label,
         "files": files,
@@ -93,10 +94,14 @@ def count_windows(selection: Selection, samples: int) -> int:
     if rules.cover != "windows":
         return 1
     assert rules.length_samples and rules.hop_samples
+    if rules.margins == "reflect":
+        if samples <= rules.length_samples:
+            return 1
+        samples += rules.length_samples // 2 * 2
     full = max(0, 1 + (samples - rules.length_samples) // rules.hop_samples)
     rest = samples - full * rules.hop_samples
     overlap = rules.length_samples - rules.hop_samples
-    return full + (rules.tail != "drop" and rest > overlap)
+    return full + (rules.tail != "drop" and (rest > overlap or not full))
 
 
 def count_embeddings(selection: Selection, windows: int, samples: int, seconds: float) -> int:

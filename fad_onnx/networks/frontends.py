@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from .preparation import Frontend, Samples, Stft
+from .preparation import Frontend, Samples, SamplesAndStft, Stft
 
 # Frames transformed at once, few enough that their spectrum stays in the processor's cache.
 BLOCK_FRAMES = 256
@@ -28,7 +28,7 @@ def apply(frontend: Frontend, windows: NDArray[np.float32]) -> Inputs:
 
     Parameters
     ----------
-    frontend : Samples or Stft
+    frontend : Samples, Stft or SamplesAndStft
         The front end and its parameters.
     windows : ndarray of float32, shape (batch, channels, samples)
         Windows of equal length.
@@ -49,16 +49,26 @@ def _stft(frontend: Stft, windows: NDArray[np.float32]) -> Inputs:
     return (spectrogram(frontend, windows[:, 0]),)
 
 
-FRONTENDS: dict[type, Callable[..., Inputs]] = {Samples: _samples, Stft: _stft}
+def _samples_and_stft(frontend: SamplesAndStft, windows: NDArray[np.float32]) -> Inputs:
+    return (*_samples(Samples(), windows), *_stft(frontend, windows))
+
+
+FRONTENDS: dict[type, Callable[..., Inputs]] = {
+    Samples: _samples,
+    Stft: _stft,
+    SamplesAndStft: _samples_and_stft,
+}
 
 
 def hann(frontend: Stft) -> NDArray[Any]:
-    """The periodic Hann window, in the front end's precision.
+    """The Hann window, in the front end's precision.
 
-    The same as periodic_hann in torchvggish/mel_features.py, and as scipy.signal's 'hann' with
-    fftbins, which torchlibrosa gets from librosa.
+    The periodic one is periodic_hann in torchvggish/mel_features.py, and scipy.signal's 'hann' with
+    fftbins, which torchlibrosa gets from librosa. The symmetric one is torch.hann_window with
+    periodic=False.
     """
-    turns = np.arange(frontend.frame_samples) / frontend.frame_samples
+    period = frontend.frame_samples - (frontend.hann == "symmetric")
+    turns = np.arange(frontend.frame_samples) / period
     return (0.5 - 0.5 * np.cos(2 * np.pi * turns)).astype(frontend.precision)
 
 
@@ -67,7 +77,8 @@ def spectrogram(frontend: Stft, clips: NDArray[np.float32]) -> NDArray[np.float3
 
     Without padding, frames start at multiples of the hop and lie within the clip (see frame in
     torchvggish/mel_features.py). With padding, the clip is first extended at both ends by
-    reflecting half a transform (torchlibrosa/stft.py, center=True).
+    reflecting half a frame (torchlibrosa/stft.py, center=True). torch.stft extends it by half a
+    transform and centres a shorter frame in the transform: the same samples in another phase.
 
     Parameters
     ----------
@@ -81,8 +92,10 @@ def spectrogram(frontend: Stft, clips: NDArray[np.float32]) -> NDArray[np.float3
     ndarray of float32, shape (batch, frames, bins)
         The spectrum.
     """
+    if frontend.pre_emphasis:
+        clips = clips[:, 1:] - np.float32(frontend.pre_emphasis) * clips[:, :-1]
     if frontend.padding == "reflect":
-        half = frontend.fft_samples // 2
+        half = frontend.frame_samples // 2
         clips = np.pad(clips, ((0, 0), (half, half)), mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(clips, frontend.frame_samples, axis=-1)
     frames = frames[:, :: frontend.hop_samples]

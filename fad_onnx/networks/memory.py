@@ -22,6 +22,8 @@ def needed_bytes(network: Network, samples: int) -> int:
 def longest_window(selection: Selection, samples: int) -> int:
     """The length of the longest window of a clip of `samples` samples."""
     rules, tiles = selection.preparation.windows, selection.network.tiles
+    if rules.margins == "reflect":
+        return min(samples, rules.length_samples or 0)
     if rules.cover != "whole":
         return rules.length_samples or 0
     if tiles:

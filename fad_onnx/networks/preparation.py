@@ -31,11 +31,16 @@ class Stft:
         The length of a frame, the distance between frames, the size of the transform.
     padding : {"none", "reflect"}
         "none": frames lie within the window; "reflect": the window is extended at both ends by
-        reflecting half a transform.
+        reflecting half a frame.
     spectrum : {"power", "magnitude"}
         The squared or the absolute value.
     precision : {"float64", "float32"}
         The precision of the Hann window and of the input of the transform.
+    hann : {"periodic", "symmetric"}
+        The Hann window: its period is the frame, or one sample less than the frame.
+    pre_emphasis : float
+        The share of the sample before that is subtracted from each sample; the first sample of
+        the window, which has none before it, is dropped. 0: none, and no sample is dropped.
     """
 
     kind: ClassVar[str] = "stft"
@@ -45,9 +50,18 @@ class Stft:
     padding: Literal["none", "reflect"] = "none"
     spectrum: Literal["power", "magnitude"] = "power"
     precision: Literal["float64", "float32"] = "float64"
+    hann: Literal["periodic", "symmetric"] = "periodic"
+    pre_emphasis: float = 0.0
 
 
-Frontend = Samples | Stft
+@dataclass(frozen=True)
+class SamplesAndStft(Stft):
+    """Both inputs: the samples, and the magnitude or power of their transform."""
+
+    kind: ClassVar[str] = "samples_and_stft"
+
+
+Frontend = Samples | Stft | SamplesAndStft
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,9 @@ class Windows:
         continue at every hop to the end of the clip, each padded with zeros.
     seed : int
         The random seed for `long` "random".
+    margins : {"none", "reflect"}
+        Of `cover` "windows". "reflect": a clip of up to `length_samples` is one window, as short
+        as it is; a longer one is extended at both ends by reflecting half a window.
     """
 
     cover: Literal["whole", "windows", "crop"] = "whole"
@@ -82,6 +99,7 @@ class Windows:
     long: Literal["all", "center", "random", "head"] = "all"
     tail: Literal["drop", "pad", "keep", "pad_every"] = "drop"
     seed: int = 0
+    margins: Literal["none", "reflect"] = "none"
 
 
 @dataclass(frozen=True)
@@ -123,7 +141,7 @@ class Preparation:
         zero to 16 bits, full scale is 32767.
     sample_format : {"float32", "float64", "int16", "int32"}
         How PCM is decoded.
-    frontend : Samples or Stft
+    frontend : Samples, Stft or SamplesAndStft
         The computation on a window before the graph.
     windows : Windows
         How a clip is cut into windows.

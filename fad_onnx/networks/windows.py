@@ -95,6 +95,7 @@ class Windower:
         self._short, self._path = short, path
         self._buffer = _Buffer(preparation.channel_count)
         self._seen = self._dropped = 0
+        self._reflected = False  # whether the margin in front of the clip is in the buffer
         self._next_step = 0  # of a clip that is cut into tiles
 
     def push(self, samples: Samples, last: bool = False) -> list[Window]:
@@ -119,6 +120,10 @@ class Windower:
         length, hop = self._rules.length_samples, self._rules.hop_samples
         if self._rules.cover == "windows":
             assert length and hop
+            if self._rules.margins == "reflect":
+                if self._seen <= length:
+                    return [self._single(self._buffer.samples)] if last else []
+                self._reflect(length // 2, last)
             if not last and self._buffer.count < length:
                 return []
             return self._cut(length, hop, last)
@@ -165,9 +170,25 @@ class Windower:
         self._buffer.append(np.zeros((self._preparation.channel_count, missing), np.float32))
         self._seen += missing
 
+    def _reflect(self, half: int, last: bool) -> None:
+        """Extend a clip that is longer than a window at its ends, not repeating the last sample.
+
+        PasstBasicWrapper.get_timestamp_embeddings of hear21passt 0.0.26, wrapper.py.
+        """
+        if not self._reflected:
+            samples = self._buffer.samples
+            self._buffer.drop(self._buffer.count)
+            self._buffer.append(samples[:, half:0:-1])
+            self._buffer.append(samples)
+            self._reflected = True
+        if last:
+            self._buffer.append(self._buffer.samples[:, -2 : -2 - half : -1].copy())
+
     def _cut(self, length: int, hop: int, last: bool) -> list[Window]:
         samples = self._buffer.samples
-        count = max(0, 1 + (samples.shape[1] - length) // hop)
+        # The samples that the end of the clip is reflected from must stay in the buffer.
+        kept = 0 if last or self._rules.margins == "none" else length // 2 + 1
+        count = max(0, 1 + (samples.shape[1] - kept - length) // hop)
         windows = [Window(samples[:, i * hop : i * hop + length], length) for i in range(count)]
         rest = samples[:, count * hop :]
         if last and self._rules.tail == "pad_every":
@@ -176,7 +197,7 @@ class Windower:
                 for start in range(0, rest.shape[1], hop)
                 for part in [rest[:, start : start + length]]
             ]
-        elif last and rest.shape[1] > length - hop:
+        elif last and (rest.shape[1] > length - hop or rest.shape[1] == self._seen):
             windows += self._tail(rest, length)
         self._buffer.drop(count * hop)
         return windows

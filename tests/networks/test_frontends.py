@@ -1,32 +1,37 @@
 """The front end against the definition of the discrete Fourier transform."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from fad_onnx.networks import frontends, synthetic, table
+from fad_onnx.networks.preparation import SamplesAndStft
 
 NONE = replace(
     table.model().preparation.frontend, frame_samples=40, hop_samples=16, fft_samples=64,
 )  # fmt: skip
 REFLECT = replace(NONE, frame_samples=64, padding="reflect", spectrum="power")
+SPEECH = replace(NONE, padding="reflect", spectrum="power", hann="symmetric", pre_emphasis=0.97)
 
 
 def direct(frontend, clip):
     """Frame by frame, bin by bin, in float64."""
+    if frontend.pre_emphasis:
+        before = frontend.pre_emphasis
+        clip = np.array([clip[t] - before * clip[t - 1] for t in range(1, len(clip))])
     if frontend.padding == "reflect":
-        half = frontend.fft_samples // 2
+        half = frontend.frame_samples // 2
         clip = np.concatenate([clip[1 : half + 1][::-1], clip, clip[-half - 1 : -1][::-1]])
     n, fft = frontend.frame_samples, frontend.fft_samples
-    window = np.sin(np.pi * np.arange(n) / n) ** 2
+    window = np.sin(np.pi * np.arange(n) / (n - 1 if frontend.hann == "symmetric" else n)) ** 2
     basis = np.exp(-2j * np.pi * np.outer(np.arange(fft // 2 + 1), np.arange(n)) / fft)
     starts = range(0, len(clip) - n + 1, frontend.hop_samples)
     spectrum = np.array([basis @ (clip[s : s + n].astype(np.float64) * window) for s in starts])
     return np.abs(spectrum) ** (2 if frontend.spectrum == "power" else 1)
 
 
-@pytest.mark.parametrize("base", [NONE, REFLECT])
+@pytest.mark.parametrize("base", [NONE, REFLECT, SPEECH])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("samples", [64, 65, 79, 80, 81, 1000, 256 * 16 + 64])
 def test_spectrogram_is_the_definition(base, precision, samples):
@@ -47,6 +52,24 @@ def test_bits_do_not_depend_on_the_batch():
     for index in range(5):
         (alone,) = frontends.apply(frontend, clips[index : index + 1])
         np.testing.assert_array_equal(alone[0], together[index])
+
+
+def test_a_frame_shorter_than_the_transform_is_centred_as_torch_stft_centres_it():
+    """torch.stft pads the clip by half a transform, and the frame's window with zeros."""
+    clip, frontend = synthetic.clip(8, 333), replace(SPEECH, pre_emphasis=0.0)
+    padded = np.pad(clip[0].astype(np.float64), 32, mode="reflect")
+    window = np.pad(np.hanning(40), 12)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, 64)[::16]
+    expected = np.abs(np.fft.rfft(frames * window)) ** 2
+    (got,) = frontends.apply(frontend, clip[None])
+    np.testing.assert_allclose(got[0], expected, rtol=1e-5, atol=1e-6 * expected.max())
+
+
+def test_both_inputs_of_a_network_that_takes_two():
+    clips = np.stack([synthetic.clip(seed, 500) for seed in (1, 2)])
+    samples, power = frontends.apply(SamplesAndStft(**asdict(REFLECT)), clips)
+    assert samples is clips
+    np.testing.assert_array_equal(power, frontends.apply(REFLECT, clips)[0])
 
 
 def test_kernels_are_the_transform():

@@ -144,13 +144,64 @@ def test_a_tail_that_is_kept_is_as_short_as_it_is(samples):
     assert [w.valid_samples for w in windows] == [w.samples.shape[1] for w in windows]
 
 
+@pytest.mark.parametrize("samples", [1, 4, 5, 6, 9])
+@pytest.mark.parametrize("tail", ["pad", "keep"])
+def test_a_clip_shorter_than_the_overlap_is_a_window(samples, tail):
+    clip = synthetic.clip(6, samples)
+    (window,) = cut(clip, 1, Windows("windows", 10, 5, tail=tail), ANY)
+    assert window.valid_samples == samples
+    np.testing.assert_array_equal(window.samples[:, :samples], clip)
+    assert window.samples.shape[1] == (10 if tail == "pad" else samples)
+
+
+def mirrored_at_the_ends(clip, length, hop):
+    """numpy.pad for the margins, then every full window."""
+    wide = np.pad(clip, ((0, 0), (length // 2, length // 2)), mode="reflect")
+    return [wide[:, i : i + length] for i in range(0, wide.shape[1] - length + 1, hop)]
+
+
+@pytest.mark.parametrize("hop", [25, 49, 50, 51, 70, 100])
+@pytest.mark.parametrize("samples", [101, 102, 124, 125, 126, 149, 150, 151, 270, 271, 1003])
+@pytest.mark.parametrize("blocks", [1, 2, 3, 40, 101])
+def test_a_clip_longer_than_a_window_is_reflected_at_both_ends(samples, blocks, hop):
+    clip = synthetic.clip(8, samples)
+    windows = cut(clip, blocks, Windows("windows", 100, hop, margins="reflect"), ANY)
+    expected = mirrored_at_the_ends(clip, 100, hop)
+    assert len(windows) == len(expected) == 1 + samples // hop
+    for window, wanted in zip(windows, expected, strict=True):
+        np.testing.assert_array_equal(window.samples, wanted)
+        assert window.valid_samples == 100
+
+
+@pytest.mark.parametrize("samples", [1, 49, 50, 51, 99, 100])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_a_clip_up_to_a_window_is_not_reflected(samples, blocks):
+    clip = synthetic.clip(8, samples)
+    (window,) = cut(clip, blocks, Windows("windows", 100, 25, margins="reflect"), ANY)
+    np.testing.assert_array_equal(window.samples, clip)
+    assert window.valid_samples == samples
+
+
+def test_a_long_reflected_clip_is_not_held():
+    rules = Windows("windows", 100, 25, margins="reflect")
+    windower = Windower(Preparation(16000, windows=rules), None, "error")
+    for _ in range(200):
+        windower.push(synthetic.clip(9, 60))
+        assert windower._buffer.count < 100 + 51 + 60
+
+
 @pytest.mark.parametrize("samples", [1, LENGTH - 1, LENGTH, LENGTH + HOP, 10 * HOP + LENGTH - 1])
 def test_the_plan_counts_what_the_windower_cuts(samples):
     clip = synthetic.clip(7, samples)
     one = select()
-    for rules in (DEFAULT.windows, replace(DEFAULT.windows, tail="pad", hop_samples=LENGTH)):
-        expected = 0 if samples < LENGTH else len(cut(clip, 1, rules))
-        chosen = replace(one, preparation=replace(DEFAULT, windows=rules))
+    reflected = replace(DEFAULT.windows, margins="reflect", hop_samples=LENGTH // 4)
+    padded = replace(DEFAULT.windows, tail="pad", hop_samples=LENGTH)
+    overlapping = replace(padded, hop_samples=LENGTH // 3)
+    cases = ((DEFAULT.windows, MINIMUM), (padded, ANY), (overlapping, ANY), (reflected, ANY))
+    for rules, minimum in cases:
+        expected = 0 if samples < minimum else len(cut(clip, 1, rules, minimum))
+        prepared = replace(DEFAULT, windows=rules, minimum_samples=minimum)
+        chosen = replace(one, preparation=prepared)
         assert dry_run.count_windows(chosen, samples) == expected
 
 
