@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -26,6 +26,11 @@ from ..errors import MissingDependencyError, OptionError, ProviderError
 Inputs = tuple[NDArray[np.float32], ...]
 # Runs at one time on an accelerator, whoever asks: one computes while the next is copied there.
 ACCELERATOR_RUNS = 2
+# Where the external tensors of a model lie that is opened from memory. Older releases of ONNX
+# Runtime fail on such a model, and run whole graphs: the same numbers, in more time.
+PRUNING_SINCE = (1, 22)
+TENSORS_FOLDER = "session.model_external_initializers_file_folder_path"
+Prune = Callable[[Path, frozenset[str]], bytes | None]
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,12 @@ def runtime() -> Any:
     return onnxruntime
 
 
+def _version() -> tuple[int, int]:
+    """The release of ONNX Runtime, as (major, minor)."""
+    major, minor = str(runtime().__version__).split(".")[:2]
+    return int(major), int(minor)
+
+
 def _provider_options(settings: Settings, provider: Provider) -> dict[str, str]:
     options: dict[str, str] = {}
     if provider.name in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
@@ -128,8 +139,11 @@ def _provider_options(settings: Settings, provider: Provider) -> dict[str, str]:
     return options
 
 
-def _open(graph: Path, settings: Settings, provider: Provider) -> Any:
-    """A session on this provider alone (ONNX Runtime keeps the CPU for what it cannot run)."""
+def _open(graph: Path, model: bytes | None, settings: Settings, provider: Provider) -> Any:
+    """A session on this provider alone (ONNX Runtime keeps the CPU for what it cannot run).
+
+    model: what to open in place of the file `graph`; its tensors lie in the folder of the file.
+    """
     ort = runtime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
@@ -143,7 +157,9 @@ def _open(graph: Path, settings: Settings, provider: Provider) -> Any:
             devices = _plugin_devices(ort, provider)
             options.add_provider_for_devices(devices, {})
             chosen = None
-        session = ort.InferenceSession(os.fspath(graph), options, chosen)
+        if model is not None:
+            options.add_session_config_entry(TENSORS_FOLDER, os.fspath(graph.parent))
+        session = ort.InferenceSession(model or os.fspath(graph), options, chosen)
     except _runtime_errors() as error:
         if isinstance(error, ProviderError):
             raise
@@ -197,13 +213,31 @@ def _first_line(error: Exception) -> str:
 
 @dataclass
 class Session:
-    """A loaded graph: float32 inputs in, named outputs out; safe to run from many threads.
+    """A loaded graph: inputs in, named outputs out; safe to run from many threads.
 
-    Raises ProviderError when the provider does not load or fails in a run.
+    Attributes
+    ----------
+    graph : path
+        The model.
+    settings : Settings
+        How it runs.
+    outputs : frozenset of str
+        The outputs that it computes; a run that asks for others adds them.
+    prune : function or None
+        Takes the graph and outputs, and gives a model with these alone (None if all of it is
+        needed). Without it, every run computes all outputs: builds of ONNX Runtime for inference
+        ignore the option to execute only the path to what is fetched.
+
+    Raises
+    ------
+    ProviderError
+        When the provider does not load or fails in a run.
     """
 
     graph: Path
     settings: Settings
+    outputs: frozenset[str] = frozenset()
+    prune: Prune | None = field(default=None, repr=False)
     provider: Provider = field(init=False)
     why_not_cuda: str | None = field(init=False, default=None)
     _session: Any = field(init=False, repr=False, default=None)
@@ -216,7 +250,7 @@ class Session:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A session belongs to its process: a copy opens one of its own.
-        return Session, (self.graph, self.settings)
+        return Session, (self.graph, self.settings, self.outputs, self.prune)
 
     def _load(self) -> None:
         if self.settings.provider == "auto":
@@ -232,33 +266,36 @@ class Session:
             self._adopt(named(self.settings.provider))
 
     def _adopt(self, provider: Provider) -> None:
-        self._session = _open(self.graph, self.settings, provider)
+        prunes = self.prune is not None and self.outputs and _version() >= PRUNING_SINCE
+        model = self.prune(self.graph, self.outputs) if self.prune and prunes else None
+        self._session = _open(self.graph, model, self.settings, provider)
         self.provider, self._owner = provider, os.getpid()
         if provider.accelerator:
             self._turn = threading.BoundedSemaphore(ACCELERATOR_RUNS)
         self._input_names = [value.name for value in self._session.get_inputs()]
-        # Builds for inference ignore this (1.32 does): there every output is computed.
-        self._run_options = runtime().RunOptions()
-        self._run_options.only_execute_path_to_fetches = True
 
     def run(self, inputs: Inputs, outputs: Sequence[str]) -> list[NDArray[np.float32]]:
         """The named outputs for one batch, each (batch, width) or (batch, frames, width)."""
-        if self._owner != os.getpid():
-            # A forked child has the session's memory but not its threads.
-            with self._lock:
-                if self._owner != os.getpid():
-                    self._load()
+        session = self._opened(outputs)
         try:
             feed = dict(zip(self._input_names, inputs, strict=True))
             with self._turn:
-                found: list[NDArray[np.float32]] = self._session.run(
-                    list(outputs), feed, self._run_options
-                )
+                found: list[NDArray[np.float32]] = session.run(list(outputs), feed)
         except _runtime_errors() as error:
             raise ProviderError(
                 self.provider.name, f"a run failed: {_first_line(error)}", "try --provider cpu"
             ) from error
         return found
+
+    def _opened(self, outputs: Sequence[str]) -> Any:
+        """The session of this process, after it was opened again for what it lacks."""
+        with self._lock:
+            lacks = self.prune is not None and not self.outputs.issuperset(outputs)
+            # A forked child has the session's memory but not its threads.
+            if lacks or self._owner != os.getpid():
+                self.outputs |= frozenset(outputs) if lacks else frozenset()
+                self._load()
+            return self._session
 
     def versions(self) -> dict[str, str]:
         """What computes: the provider's name and ONNX Runtime's version."""

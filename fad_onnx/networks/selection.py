@@ -69,6 +69,12 @@ class Selection:
         return self.network.hashes[self.network.tiles.head] if self.network.tiles else None
 
     @property
+    def tensors(self) -> set[str]:
+        """The values of the graph that runs fetch: the output, or the steps of tiles."""
+        tiles = self.network.tiles
+        return {self.output.tensor, *([tiles.tensor] if tiles else [])}
+
+    @property
     def width(self) -> int:
         """The dimension of an embedding."""
         return self.output.width

@@ -22,6 +22,7 @@ from ..networks.runtime import Session, Settings
 from ..networks.selection import Selection, select
 from ..networks.spec import ModelSpec
 from . import converted, download
+from .checkpoints.onnx_file import pruned
 from .conversion import ConvertedModel, convert, published_already
 from .download.verified import verify
 from .locate import downloads_folder, existing_file, locate_all, remember
@@ -42,13 +43,36 @@ class Request:
     offline: bool = False
 
 
-Opened = dict[tuple[Path, Settings], Session]
+def load(request: Request, progress: Progress | None = None) -> Embedder:
+    """The loaded model for a request."""
+    (loaded,) = load_all([request], progress)
+    return loaded
 
 
-def load(
-    request: Request, progress: Progress | None = None, opened: Opened | None = None
-) -> Embedder:
-    """The loaded model for a request; its session is taken from `opened`, or put there."""
+def load_all(requests: Iterable[Request], progress: Progress | None = None) -> list[Embedder]:
+    """The loaded model for each request; outputs of one network share a session."""
+    asked = [(request, *_resolved(request, progress)) for request in requests]
+    wanted: dict[tuple[Path, Settings], set[str]] = {}
+    for request, selection, ready in asked:
+        values = wanted.setdefault((ready.graph, request.settings), set())
+        values |= selection.tensors
+    opened = {key: Session(*key, frozenset(wanted[key]), pruned) for key in wanted}
+    return [
+        Embedder(
+            selection,
+            opened[ready.graph, request.settings],
+            ready.weights,
+            ready.tensors_sha256,
+            request=request,
+        )
+        for request, selection, ready in asked
+    ]
+
+
+def _resolved(
+    request: Request, progress: Progress | None = None
+) -> tuple[Selection, ConvertedModel]:
+    """What a request asks for, and the model that was made of its checkpoints."""
     selection = select(request.spec).decoding(request.sample_format)
     given = {name: Path(path) for name, path in request.spec.weights.items()}
     for name in given.keys() - set(selection.output.checkpoints):
@@ -59,15 +83,7 @@ def load(
     ready = prepare(selection, given, folders, offline=request.offline, progress=progress)
     if selection.output.checkpoints:
         converted.note_use(ready.graph.parent)
-    opened, key = {} if opened is None else opened, (ready.graph, request.settings)
-    session = opened.get(key) or opened.setdefault(key, Session(*key))
-    return Embedder(selection, session, ready.weights, ready.tensors_sha256, request=request)
-
-
-def load_all(requests: Iterable[Request], progress: Progress | None = None) -> list[Embedder]:
-    """The loaded model for each request; outputs of one network share a session."""
-    opened: Opened = {}
-    return [load(request, progress, opened) for request in requests]
+    return selection, ready
 
 
 @lru_cache(maxsize=1)  # a pool's worker is sent the same model with every task

@@ -6,17 +6,19 @@ onnx/onnx.proto3 (ModelProto, GraphProto, TensorProto, StringStringEntryProto).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 
 from .mapped import Mapped, Path, quoted
 from .onnx_tensors import TensorInfo, tensor
-from .protobuf import BYTES, Field, fields, text, varints
+from .protobuf import BYTES, Field, fields, message, text, varints, written
 from .tensors import ELEMENTS, Element, LazyTensor, whole_numbers
 
 _MODEL_GRAPH, _MODEL_IR = 7, 1
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT = 1, 5, 12
 _NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE = 1, 2, 5
 _ATTRIBUTE_GRAPHS = (6, 11)
+_VALUE_NAME = 1  # of ValueInfoProto
 # TensorProto.DataType -> element, and the field that holds it when raw_data does not.
 _FLOATS, _INT32S, _INT64S, _DOUBLES, _UINT64S = 4, 5, 7, 10, 11
 _TYPES = {
@@ -51,14 +53,55 @@ def initializers(path: Path) -> dict[str, TensorInfo]:
 
 def behind(path: Path, value: str) -> set[str]:
     """The names of everything in the main graph that a value is computed from, and its own."""
-    file, found = Mapped(path), {value}
-    graph = next(one for one in fields(file, 0, file.size) if one.number == _MODEL_GRAPH)
+    file = Mapped(path)
+    return _behind(file, _graph(file), {value})[0]
+
+
+def pruned(path: Path, outputs: Iterable[str]) -> bytes | None:
+    """The model with these outputs alone, and the nodes and initializers that they need.
+
+    Returns
+    -------
+    bytes or None
+        A model; external tensors stay where they are. None if every node is needed.
+    """
+    file, wanted = Mapped(path), set(outputs)
+    graph = _graph(file)
+    needed, unneeded = _behind(file, graph, wanted)
+    if not unneeded:
+        return None
+    names = {_GRAPH_INITIALIZER: (_NAME, needed), _GRAPH_OUTPUT: (_VALUE_NAME, wanted)}
+
+    def kept(field: Field) -> bool:
+        if field.number == _GRAPH_NODE:
+            return field.start not in unneeded
+        number, among = names.get(field.number, (0, set()))
+        return not number or bool(_names(file, field, number) & among)
+
+    inner = b"".join(
+        written(file, field) for field in fields(file, graph.start, graph.end) if kept(field)
+    )
+    return b"".join(
+        message(_MODEL_GRAPH, inner) if field.number == _MODEL_GRAPH else written(file, field)
+        for field in fields(file, 0, file.size)
+    )
+
+
+def _graph(file: Mapped) -> Field:
+    return next(one for one in fields(file, 0, file.size) if one.number == _MODEL_GRAPH)
+
+
+def _behind(file: Mapped, graph: Field, values: set[str]) -> tuple[set[str], set[int]]:
+    """The names of all that these values are computed from, and where the other nodes start."""
     nodes = [one for one in fields(file, graph.start, graph.end) if one.number == _GRAPH_NODE]
+    found, unneeded = set(values), set()
     for node in reversed(nodes):  # ONNX has them in the order of their computation
         outputs = _names(file, node, _NODE_OUTPUT)
         if found & outputs:
             found |= outputs | _taken(file, node)
-    return found
+        else:
+            unneeded.add(node.start)
+    return found, unneeded
 
 
 def _names(file: Mapped, message: Field, number: int) -> set[str]:
@@ -84,7 +127,7 @@ def _named_within(file: Mapped, graph: Field) -> set[str]:
         if inner.number == _GRAPH_NODE:
             found |= _taken(file, inner)
         elif inner.number == _GRAPH_OUTPUT:
-            found |= _names(file, inner, 1)
+            found |= _names(file, inner, _VALUE_NAME)
     return found
 
 

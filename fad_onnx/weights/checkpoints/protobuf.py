@@ -90,3 +90,25 @@ def text(file: Mapped, field: Field, what: str) -> str:
         return bytes(file.data[field.start : field.end]).decode("utf-8")
     except UnicodeDecodeError as error:
         raise file.error(f"{what} is not UTF-8") from error
+
+
+def message(number: int, content: bytes) -> bytes:
+    """A field of kind BYTES with this content."""
+    return _varint(number << 3 | BYTES) + _varint(len(content)) + content
+
+
+def written(file: Mapped, field: Field) -> bytes:
+    """A field as it stands in a file, with its tag."""
+    content = bytes(file.data[field.start : field.end])
+    if field.kind == BYTES:
+        return message(field.number, content)
+    tag = _varint(field.number << 3 | field.kind)
+    return tag + (_varint(field.value) if field.kind == VARINT else content)
+
+
+def _varint(value: int) -> bytes:
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
