@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .api.functions import compare, score
     from .api.making import embed, load_model, stats
     from .api.measure import FileScore, Wanted
-    from .api.models import ModelInfo, models, pull, verify
+    from .api.models import ModelInfo, models, pull, register, verify
     from .api.results import Score, Scores
     from .api.streaming import StreamingFAD
     from .errors import FadError
@@ -60,6 +60,7 @@ __all__ = [
     "merge",
     "models",
     "pull",
+    "register",
     "score",
     "stats",
     "verify",
@@ -90,6 +91,7 @@ _HOMES = {
     "merge": "files.archives",
     "models": "api.models",
     "pull": "api.models",
+    "register": "api.models",
     "score": "api.functions",
     "stats": "api.making",
     "verify": "api.models",

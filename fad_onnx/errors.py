@@ -68,10 +68,10 @@ class UnknownModelError(FadError, ValueError):
 
 
 class ModelTableError(FadError, ValueError):
-    """The model table, artifacts.json, is not valid."""
+    """The table of models, or an entry that was registered, is not valid."""
 
     def __init__(self, where: str, problem: str) -> None:
-        super().__init__(f"artifacts.json, {where}: {problem}")
+        super().__init__(f"table of models, {where}: {problem}")
 
 
 class OptionError(FadError, ValueError):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx.networks import synthetic
+from fad_onnx.networks import registration, synthetic, table
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +57,14 @@ def clips(tmp_path):
         rate, channels = (16000, 44100, 22050)[index % 3], 1 + index % 2
         write_clip(folder / f"{index:02}.wav", index, seconds, rate, channels)
     return folder
+
+
+@pytest.fixture
+def own_models():
+    """Models that the test registers are gone after it."""
+    state = table.models(), table.raw(), registration._made, registration._places
+    before = [dict(one) for one in state]
+    yield
+    for now, then in zip(state, before, strict=True):
+        now.clear()
+        now.update(then)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..networks import table
+from ..networks import registration, table
 from ..networks.runtime import Settings
 from ..networks.selection import selection_of
 from ..networks.spec import ModelSpec
@@ -86,6 +87,48 @@ def _info(model: table.Model) -> ModelInfo:
         prepare.state(selection_of(model)),
         model.network.citation,
     )
+
+
+def register(entry: Mapping[str, Any] | PathLike, folder: PathLike = ".") -> tuple[str, ...]:
+    """Add a model of your own to this process, and to its workers.
+
+    Parameters
+    ----------
+    entry : mapping or path
+        A model with its name and, in place of the names of a network and a preparation, these
+        themselves; or a document with the sections "networks", "preparations" and "models" of
+        artifacts.json; or a JSON file that holds one of these. The sections are documented in
+        `fad_onnx.networks.network.Network`, `fad_onnx.networks.preparation.Preparation` and
+        `fad_onnx.networks.table.Model`. An entry may extend one of artifacts.json.
+    folder : path
+        Where the ONNX files of a mapping lie; those of a JSON file lie relative to it.
+
+    Returns
+    -------
+    tuple of str
+        The names of the models, as `score` takes them.
+
+    Raises
+    ------
+    ModelTableError
+        If a key is missing, unknown or has a wrong value; if a name is taken; if an ONNX file is
+        missing, is not one, lacks an output, or has another SHA-256 than `graphs` says.
+
+    Notes
+    -----
+    The graph takes float32 (batch, channels, samples), or (batch, frames, bins) after a spectrum,
+    and gives float32 (batch, width) or (batch, frames, width). Its batch and time axes must be
+    dynamic. It holds its weights, or takes them from checkpoints as the graphs of the package do.
+
+    Examples
+    --------
+    >>> import fad_onnx
+    >>> fad_onnx.register({"models": {}})
+    ()
+    """
+    if isinstance(entry, Mapping):
+        return registration.register(entry, Path(folder))
+    return registration.read(Path(entry))
 
 
 def pull(

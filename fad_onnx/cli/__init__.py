@@ -11,6 +11,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from ..errors import AudioError, FadError, printable
 from . import stop, streams
@@ -28,6 +29,7 @@ def main(
         from . import commands
 
         loaded()
+        _register(getattr(options, "registered", ()))
         getattr(commands, options.command.replace("-", "_"))(options)
     except streams.ReaderGoneError:
         return 1
@@ -39,6 +41,15 @@ def main(
         streams.note(f"fad-onnx: {printable(in_flags(error))}{hint}")
         return 1
     return 0
+
+
+def _register(files: Sequence[str]) -> None:
+    """Add the models of these files to the table."""
+    if files:
+        from ..networks import registration
+
+        for file in files:
+            registration.read(Path(file))
 
 
 def _parsed(arguments: Sequence[str] | None) -> Namespace:

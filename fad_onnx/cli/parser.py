@@ -162,6 +162,7 @@ def _models(commands: Commands) -> None:
     parser = _command(
         commands, "models", "List the models, and whether their weights are on this machine."
     )
+    _registered(parser)
     _json(parser)
 
 
@@ -176,6 +177,7 @@ def _pull(commands: Commands) -> None:
     _option(parser)
     parser.add_argument("--offline", action="store_true", help="never touch the network")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    _registered(parser)
     _json(parser)
 
 
@@ -189,6 +191,7 @@ def _verify(commands: Commands) -> None:
     parser.add_argument(
         "--provider", default="cpu", help="execution provider to test (default: cpu)"
     )
+    _registered(parser)
     _json(parser)
 
 
@@ -228,6 +231,7 @@ def _bench(commands: Commands) -> None:
         metavar="HZ",
         help="sample rate of the clips (default: 44100)",
     )
+    _registered(parser)
     _json(parser)
 
 
@@ -267,6 +271,13 @@ def _json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def _registered(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--models", metavar="FILE.json", dest="registered", action="append", default=[],
+        help="add models of your own; may be given several times",
+    )  # fmt: skip
+
+
 def _option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--option", metavar="KEY=VALUE", type=_pair, action="append", default=[],
@@ -282,6 +293,7 @@ def _run(parser: argparse.ArgumentParser, several: bool = False, model: bool = T
             help="a name from `fad-onnx models`"
             + ("; may be given several times" if several else ""),
         )  # fmt: skip
+    _registered(parser)
     _option(parser)
     parser.add_argument(
         "--protocol", metavar="NAME",

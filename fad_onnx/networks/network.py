@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 HEAD_FILE = "head.onnx"  # the head graph, in the folder of model.onnx
 # Kinds of digests that publishers give, strongest first, with their patterns.
@@ -95,6 +96,8 @@ class Network:
         How a long clip is computed in parts, if it is.
     hashes : mapping of str to str
         SHA-256 of every graph file in the table.
+    places : mapping of str to path
+        Where graph files of the user are; those of the package lie in its own folder.
     """
 
     name: str
@@ -108,6 +111,7 @@ class Network:
     fourier_kernels: tuple[str, ...] = ()
     tiles: Tiles | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, Path] = field(default_factory=dict)
 
     def graph_of(self, output: Output) -> str:
         """The graph file that computes an output."""

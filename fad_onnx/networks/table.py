@@ -177,6 +177,11 @@ def parse(text: str) -> dict[str, Model]:
         table = json.loads(text)
     except ValueError as error:
         raise ModelTableError("the file", f"not JSON: {error}") from error
+    return read(table)
+
+
+def read(table: Any) -> dict[str, Model]:
+    """Read a table from the value of its JSON text; see `parse`."""
     if not isinstance(table, dict) or table.get("schema") != SCHEMA:
         found = table.get("schema") if isinstance(table, dict) else None
         raise ModelTableError("schema", f"{found!r}, this release reads {SCHEMA}")
@@ -184,10 +189,7 @@ def parse(text: str) -> dict[str, Model]:
         raise ModelTableError("the top level", f"needs {', '.join(sorted(TOP))}, nothing else")
     hashes = value_of(Mapping[str, str], table["graphs"], "graphs")
     networks, preparations, harnesses, entries = (_section(table, name) for name in SECTIONS)
-    nets = {
-        name: _checked(from_json(Network, data, f"networks.{name}", name=name, hashes=hashes))
-        for name, data in networks.items()
-    }
+    nets = {name: _checked(_network(name, data, hashes)) for name, data in networks.items()}
     prepared = {
         name: from_json(Preparation, data, f"preparations.{name}")
         for name, data in preparations.items()
@@ -217,6 +219,10 @@ def parse(text: str) -> dict[str, Model]:
     if sum(model.default for model in models.values()) != 1:
         raise ModelTableError("models", "exactly one model must be the default")
     return models
+
+
+def _network(name: str, data: object, hashes: Mapping[str, str]) -> Network:
+    return from_json(Network, data, f"networks.{name}", name=name, hashes=hashes, places={})
 
 
 def _section(table: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
@@ -310,14 +316,26 @@ def _check_option(model: Model, option: Option, where: str) -> None:
         raise ModelTableError(f"{where}.when", f"{min(unknown)!r} is not among its values")
 
 
-@cache
-def models() -> dict[str, Model]:
-    """All models of the installed table, or of the one in the source tree."""
+def _text() -> str:
+    """The text of the installed table, or of the one in the source tree."""
     places = (PACKAGE / "artifacts.json", PACKAGE.parent / "artifacts.json")
     for place in places:
         if place.is_file():
-            return parse(place.read_text("utf-8"))
+            return place.read_text("utf-8")
     raise ModelTableError("the file", f"not found at {' or '.join(map(str, places))}")
+
+
+@cache
+def raw() -> dict[str, Any]:
+    """The table as JSON has it, with what was registered."""
+    table: dict[str, Any] = json.loads(_text())
+    return table
+
+
+@cache
+def models() -> dict[str, Model]:
+    """All models of the table, and those that were registered."""
+    return parse(_text())
 
 
 def model(name: str | None = None) -> Model:

@@ -27,7 +27,7 @@ from ..networks.network import HEAD_FILE, Network
 from ..networks.preparation import Stft
 from ..networks.selection import Selection
 from ..networks.table import PACKAGE
-from .checkpoints.onnx_file import behind, initializers
+from .checkpoints.onnx_file import behind, initializers, outputs
 from .checkpoints.onnx_tensors import TensorInfo
 from .converted import WEIGHTS_FILE, write_note
 from .naming import Tensors, joined, open_all
@@ -56,21 +56,32 @@ def graph_file(selection: Selection) -> Path:
 
 
 def _checked(network: Network, graph: str) -> Path:
-    path, sha256 = GRAPHS / graph, network.hashes[graph]
+    path, sha256 = network.places.get(graph, GRAPHS / graph), network.hashes[graph]
     if not path.is_file():
-        raise ModelTableError(f"networks.{network.name}", f"graph {graph} is not in the package")
+        raise ModelTableError(f"networks.{network.name}", f"there is no graph {path}")
     if not sha256:
         remedy = f"run `python -m exporters {path.stem}`"
         raise ModelTableError(f"graphs.{graph}", f"its hash is not filled in; {remedy}")
     got = hashlib.sha256(path.read_bytes()).hexdigest()
     if got != sha256:
-        raise ChecksumError(path, sha256, got, "reinstall fad-onnx")
+        remedy = "register it again" if graph in network.places else "reinstall fad-onnx"
+        raise ChecksumError(path, sha256, got, remedy)
     return path
+
+
+def check_output(selection: Selection, graph: Path) -> None:
+    """ModelTableError if a graph does not have the output of a selection."""
+    if selection.output.tensor not in (known := outputs(graph)):
+        raise ModelTableError(
+            f"networks.{selection.network.name}.outputs.{selection.output_name}",
+            f"{graph.name} has no output {selection.output.tensor!r}, but {', '.join(known)}",
+        )
 
 
 def bind(selection: Selection, sources: Mapping[str, CheckpointFile], folder: Path) -> None:
     """Write model.onnx, weights.bin and meta.json into an empty folder."""
     wanted = external(graph_file(selection))
+    check_output(selection, graph_file(selection))
     with ExitStack() as stack:
         paths = {name: source.path for name, source in sources.items()}
         tensors = open_all(selection.network, paths, stack)

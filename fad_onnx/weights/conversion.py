@@ -19,7 +19,8 @@ from ..cache import root
 from ..errors import DamagedModelError
 from ..networks.selection import Selection, variants
 from . import converted
-from .binding import CheckpointFile, bind, external, graph_file, tensors_sha256
+from .binding import CheckpointFile, bind, check_output, external, graph_file, tensors_sha256
+from .checkpoints.onnx_file import initializers
 from .locate import known_file
 from .naming import open_all
 
@@ -59,7 +60,7 @@ def published_already(
     selection: Selection, given: Mapping[str, Path], check: Check = converted.check
 ) -> ConvertedModel | None:
     if not selection.output.checkpoints:
-        return ConvertedModel(graph_file(selection), hashlib.sha256(b"").hexdigest(), {})
+        return _complete(selection)
     checkpoints = selection.network.checkpoints
     sources = {
         name: known_file(checkpoints[name], given.get(name))
@@ -67,6 +68,20 @@ def published_already(
     }
     known = {name: source for name, source in sources.items() if source}
     return _published(selection, known, check) if len(known) == len(sources) else None
+
+
+def _complete(selection: Selection) -> ConvertedModel:
+    """A graph that needs no checkpoint; one of the user holds its weights."""
+    graph, sha256 = graph_file(selection), hashlib.sha256(b"").hexdigest()
+    if selection.graph not in selection.network.places:
+        return ConvertedModel(graph, sha256, {})
+    check_output(selection, graph)
+    found = initializers(graph).values()
+    others = sorted({info.location for info in found if info.external})
+    hashes = [selection.graph_sha256, *(root.file_sha256(graph.parent / one) for one in others)]
+    sha256 = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+    source = {"file": graph.name, "sha256": selection.graph_sha256, "checked": "given by the user"}
+    return ConvertedModel(graph, sha256, {"graph": source})
 
 
 def _home(selection: Selection, sources: Mapping[str, CheckpointFile]) -> Path:

@@ -18,6 +18,7 @@ from ..errors import (
     IncompatibleStatisticsError,
 )
 from ..networks.embedder import Embedder
+from ..networks.registration import Registration, register_again, registered
 from ..networks.runtime import Session, Settings
 from ..networks.selection import Selection, select
 from ..networks.spec import ModelSpec
@@ -41,6 +42,7 @@ class Request:
     settings: Settings = field(default_factory=Settings)
     sample_format: str = "float32"
     offline: bool = False
+    registrations: tuple[Registration, ...] = field(default_factory=registered)
 
 
 def load(request: Request, progress: Progress | None = None) -> Embedder:
@@ -73,6 +75,8 @@ def _resolved(
     request: Request, progress: Progress | None = None
 ) -> tuple[Selection, ConvertedModel]:
     """What a request asks for, and the model that was made of its checkpoints."""
+    for one in request.registrations:
+        register_again(one)
     selection = select(request.spec).decoding(request.sample_format)
     given = {name: Path(path) for name, path in request.spec.weights.items()}
     for name in given.keys() - set(selection.output.checkpoints):

@@ -87,6 +87,14 @@ def pruned(path: Path, outputs: Iterable[str]) -> bytes | None:
     )
 
 
+def outputs(path: Path) -> list[str]:
+    """The names of the model's outputs, in its order."""
+    file = Mapped(path)
+    graph = _graph(file)
+    found = (one for one in fields(file, graph.start, graph.end) if one.number == _GRAPH_OUTPUT)
+    return [name for field in found for name in _names(file, field, _VALUE_NAME)]
+
+
 def _graph(file: Mapped) -> Field:
     return next(one for one in fields(file, 0, file.size) if one.number == _MODEL_GRAPH)
 
