@@ -114,7 +114,7 @@ def test_every_command_runs_but_for_its_weights(page, place, monkeypatch):
 @every_shown_page
 def test_every_python_block_runs(page, place):
     for block in blocks(page, "python"):
-        exec(compile(block, page.name, "exec"), {})
+        exec(compile(block, page.name, "exec"), {"__name__": "__main__"})
 
 
 @every_page

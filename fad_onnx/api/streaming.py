@@ -146,6 +146,32 @@ class StreamingFAD:
         embeddings = self.embedder.embed(samples, sample_rate)
         self._sides[real].add(Moments.of(embeddings, "samples"))
 
+    def update_many(
+        self,
+        clips: Iterable[tuple[ArrayLike, int]],
+        *,
+        real: bool,
+        workers: int | None = None,
+    ) -> None:
+        """Add clips to a side, on several threads and in batches across clips.
+
+        Parameters
+        ----------
+        clips : iterable of (samples, sample_rate)
+            As `update` takes them.
+        real : bool
+            Whether the clips belong to the reference, or to the evaluation.
+        workers : int, optional
+            The number of threads, by default the number of cores.
+
+        Raises
+        ------
+        AudioError, TooShortError, TooLongError
+            If a clip cannot be used; the clips before it are not all added.
+        """
+        for embeddings in self.embedder.embed_many(clips, workers=workers):
+            self._sides[real].add(Moments.of(embeddings, "samples"))
+
     def compute(self) -> float:
         """The FAD of the evaluation to the reference so far.
 

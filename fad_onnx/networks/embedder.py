@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import groupby
@@ -126,6 +127,78 @@ class Embedder:
         """The graph that computes the outputs from the steps of all tiles of a clip."""
         return Session(self.session.graph.with_name(HEAD_FILE), self.session.settings)
 
+    def embed_many(
+        self,
+        clips: Iterable[tuple[ArrayLike, int]],
+        *,
+        workers: int | None = None,
+        short: str | None = None,
+        cache: bool = False,
+    ) -> Iterator[Rows]:
+        """Embed clips in memory, on several threads and in batches across clips.
+
+        Parameters
+        ----------
+        clips : iterable of (samples, sample_rate)
+            As `embed` takes them; read as they are needed, some 100 clips ahead.
+        workers : int, optional
+            The number of threads, by default the number of cores.
+        short : {"error", "pad"}, optional
+            What to do with a clip below the minimum; by default what the model was loaded with.
+        cache : bool
+            Whether embeddings are kept in the cache by the content of the samples, and looked for
+            there.
+
+        Yields
+        ------
+        ndarray of float32, shape (n, width)
+            The embeddings of each clip, in the order of the clips; the same numbers as `embed`.
+
+        Raises
+        ------
+        AudioError, TooShortError, TooLongError
+            For a clip that cannot be used, as soon as it is read; the message has its place, as
+            in "clip 3".
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fad_onnx
+        >>> model = fad_onnx.load_model("logmel", provider="cpu")
+        >>> noise = np.random.RandomState(0).uniform(-1, 1, (3, 32000))
+        >>> [found.shape for found in model.embed_many((clip, 16000) for clip in noise)]
+        [(2, 64), (2, 64), (2, 64)]
+        """
+        from ..pipeline.samples import embed_many  # the pipeline runs models, and imports them
+
+        return embed_many(self, clips, workers, self.short if short is None else short, cache)
+
+    def embed_file(
+        self, path: str | os.PathLike[str], *, short: str | None = None, cache: bool = False
+    ) -> Rows:
+        """Embed one audio file, decoded block by block.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        short, cache
+            As in `embed_many`.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, width)
+            Its embeddings, the same numbers as `fad_onnx.embed` gives.
+
+        Raises
+        ------
+        AudioError, TooShortError, TooLongError
+            If the file cannot be used.
+        """
+        from ..pipeline.samples import embed_file
+
+        return embed_file(self, path, self.short if short is None else short, cache)
+
     def embed(self, samples: ArrayLike, sample_rate: int, *, short: str | None = None) -> Rows:
         """Rows float32 (n, dim) of one clip.
 
@@ -136,7 +209,7 @@ class Embedder:
         """
         short = checked_short("short", self.short if short is None else short)
         block = as_frames(samples)
-        sample_rate = _rate(sample_rate)
+        sample_rate = checked_rate(sample_rate)
         check_fits(self.selection, "samples", len(block), sample_rate)
         resampler = self.preparation.resample(sample_rate, block.shape[1])
         windows = self.windower(short).push(resampler.push(block, last=True), last=True)
@@ -148,7 +221,7 @@ class Embedder:
         return joined
 
 
-def _rate(given: Any) -> int:
+def checked_rate(given: Any) -> int:
     """A sample rate in Hz, also given as a whole float; OptionError for anything else."""
     given = given.item() if isinstance(given, np.ndarray) and given.ndim == 0 else given
     number = isinstance(given, int | float | np.number)
@@ -157,27 +230,27 @@ def _rate(given: Any) -> int:
     return int(given)
 
 
-def as_frames(samples: ArrayLike) -> NDArray[np.float32]:
+def as_frames(samples: ArrayLike, name: str = "samples") -> NDArray[np.float32]:
     """Samples of any type as finite float32 (frames, channels), with a full scale of 1."""
     try:
         array: NDArray[Any] = np.asarray(samples)
     except ValueError as error:
-        raise AudioError("samples", f"not an array of numbers: {error}") from error
+        raise AudioError(name, f"not an array of numbers: {error}") from error
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or not array.size:
-        raise AudioError("samples", f"shape {array.shape}, not (frames,) or (frames, channels)")
+        raise AudioError(name, f"shape {array.shape}, not (frames,) or (frames, channels)")
     if array.shape[1] > array.shape[0] and array.shape[1] > 1024:
-        raise AudioError("samples", f"shape {array.shape} has more channels than frames; transpose")
+        raise AudioError(name, f"shape {array.shape} has more channels than frames; transpose")
     if array.dtype.kind in "iu":
         if array.dtype.name not in decoding.FULL_SCALE:
-            raise AudioError("samples", f"{array.dtype} samples; use float32, int16 or int32")
+            raise AudioError(name, f"{array.dtype} samples; use float32, int16 or int32")
         array = array / decoding.FULL_SCALE[array.dtype.name]
     elif array.dtype.kind != "f":
-        raise AudioError("samples", f"{array.dtype} samples; use float32, int16 or int32")
-    if decoding.check_usable("samples", array) > decoding.LOUD:
+        raise AudioError(name, f"{array.dtype} samples; use float32, int16 or int32")
+    if decoding.check_usable(name, array) > decoding.LOUD:
         warnings.warn(
-            f"samples beyond {decoding.LOUD:g}: floats are taken as they are, and full scale is 1;"
+            f"{name} beyond {decoding.LOUD:g}: floats are taken as they are, and full scale is 1;"
             " divide what was int16 by 32768",
             stacklevel=3,
         )

@@ -8,7 +8,7 @@ however many and however long the files are.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -147,7 +147,7 @@ class Engine:
         if any(embedder.session.provider.accelerator for embedder in embedders):
             self._most = ACCELERATOR_RUNS
 
-    def embed(self, files: Sequence[AudioFile]) -> Iterator[FileResult]:
+    def embed(self, files: Iterable[AudioFile]) -> Generator[FileResult, None, None]:
         """A FileResult for every file, in the order given.
 
         Raises the error of the first unusable file (in that order), unless the policy is to skip
@@ -162,7 +162,7 @@ class Engine:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _results(
-        self, pool: ThreadPoolExecutor, files: Sequence[AudioFile]
+        self, pool: ThreadPoolExecutor, files: Iterable[AudioFile]
     ) -> Iterator[FileResult]:
         for file, pieces, first in self._ahead(pool, files):
             self._take(pool, file, pieces, first)
@@ -175,7 +175,7 @@ class Engine:
         yield from self._finished()
 
     def _ahead(
-        self, pool: ThreadPoolExecutor, files: Sequence[AudioFile]
+        self, pool: ThreadPoolExecutor, files: Iterable[AudioFile]
     ) -> Iterator[tuple[AudioFile, Iterator[LoadedBlock], Future[LoadedBlock | None]]]:
         """Files, with the first step of loading submitted in advance for some of them."""
         ahead: deque[tuple[AudioFile, Iterator[LoadedBlock], Future[LoadedBlock | None]]] = deque()

@@ -5,19 +5,22 @@ The file is decoded once, resampled once per sample rate, and cut once per netwo
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import soundfile
+from numpy.typing import ArrayLike, NDArray
 
 from ..audio.decoding import READING, Decoder, with_last
 from ..audio.sources import AudioFile
 from ..cache.embeddings import RowCache
 from ..errors import AudioError, FileMismatchError
-from ..networks.embedder import Embedder
+from ..networks.embedder import Embedder, as_frames, checked_rate
 from ..networks.group import Group
 from ..networks.memory import check_fits, grows
 from ..networks.pooling import Embeddings
@@ -58,6 +61,14 @@ class LoadedBlock:
     embeddings: tuple[Embeddings, ...] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class SamplesClip(AudioFile):
+    """A clip in memory; `path` and `name` are what errors and results call it."""
+
+    samples: ArrayLike = field(default=(), repr=False)
+    sample_rate: int = 0
+
+
 VERSIONS = ("provider", "onnxruntime")
 
 
@@ -75,10 +86,17 @@ def cache_key(embedder: Embedder, policy: Policy) -> str:
 def load(
     file: AudioFile, groups: Sequence[Group], policy: Policy, cache: RowCache | None
 ) -> Iterator[LoadedBlock]:
-    """Load a file; AudioError, TooShortError or TooLongError if it is not usable.
+    """Load a clip; AudioError, TooShortError or TooLongError if it is not usable."""
+    if isinstance(file, SamplesClip):
+        return _load_samples(file, groups, policy, cache)
+    return _load_file(file, groups, policy, cache)
 
-    A file whose size or date changes while it is read is an AudioError: its embeddings would belong
-    to neither version.
+
+def _load_file(
+    file: AudioFile, groups: Sequence[Group], policy: Policy, cache: RowCache | None
+) -> Iterator[LoadedBlock]:
+    """A file whose size or date changes while it is read is an AudioError: its embeddings would
+    belong to neither version.
     """
     before = stamp(file.path)
     if file.stamp and file.stamp[0] != before[0]:
@@ -86,16 +104,85 @@ def load(
     digest = None
     if cache is not None:
         digest = cache.content_sha256(file.path)
-        hits = [cache.get(digest, cache_key(member, policy)) for member in _in_order(groups)]
-        found = [hit for hit in hits if hit is not None]
-        if len(found) == len(hits):
-            mixed = min(hit.mixed_peak for hit in found)
-            facts = ClipFacts(found[0].seconds, found[0].source_hz, found[0].peak, mixed)
-            yield LoadedBlock((), facts, tuple(hit.embeddings for hit in found))
+        if held := _held(digest, groups, policy, cache):
+            yield held
             return
     yield from _decode(file, [group.first for group in groups], policy, digest)
     if stamp(file.path) != before:
         raise AudioError(file.path, "changed while it was read; run again")
+
+
+def _held(
+    digest: str, groups: Sequence[Group], policy: Policy, cache: RowCache
+) -> LoadedBlock | None:
+    """The embeddings of every model for content of this hash; None if one is not in the cache."""
+    hits = [cache.get(digest, cache_key(member, policy)) for member in _in_order(groups)]
+    found = [hit for hit in hits if hit is not None]
+    if not found or len(found) < len(hits):
+        return None
+    mixed = min(hit.mixed_peak for hit in found)
+    facts = ClipFacts(found[0].seconds, found[0].source_hz, found[0].peak, mixed)
+    return LoadedBlock((), facts, tuple(hit.embeddings for hit in found))
+
+
+def _load_samples(
+    clip: SamplesClip, groups: Sequence[Group], policy: Policy, cache: RowCache | None
+) -> Iterator[LoadedBlock]:
+    samples, rate = as_frames(clip.samples, clip.path), checked_rate(clip.sample_rate)
+    digest = None
+    if cache is not None:
+        digest = _sha256(samples, rate)
+        if held := _held(digest, groups, policy, cache):
+            yield held
+            return
+    embedders = [group.first for group in groups]
+    for embedder in embedders:
+        check_fits(embedder.selection, clip.path, len(samples), rate)
+    cutting = _Cutting(embedders, policy, clip.path, rate, samples.shape[1])
+    blocks: dict[str, NDArray[np.float32]] = {
+        embedder.preparation.sample_format: samples for embedder in embedders
+    }
+    windows = cutting.push(blocks, last=True)
+    peak = float(np.abs(samples).max())
+    yield LoadedBlock(windows, ClipFacts(len(samples) / rate, rate, peak, cutting.peak, digest))
+
+
+def _sha256(samples: NDArray[np.float32], rate: int) -> str:
+    """A hash of samples as they are used, which is that of no file."""
+    digest = hashlib.sha256(f"samples {rate} {samples.shape}".encode())
+    digest.update(np.ascontiguousarray(samples).data)
+    return digest.hexdigest()
+
+
+class _Cutting:
+    """Resamples blocks of one clip once per rate, and cuts them into windows once per network."""
+
+    def __init__(
+        self, embedders: Sequence[Embedder], policy: Policy, path: str, rate: int, channels: int
+    ) -> None:
+        self._preparations = [embedder.preparation for embedder in embedders]
+        # Models that share a key take the same samples.
+        self._shared = {one.before_windows: one for one in self._preparations}
+        self._resamplers = {key: one.resample(rate, channels) for key, one in self._shared.items()}
+        self._cutters = [embedder.windower(policy.short, path) for embedder in embedders]
+
+    def push(
+        self, blocks: Mapping[str, NDArray[np.float32]], last: bool
+    ) -> tuple[list[Window], ...]:
+        """The new windows of each network, from a block in each sample format."""
+        samples = {
+            key: self._resamplers[key].push(blocks[one.sample_format], last)
+            for key, one in self._shared.items()
+        }
+        return tuple(
+            cutter.push(samples[one.before_windows], last)
+            for one, cutter in zip(self._preparations, self._cutters, strict=True)
+        )
+
+    @property
+    def peak(self) -> float:
+        """The least of the peaks after mixing, over the rates."""
+        return min(resampler.peak for resampler in self._resamplers.values())
 
 
 def _in_order(groups: Sequence[Group]) -> Iterator[Embedder]:
@@ -118,25 +205,14 @@ def _decode(
         for embedder in embedders:
             if grows(embedder.selection):
                 check_fits(embedder.selection, file.path, decoder.length(), rate)
-        # Models that share a key take the same samples.
-        shared = {one.preparation.before_windows: one.preparation for one in embedders}
-        resamplers = {key: made.resample(rate, decoder.channels) for key, made in shared.items()}
-        cutters = [embedder.windower(policy.short, file.path) for embedder in embedders]
+        cutting = _Cutting(embedders, policy, file.path, rate, decoder.channels)
         for steps in zip(*map(with_last, decoders.values()), strict=True):
             blocks = dict(zip(decoders, (block for block, _ in steps), strict=True))
             last = steps[0][1]
-            samples = {
-                key: resamplers[key].push(blocks[made.sample_format], last)
-                for key, made in shared.items()
-            }
-            windows = tuple(
-                cutter.push(samples[embedder.preparation.before_windows], last)
-                for embedder, cutter in zip(embedders, cutters, strict=True)
-            )
-            facts = None
+            windows, facts = cutting.push(blocks, last), None
             if last:
-                mixed = min(resampler.peak for resampler in resamplers.values())
-                facts = ClipFacts(decoder.frames / rate, rate, decoder.peak, mixed, digest)
+                seconds = decoder.frames / rate
+                facts = ClipFacts(seconds, rate, decoder.peak, cutting.peak, digest)
             yield LoadedBlock(windows, facts)
 
 

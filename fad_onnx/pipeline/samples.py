@@ -1,0 +1,68 @@
+"""Clips outside a dataset: samples in memory, or one file, through the engine of datasets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing, nullcontext
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..audio.sources import AudioFile
+from ..cache.embeddings import RowCache
+from ..cache.root import part
+from ..errors import OptionError
+from ..networks.embedder import Embedder, Rows
+from ..networks.machine import cores
+from .batching import Engine
+from .clip_windows import Policy, SamplesClip
+
+
+def embed_many(
+    embedder: Embedder,
+    clips: Iterable[tuple[ArrayLike, int]],
+    workers: int | None,
+    short: str,
+    cache: bool,
+) -> Iterator[Rows]:
+    """The embeddings of each clip; see `Embedder.embed_many`."""
+    if workers is not None and workers < 1:
+        raise OptionError("workers", f"{workers} is not a positive number")
+    return _embedded(embedder, _named(clips), workers or cores(), short, cache)
+
+
+def embed_file(embedder: Embedder, path: str | os.PathLike[str], short: str, cache: bool) -> Rows:
+    """The embeddings of one file; see `Embedder.embed_file`."""
+    file = AudioFile(os.fspath(path), os.path.basename(path))
+    (found,) = _embedded(embedder, [file], 1, short, cache)
+    return found
+
+
+def _embedded(
+    embedder: Embedder, clips: Iterable[AudioFile], workers: int, short: str, cache: bool
+) -> Iterator[Rows]:
+    with RowCache(part("embeddings")) if cache else nullcontext() as kept:
+        engine = Engine([embedder], Policy("error" if short == "skip" else short), workers, kept)
+        with closing(engine.embed(clips)) as results:
+            for result in results:
+                (embeddings,) = result.embeddings
+                yield embeddings
+
+
+def _named(clips: Iterable[tuple[ArrayLike, int]]) -> Iterator[SamplesClip]:
+    for index, clip in enumerate(clips):
+        name = f"clip {index}"
+        try:
+            samples, rate = clip
+        except (TypeError, ValueError) as error:
+            raise OptionError("clips", f"{name} is not (samples, sample_rate)") from error
+        yield SamplesClip(name, name, samples=_copied(samples), sample_rate=rate)
+
+
+def _copied(samples: ArrayLike) -> ArrayLike:
+    """A copy, for the caller may fill its buffer again before the clip's turn comes."""
+    try:
+        return np.array(samples)
+    except ValueError:  # ragged lists: the error is raised when it is the clip's turn
+        return samples
