@@ -14,9 +14,9 @@ from fad_onnx.metrics.confidence_interval import (
     distance_and_maps,
     file_influences,
     interval,
-    pairs_by_name,
 )
 from fad_onnx.metrics.frechet import Gaussian, frechet_distance
+from fad_onnx.metrics.intervals import pairs_by_name
 from fad_onnx.metrics.moments import Moments
 
 Files = list[np.ndarray]

@@ -27,54 +27,26 @@ many embeddings as dimensions.
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
-from ..errors import OptionError, Path, StatisticsError
+from ..errors import Path, StatisticsError
+from . import intervals
 from .frechet import Gaussian
+from .intervals import Interval, Linear
 from .moments import Moments
 from .validation import BLOCK_ROWS, Array
 
 Embeddings = NDArray[Any]
 Progress = Callable[[int], object]
 
-LEAST_FILES = 10
 # Singular values below this, relative to the largest, are rounding noise. Each direction adds its
 # singular value to the sum of |P x|^2, so little is left out.
 NOISE = 1e-13
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An interval [low, high] around `estimate` at `level`, or the reason why there is none.
-
-    `files` are the numbers of resampled clips of the evaluation and of the reference (None if it is
-    fixed). `pairs` of them were resampled together; the others are assumed to be independent.
-    """
-
-    level: float
-    estimate: float
-    low: float | None = None
-    high: float | None = None
-    standard_error: float | None = None
-    degrees_of_freedom: float | None = None
-    files: tuple[int, int | None] = (0, None)
-    pairs: int = 0
-    reason: str | None = None
-
-    @property
-    def sampling(self) -> str:
-        """How the datasets were resampled: "24 pairs", "independent" or "fixed reference"."""
-        if self.files[1] is None:
-            return "fixed reference"
-        return f"{self.pairs} pairs" if self.pairs else "independent"
 
 
 @dataclass(frozen=True)
@@ -101,60 +73,49 @@ def interval(
 
     `progress` is called with the number of clips just done. `pairs`, from `pairs_by_name`, are
     indices of an evaluation clip and of the reference clip that it was made from. With fewer than
-    ten clips on a resampled side nothing is computed, and `reason` gives the numbers. The cost is
-    one singular value decomposition with vectors, and dim^2 operations per embedding: for 2048
-    dimensions about ten seconds and 400 MB of memory, plus a second per 50,000 embeddings. Raises
+    ten clips on a resampled side nothing is computed, and `reason` gives the numbers. Raises
     OptionError for a level that is not between 0 and 1, and the errors of the distance.
     """
-    if not 0.0 < level < 1.0:
-        raise OptionError("level", f"the level must be between 0 and 1, is {level}")
+    partner = {theirs: ours for ours, theirs in pairs}
+    names = [[f"e{i}" for i in range(len(evaluation.files))]]
+    if isinstance(reference, Side):
+        clips = range(len(reference.files))
+        names.append([f"e{partner[i]}" if i in partner else f"r{i}" for i in clips])
+    estimate, doubt = doubts(evaluation, reference, names, progress)
+    return intervals.interval(estimate, doubt, level)
+
+
+def doubts(
+    evaluation: Side,
+    reference: Side | Moments | Gaussian,
+    names: Sequence[Sequence[str]],
+    progress: Progress | None = None,
+) -> tuple[float, Linear]:
+    """The distance, and how it depends on each clip.
+
+    The cost is one singular value decomposition with vectors, and dim^2 operations per embedding:
+    for 2048 dimensions about ten seconds and 400 MB of memory, plus a second per 50,000 embeddings.
+    `names` are those of the clips of each side that has embeddings.
+    """
     sides = [evaluation, *([reference] if isinstance(reference, Side) else [])]
-    counts = [sum(len(one) > 0 for one in side.files) for side in sides]
-    files = (counts[0], counts[1] if len(counts) == 2 else None)
     a = Gaussian.of(evaluation.moments, "evaluation")
     b = Gaussian.of(reference.moments if isinstance(reference, Side) else reference, "reference")
-    pairs = [both for both in pairs if all(map(_held, sides, both))]
     estimate, maps = distance_and_maps(a, b)
-    if min(counts) < LEAST_FILES:
-        reason = (
-            f"a confidence interval needs at least {LEAST_FILES} files on each side, there are "
-        )
-        named = zip(("of the evaluation", "of the reference"), counts, strict=False)
-        reason += " and ".join(f"{count} {side}" for side, count in named)
-        return Interval(level, estimate, files=files, reason=reason)
-    weighted = [
-        file_influences(side, mean_gap, transport, progress) / side.moments.count
-        for side, mean_gap, transport in zip(
-            sides,
-            (a.mean - b.mean, b.mean - a.mean),
-            maps,
-            strict=False,  # one side may be fixed
-        )
+    gaps = (a.mean - b.mean, b.mean - a.mean)
+    found = [
+        file_influences(side, gap, transport, progress) / side.moments.count
+        for side, gap, transport in zip(sides, gaps, maps, strict=False)  # one side may be fixed
     ]
-    found = _around(estimate, _parts(weighted, counts, pairs), level)
-    return replace(found, files=files, pairs=len(pairs))
+    return estimate, Linear(*held(names, found, [side.files for side in sides]), bounds=(0.0, np.inf))
 
 
-def _held(side: Side, index: int) -> bool:
-    return len(side.files[index]) > 0
-
-
-def pairs_by_name(
-    evaluation: Sequence[str], reference: Sequence[str]
-) -> tuple[tuple[int, int], ...]:
-    """Indices of the clips with the same relative path, apart from the suffix.
-
-    A name that occurs twice on a side has no pair. Unrelated clips of the same name do no harm:
-    their estimated covariance is about zero.
-    """
-    ours, theirs = _by_name(evaluation), _by_name(reference)
-    return tuple((ours[name], theirs[name]) for name in ours if name in theirs)
-
-
-def _by_name(names: Sequence[str]) -> dict[str, int]:
-    stems = [os.path.splitext(name)[0] for name in names]
-    counts = Counter(stems)
-    return {stem: i for i, stem in enumerate(stems) if counts[stem] == 1}
+def held(
+    names: Sequence[Sequence[str]], parts: Sequence[Array], clips: Sequence[Sequence[Embeddings]]
+) -> tuple[tuple[Sequence[str], ...], tuple[Array, ...]]:
+    """Names and parts of the clips that have embeddings."""
+    kept = [[i for i, one in enumerate(own) if len(one)] for own in clips]
+    chosen = ([own[i] for i in some] for own, some in zip(names, kept, strict=True))
+    return tuple(chosen), tuple(own[some] for own, some in zip(parts, kept, strict=True))
 
 
 def distance_and_maps(a: Gaussian, b: Gaussian) -> tuple[float, tuple[Array, Array]]:
@@ -210,44 +171,3 @@ def _blocks(files: Iterable[Embeddings]) -> Iterator[tuple[Array, NDArray[np.int
 def _joined(held: list[Embeddings]) -> tuple[Array, NDArray[np.intp]]:
     starts = np.cumsum([0, *map(len, held[:-1])])
     return np.concatenate(held).astype(np.float64), starts
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The variance that a number of independent clips or pairs contribute."""
-
-    variance: float
-    units: int
-
-
-def _parts(
-    weighted: Sequence[Array], counts: Sequence[int], pairs: Sequence[tuple[int, int]]
-) -> list[_Part]:
-    """The parts of the pairs, and of the other clips of each side."""
-    alone = [influences.copy() for influences in weighted]
-    found = []
-    if pairs:
-        indices = np.array(pairs).T
-        together = sum(own[index] for own, index in zip(weighted, indices, strict=True))
-        found.append(_part(np.asarray(together), min(counts), len(pairs)))
-        for own, index in zip(alone, indices, strict=True):
-            own[index] = 0.0
-    rest = [count - len(pairs) for count in counts]
-    every = zip(alone, counts, rest, strict=True)
-    return found + [_part(own, count, units) for own, count, units in every if units]
-
-
-def _part(influences: Array, count: int, units: int) -> _Part:
-    return _Part(float(np.square(influences).sum()) * count / (count - 1), units)
-
-
-def _around(estimate: float, parts: Sequence[_Part], level: float) -> Interval:
-    variance = sum(part.variance for part in parts)
-    # Welch and Satterthwaite's degrees of freedom of a sum of variances.
-    weight = sum(part.variance**2 / max(part.units - 1, 1) for part in parts)
-    fewest = max(min(part.units for part in parts) - 1, 1)
-    degrees = variance * variance / weight if weight > 0.0 else float(fewest)
-    error = float(np.sqrt(variance))
-    reach = float(stdtrit(degrees, 0.5 + level / 2)) * error
-    low, high = max(0.0, estimate - reach), estimate + reach
-    return Interval(level, estimate, low, high, error, degrees)

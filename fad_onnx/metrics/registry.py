@@ -8,123 +8,24 @@ that a definition imports when it is loaded, imports NumPy: the command line ask
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from numbers import Integral, Real
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from ..errors import OptionError, StatisticsError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from .frechet import Gaussian
-    from .moments import Moments
+from ..errors import OptionError
+from .values import Arrays as Arrays
+from .values import Blame as Blame
+from .values import Cell as Cell
+from .values import Curve as Curve
+from .values import Range as Range
+from .values import Tell as Tell
+from .values import Value as Value
 
 FIRST = "fad"  # what `score` is a score of
 EMBEDDING = "embedding"  # the output that a model gives unless another is asked for
-Tell = Callable[[str, int, int], object]
-Range = tuple[float, float]
-
-
-@dataclass(frozen=True, eq=False)
-class Arrays:
-    """What a metric knows of one dataset under one model.
-
-    Parameters
-    ----------
-    where : str
-        What messages call it.
-    moments : Moments, Gaussian or None
-        Of all embeddings.
-    clips : sequence of arrays (n, width), or None
-        What the network gave for each clip; None where only statistics are known.
-    names : sequence of str
-        The clips' relative paths.
-    """
-
-    where: str
-    moments: Moments | Gaussian | None = None
-    clips: Sequence[NDArray[Any]] | None = None
-    names: Sequence[str] = ()
-
-    def by_clip(self, what: str) -> Sequence[NDArray[Any]]:
-        """The array of each clip; StatisticsError for statistics alone."""
-        if self.clips is None:
-            raise StatisticsError(
-                self.where,
-                f"holds statistics without embeddings, and {what} needs embeddings: give audio or a"
-                " file written by embed",
-            )  # fmt: skip
-        return self.clips
-
-    @cached_property
-    def gaussian(self) -> Gaussian:
-        """Mean and factored covariance, computed once."""
-        from .frechet import Gaussian
-
-        assert self.moments is not None
-        return Gaussian.of(self.moments, self.where)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A number or a range that tables show next to a metric's value; None if there is none."""
-
-    head: str  # in a table of plain text, and in Markdown
-    title: str  # in the report
-    value: float | Range | None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The metric of smaller subsets, and the line through them to infinitely many embeddings."""
-
-    title: str
-    caption: str
-    sizes: tuple[int, ...]
-    values: tuple[float, ...]
-    limit: float
-    r2: float | None
-
-
-@dataclass(frozen=True)
-class Value:
-    """What a metric found.
-
-    Parameters
-    ----------
-    value : float or None
-        None where it cannot be computed; `remarks` say why.
-    fields : mapping
-        What else JSON carries, by its names there.
-    remarks : tuple of str
-        What a reader must know: why there is no value, or of what part it was computed.
-    variant : str
-        Which variant of the metric it is, for heads of tables.
-    cells : tuple of Cell
-        What tables show next to the value.
-    curve : Curve or None
-        What the report draws of it.
-    """
-
-    value: float | None
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
-    variant: str = ""
-    cells: tuple[Cell, ...] = ()
-    curve: Curve | None = None
-
-    def column(self, name: str) -> Any:
-        """A field as one CSV cell; the ends of a range are NAME_low and NAME_high."""
-        stem, _, end = name.rpartition("_")
-        if end in ("low", "high") and stem in self.fields:
-            ends = self.fields[stem]
-            return ends and ends[end == "high"]
-        return self.fields.get(name)
 
 
 @dataclass(frozen=True)
@@ -195,6 +96,12 @@ class Option:
 SEED = Option(
     "seed", 0, "random seed of subsampling and of intervals (default: 0)", whole=(0, 2**32 - 1)
 )
+
+CI = Option(
+    "ci", None,
+    "confidence interval over clips (default level 0.95; before a path, write --ci=0.95)",
+    level=True, clips=True,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Frechet audio distance, with a confidence interval where it is asked for.
+"""Frechet audio distance.
 
 Kilgour et al. 2019, "Frechet Audio Distance: A Reference-Free Metric for Evaluating Music
 Enhancement Algorithms", arXiv:1812.08466.
@@ -7,19 +7,13 @@ Enhancement Algorithms", arXiv:1812.08466.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..registry import Arrays, Cell, Compute, Measured, Metric, Needs, Option, Tell, Value
+from ..registry import CI, Arrays, Compute, Measured, Metric, Needs, Tell, Value
 
 if TYPE_CHECKING:
-    from ..confidence_interval import Interval
-
-CI = Option(
-    "ci", None,
-    "confidence interval over clips (default level 0.95; before a path, write --ci=0.95)",
-    level=True, clips=True,
-)  # fmt: skip
-
+    from ..intervals import Doubt, Linear
 
 MEANING = (
     "How far apart two clouds of embeddings are, each taken as a Gaussian: 0 is the same cloud, and"
@@ -34,90 +28,41 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     from ..frechet import frechet_distance
 
     assert reference is not None
-    gaussian, level = reference.gaussian, options["ci"]
+    gaussian = reference.gaussian
 
     def compute(evaluation: Arrays, tell: Tell) -> Value:
         value = frechet_distance(gaussian, evaluation.gaussian)
-        if level is None:
-            return Value(value)
-        return _with(value, _interval(reference, evaluation, level, tell))
+        return Value(value, doubts=partial(doubts, reference, evaluation))
 
     return compute
 
 
-def _interval(reference: Arrays, evaluation: Arrays, level: float, tell: Tell) -> Interval:
-    """Over files of both sides; a reference given as statistics stays fixed."""
-    from ..confidence_interval import Side, interval, pairs_by_name
+def doubts(reference: Arrays, evaluation: Arrays, tell: Tell) -> dict[str, Doubt]:
+    """Over clips of both sides; a reference given as statistics stays fixed."""
+    return {METRIC.column: linear(reference, evaluation, tell)}
+
+
+def linear(reference: Arrays, evaluation: Arrays, tell: Tell) -> Linear:
+    """What each clip adds to the distance."""
+    from ..confidence_interval import Side
+    from ..confidence_interval import doubts as of_sides
     from ..moments import Moments
 
-    own, held, fixed = evaluation.by_clip("an interval"), reference.clips, reference.moments
+    own, held = evaluation.by_clip("an interval"), reference.clips
     assert isinstance(evaluation.moments, Moments)
     other: Any = reference.gaussian
-    pairs: tuple[tuple[int, int], ...] = ()
-    if held is not None and isinstance(fixed, Moments):
-        other = Side(held, fixed)
-        pairs = pairs_by_name(evaluation.names, reference.names)
+    names = [evaluation.names]
+    if held is not None and isinstance(reference.moments, Moments):
+        other = Side(held, reference.moments)
+        names.append(reference.names)
     steps = len(own) + (len(held) if held is not None else 0)
-    return interval(
-        Side(own, evaluation.moments), other, level,
-        lambda count: tell("interval", count, steps), pairs,
-    )  # fmt: skip
-
-
-def _with(value: float, found: Interval) -> Value:
-    bounds = None if found.low is None or found.high is None else (found.low, found.high)
-    fields = {
-        "fad_ci": bounds and list(bounds),
-        "fad_ci_level": found.level,
-        "fad_ci_files": list(found.files),
-        "fad_ci_pairs": found.pairs,
-    }
-    cell = Cell("fad_ci", f"{100 * found.level:g} % interval", bounds, found.sampling)
-    return Value(value, fields, (found.reason,) if found.reason else (), cells=(cell,))
+    side = Side(own, evaluation.moments)
+    return of_sides(side, other, names, lambda count: tell("interval", count, steps))[1]
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
     """What the report says of it."""
     yield METRIC.title, MEANING
-    kinds = _sampling(found)
-    if kinds:
-        yield "Interval", " ".join(_about_intervals(kinds, len({one.model for one in found})))
-
-
-def _sampling(found: Sequence[Measured]) -> dict[str, str]:
-    """How the intervals of each model took the two sides; by dataset where that differs."""
-    by_model: dict[str, dict[str, str]] = {}
-    for one in found:
-        for cell in one.value.cells:
-            by_model.setdefault(one.model, {})[one.path] = cell.note
-    return {
-        model: next(iter(kinds.values()))
-        if len(set(kinds.values())) == 1
-        else "; ".join(f"{name}: {kind}" for name, kind in kinds.items())
-        for model, kinds in by_model.items()
-    }
-
-
-def _about_intervals(kinds: Mapping[str, str], models: int) -> Iterable[str]:
-    together = " ".join(kinds.values())
-    said = [kind + (f" ({model})" if models > 1 else "") for model, kind in kinds.items()]
-    yield (
-        "The FAD to expect of sets of this size from the same sources if their clips were drawn"
-        f" again. Sampling: {'; '.join(said)}."
-    )
-    if "fixed" in together:
-        yield "The reference is statistics alone: only the evaluation set is drawn again."
-    if "pairs" in together:
-        yield "Pairs are clips of the same name on both sides, and they are drawn together."
-    if "independent" in together:
-        yield (
-            "Independent: no clip shares its name with one of the other side. If one set was made"
-            " from the other, give its clips the same names."
-        )
-    yield (
-        "The interval covers neither the excess of FAD in small sets nor any doubt about the model."
-        " If two intervals overlap widely, the order of the two sets is not settled."
-    )
 
 
 METRIC = Metric(

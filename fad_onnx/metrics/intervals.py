@@ -1,0 +1,300 @@
+"""Intervals for any metric over clips, and for the difference of two datasets.
+
+A metric says of its value how it depends on its clips, in one of two forms:
+
+* `Linear`: what each clip adds to the value, to first order. The variance is the sum of squares
+  (the infinitesimal jackknife, or the jackknife that leaves out one clip; Efron 1982, "The
+  Jackknife, the Bootstrap and Other Resampling Plans", chapters 3 and 6).
+* `Halved`: the value of any part of the clips. Half of the clips are drawn again and again without
+  replacement; for n clips, values of halves have about the variance of the value of all (McCarthy
+  1969, "Pseudo-replication: half samples", Review of the International Statistical Institute 37).
+  Drawing with replacement, as a bootstrap does, gives nearest neighbours at distance zero.
+
+Clips of one name, apart from the suffix, are one unit wherever they occur: in the evaluation and
+in the reference, or in two evaluations that are compared. Their parts are added before squaring,
+and they are drawn together. Units that occur in the same datasets form a stratum.
+
+The interval is the value -+ Student's t times the standard error. Its coverage was simulated for
+each metric: benchmarks/README-statistics.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from ..errors import OptionError, StatisticsError
+from .validation import Array
+
+LEAST_CLIPS = 10
+HALVES = 50
+Bounds = tuple[float, float]
+UNBOUNDED = (-np.inf, np.inf)
+Names = Sequence[str]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval [low, high] around `estimate` at `level`, or the reason why there is none.
+
+    `files` are the numbers of resampled clips of the evaluation and of the reference (None if it is
+    fixed). `pairs` of them were resampled together; the others are assumed to be independent.
+    """
+
+    level: float
+    estimate: float
+    low: float | None = None
+    high: float | None = None
+    standard_error: float | None = None
+    degrees_of_freedom: float | None = None
+    files: tuple[int, int | None] = (0, None)
+    pairs: int = 0
+    reason: str | None = None
+
+    @property
+    def sampling(self) -> str:
+        """How the datasets were resampled: "24 pairs", "independent" or "fixed reference"."""
+        if self.files[1] is None:
+            return "fixed reference"
+        return f"{self.pairs} pairs" if self.pairs else "independent"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """What each clip adds to a value, to first order.
+
+    Parameters
+    ----------
+    names : tuple of sequences of str
+        The clips of each dataset that is resampled: of the evaluation, then of the reference.
+    parts : tuple of arrays
+        What each of them adds, in the unit of the value; of each dataset the sum is zero.
+    noise : float
+        Variance of the value that is not due to clips.
+    least : int
+        Fewer clips than this give no interval.
+    bounds : tuple of float
+        Between which the value is.
+    """
+
+    names: tuple[Names, ...]
+    parts: tuple[Array, ...]
+    noise: float = 0.0
+    least: int = LEAST_CLIPS
+    bounds: Bounds = UNBOUNDED
+
+    def minus(self, other: Linear) -> Linear:
+        """Of the difference; a reference that both are compared with counts once."""
+        mine, theirs = self.parts[0], [-part for part in other.parts]
+        if len(self.parts) > 1:
+            theirs[-1] = theirs[-1] + self.parts[-1]
+        least = max(self.least, other.least)
+        names = (self.names[0], *other.names)
+        return Linear(names, (mine, *theirs), self.noise + other.noise, least)
+
+    def variance(self) -> list[Part]:
+        """The parts of the variance."""
+        found = [Part(self.noise, len(self.names[0]))] if self.noise else []
+        for sides, units in strata(self.names).items():
+            together = sum(self.parts[side][own] for side, own in zip(sides, units, strict=True))
+            count = min(len(self.names[side]) for side in sides)
+            squares = float(np.square(together).sum())
+            found.append(Part(squares * count / max(count - 1, 1), len(units[0])))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Several numbers of any part of the clips, given as their indices in each dataset."""
+
+    names: tuple[Names, ...]
+    again: Callable[[Sequence[Indices]], Array]
+    seed: int = 0
+
+    @cached_property
+    def values(self) -> Array:
+        """The numbers of each half, one row for each draw."""
+        random, groups = np.random.RandomState(self.seed), strata(self.names)
+        drawn = (_half(random, groups, len(self.names)) for _ in range(HALVES))
+        return np.array([self.again(half) for half in drawn])
+
+
+@dataclass(frozen=True)
+class Halved:
+    """The value of halves of the clips: one column of what was drawn."""
+
+    draws: Draws
+    column: int = 0
+    least: int = LEAST_CLIPS
+    bounds: Bounds = UNBOUNDED
+
+    @property
+    def names(self) -> tuple[Names, ...]:
+        """The clips of each dataset."""
+        return self.draws.names
+
+    def minus(self, other: Halved) -> Halved:
+        """Of the difference; a reference that both are compared with counts once."""
+        again = _Difference(self.draws.again, other.draws.again)
+        draws = Draws((self.names[0], *other.names), again, self.draws.seed)
+        return Halved(draws, self.column, max(self.least, other.least))
+
+    def variance(self) -> list[Part]:
+        """The parts of the variance."""
+        return [Part(float(np.var(self.draws.values[:, self.column], ddof=1)), HALVES)]
+
+
+Doubt = Linear | Halved
+
+
+@dataclass(frozen=True)
+class _Difference:
+    first: Callable[[Sequence[Indices]], Array]
+    second: Callable[[Sequence[Indices]], Array]
+
+    def __call__(self, chosen: Sequence[Indices]) -> Array:
+        mine, *theirs = chosen
+        return self.first([mine, *theirs[1:]]) - self.second(theirs)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The variance that a number of independent clips or pairs contribute."""
+
+    variance: float
+    units: int
+
+
+def interval(
+    estimate: float,
+    doubt: Doubt,
+    level: float = 0.95,
+) -> Interval:
+    """The interval around a value.
+
+    Parameters
+    ----------
+    estimate : float
+        The value.
+    doubt : Linear or Halved
+        How it depends on its clips.
+    level : float
+        Share of such intervals that hold the value to expect, between 0 and 1.
+
+    Returns
+    -------
+    Interval
+        Without `low` and `high`, and with a `reason`, where there are too few clips.
+
+    Raises
+    ------
+    OptionError
+        For a level that is not between 0 and 1.
+
+    Examples
+    --------
+    >>> values = np.arange(12.0)
+    >>> doubt = Linear((list("abcdefghijkl"),), ((values - values.mean()) / 12,))
+    >>> found = interval(values.mean(), doubt)
+    >>> round(found.standard_error, 3), round(found.low, 3)
+    (1.041, 3.209)
+    """
+    if not 0.0 < level < 1.0:
+        raise OptionError("level", f"the level must be between 0 and 1, is {level}")
+    counts = [len(names) for names in doubt.names]
+    pairs = sum(len(units[0]) for sides, units in strata(doubt.names).items() if len(sides) > 1)
+    files = (counts[0], counts[1] if len(counts) > 1 else None)
+    if min(counts) < doubt.least:
+        return Interval(level, estimate, files=files, pairs=pairs, reason=too_few(doubt))
+    found = around(estimate, doubt.variance(), level, doubt.bounds)
+    return replace(found, files=files, pairs=pairs)
+
+
+def too_few(doubt: Doubt) -> str:
+    """Why there is no interval."""
+    sides = ("of the evaluation", "of the reference")
+    counts = [len(names) for names in doubt.names]
+    each = " on each side" if len(counts) > 1 else ""
+    named = " and ".join(f"{n} {side}" for n, side in zip(counts, sides, strict=False))
+    return f"a confidence interval needs at least {doubt.least} files{each}, there are {named}"
+
+
+def around(
+    estimate: float, parts: Sequence[Part], level: float, bounds: Bounds
+) -> Interval:
+    """The interval from the parts of the variance."""
+    variance = sum(part.variance for part in parts)
+    # Welch and Satterthwaite's degrees of freedom of a sum of variances.
+    weight = sum(part.variance**2 / max(part.units - 1, 1) for part in parts)
+    fewest = max(min(part.units for part in parts) - 1, 1)
+    degrees = variance * variance / weight if weight > 0.0 else float(fewest)
+    error = float(np.sqrt(variance))
+    reach = float(stdtrit(degrees, 0.5 + level / 2)) * error
+    low, high = max(bounds[0], estimate - reach), min(bounds[1], estimate + reach)
+    return Interval(level, estimate, low, high, error, degrees)
+
+
+def strata(names: Sequence[Names]) -> dict[tuple[int, ...], list[Indices]]:
+    """Units by the datasets in which they occur: for each of these, the indices of their clips.
+
+    Examples
+    --------
+    >>> found = strata([["a.wav", "b.wav"], ["b.flac"]])
+    >>> {sides: [own.tolist() for own in units] for sides, units in found.items()}
+    {(0,): [[0]], (0, 1): [[1], [0]]}
+    """
+    units: dict[str | tuple[int, int], dict[int, int]] = {}
+    for side, own in enumerate(names):
+        stems = [os.path.splitext(name)[0] for name in own]
+        counts = Counter(stems)
+        for index, stem in enumerate(stems):
+            # A name that occurs twice in a dataset has no partner.
+            units.setdefault(stem if counts[stem] == 1 else (side, index), {})[side] = index
+    groups: dict[tuple[int, ...], list[dict[int, int]]] = {}
+    for unit in units.values():
+        groups.setdefault(tuple(sorted(unit)), []).append(unit)
+    return {
+        sides: [np.array([unit[side] for unit in own], np.intp) for side in sides]
+        for sides, own in groups.items()
+    }
+
+
+def _half(
+    random: np.random.RandomState, groups: Mapping[tuple[int, ...], list[Indices]], count: int
+) -> list[Indices]:
+    """Indices of half of the clips of each dataset, in order, units together."""
+    chosen: list[list[Indices]] = [[] for _ in range(count)]
+    for sides, units in groups.items():
+        order = random.permutation(len(units[0]))
+        # Of an odd number, one more or one fewer at random.
+        kept = order[: (len(order) + random.randint(2)) // 2]
+        for side, own in zip(sides, units, strict=True):
+            chosen[side].append(own[kept])
+    return [np.sort(np.concatenate(own)) for own in chosen]
+
+
+def pairs_by_name(evaluation: Names, reference: Names) -> tuple[tuple[int, int], ...]:
+    """Indices of the clips with the same relative path, apart from the suffix.
+
+    A name that occurs twice on a side has no pair. Unrelated clips of the same name do no harm:
+    their estimated covariance is about zero.
+    """
+    both = strata([evaluation, reference]).get((0, 1), [])
+    return tuple(sorted(zip(*(own.tolist() for own in both), strict=True))) if both else ()
+
+
+def difference(first: Doubt, second: Doubt) -> Doubt:
+    """How the first value minus the second depends on the clips, against the same reference."""
+    if isinstance(first, Linear) and isinstance(second, Linear):
+        return first.minus(second)
+    if isinstance(first, Halved) and isinstance(second, Halved):
+        return first.minus(second)
+    raise StatisticsError("values", "of two metrics have no difference")

@@ -1,0 +1,91 @@
+"""Intervals of what metrics found, and what the report says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .intervals import Interval, interval
+from .registry import Measured, Metric
+from .values import Cell, Range, Tell, Value
+
+
+def with_interval(metric: Metric, found: Value, level: float, tell: Tell) -> Value:
+    """The same with an interval for each of its numbers; tables show that of the value."""
+    if found.value is None or found.doubts is None:
+        return found
+    doubts = found.doubts(tell)
+    numbers = {key: found.fields.get(key, found.value) for key in doubts}
+    every = {key: interval(numbers[key], one, level) for key, one in doubts.items()}
+    main, first = next(iter(every.items()))
+    fields: dict[str, Any] = {f"{key}_ci": _ends(one) for key, one in every.items()}
+    fields |= {
+        f"{main}_ci_level": first.level,
+        f"{main}_ci_files": list(first.files),
+        f"{main}_ci_pairs": first.pairs,
+    }
+    bounds = None if first.low is None or first.high is None else (first.low, first.high)
+    note = first.sampling if metric.needs.reference and not metric.needs.pairs else ""
+    cell = Cell(f"{main}_ci", f"{metric.title}, {100 * level:g} % interval", bounds, note)
+    reasons = dict.fromkeys(one.reason for one in every.values() if one.reason)
+    return replace(
+        found, fields={**found.fields, **fields}, cells=(cell, *found.cells),
+        remarks=(*found.remarks, *reasons),
+    )  # fmt: skip
+
+
+def _ends(one: Interval) -> list[float] | None:
+    return None if one.low is None or one.high is None else [one.low, one.high]
+
+
+def bounds_of(one: Measured) -> Range | None:
+    """The interval of a value, where there is one."""
+    cells = (cell for cell in one.value.cells if cell.head.endswith("_ci"))
+    return next((cell.value for cell in cells if isinstance(cell.value, tuple)), None)
+
+
+def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
+    """What the report says of intervals, where there are any."""
+    kinds = _sampling(found)
+    if kinds:
+        yield "Interval", " ".join(_about(kinds, len({one.label for one in found})))
+
+
+def _sampling(found: Sequence[Measured]) -> dict[str, str]:
+    """How the intervals of each metric and model took the two sides; by dataset if it differs."""
+    by_label: dict[str, dict[str, str]] = {}
+    for one in found:
+        for cell in one.value.cells:
+            if cell.head.endswith("_ci"):
+                by_label.setdefault(one.label, {})[one.path] = cell.note
+    return {
+        label: next(iter(kinds.values()))
+        if len(set(kinds.values())) == 1
+        else "; ".join(f"{name}: {kind}" for name, kind in kinds.items())
+        for label, kinds in by_label.items()
+    }
+
+
+def _about(kinds: Mapping[str, str], labels: int) -> Iterable[str]:
+    together = " ".join(kinds.values())
+    said = [kind + (f" ({label})" if labels > 1 else "") for label, kind in kinds.items() if kind]
+    yield (
+        "The value to expect of sets of this size from the same sources if their clips were drawn"
+        " again."
+    )
+    if said:
+        yield f"Sampling: {'; '.join(said)}."
+    if "fixed" in together:
+        yield "The reference is statistics alone: only the evaluation set is drawn again."
+    if "pairs" in together:
+        yield "Pairs are clips of the same name on both sides, and they are drawn together."
+    if "independent" in together:
+        yield (
+            "Independent: no clip shares its name with one of the other side. If one set was made"
+            " from the other, give its clips the same names."
+        )
+    yield (
+        "The interval covers neither the excess of FAD in small sets nor any doubt about the model."
+        " If two intervals overlap widely, the order of the two sets is not settled."
+    )
