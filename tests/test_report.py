@@ -174,7 +174,7 @@ def test_scores_stand_in_the_tables_in_full_and_nearest_first(scores, page):
 
 
 def test_the_page_says_what_the_numbers_were_drawn_from(page, tmp_path):
-    assert "Sampling: 11 pairs (one <b>); 11 pairs (two)." in page.text
+    assert "Sampling: 11 pairs." in page.text
     assert "subsets of whole clips" in page.text and "no clip shares its name" not in page.text
     ours, theirs = (clip_files(tmp_path / kind, [f"{kind}{i}.wav" for i in range(10)])
                     for kind in ("a", "b"))  # fmt: skip

@@ -15,6 +15,7 @@ from ..metrics.frechet import Gaussian, file_distance
 from ..metrics.influence import influences
 from ..metrics.moments import Moments
 from ..metrics.registry import FIRST, Arrays, Measured, Metric, Value
+from ..metrics.with_intervals import with_interval
 from ..networks import table
 from ..networks.spec import NATIVE, ModelSpec
 from ..pipeline.datasets import Dataset
@@ -127,12 +128,15 @@ class Against:
         What the user gave, by keyword; it decides over the protocol.
     protocol : str
         The protocol with which the datasets were made.
+    partial : bool
+        Whether clips without a partner are left out where pairs are compared.
     """
 
     def __init__(
         self, reference: Dataset | None, metrics: Sequence[Metric], options: Mapping[str, Any],
-        protocol: str = NATIVE,
+        protocol: str = NATIVE, partial: bool = False,
     ) -> None:  # fmt: skip
+        self._level, self._partial = registry.CI.check(options.get("ci")), partial
         self.arrays = None if reference is None else arrays(reference)
         defined = None if protocol == NATIVE else table.protocol(protocol)
         self._computes = {
@@ -154,8 +158,14 @@ class Against:
             if progress:
                 progress(f"{what} of {evaluation.path}", done, steps)
 
-        held = arrays(evaluation)
-        return {name: compute(held, tell) for name, compute in self._computes.items()}
+        held = arrays(evaluation, self._partial)
+        found = {name: compute(held, tell) for name, compute in self._computes.items()}
+        if self._level is None:
+            return found
+        return {
+            name: with_interval(registry.metric(name), value, self._level, tell)
+            for name, value in found.items()
+        }
 
 
 def protocol_of(*datasets: Dataset | None) -> str:
@@ -165,10 +175,10 @@ def protocol_of(*datasets: Dataset | None) -> str:
     return (ModelSpec.parse(label).protocol if label else None) or NATIVE
 
 
-def arrays(one: Dataset) -> Arrays:
+def arrays(one: Dataset, partial: bool = False) -> Arrays:
     """What metrics know of a dataset."""
     names = tuple(file.name for file in one.files)
-    return Arrays(one.path, one.moments, one.rows_by_file, names)
+    return Arrays(one.path, one.moments, one.rows_by_file, names, partial)
 
 
 def measured(found: Iterable[Compared]) -> list[Measured]:

@@ -106,7 +106,9 @@ def doubts(
         file_influences(side, gap, transport, progress) / side.moments.count
         for side, gap, transport in zip(sides, gaps, maps, strict=False)  # one side may be fixed
     ]
-    return estimate, Linear(*held(names, found, [side.files for side in sides]), bounds=(0.0, np.inf))
+    return estimate, Linear(
+        *held(names, found, [side.files for side in sides]), bounds=(0.0, np.inf)
+    )
 
 
 def held(

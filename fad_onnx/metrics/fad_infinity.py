@@ -52,6 +52,11 @@ class Infinity:
     reason: str | None = None
     draw: str = "embeddings"
 
+    @property
+    def noise(self) -> float:
+        """The variance that `value` has from the draw of subsets alone."""
+        return intercept_variance(np.array(self.sizes, np.float64), np.array(self.values))
+
 
 def fad_infinity(
     reference: Moments | Gaussian,
@@ -135,6 +140,22 @@ def line_at_infinity(sizes: Array, values: Array) -> tuple[float, float | None]:
     equal = spread <= 1e-24 * float(values @ values)
     r2 = None if equal else 1.0 - float(np.square(dy - slope * dx).sum()) / spread
     return float(values.mean() - slope * x.mean()), r2
+
+
+def intercept_variance(sizes: Array, values: Array) -> float:
+    """The variance of the least-squares line at infinity, from what it leaves; for three or more.
+
+    Examples
+    --------
+    >>> sizes = np.array([10.0, 20.0, 40.0])
+    >>> intercept_variance(sizes, 1.0 + 1.0 / sizes) < 1e-20
+    True
+    """
+    x = 1.0 / sizes
+    dx, dy = x - x.mean(), values - values.mean()
+    spread = float(dx @ dx)
+    left = float(np.square(dy - (dx @ dy) / spread * dx).sum()) / max(len(x) - 2, 1)
+    return left * (1.0 / len(x) + float(x.mean()) ** 2 / spread)
 
 
 def _too_few(where: Path, count: int, dim: int) -> str:

@@ -111,6 +111,12 @@ class Linear:
         return found
 
 
+def of_mean(names: Names, numbers: Sequence[float], least: int = LEAST_CLIPS) -> Linear:
+    """How a mean over clips depends on each of them."""
+    found = np.asarray(numbers, np.float64)
+    return Linear((names,), ((found - found.mean()) / len(found),), least=least)
+
+
 @dataclass(frozen=True, eq=False)
 class Draws:
     """Several numbers of any part of the clips, given as their indices in each dataset."""
@@ -227,9 +233,7 @@ def too_few(doubt: Doubt) -> str:
     return f"a confidence interval needs at least {doubt.least} files{each}, there are {named}"
 
 
-def around(
-    estimate: float, parts: Sequence[Part], level: float, bounds: Bounds
-) -> Interval:
+def around(estimate: float, parts: Sequence[Part], level: float, bounds: Bounds) -> Interval:
     """The interval from the parts of the variance."""
     variance = sum(part.variance for part in parts)
     # Welch and Satterthwaite's degrees of freedom of a sum of variances.

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import NoBandwidthError, Path, StatisticsError, TooFewEmbeddingsError
 from .validation import Array, check_embeddings
@@ -158,37 +158,45 @@ def _drawn(embeddings: ArrayLike, seed: int, limit: int, where: Path) -> tuple[A
     count = len(checked)
     if count < 2:
         raise TooFewEmbeddingsError(where, count, 2, "a kernel distance")
-    if count > limit:
-        checked = checked[np.sort(np.random.RandomState(seed).permutation(count)[:limit])]
-    return checked.astype(np.float64), count
+    return checked[drawn_indices(count, seed, limit)].astype(np.float64), count
 
 
-def _slices(count: int) -> list[slice]:
+def drawn_indices(count: int, seed: int, limit: int) -> NDArray[np.intp]:
+    """Which of `count` embeddings are used, in order."""
+    if count <= limit:
+        return np.arange(count)
+    chosen: NDArray[np.intp] = np.sort(np.random.RandomState(seed).permutation(count)[:limit])
+    return chosen
+
+
+def blocks(count: int) -> list[slice]:
+    """Of at most BLOCK_ROWS."""
     return [slice(i, min(i + BLOCK_ROWS, count)) for i in range(0, count, BLOCK_ROWS)]
 
 
 def _upper_blocks(count: int) -> Iterator[tuple[slice, slice]]:
-    slices = _slices(count)
+    slices = blocks(count)
     return ((left, right) for i, left in enumerate(slices) for right in slices[i:])
 
 
-def _kernel_sum(left: Array, right: Array, bandwidth: float) -> float:
+def kernel(left: Array, right: Array, bandwidth: float) -> Array:
+    """The kernel (n, m) of all pairs of embeddings."""
     found = squared_distances(left, right)
     found *= -0.5 / (bandwidth * bandwidth)
-    return float(np.exp(found, out=found).sum())
+    return np.exp(found, out=found)
 
 
 def _mean_within(embeddings: Array, bandwidth: float) -> float:
     """The mean of the kernel over pairs i != j."""
     total = 0.0
     for left, right in _upper_blocks(len(embeddings)):
-        part = _kernel_sum(embeddings[left], embeddings[right], bandwidth)
+        part = float(kernel(embeddings[left], embeddings[right], bandwidth).sum())
         # Pairs of an embedding with itself, which are 1, do not count.
         total += part - (left.stop - left.start) if left == right else 2.0 * part
     return total / (len(embeddings) * (len(embeddings) - 1))
 
 
 def _mean_between(left: Array, right: Array, bandwidth: float) -> float:
-    pairs = ((a, b) for a in _slices(len(left)) for b in _slices(len(right)))
-    total = sum(_kernel_sum(left[a], right[b], bandwidth) for a, b in pairs)
+    pairs = ((a, b) for a in blocks(len(left)) for b in blocks(len(right)))
+    total = sum(float(kernel(left[a], right[b], bandwidth).sum()) for a, b in pairs)
     return total / (len(left) * len(right))

@@ -37,12 +37,15 @@ class Arrays:
         What the network gave for each clip; None where only statistics are known.
     names : sequence of str
         The clips' relative paths.
+    partial : bool
+        Whether clips without a partner are left out and counted; otherwise they are an error.
     """
 
     where: str
     moments: Moments | Gaussian | None = None
     clips: Sequence[NDArray[Any]] | None = None
     names: Sequence[str] = ()
+    partial: bool = False
 
     def by_clip(self, what: str) -> Sequence[NDArray[Any]]:
         """The array of each clip; StatisticsError for statistics alone."""

@@ -47,33 +47,23 @@ def bounds_of(one: Measured) -> Range | None:
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
     """What the report says of intervals, where there are any."""
-    kinds = _sampling(found)
-    if kinds:
-        yield "Interval", " ".join(_about(kinds, len({one.label for one in found})))
-
-
-def _sampling(found: Sequence[Measured]) -> dict[str, str]:
-    """How the intervals of each metric and model took the two sides; by dataset if it differs."""
-    by_label: dict[str, dict[str, str]] = {}
+    kinds: dict[str, list[str]] = {}
     for one in found:
         for cell in one.value.cells:
             if cell.head.endswith("_ci"):
-                by_label.setdefault(one.label, {})[one.path] = cell.note
-    return {
-        label: next(iter(kinds.values()))
-        if len(set(kinds.values())) == 1
-        else "; ".join(f"{name}: {kind}" for name, kind in kinds.items())
-        for label, kinds in by_label.items()
-    }
+                kinds.setdefault(cell.note, []).append(f"{one.label} of {one.path}")
+    if kinds:
+        yield "Interval", " ".join(_about(kinds))
 
 
-def _about(kinds: Mapping[str, str], labels: int) -> Iterable[str]:
-    together = " ".join(kinds.values())
-    said = [kind + (f" ({label})" if labels > 1 else "") for label, kind in kinds.items() if kind]
+def _about(kinds: Mapping[str, Sequence[str]]) -> Iterable[str]:
+    together = " ".join(kinds)
     yield (
         "The value to expect of sets of this size from the same sources if their clips were drawn"
         " again."
     )
+    said = [kind + (f" ({', '.join(of)})" if len(kinds) > 1 else "") for kind, of in kinds.items()
+            if kind]  # fmt: skip
     if said:
         yield f"Sampling: {'; '.join(said)}."
     if "fixed" in together:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..api.measure import Compared, measured
-from ..metrics import registry
+from ..metrics import registry, with_intervals
 from ..metrics.registry import Measured, Range
 from ..pipeline.datasets import Dataset
 from .text import count, duration, flattened, number, plain
@@ -140,7 +140,9 @@ def readings(scores: Iterable[Compared]) -> tuple[tuple[str, str], ...]:
     for one in measured(scores):
         shown = replace(one, path=plain(one.path), model=plain(one.model))
         by_metric.setdefault(one.metric.name, []).append(shown)
-    return tuple(pair for found in by_metric.values() for pair in found[0].metric.reading(found))
+    own = [pair for found in by_metric.values() for pair in found[0].metric.reading(found)]
+    every = [one for found in by_metric.values() for one in found]
+    return (*own, *with_intervals.reading(every))
 
 
 def protocol(model: str, scores: Sequence[Compared]) -> Protocol:

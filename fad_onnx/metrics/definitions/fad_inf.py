@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..registry import SEED, Arrays, Compute, Curve, Measured, Metric, Needs, Option, Tell, Value
+from ..registry import (
+    CI,
+    SEED,
+    Arrays,
+    Compute,
+    Curve,
+    Measured,
+    Metric,
+    Needs,
+    Option,
+    Tell,
+    Value,
+)
+from .fad import linear
 
 if TYPE_CHECKING:
     from ..fad_infinity import Infinity
+    from ..intervals import Doubt
 
 DRAW = Option(
     "inf_draw", "clips",
@@ -29,14 +45,24 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     def compute(evaluation: Arrays, tell: Tell) -> Value:
         clips = evaluation.by_clip("fad-inf")
         lengths = [len(own) for own in clips] if draw == "clips" else None
-        return _value(
-            fad_infinity(
-                gaussian, np.concatenate(clips), options["seed"], lengths,
-                lambda _, steps: tell("limit", 1, steps), evaluation.where,
-            )
+        found = fad_infinity(
+            gaussian, np.concatenate(clips), options["seed"], lengths,
+            lambda _, steps: tell("limit", 1, steps), evaluation.where,
         )  # fmt: skip
+        value = _value(found)
+        if found.value is None:
+            return value
+        return replace(value, doubts=partial(_doubts, reference, evaluation, found.noise))
 
     return compute
+
+
+def _doubts(reference: Arrays, evaluation: Arrays, noise: float, tell: Tell) -> dict[str, Doubt]:
+    """Those of FAD, from which the limit differs in the second order, and of the draws."""
+    from ..intervals import UNBOUNDED
+
+    found = linear(reference, evaluation, tell)
+    return {METRIC.column: replace(found, noise=noise, bounds=UNBOUNDED)}
 
 
 def _value(found: Infinity) -> Value:
@@ -80,6 +106,6 @@ def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
 
 METRIC = Metric(
     "fad-inf", "FAD∞", "lower", Needs(evaluation="clips"), against,
-    "FAD-infinity: FAD extrapolated to an infinite sample", reading, (DRAW, SEED),
-    ("fad_inf_draw",), "inf",
+    "FAD-infinity: FAD extrapolated to an infinite sample", reading, (DRAW, SEED, CI),
+    ("fad_inf_draw", "fad_inf_ci_low", "fad_inf_ci_high"), "inf",
 )  # fmt: skip

@@ -7,13 +7,31 @@ score is computed for ten parts, and their mean and population standard deviatio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..registry import Arrays, Cell, Compute, Measured, Metric, Needs, Option, Tell, Value
+from ..registry import (
+    CI,
+    Arrays,
+    Blame,
+    Cell,
+    Compute,
+    Measured,
+    Metric,
+    Needs,
+    Option,
+    Tell,
+    Value,
+)
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
+
+    from ..intervals import Doubt
+
+# With fewer, intervals hold the score too seldom (simulated).
+LEAST_CLIPS_OF_A_SPLIT = 10
 
 
 def inception_score(logits: ArrayLike, splits: int = 10, seed: int = 2020) -> tuple[float, float]:
@@ -45,20 +63,54 @@ def inception_score(logits: ArrayLike, splits: int = 10, seed: int = 2020) -> tu
     (1.0, 0.0)
     """
     import numpy as np
+
+    scores = [_score(part) for _, part in _split(logits, splits, seed)]
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+def _split(
+    logits: ArrayLike, splits: int, seed: int
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Of each split the indices of its clips, and their log probabilities (clips, classes)."""
+    import numpy as np
     from scipy.special import log_softmax
 
     from ..validation import check_embeddings
 
     rows = log_softmax(check_embeddings(logits, "logits").astype(np.float64), axis=1)
-    rows = rows[np.random.RandomState(seed).permutation(len(rows))]
-    scores = []
+    order = np.random.RandomState(seed).permutation(len(rows))
     for i in range(splits):
-        part = rows[i * len(rows) // splits : (i + 1) * len(rows) // splits]
-        mean = np.log(np.exp(part).mean(axis=0))
-        # A class that no clip can have adds nothing: its weight is 0.
-        gap = np.where(np.exp(part) > 0.0, part - mean, 0.0)
-        scores.append(np.exp((np.exp(part) * gap).sum(axis=1).mean()))
-    return float(np.mean(scores)), float(np.std(scores))
+        chosen = order[i * len(rows) // splits : (i + 1) * len(rows) // splits]
+        yield chosen, rows[chosen]
+
+
+def _score(part: NDArray[Any]) -> float:
+    import numpy as np
+
+    return float(np.exp(_gaps(part).mean()))
+
+
+def _gaps(part: NDArray[Any]) -> NDArray[Any]:
+    """The divergence of each clip from the mean of all."""
+    import numpy as np
+
+    mean = np.log(np.exp(part).mean(axis=0))
+    # A class that no clip can have adds nothing: its weight is 0.
+    gap = np.where(np.exp(part) > 0.0, part - mean, 0.0)
+    found: NDArray[Any] = (np.exp(part) * gap).sum(axis=1)
+    return found
+
+
+def without_each(part: NDArray[Any]) -> NDArray[Any]:
+    """The scores without each clip, from the log probabilities (clips, classes) of all."""
+    import numpy as np
+    from scipy.special import entr
+
+    p, left = np.exp(part), max(len(part) - 1, 1)
+    sure = -entr(p).sum(axis=1)
+    varied = entr(np.maximum(p.sum(axis=0) - p, 0.0) / left).sum(axis=1)
+    found: NDArray[Any] = np.exp((sure.sum() - sure) / left + varied)
+    return found
 
 
 def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
@@ -69,18 +121,48 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
 
     def compute(evaluation: Arrays, tell: Tell) -> Value:
         # The classifier's windows of a long clip count as one clip.
-        clips = [own.mean(axis=0) for own in evaluation.by_clip("isc") if len(own)]
-        if len(clips) < splits:
+        clips = zip(evaluation.names, evaluation.by_clip("isc"), strict=True)
+        held = [(name, own.mean(axis=0)) for name, own in clips if len(own)]
+        if len(held) < splits:
             reason = (
                 f"{evaluation.where}: isc needs a clip for each of {splits} splits, there are"
-                f" {len(clips)}"
+                f" {len(held)}"
             )
             return Value(None, {"std": None, "splits": splits}, (reason,))
-        mean, std = inception_score(np.stack(clips), splits, seed)
-        cells = (Cell("std", "Deviation", std),)
-        return Value(mean, {"std": std, "splits": splits}, cells=cells)
+        names, logits = [name for name, _ in held], np.stack([own for _, own in held])
+        mean, std = inception_score(logits, splits, seed)
+        given = (names, logits, splits, seed)
+        return Value(
+            mean, {"std": std, "splits": splits}, cells=(Cell("std", "Deviation", std),),
+            doubts=partial(_doubts, *given), blame=partial(_blame, *given),
+        )  # fmt: skip
 
     return compute
+
+
+def _doubts(
+    names: Sequence[str], logits: NDArray[Any], splits: int, seed: int, tell: Tell
+) -> dict[str, Doubt]:
+    """The jackknife that leaves out one clip of a split."""
+    import numpy as np
+
+    from ..intervals import Linear
+
+    found = np.zeros(len(names))
+    for chosen, part in _split(logits, splits, seed):
+        without = without_each(part)
+        found[chosen] = (without.mean() - without) * (len(part) - 1) / len(part) / splits
+    least = LEAST_CLIPS_OF_A_SPLIT * splits
+    return {METRIC.column: Linear((names,), (found,), least=least, bounds=(1.0, np.inf))}
+
+
+def _blame(names: Sequence[str], logits: NDArray[Any], splits: int, seed: int) -> Blame:
+    import numpy as np
+
+    found = np.zeros(len(names))
+    for chosen, part in _split(logits, splits, seed):
+        found[chosen] = _gaps(part)
+    return Blame.of("divergence from the mean answer", names, found, lowest=True)
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
@@ -97,5 +179,5 @@ SEED = Option("seed", 2020, "random seed; of isc 2020 by default", whole=(0, 2**
 METRIC = Metric(
     "isc", "Inception score", "higher",
     Needs(output="logits", reference=None, evaluation="clips"), against,
-    "inception score", reading, (SPLITS, SEED), ("std", "splits"),
+    "inception score", reading, (SPLITS, SEED, CI), ("std", "splits"),
 )  # fmt: skip

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...errors import NoBandwidthError
-from ..registry import SEED, Arrays, Compute, Measured, Metric, Needs, Option, Tell, Value
+from ..registry import (
+    CI,
+    SEED,
+    Arrays,
+    Blame,
+    Compute,
+    Measured,
+    Metric,
+    Needs,
+    Option,
+    Tell,
+    Value,
+)
 
 if TYPE_CHECKING:
+    from ..intervals import Doubt, Linear
     from ..kad import Kad
 
 
@@ -36,9 +51,12 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     def compute(evaluation: Arrays, tell: Tell) -> Value:
         embeddings = np.concatenate(evaluation.by_clip("kad"))
         try:
-            return _value(kernel.distance(embeddings, evaluation.where), bandwidth_of)
+            found = kernel.distance(embeddings, evaluation.where)
         except NoBandwidthError as error:
             return _without(error)
+        doubt = partial(_linear, reference, evaluation, found.bandwidth, seed)
+        value = _value(found, bandwidth_of)
+        return replace(value, doubts=partial(_doubts, doubt), blame=partial(_blame, doubt))
 
     return compute
 
@@ -58,6 +76,24 @@ def _value(found: Kad, bandwidth_of: str) -> Value:
     return Value(found.value, fields, (remark,) if found.subsampled else ())
 
 
+def _linear(reference: Arrays, evaluation: Arrays, bandwidth: float, seed: int) -> Linear:
+    from ..kad_clips import Drawn, linear
+
+    ours, theirs = (
+        Drawn.of(one.names, one.by_clip("kad"), seed) for one in (evaluation, reference)
+    )
+    return linear(ours, theirs, bandwidth)
+
+
+def _doubts(doubt: Callable[[], Linear], tell: Tell) -> dict[str, Doubt]:
+    return {METRIC.column: doubt()}
+
+
+def _blame(doubt: Callable[[], Linear]) -> Blame:
+    found = doubt()
+    return Blame.of("share of KAD", found.names[0], found.parts[0])
+
+
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
     """What the report says of it."""
     yield METRIC.title, MEANING
@@ -70,5 +106,6 @@ BANDWIDTH = Option(
 )  # fmt: skip
 METRIC = Metric(
     "kad", "KAD", "lower", Needs(reference="clips", evaluation="clips"), against,
-    "also compute the kernel audio distance", reading, (SEED, BANDWIDTH), (), "kad",
+    "also compute the kernel audio distance", reading, (SEED, BANDWIDTH, CI),
+    ("kad_ci_low", "kad_ci_high"), "kad",
 )  # fmt: skip

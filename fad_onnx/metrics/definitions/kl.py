@@ -8,16 +8,24 @@ over pairs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ...errors import UnpairedError
-from ..registry import Arrays, Compute, Measured, Metric, Needs, Option, Tell, Value
+from ...errors import UnpairedError, shown
+from ..registry import CI, Arrays, Blame, Compute, Measured, Metric, Needs, Option, Tell, Value
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from ..intervals import Doubt
 
-def divergences(first: ArrayLike, second: ArrayLike, epsilon: float = 0.0) -> NDArray[Any]:
+# Divergences are skewed: intervals of fewer pairs hold the mean too seldom (simulated).
+LEAST_PAIRS = 20
+
+
+def divergences(
+    first: ArrayLike, second: ArrayLike, epsilon: float = 0.0, form: str = "softmax"
+) -> NDArray[Any]:
     """KL(first || second) of each pair.
 
     Parameters
@@ -25,8 +33,12 @@ def divergences(first: ArrayLike, second: ArrayLike, epsilon: float = 0.0) -> ND
     first, second : array_like, shape (pairs, classes)
         Logits.
     epsilon : float
-        Added to the second's probabilities inside the logarithm; 1e-6 in audioldm_eval, AudioCraft
-        and stable-audio-metrics, none in av-benchmark.
+        Added to the second's probabilities inside the logarithm; 1e-6 in audioldm_eval
+        (metrics/kl.py, calculate_kl), AudioCraft (metrics/kld.py, kl_divergence) and
+        stable-audio-metrics (src/passt_kld.py), none in av-benchmark (metrics/kl.py).
+    form : {"softmax", "sigmoid"}
+        How logits become probabilities. With "sigmoid" they are those of independent classes, do
+        not add up to 1, and the sum over classes can be negative, as in audioldm_eval.
 
     Returns
     -------
@@ -44,7 +56,7 @@ def divergences(first: ArrayLike, second: ArrayLike, epsilon: float = 0.0) -> ND
     [0.0]
     """
     import numpy as np
-    from scipy.special import log_softmax
+    from scipy.special import log_expit, log_softmax
 
     from ...errors import StatisticsError
     from ..validation import check_embeddings
@@ -52,7 +64,9 @@ def divergences(first: ArrayLike, second: ArrayLike, epsilon: float = 0.0) -> ND
     p, q = (check_embeddings(one, "logits").astype(np.float64) for one in (first, second))
     if p.shape != q.shape:
         raise StatisticsError("logits", f"shapes {p.shape} and {q.shape} are not of the same pairs")
-    log_p, log_q = log_softmax(p, axis=1), log_softmax(q, axis=1)
+    log_p, log_q = (
+        log_softmax(one, axis=1) if form == "softmax" else log_expit(one) for one in (p, q)
+    )
     if epsilon:
         log_q = np.log(np.exp(log_q) + epsilon)
     found: NDArray[Any] = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)
@@ -61,43 +75,75 @@ def divergences(first: ArrayLike, second: ArrayLike, epsilon: float = 0.0) -> ND
 
 def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     """The mean divergence from this reference, or to it."""
-    import numpy as np
-
-    from ..confidence_interval import pairs_by_name
+    from ..intervals import pairs_by_name
 
     assert reference is not None
-    theirs, epsilon = _clips(reference), options["kl_epsilon"]
+    theirs = reference.by_clip("kl")
     reference_first = options["kl_direction"] == "reference"
-    direction = "reference||evaluation" if reference_first else "evaluation||reference"
+    said = {
+        "direction": "reference||evaluation" if reference_first else "evaluation||reference",
+        "epsilon": options["kl_epsilon"],
+    }  # fmt: skip
+    if options["kl_form"] != FORM.default:
+        said["form"] = options["kl_form"]
 
     def compute(evaluation: Arrays, tell: Tell) -> Value:
-        ours = _clips(evaluation)
+        ours = evaluation.by_clip("kl")
         pairs = pairs_by_name(evaluation.names, reference.names)
-        _check(evaluation, reference, pairs)
-        own, other = (np.stack([side[i] for i in chosen])
-                      for side, chosen in zip((ours, theirs), zip(*pairs, strict=True),
-                                              strict=True))  # fmt: skip
-        sides = (other, own) if reference_first else (own, other)
-        value = float(divergences(*sides, epsilon).mean())
-        return Value(value, {"direction": direction, "pairs": len(pairs), "epsilon": epsilon})
+        remarks = _unpaired(evaluation, reference, pairs)
+        fields = {**said, "pairs": len(pairs)}
+        if not pairs:
+            return Value(None, fields, remarks)
+        names = [evaluation.names[i] for i, _ in pairs]
+        found = [_divergence(ours[i], theirs[j], reference_first, options) for i, j in pairs]
+        return _value(names, found, fields, remarks)
 
     return compute
 
 
-def _check(evaluation: Arrays, reference: Arrays, pairs: Sequence[tuple[int, int]]) -> None:
-    """UnpairedError unless every clip of either side is in a pair."""
+def _divergence(
+    own: NDArray[Any], other: NDArray[Any], reference_first: bool, options: Mapping[str, Any]
+) -> float:
+    """Of one pair; the logits of a clip are the mean over its windows."""
+    sides = [one.mean(axis=0, keepdims=True) for one in (own, other)]
+    first, second = reversed(sides) if reference_first else sides
+    return float(divergences(first, second, options["kl_epsilon"], options["kl_form"])[0])
+
+
+def _value(
+    names: Sequence[str], found: Sequence[float], fields: dict[str, Any], remarks: tuple[str, ...]
+) -> Value:
+    mean = sum(found) / len(found)
+    return Value(
+        mean, fields, remarks, doubts=partial(_doubts, names, found),
+        blame=partial(Blame.of, "KL of the pair", names, found, partners=True),
+    )  # fmt: skip
+
+
+def _doubts(names: Sequence[str], found: Sequence[float], tell: Tell) -> dict[str, Doubt]:
+    from ..intervals import of_mean
+
+    return {METRIC.column: of_mean(names, found, LEAST_PAIRS)}
+
+
+def _unpaired(
+    evaluation: Arrays, reference: Arrays, pairs: Sequence[tuple[int, int]]
+) -> tuple[str, ...]:
+    """What is said of clips without a partner; UnpairedError unless they may be left out."""
     held = [set(side) for side in zip(*pairs, strict=True)] or [set(), set()]
     alone, gone = (
         sorted(name for i, name in enumerate(one.names) if i not in own)
         for one, own in zip((evaluation, reference), held, strict=True)
     )
-    if alone or gone:
+    if not alone and not gone:
+        return ()
+    if not evaluation.partial:
         raise UnpairedError(evaluation.where, alone, reference.where, gone)
-
-
-def _clips(one: Arrays) -> list[NDArray[Any]]:
-    """The logits of each clip: the mean over its windows."""
-    return [own.mean(axis=0) for own in one.by_clip("kl")]
+    said = (
+        f"kl is of {len(pairs)} pairs: {len(alone)} clips of {shown(evaluation.where)} and"
+        f" {len(gone)} of {shown(reference.where)} have no partner"
+    )
+    return (said,)
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
@@ -118,8 +164,14 @@ DIRECTION = Option(
 EPSILON = Option(
     "kl_epsilon", 0.0, "added to the second's probabilities in kl (default: 0)", number=(0.0, 1.0)
 )
+FORM = Option(
+    "kl_form", "softmax",
+    "how logits become probabilities in kl: of one class of all (default), or of each class",
+    choices=("softmax", "sigmoid"),
+)  # fmt: skip
 METRIC = Metric(
     "kl", "KL", "lower", Needs("logits", "clips", "clips", pairs=True), against,
     "Kullback-Leibler divergence of class probabilities, over pairs of clips of one name",
-    reading, (DIRECTION, EPSILON), ("direction", "pairs", "epsilon"),
+    reading, (DIRECTION, EPSILON, FORM, CI),
+    ("direction", "pairs", "epsilon", "form"),
 )  # fmt: skip

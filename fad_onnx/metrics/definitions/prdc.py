@@ -12,12 +12,32 @@ flags.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
-from ..registry import Arrays, Cell, Compute, Measured, Metric, Needs, Option, Tell, Value
+from ..registry import (
+    CI,
+    SEED,
+    Arrays,
+    Blame,
+    Cell,
+    Compute,
+    Measured,
+    Metric,
+    Needs,
+    Option,
+    Tell,
+    Value,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from ..intervals import Doubt
+
+# With fewer, intervals hold the value too seldom (simulated).
+LEAST_CLIPS = 50
 
 BLOCK_ROWS = 1024
 NAMES = ("precision", "recall", "density", "coverage")
@@ -115,7 +135,7 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     from ..validation import check_embeddings
 
     assert reference is not None
-    k = options["prdc_k"]
+    k, seed = options["prdc_k"], options["seed"]
     real = check_embeddings(np.concatenate(reference.by_clip("prdc")), reference.where)
     real_radii = squared_radii(real, k) if len(real) > k else None
 
@@ -127,14 +147,67 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
                 f" are {len(fake)} and {len(real)} of the reference"
             )
             return Value(None, dict.fromkeys(NAMES) | {"k": k}, (reason,))
-        return _value(_between(real, real_radii, fake, squared_radii(fake, k), k), k)
+        found = _between(real, real_radii, fake, squared_radii(fake, k), k)
+        return Value(
+            found["coverage"], {**found, "k": k},
+            cells=tuple(Cell(name, name.capitalize(), found[name]) for name in NAMES[:3]),
+            doubts=partial(_doubts, reference, evaluation, k, seed),
+            blame=partial(_blame, real, evaluation),
+        )  # fmt: skip
 
     return compute
 
 
-def _value(found: dict[str, float], k: int) -> Value:
-    cells = tuple(Cell(name, name.capitalize(), found[name]) for name in NAMES[:3])
-    return Value(found["coverage"], {**found, "k": k}, cells=cells)
+def _doubts(
+    reference: Arrays, evaluation: Arrays, k: int, seed: int, tell: Tell
+) -> dict[str, Doubt]:
+    """Halves of the clips: k nearest neighbours among clips drawn with replacement are copies."""
+    from ..intervals import Draws, Halved
+
+    ours, our_names = _held(evaluation)
+    theirs, their_names = _held(reference)
+    draws = Draws((our_names, their_names), partial(_again, ours, theirs, k, tell), seed)
+    least = max(LEAST_CLIPS, 2 * k + 4)  # a half holds more than k
+    return {
+        name: Halved(draws, NAMES.index(name), least, (0.0, inf if name == "density" else 1.0))
+        for name in ("coverage", *NAMES[:3])
+    }
+
+
+def _held(one: Arrays) -> tuple[list[NDArray[Any]], list[str]]:
+    """The clips that have embeddings, and their names."""
+    clips = one.by_clip("prdc")
+    kept = [i for i, own in enumerate(clips) if len(own)]
+    return [clips[i] for i in kept], [one.names[i] for i in kept]
+
+
+def _again(
+    evaluation: Sequence[NDArray[Any]], reference: Sequence[NDArray[Any]], k: int, tell: Tell,
+    chosen: Sequence[NDArray[Any]],
+) -> NDArray[Any]:  # fmt: skip
+    """The four numbers of some of the clips."""
+    import numpy as np
+
+    from ..intervals import HALVES
+
+    tell("interval", 1, HALVES)
+    fake, real = (
+        np.concatenate([side[i] for i in own])
+        for side, own in zip((evaluation, reference), chosen, strict=True)
+    )
+    return np.array(list(prdc(real, fake, k).values()))
+
+
+def _blame(real: NDArray[Any], evaluation: Arrays) -> Blame:
+    """How far each clip is from the reference."""
+    import numpy as np
+
+    distances = [
+        float(np.sqrt(np.min([_squared(own, real[some]).min(axis=1) for some in _slices(len(real))],
+                             axis=0)).mean()) if len(own) else 0.0
+        for own in evaluation.by_clip("prdc")
+    ]  # fmt: skip
+    return Blame.of("distance to the nearest reference embedding", evaluation.names, distances)
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
@@ -152,5 +225,5 @@ MEANING = (
 K = Option("prdc_k", 5, "which neighbour bounds a ball of prdc (default: 5)", whole=(1, 10_000))
 METRIC = Metric(
     "prdc", "Coverage", "higher", Needs(reference="clips", evaluation="clips"), against,
-    "precision, recall, density, coverage", reading, (K,), (*NAMES, "k"),
+    "precision, recall, density, coverage", reading, (K, SEED, CI), (*NAMES, "k"),
 )  # fmt: skip

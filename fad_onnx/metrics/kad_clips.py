@@ -1,0 +1,83 @@
+"""What each clip adds to the kernel audio distance: the jackknife that leaves out one clip.
+
+The bandwidth stays that of all clips: with its own share the intervals were no better
+(benchmarks/README-statistics.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .intervals import Linear
+from .kad import MOST_EMBEDDINGS, SCALE, blocks, drawn_indices, kernel
+from .validation import Array
+
+Clips = Sequence[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The embeddings that were used of one dataset, clip by clip."""
+
+    names: tuple[str, ...]
+    rows: Array
+    starts: NDArray[np.intp]  # of each clip
+    sizes: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, names: Sequence[str], clips: Clips, seed: int) -> Drawn:
+        """As KAD draws them from more than MOST_EMBEDDINGS."""
+        ids = np.repeat(np.arange(len(clips)), [len(own) for own in clips])
+        chosen = drawn_indices(len(ids), seed, MOST_EMBEDDINGS)
+        used, starts, sizes = np.unique(ids[chosen], return_index=True, return_counts=True)
+        rows = np.concatenate(clips).astype(np.float64)[chosen]
+        return cls(tuple(names[i] for i in used), rows, starts, sizes)
+
+    def by_clip(self, of_rows: Array) -> Array:
+        """The sum over the embeddings of each clip."""
+        found: Array = np.add.reduceat(of_rows, self.starts)
+        return found
+
+    def each(self) -> Iterator[Array]:
+        """The embeddings of each clip."""
+        yield from np.split(self.rows, self.starts[1:])
+
+
+def linear(evaluation: Drawn, reference: Drawn, bandwidth: float) -> Linear:
+    """What each clip of both sides adds to the distance."""
+    shift = reference.rows.mean(axis=0)
+    sides = [Drawn(one.names, one.rows - shift, one.starts, one.sizes)
+             for one in (evaluation, reference)]  # fmt: skip
+    own, other = sides
+    across = [_sums(one.rows, two.rows, bandwidth) for one, two in (sides, sides[::-1])]
+    total = float(across[0].sum())
+    parts = []
+    for one, two, between in zip(sides, sides[::-1], across, strict=True):
+        within = _left_out(one, bandwidth)
+        rest = (total - one.by_clip(between)) / ((len(one.rows) - one.sizes) * len(two.rows))
+        without = SCALE * (within - 2.0 * rest)
+        parts.append((without.mean() - without) * (len(without) - 1) / len(without))
+    return Linear((own.names, other.names), tuple(parts))
+
+
+def _left_out(one: Drawn, bandwidth: float) -> Array:
+    """The mean of the kernel over pairs i != j without each clip."""
+    rows = one.by_clip(_sums(one.rows, one.rows, bandwidth) - 1.0)
+    own = np.array([kernel(clip, clip, bandwidth).sum() - len(clip) for clip in one.each()])
+    left = len(one.rows) - one.sizes
+    # Where fewer than two are left there is no mean; that few clips get no interval either.
+    found: Array = (rows.sum() - 2.0 * rows + own) / np.maximum(left * (left - 1), 1)
+    return found
+
+
+def _sums(left: Array, right: Array, bandwidth: float) -> Array:
+    """For each embedding of the left, the sum of the kernel over those of the right."""
+    found = np.zeros(len(left))
+    for a, b in ((a, b) for a in blocks(len(left)) for b in blocks(len(right))):
+        found[a] += kernel(left[a], right[b], bandwidth).sum(axis=1)
+    return found
