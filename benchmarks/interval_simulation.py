@@ -1,0 +1,221 @@
+"""Coverage of the intervals of every metric, and of differences of two datasets, simulated.
+
+    python benchmarks/interval_simulation.py [--repeats 200] > intervals.json
+
+Datasets are drawn again and again from known sources. A 95 % interval should hold the mean of the
+value over all repeats in 95 % of the cases. Prints JSON; asserts nothing. See README-statistics.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from statistics_simulation import Source
+
+from fad_onnx.metrics import registry
+from fad_onnx.metrics.intervals import Doubt, Interval, difference, interval, of_mean
+from fad_onnx.metrics.moments import Moments
+from fad_onnx.metrics.registry import Arrays, Value
+
+Array = NDArray[np.float64]
+LEVEL = 0.95
+CLASSES = 527
+Draw = Callable[[np.random.RandomState], Sequence[Arrays | None]]  # reference, evaluations
+
+
+def silent(what: str, done: int, steps: int) -> None:
+    """No progress."""
+
+
+def dataset(clips: Sequence[Array], name: str = "") -> Arrays:
+    """Named clips: those of two datasets pair where `name` is the same."""
+    names = [f"{name}{i}" for i in range(len(clips))]
+    return Arrays("set", Moments.of(np.concatenate(clips)), clips, names)
+
+
+def gaussians(dim: int, clips: int, rows: int, apart: bool) -> Draw:
+    """A reference and an independent evaluation."""
+
+    def draw(random: np.random.RandomState) -> Sequence[Arrays]:
+        sides = (Source(dim).files(random, clips, rows),
+                 Source(dim, apart).files(random, clips, rows))  # fmt: skip
+        return [dataset(own, name) for own, name in zip(sides, "re", strict=True)]
+
+    return draw
+
+
+def two_systems(dim: int, clips: int, rows: int, shift: float, paired: bool) -> Draw:
+    """A reference, and two systems whose clips of one name share 80 % of their variance."""
+
+    def draw(random: np.random.RandomState) -> Sequence[Arrays]:
+        reference = Source(dim).files(random, clips, rows)
+        common = Source(dim, True).files(random, clips, rows)
+        systems = []
+        for name, moved in (("s", 0.0), ("s" if paired else "t", shift)):
+            own = Source(dim, True).files(random, clips, rows)
+            mean = Source(dim, True).mean
+            mixed = [
+                mean + np.sqrt(0.8) * (a - mean) + np.sqrt(0.2) * (b - mean) + moved * dim**-0.5
+                for a, b in zip(common, own, strict=True)
+            ]
+            systems.append(dataset(mixed, name))
+        return [dataset(reference, "r"), *systems]
+
+    return draw
+
+
+def logits(random: np.random.RandomState, clips: int, sure: float) -> Array:
+    """Of a classifier of 527 classes, whose frequencies fall like 1 / k."""
+    frequency = np.arange(1.0, CLASSES + 1) ** -1.0
+    drawn = random.choice(CLASSES, clips, p=frequency / frequency.sum())
+    found: Array = 1.5 * random.randn(clips, CLASSES)
+    found[np.arange(clips), drawn] += sure + 2.0 * random.randn(clips)
+    return found
+
+
+def answers(clips: int, sure: float) -> Draw:
+    """An evaluation alone."""
+    return lambda random: [None, dataset(list(logits(random, clips, sure)[:, None]))]
+
+
+def pairs(clips: int, noise: float, wrong: float, systems: int = 1) -> Draw:
+    """A reference, and evaluations of the same clips, of which the share `wrong` is another."""
+
+    def draw(random: np.random.RandomState) -> Sequence[Arrays]:
+        reference, found = logits(random, clips, 6.0), []
+        hard = random.rand(clips) < wrong  # hard for all systems
+        for _ in range(systems):
+            made = reference + noise * random.randn(clips, CLASSES)
+            made[hard] = logits(random, int(hard.sum()), 6.0)
+            found.append(dataset(list(made[:, None])))
+        return [dataset(list(reference[:, None])), *found]
+
+    return draw
+
+
+def cosines(clips: int) -> Draw:
+    """Scores of pairs between -1 and 1, of which one in five fails."""
+
+    def draw(random: np.random.RandomState) -> Sequence[Arrays]:
+        good = random.rand(clips, 1, 1) < 0.8
+        found = np.tanh(np.where(good, 0.4, 0.05) + 0.1 * random.randn(clips, 1, 1))
+        return [None, dataset(list(found))]  # type: ignore[list-item]
+
+    return draw
+
+
+def values(name: str, drawn: Sequence[Arrays | None], options: Mapping[str, Any]) -> list[Value]:
+    """The metric of each evaluation."""
+    reference, *evaluations = drawn
+    if name == "mean":
+        return [_mean(one) for one in evaluations if one is not None]
+    metric = registry.metric(name)
+    compute = metric.against(reference, metric.chosen(options))
+    return [compute(one, silent) for one in evaluations if one is not None]
+
+
+def _mean(one: Arrays) -> Value:
+    assert one.clips is not None
+    numbers = [float(clip[0, 0]) for clip in one.clips]
+    doubts = {"mean": of_mean(one.names, numbers)}
+    return Value(float(np.mean(numbers)), doubts=lambda tell: doubts)
+
+
+def summary(found: Sequence[Interval], nominal: Mapping[str, Any]) -> dict[str, Any]:
+    """How many intervals hold the mean of all estimates; their error over the true deviation."""
+    made = [one for one in found if one.low is not None and one.high is not None]
+    if len(made) < len(found):
+        return {**nominal, "refused": round(1 - len(made) / len(found), 3)}
+    estimates = np.array([one.estimate for one in found])
+    mean = float(estimates.mean())
+    inside = [one.low <= mean <= one.high for one in made]  # type: ignore[operator]
+    error = float(np.sqrt(np.mean([one.standard_error**2 for one in made])))  # type: ignore[operator]
+    deviation = float(estimates.std(ddof=1))
+    return {
+        **nominal, "value": round(mean, 4), "covered_95": round(float(np.mean(inside)), 3),
+        "error_over_sd": round(error / deviation, 2),
+    }  # fmt: skip
+
+
+def coverage(
+    name: str, draw: Draw, repeats: int, options: Mapping[str, Any], **nominal: Any
+) -> list[dict[str, Any]]:
+    """Of each number of one metric."""
+    found: dict[str, list[Interval]] = {}
+    for seed in range(repeats):
+        (value,) = values(name, draw(np.random.RandomState(seed)), options)
+        if value.value is None or value.doubts is None:
+            continue
+        for key, doubt in value.doubts(silent).items():
+            number = value.fields.get(key, value.value)
+            found.setdefault(key, []).append(interval(number, doubt, LEVEL))
+    return [summary(own, {"metric": name, "number": key, **nominal}) for key, own in found.items()]
+
+
+def differences(
+    name: str, draw: Draw, repeats: int, options: Mapping[str, Any], **nominal: Any
+) -> dict[str, Any]:
+    """Of the difference of two systems in the value of one metric."""
+    found, decided = [], 0
+    for seed in range(repeats):
+        both = values(name, draw(np.random.RandomState(seed)), options)
+        doubts = [_first(one) for one in both]
+        gap = (both[0].value or 0.0) - (both[1].value or 0.0)
+        one = interval(gap, difference(*doubts), LEVEL)
+        decided += one.low is not None and one.high is not None and (one.low > 0 or one.high < 0)
+        found.append(one)
+    return summary(found, {"metric": name, **nominal, "decided": round(decided / repeats, 3)})
+
+
+def _first(value: Value) -> Doubt:
+    assert value.doubts is not None
+    return next(iter(value.doubts(silent).values()))
+
+
+def simulate(repeats: int) -> dict[str, Any]:
+    one, two = [], []
+    for name, dim, clips, rows, apart in product(
+        ("kad", "prdc", "fad-inf"), (8, 64), (10, 30, 50, 100), (1, 5), (False, True)
+    ):
+        if clips >= {"kad": 10, "prdc": 50, "fad-inf": 10}[name] and clips * rows <= 250:
+            case = {"dim": dim, "clips": clips, "rows": rows, "apart": apart}
+            one += coverage(name, gaussians(**case), repeats, {}, **case)
+    for clips, (noise, wrong) in product((20, 50, 100, 300), ((0.3, 0.0), (1.0, 0.2))):
+        case = {"clips": clips, "noise": noise, "wrong": wrong}
+        one += coverage("kl", pairs(**case), repeats, {}, **case)
+    for (clips, splits), sure in product(((30, 1), (100, 1), (100, 10), (300, 10)), (4.0, 10.0)):
+        case = {"clips": clips, "sure": sure}
+        options = {"isc_splits": splits}
+        one += coverage("isc", answers(**case), repeats, options, **case, splits=splits)
+    for clips in (10, 30, 100):
+        one += coverage("mean", cosines(clips), repeats, {}, clips=clips)
+    for name, shift, paired, clips in product(
+        ("fad", "kad", "prdc"), (0.0, 0.5), (True, False), (50, 100)
+    ):
+        case = {"dim": 16, "clips": clips, "rows": 2, "shift": shift, "paired": paired}
+        two.append(differences(name, two_systems(**case), repeats, {}, **case))
+    for clips, wrong in product((20, 50, 100), (0.0, 0.2)):
+        case = {"clips": clips, "noise": 0.6, "wrong": wrong, "systems": 2}
+        two.append(differences("kl", pairs(**case), repeats, {}, **case))
+    return {"repeats": repeats, "level": LEVEL, "coverage": one, "differences": two}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=200)
+    found = simulate(parser.parse_args().repeats)
+    print(f'{{\n "repeats": {found["repeats"]},\n "level": {found["level"]},')
+    for name, end in (("coverage", ","), ("differences", "")):
+        cases = ",\n".join(f"  {json.dumps(case)}" for case in found[name])
+        print(f' "{name}": [\n{cases}\n ]{end}')
+    print("}")
+
+
+if __name__ == "__main__":
+    main()
