@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .api.comparison import Difference
     from .api.compat import FrechetAudioDistance
     from .api.evaluation import Evaluation, evaluate
     from .api.functions import compare, score
@@ -37,6 +38,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Dataset",
+    "Difference",
     "EmbeddedDataset",
     "Embedder",
     "Evaluation",
@@ -68,6 +70,7 @@ __all__ = [
 
 _HOMES = {
     "Dataset": "pipeline.datasets",
+    "Difference": "api.comparison",
     "EmbeddedDataset": "pipeline.datasets",
     "Embedder": "networks.embedder",
     "Evaluation": "api.evaluation",

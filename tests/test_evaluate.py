@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 
 import fad_onnx
 from fad_onnx.api import evaluation
@@ -15,7 +16,7 @@ from fad_onnx.errors import OptionError, StatisticsError
 from fad_onnx.metrics.definitions.isc import inception_score
 from fad_onnx.metrics.definitions.kl import divergences
 from fad_onnx.metrics.definitions.prdc import prdc
-from fad_onnx.networks import table
+from fad_onnx.networks import synthetic, table
 
 from .conftest import write_clip
 from .test_cli import WEIGHTLESS, run  # noqa: F401 - a fixture
@@ -188,3 +189,66 @@ def test_embeddings_are_not_taken_for_logits(sets, classifier, run, tmp_path):  
     said = json.loads(run(*line, tmp_path / "rl.npz", tmp_path / "el.npz").out)
     live = fad_onnx.evaluate(sets[1], sets[0], "kl:classifier")
     assert said["results"][0]["value"] == live.to_dict()["kl:classifier"]
+
+
+def test_is_one_dataset_better_than_another(run, tmp_path):  # noqa: F811
+    """B is A with noise of its own; clips of one name are pairs, and decide."""
+    noise = np.random.RandomState(0)
+    for index in range(12):
+        clip = synthetic.clip(index, 4 * 16000)[0]
+        for name, level in (("r", 0.0), ("a", 0.003), ("b", 0.1)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            disturbed = clip + level * noise.standard_normal(len(clip))
+            soundfile.write(tmp_path / name / f"{index}.wav", disturbed, 16000)
+    r, a, b = (tmp_path / name for name in "rab")
+    line = ("evaluate", "--reference", r, *ASKED[:4], "--compare", a, b)
+    said = json.loads(run(*line, "--json").out)
+    assert [one["path"] for one in said["results"]] == [str(a)] * 2 + [str(b)] * 2
+    assert [one["metric"] for one in said["comparisons"]] == ["fad", "kad"]
+    for one, result in zip(said["comparisons"], said["results"], strict=False):
+        assert (one["first"], one["second"], one["model"]) == (str(a), str(b), WEIGHTLESS)
+        assert one["better"] == str(a) and one["high"] < 0 and one["pairs"] == 12
+        other = next(o["value"] for o in said["results"][2:] if o["metric"] == one["metric"])
+        assert one["value"] == result["value"] - other
+    text = run(*line).out
+    assert f"fad:{WEIGHTLESS}: {a} is better: difference -" in text and "(12 pairs)" in text
+    found = fad_onnx.evaluate([a, b], r, [f"fad:{WEIGHTLESS}"])
+    (swapped,) = found.compare(str(b), str(a), 0.9)
+    assert swapped.better == str(a) and swapped.low > 0 and swapped.level == 0.9
+    (same,) = found.compare(str(a), str(a))
+    assert same.value == 0.0 and same.better is None and same.clips_needed is None
+    with pytest.raises(OptionError, match="was not evaluated, but"):
+        found.compare("c", str(a))
+    run("stats", a, "-o", tmp_path / "a.npz")
+    error = run(*line[:-2], tmp_path / "a.npz", b, code=1).err
+    assert "holds statistics without embeddings" in error
+    assert "no dataset; name at least one" in run("evaluate", "--reference", r, code=1).err
+
+
+def test_without_metrics_fad_is_computed_or_what_the_protocol_defines(sets):
+    found = evaluation.asked_for(None, None)
+    assert [one.metric.name for one in found] == ["fad"]
+    every = {key: one for model in table.models().values() for key, one in model.protocols.items()}
+    assert every
+    for name, protocol in every.items():
+        if protocol.metrics:
+            asked = evaluation.asked_for(None, name)
+            assert {one.metric.name for one in asked} == set(protocol.metrics)
+            for one in asked:
+                models = protocol.metrics[one.metric.name].models
+                assert one.spec.name in [
+                    model.partition(":")[0] for model in models or protocol.models
+                ]
+    with pytest.raises(OptionError, match="the protocol native has none"):
+        fad_onnx.evaluate(sets[1], sets[0], protocol="native")
+
+
+def test_clips_without_a_partner_are_listed_or_counted(sets, classifier, run, tmp_path):  # noqa: F811
+    for index in range(12):
+        write_clip(tmp_path / "e" / f"{index}.wav", index, 4)
+    line = ("evaluate", tmp_path / "e", "--reference", sets[0], "--metric", "kl:classifier")
+    error = run(*line, code=1).err
+    assert "6 of 12" in error or "6.wav" in error
+    said = json.loads(run(*line, "--skip-errors", "--json").out)
+    assert said["results"][0]["pairs"] == 6 and said["results"][0]["value"] > 0
+    assert any("kl is of 6 pairs: 6 clips of" in text for text in said["warnings"])

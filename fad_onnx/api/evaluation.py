@@ -17,6 +17,8 @@ from ..pipeline.datasets import Dataset
 from ..pipeline.options import PathLike, Progress, Run, RunOptions
 from ..weights.prepare import Progress as FetchProgress
 from . import inputs
+from .comparison import LEVEL, Difference, compared
+from .harness import metrics_of
 from .inputs import Source
 from .measure import Against, FileScore, clip_scores, measured, protocol_of, rows_of
 
@@ -94,11 +96,37 @@ class Evaluation:
     """What `evaluate` found."""
 
     results: tuple[Result, ...] = field(default=())
+    differences: tuple[Difference, ...] = ()  # of the datasets that were to be compared
 
     @property
     def measured(self) -> list[Measured]:
         """Every number."""
         return measured(self.results)
+
+    def compare(self, first: str, second: str, level: float = LEVEL) -> tuple[Difference, ...]:
+        """Whether the first dataset is better than the second, by each metric and model.
+
+        Clips of one name are compared with each other.
+
+        Parameters
+        ----------
+        first, second : str
+            Evaluation datasets, as they were named.
+        level : float
+            Of the intervals.
+
+        Returns
+        -------
+        tuple of Difference
+
+        Raises
+        ------
+        OptionError
+            For a dataset that was not evaluated.
+        StatisticsError
+            For a dataset that is statistics alone.
+        """
+        return compared(self.results, first, second, level)
 
     @property
     def warnings(self) -> list[str]:
@@ -132,17 +160,21 @@ class Evaluation:
             made = {one.path: one.provenance for one in result.sides}
             protocols.setdefault(result.model, {}).update(made)
         skipped = [{"path": shown(path), "reason": reason} for path, reason in self.skipped]
-        return {
+        found = {
             "schema": 2, "results": results, "protocols": protocols, "skipped": skipped,
             "warnings": self.warnings,
         }  # fmt: skip
+        if self.differences:
+            found["comparisons"] = [one.to_json() for one in self.differences]
+        return found
 
 
 def evaluate(
     evaluations: Source | Sequence[Source],
     reference: Source | None = None,
-    metrics: str | Sequence[str] = ("fad",),
+    metrics: str | Sequence[str] | None = None,
     *,
+    compare: Sequence[tuple[str, str]] = (),
     per_file: bool = False,
     metric_options: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
@@ -174,8 +206,12 @@ def evaluate(
         `embed`, what these return, Moments, or an array of embeddings.
     reference : dataset, optional
         Likewise; needed by all metrics but `isc`. Statistics and embeddings are not made again.
-    metrics : str or sequence of str
-        ``METRIC`` or ``METRIC:MODEL``, as in ``["fad:vggish", "prdc:clap"]``.
+    metrics : str or sequence of str, optional
+        ``METRIC`` or ``METRIC:MODEL``, as in ``["fad:vggish", "prdc:clap"]``. By default FAD; with
+        a protocol, every metric of that harness, as it defines them.
+    compare : sequence of pairs of str
+        Evaluation datasets, as they are named: is the first better than the second? See
+        `Evaluation.compare`.
     per_file : bool
         The influence of each clip on FAD.
     metric_options : mapping, optional
@@ -194,18 +230,29 @@ def evaluate(
         As `score` does; UnpairedError for clips without a partner where pairs are compared.
     """
     run = RunOptions.of(locals())
-    texts = [metrics] if isinstance(metrics, str) else metrics
-    asked = _named(list(map(Asked.parse, texts)))
+    asked = asked_for(metrics, protocol)
     chosen = _options(asked, metric_options or {})
     every = [evaluations] if inputs.single(evaluations) else list(evaluations)  # type: ignore[arg-type]
-    found = _Datasets(asked, every, reference, chosen, run)  # type: ignore[arg-type]
+    found = _Datasets(asked, every, reference, chosen, run, compare)  # type: ignore[arg-type]
     results: dict[tuple[str, str], Result] = {}
     for spec, implied in dict.fromkeys((one.spec, one.implied) for one in asked):
         for result in found.results(spec, implied, chosen, per_file):
             place = result.model, result.path
             held = results.get(place)
             results[place] = _joined(held, result) if held else result
-    return Evaluation(tuple(results.values()))
+    made = Evaluation(tuple(results.values()))
+    level = chosen.get("ci") or LEVEL
+    compared = [one for pair in compare for one in made.compare(*pair, level)]
+    return replace(made, differences=tuple(compared))
+
+
+def asked_for(metrics: str | Sequence[str] | None, protocol: str | None) -> list[Asked]:
+    """The metrics that are named; by default those of the protocol, or FAD."""
+    if metrics is None:
+        metrics = metrics_of(protocol) if protocol else [registry.FIRST]
+    return _named(
+        [Asked.parse(text) for text in ([metrics] if isinstance(metrics, str) else metrics)]
+    )
 
 
 def _named(asked: list[Asked]) -> list[Asked]:
@@ -238,7 +285,7 @@ class _Datasets:
 
     def __init__(
         self, asked: Sequence[Asked], evaluations: Sequence[Source], reference: Source | None,
-        options: Mapping[str, Any], run: RunOptions,
+        options: Mapping[str, Any], run: RunOptions, compare: Sequence[tuple[str, str]] = (),
     ) -> None:  # fmt: skip
         if not asked or not evaluations:
             raise OptionError("metrics, evaluations", "an empty list; name at least one")
@@ -250,21 +297,22 @@ class _Datasets:
         names = [f"evaluation {number}" for number in range(1, len(evaluations) + 1)]
         held = [inputs.made(*pair, run.key) for pair in zip(evaluations, names, strict=True)]
         fixed = None if reference is None else inputs.made(reference, "reference", run.key)
-        self._check(held, fixed, options)
+        self._check(held, fixed, options, by_clip=bool(compare))
         sources = [*evaluations, *([] if reference is None else [reference])]
         found = self._embedded(sources, [*held, *([] if reference is None else [fixed])])
         self.evaluations = found[: len(evaluations)]
         self.reference = None if reference is None else found[-1]
 
     def _check(
-        self, held: Sequence[Dataset | None], fixed: Dataset | None, options: Mapping[str, Any]
-    ) -> None:
+        self, held: Sequence[Dataset | None], fixed: Dataset | None, options: Mapping[str, Any],
+        by_clip: bool,
+    ) -> None:  # fmt: skip
         """An error, before anything is embedded, for datasets without what a metric needs."""
         ready = [one for one in held if one is not None]
         if (ready or fixed) and len(self.specs) > 1:
             raise OptionError("metrics", "metrics of several models need audio on both sides")
         for metric in [one.metric for one in self.asked]:
-            if metric.by_clip(metric.chosen(options)):
+            if by_clip or metric.by_clip(metric.chosen(options)):
                 for one in ready:
                     rows_of(one, metric.name)
             if fixed is not None and metric.needs.reference == "clips":
@@ -298,7 +346,7 @@ class _Datasets:
         needed = any(metric.needs.reference for metric in metrics)
         reference = self.reference[index] if self.reference and needed else None
         protocol = protocol_of(*(own[index] for own in self.evaluations), reference)
-        against = Against(reference, metrics, options, protocol)
+        against = Against(reference, metrics, options, protocol, partial=self.run.skip_errors)
         for own in self.evaluations:
             yield self._result(implied, own[index], reference, against, per_file)
 

@@ -175,6 +175,10 @@ def protocol_of(*datasets: Dataset | None) -> str:
     return (ModelSpec.parse(label).protocol if label else None) or NATIVE
 
 
+def silent(what: str, done: int, steps: int) -> None:
+    """Progress that nobody asked for."""
+
+
 def arrays(one: Dataset, partial: bool = False) -> Arrays:
     """What metrics know of a dataset."""
     names = tuple(file.name for file in one.files)

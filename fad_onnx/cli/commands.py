@@ -96,9 +96,10 @@ def evaluate(options: Namespace) -> None:
     from ..api import evaluation
     from . import evaluating
 
-    asked = [evaluation.Asked.parse(text) for text in options.metrics]
-    paths = list(filter(None, (options.reference, *options.evaluations)))
+    evaluations = evaluating.evaluations(options)
+    paths = [*filter(None, [options.reference]), *evaluations]
     if options.dry_run:
+        asked = evaluation.asked_for(options.metrics, options.protocol)
         options.model = list(dict.fromkeys(one.spec and str(one.spec) for one in asked))
         _dry_run(options, paths)
         return
@@ -107,7 +108,7 @@ def evaluate(options: Namespace) -> None:
     evaluating.check(options)
     with _run_options(options) as run:
         found = evaluation.evaluate(
-            options.evaluations, options.reference, options.metrics,
+            evaluations, options.reference, options.metrics, compare=options.compare,
             per_file=options.report is not None, metric_options=evaluating.given(options),
             **run, key=options.key,
         )  # fmt: skip

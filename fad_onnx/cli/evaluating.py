@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import report as reports
 from ..api.evaluation import Evaluation
-from ..errors import printable, shown
+from ..errors import OptionError, printable, shown
 from ..metrics import registry
 from . import csv_file, show, tables
 from .streams import note, say
@@ -22,6 +22,14 @@ def csv_columns() -> tuple[str, ...]:
     fields = (column for one in registry.metrics().values() for column in one.columns)
     own = ("timestamp", "metric", "model", "reference", "path", "value")
     return tuple(dict.fromkeys((*own, *show.COUNTED, *fields, "fingerprint")))
+
+
+def evaluations(options: Namespace) -> list[str]:
+    """The datasets to evaluate: those named, and those that are to be compared."""
+    every = [*options.evaluations, *(path for pair in options.compare for path in pair)]
+    if not every:
+        raise OptionError("evaluations", "no dataset; name at least one")
+    return list(dict.fromkeys(every))
 
 
 def check(options: Namespace) -> None:
@@ -61,6 +69,8 @@ def _say(options: Namespace, found: Evaluation) -> None:
     if options.markdown or options.latex:
         form = tables.markdown if options.markdown else tables.latex
     say(form(found.measured))
+    for one in found.differences:
+        say(printable(str(one)))
 
 
 def _rows(found: Evaluation) -> list[dict[str, Any]]:

@@ -8,7 +8,9 @@ from ..metrics import registry
 FLAGS = {
     "address": "--dask",
     "clips": "--clips",
+    "compare": "--compare",
     "device": "--device",
+    "evaluations": "EVAL",
     "memory_limit_mb": "--gpu-memory-mb",
     "metric": "--metric",
     "metrics": "--metric",

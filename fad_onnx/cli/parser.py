@@ -82,11 +82,17 @@ def _evaluate(commands: Commands) -> None:
     parser = _command(
         commands, "evaluate", f"Several metrics of one or more datasets, in one pass. {said}."
     )
-    parser.add_argument("evaluations", metavar="EVAL", nargs="+", help=DATASETS)
+    parser.add_argument("evaluations", metavar="EVAL", nargs="*", help=DATASETS)
     parser.add_argument("--reference", metavar="REFERENCE", help="what to compare with")
     parser.add_argument(
-        "--metric", metavar="METRIC[:MODEL]", action="append", required=True, dest="metrics",
-        help=f"{', '.join(one.name for one in known)}; may be given several times",
+        "--metric", metavar="METRIC[:MODEL]", action="append", dest="metrics",
+        help=f"{', '.join(one.name for one in known)}; may be given several times; without it fad,"
+        " or every metric of the protocol",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compare", metavar=("A", "B"), nargs=2, action="append", default=[],
+        help="also say whether dataset A is better than B: clips of one name are compared with each"
+        " other; may be given several times",
     )  # fmt: skip
     _metric_options(parser, known, unset=argparse.SUPPRESS)
     form = parser.add_mutually_exclusive_group()
