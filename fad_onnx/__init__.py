@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .api.models import ModelInfo, models, pull, register, verify
     from .api.results import Score, Scores
     from .api.streaming import StreamingFAD
+    from .api.text import embed_text
     from .errors import FadError
     from .files.archives import merge
     from .metrics.frechet import frechet_distance
@@ -56,6 +57,7 @@ __all__ = [
     "Wanted",
     "compare",
     "embed",
+    "embed_text",
     "evaluate",
     "frechet_distance",
     "load_model",
@@ -89,6 +91,7 @@ _HOMES = {
     "Wanted": "api.measure",
     "compare": "api.functions",
     "embed": "api.making",
+    "embed_text": "api.text",
     "frechet_distance": "metrics.frechet",
     "load_model": "api.making",
     "merge": "files.archives",

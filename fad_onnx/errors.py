@@ -227,6 +227,41 @@ class UnpairedError(FadError, ValueError):
         )
 
 
+class CaptionError(FadError, ValueError):
+    """A caption that cannot be embedded, or a file of captions that cannot be read."""
+
+    def __init__(self, where: Path, problem: str) -> None:
+        self.where, self.problem = fspath(where), problem
+        super().__init__(f"{shown(where)}: {problem}")
+
+
+class UncaptionedError(FadError, ValueError):
+    """Clips without a caption, or captions without a clip."""
+
+    def __init__(
+        self, captions: Path, gone: Sequence[str], dataset: Path, alone: Sequence[str]
+    ) -> None:
+        """Names of the file of captions that are no clips, and clips that it does not name."""
+        self.alone, self.gone = tuple(alone), tuple(gone)
+        said = [
+            f"{len(names)} {text} ({_first(names)})"
+            for names, text in (
+                (self.alone, f"clips of {shown(dataset)} have no caption in {shown(captions)}"),
+                (self.gone, f"captions of {shown(captions)} have no clip in {shown(dataset)}"),
+            )
+            if names
+        ]
+        super().__init__(
+            f"{'; '.join(said)}; name clips by their path relative to the dataset, or go on without"
+            " them with --skip-errors (in Python: skip_errors=True)"
+        )
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first ten."""
+    return ", ".join(map(shown, names[:10])) + (", ..." if len(names) > 10 else "")
+
+
 class NoBandwidthError(StatisticsError):
     """A dataset with mostly equal embeddings, for which KAD has no bandwidth."""
 

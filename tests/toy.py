@@ -39,10 +39,21 @@ def node(kind, inputs, output, **attributes):
     return message(*given, (2, output.encode()), (4, kind.encode()), *((5, one) for one in made))
 
 
-def value(name, *axes):
-    """A ValueInfoProto of float32 with named axes."""
+def value(name, *axes, kind=1):
+    """A ValueInfoProto of float32, or another kind, with named axes."""
     shape = message(*((1, message((2, axis.encode()))) for axis in axes))
-    return message((1, name.encode()), (2, message((1, message((1, 1), (2, shape))))))
+    return message((1, name.encode()), (2, message((1, message((1, kind), (2, shape))))))
+
+
+def model(nodes, inputs, outputs):
+    """A ModelProto."""
+    main = message(
+        *((1, one) for one in nodes),
+        (2, b"toy"),
+        *((11, one) for one in inputs),
+        *((12, one) for one in outputs),
+    )
+    return message((1, 8), (7, main), (8, message((1, b""), (2, 13))))
 
 
 def graph():
@@ -60,13 +71,7 @@ def graph():
         value("maximum", "batch", "channels"),
         value("frames", "batch", "frames", "channels"),
     ]
-    main = message(
-        *((1, one) for one in nodes),
-        (2, b"toy"),
-        (11, value("samples", "batch", "channels", "n")),
-        *((12, one) for one in outputs),
-    )
-    return message((1, 8), (7, main), (8, message((1, b""), (2, 13))))
+    return model(nodes, [value("samples", "batch", "channels", "n")], outputs)
 
 
 def entry(**preparation):
@@ -95,16 +100,19 @@ def entry(**preparation):
     }  # fmt: skip
 
 
-def install(monkeypatch, folder, **preparation):
+def install(monkeypatch, folder, network=None, graphs=None, **preparation):
     """Add the model "toy" to the table, for one test."""
-    data = graph()
-    (folder / "toy.onnx").write_bytes(data)
+    added = {"toy.onnx": graph(), **(graphs or {})}
+    for name, data in added.items():
+        (folder / name).write_bytes(data)
     for one in binding.GRAPHS.iterdir():
         (folder / one.name).symlink_to(one)
     shared = json.loads((table.PACKAGE.parent / "artifacts.json").read_text("utf-8"))
-    shared["graphs"]["toy.onnx"] = hashlib.sha256(data).hexdigest()
-    for section, added in entry(**preparation).items():
-        shared[section] |= added
+    shared["graphs"] |= {name: hashlib.sha256(data).hexdigest() for name, data in added.items()}
+    made = entry(**preparation)
+    made["networks"]["toy"] |= network or {}
+    for section, entries in made.items():
+        shared[section] |= entries
     models = table.parse(json.dumps(shared))
     monkeypatch.setattr(table, "models", lambda: models)
     monkeypatch.setattr(binding, "GRAPHS", folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -13,14 +14,16 @@ from ..metrics import registry
 from ..metrics.registry import Measured, Metric, Value
 from ..networks import table
 from ..networks.spec import ModelSpec
-from ..pipeline.datasets import Dataset
+from ..pipeline.datasets import Dataset, list_files
 from ..pipeline.options import PathLike, Progress, Run, RunOptions
 from ..weights.prepare import Progress as FetchProgress
+from ..weights.prepare import load_text, tower_of
 from . import inputs
 from .comparison import LEVEL, Difference, compared
 from .harness import metrics_of
 from .inputs import Source
 from .measure import Against, FileScore, clip_scores, measured, protocol_of, rows_of
+from .text import CaptionedClips, Captions
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Asked:
         name, colon, model = text.partition(":")
         metric = registry.metric(name)
         spec = ModelSpec.parse(model) if colon else None
-        if spec is None and metric.needs.output == registry.EMBEDDING:
+        plain = metric.needs.output == registry.EMBEDDING and not metric.needs.captions
+        if spec is None and plain:
             return cls(metric, None)
         spec = spec or ModelSpec(table.model().name)
         found = _with_output(metric, spec)
@@ -53,6 +57,8 @@ class Asked:
 
 def _with_output(metric: Metric, spec: ModelSpec) -> ModelSpec:
     output = metric.needs.output
+    if metric.needs.captions:
+        tower_of(spec)  # raises OptionError if it has none
     if output == registry.EMBEDDING or spec.output == output:
         return spec
     known = [one.name for one in table.models().values() if output in one.network.outputs]
@@ -74,6 +80,7 @@ class Result:
     metrics: Mapping[str, Value]
     files: tuple[FileScore, ...] = ()
     warnings: tuple[str, ...] = ()
+    captions: Mapping[str, Any] = field(default_factory=dict)  # by their file: what made them
 
     @property
     def path(self) -> str:
@@ -157,7 +164,7 @@ class Evaluation:
         ]  # fmt: skip
         protocols: dict[str, dict[str, Any]] = {}
         for result in self.results:
-            made = {one.path: one.provenance for one in result.sides}
+            made = {one.path: one.provenance for one in result.sides} | dict(result.captions)
             protocols.setdefault(result.model, {}).update(made)
         skipped = [{"path": shown(path), "reason": reason} for path, reason in self.skipped]
         found = {
@@ -175,6 +182,7 @@ def evaluate(
     metrics: str | Sequence[str] | None = None,
     *,
     compare: Sequence[tuple[str, str]] = (),
+    captions: PathLike | None = None,
     per_file: bool = False,
     metric_options: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
@@ -205,13 +213,18 @@ def evaluate(
         Each one as either side of `score`: a folder, an audio file, a file written by `stats` or
         `embed`, what these return, Moments, or an array of embeddings.
     reference : dataset, optional
-        Likewise; needed by all metrics but `isc`. Statistics and embeddings are not made again.
+        Likewise; needed by all metrics but `isc` and `clap-score`. Statistics and embeddings are
+        not made again.
     metrics : str or sequence of str, optional
         ``METRIC`` or ``METRIC:MODEL``, as in ``["fad:vggish", "prdc:clap"]``. By default FAD; with
         a protocol, every metric of that harness, as it defines them.
     compare : sequence of pairs of str
         Evaluation datasets, as they are named: is the first better than the second? See
         `Evaluation.compare`.
+    captions : path, optional
+        Captions of the evaluation's clips, for `clap-score`: .csv or .tsv with the columns `file`
+        and `caption`, or .jsonl with these keys. `file` is a clip's path relative to its dataset,
+        with or without suffix.
     per_file : bool
         The influence of each clip on FAD.
     metric_options : mapping, optional
@@ -227,13 +240,16 @@ def evaluate(
     Raises
     ------
     FadError
-        As `score` does; UnpairedError for clips without a partner where pairs are compared.
+        As `score` does; UnpairedError for clips without a partner where pairs are compared,
+        UncaptionedError for clips without a caption and captions without a clip, CaptionError for
+        a file of captions that cannot be read.
     """
     run = RunOptions.of(locals())
-    asked = asked_for(metrics, protocol)
+    asked = asked_for(metrics, protocol, captions is not None)
     chosen = _options(asked, metric_options or {})
     every = [evaluations] if inputs.single(evaluations) else list(evaluations)  # type: ignore[arg-type]
-    found = _Datasets(asked, every, reference, chosen, run, compare)  # type: ignore[arg-type]
+    said = None if captions is None else Captions.read(captions)
+    found = _Datasets(asked, every, reference, chosen, run, compare, said)  # type: ignore[arg-type]
     results: dict[tuple[str, str], Result] = {}
     for spec, implied in dict.fromkeys((one.spec, one.implied) for one in asked):
         for result in found.results(spec, implied, chosen, per_file):
@@ -246,10 +262,14 @@ def evaluate(
     return replace(made, differences=tuple(compared))
 
 
-def asked_for(metrics: str | Sequence[str] | None, protocol: str | None) -> list[Asked]:
-    """The metrics that are named; by default those of the protocol, or FAD."""
+def asked_for(
+    metrics: str | Sequence[str] | None, protocol: str | None, captions: bool = False
+) -> list[Asked]:
+    """The metrics that are named; by default FAD, or those of the protocol, of which some need
+    captions.
+    """
     if metrics is None:
-        metrics = metrics_of(protocol) if protocol else [registry.FIRST]
+        metrics = metrics_of(protocol, captions) if protocol else [registry.FIRST]
     return _named(
         [Asked.parse(text) for text in ([metrics] if isinstance(metrics, str) else metrics)]
     )
@@ -277,6 +297,7 @@ def _joined(first: Result, second: Result) -> Result:
     return replace(
         first, metrics={**first.metrics, **second.metrics}, files=first.files or second.files,
         reference=first.reference or second.reference, warnings=tuple(warnings),
+        captions={**first.captions, **second.captions},
     )  # fmt: skip
 
 
@@ -286,22 +307,61 @@ class _Datasets:
     def __init__(
         self, asked: Sequence[Asked], evaluations: Sequence[Source], reference: Source | None,
         options: Mapping[str, Any], run: RunOptions, compare: Sequence[tuple[str, str]] = (),
+        captions: Captions | None = None,
     ) -> None:  # fmt: skip
         if not asked or not evaluations:
             raise OptionError("metrics, evaluations", "an empty list; name at least one")
         needing = [one.metric.name for one in asked if one.metric.needs.reference]
         if reference is None and needing:
             raise OptionError("reference", f"{needing[0]} compares with one; name it")
-        self.asked, self.run = asked, run
+        self.asked, self.run, self.captions = asked, run, captions
+        self._check_captions()
         self.specs = list(dict.fromkeys(one.spec for one in asked))
         names = [f"evaluation {number}" for number in range(1, len(evaluations) + 1)]
         held = [inputs.made(*pair, run.key) for pair in zip(evaluations, names, strict=True)]
         fixed = None if reference is None else inputs.made(reference, "reference", run.key)
         self._check(held, fixed, options, by_clip=bool(compare))
+        self.runner = Run(None if self.specs == [None] else list(filter(None, self.specs)), run,
+                          keep_rows=True)  # fmt: skip
+        for dataset in filter(None, (*held, fixed)):
+            self.runner.assume(dataset)
+        self.texts = self._texts(evaluations, held)
         sources = [*evaluations, *([] if reference is None else [reference])]
         found = self._embedded(sources, [*held, *([] if reference is None else [fixed])])
         self.evaluations = found[: len(evaluations)]
         self.reference = None if reference is None else found[-1]
+
+    def _check_captions(self) -> None:
+        """OptionError for captions that are missing, or that nothing needs."""
+        needing = [one.metric.name for one in self.asked if one.metric.needs.captions]
+        if self.captions is None and needing:
+            raise OptionError("captions", f"{needing[0]} compares clips with these; name a file")
+        if self.captions is not None and not needing:
+            raise OptionError("captions", "no metric that was asked for compares clips with these")
+
+    def _texts(
+        self, evaluations: Sequence[Source], held: Sequence[Dataset | None]
+    ) -> dict[ModelSpec | None, CaptionedClips]:
+        """The captions for each model that needs them, before any audio is embedded."""
+        if self.captions is None:
+            return {}
+        for source, one in zip(evaluations, held, strict=True):
+            paths = inputs.paths_of(source) if one is None else []
+            names = [file.name for file in (list_files(paths) if one is None else one.files)]
+            where = ", ".join(os.fspath(path) for path in paths) if one is None else one.path
+            self.captions.of(names, where, self.run.skip_errors)
+        needing = dict.fromkeys(one.spec for one in self.asked if one.metric.needs.captions)
+        towers = {
+            spec: load_text(
+                self.runner.requests[self.specs.index(spec)], self.run.download_progress
+            )
+            for spec in needing
+        }
+        run = self.run
+        return {
+            spec: CaptionedClips(self.captions, tower, run.worker_count, run.tell)
+            for spec, tower in towers.items()
+        }
 
     def _check(
         self, held: Sequence[Dataset | None], fixed: Dataset | None, options: Mapping[str, Any],
@@ -324,13 +384,11 @@ class _Datasets:
         self, sources: Sequence[Source], held: Sequence[Dataset | None]
     ) -> list[list[Dataset]]:
         """Each source for each model; equal audio is embedded once."""
-        runner = Run(None if self.specs == [None] else list(filter(None, self.specs)), self.run,
-                     keep_rows=True)  # fmt: skip
-        for dataset in filter(None, held):
-            runner.assume(dataset)
         audio = {inputs.audio_key(source): inputs.paths_of(source)
                  for source, one in zip(sources, held, strict=True) if one is None}  # fmt: skip
-        made = dict(zip(audio, runner.sides(list(audio.values())) if audio else (), strict=True))
+        made = dict(
+            zip(audio, self.runner.sides(list(audio.values())) if audio else (), strict=True)
+        )
         return [
             [one] if one is not None else made[inputs.audio_key(source)]
             for source, one in zip(sources, held, strict=True)
@@ -346,9 +404,11 @@ class _Datasets:
         needed = any(metric.needs.reference for metric in metrics)
         reference = self.reference[index] if self.reference and needed else None
         protocol = protocol_of(*(own[index] for own in self.evaluations), reference)
-        against = Against(reference, metrics, options, protocol, partial=self.run.skip_errors)
+        texts = self.texts.get(spec)
+        against = Against(reference, metrics, options, protocol, self.run.skip_errors, texts)
         for own in self.evaluations:
-            yield self._result(implied, own[index], reference, against, per_file)
+            found = self._result(implied, own[index], reference, against, per_file)
+            yield replace(found, captions=texts.made) if texts else found
 
     def _result(
         self, implied: bool, evaluation: Dataset, reference: Dataset | None,

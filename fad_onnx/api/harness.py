@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from ..errors import OptionError
+from ..metrics import registry
 from ..networks import table
 from ..networks.spec import NATIVE
 
 
-def metrics_of(protocol: str) -> list[str]:
+def metrics_of(protocol: str, captions: bool = False) -> list[str]:
     """``METRIC:MODEL`` for every metric that the harness computes, in its own order.
+
+    Those that compare clips with captions are among them if there are captions.
 
     A metric that the harness computes with whichever of its models the user names is computed with
     our default model, if the harness has it, or else with the harness' first.
@@ -33,5 +36,6 @@ def metrics_of(protocol: str) -> list[str]:
     return [
         f"{name}:{model}"
         for name, definition in found.metrics.items()
+        if captions or not registry.metric(name).needs.captions
         for model in definition.models or (usual,)
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..pipeline.datasets import Dataset
 
 Rows = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
+Paired = Callable[[Arrays], tuple[Arrays, Sequence[str]]]
 
 
 class Wanted:
@@ -130,13 +131,16 @@ class Against:
         The protocol with which the datasets were made.
     partial : bool
         Whether clips without a partner are left out where pairs are compared.
+    captions : callable, optional
+        Gives the part of a dataset that has captions, with their embeddings; and what to say of it.
     """
 
     def __init__(
         self, reference: Dataset | None, metrics: Sequence[Metric], options: Mapping[str, Any],
-        protocol: str = NATIVE, partial: bool = False,
+        protocol: str = NATIVE, partial: bool = False, captions: Paired | None = None,
     ) -> None:  # fmt: skip
         self._level, self._partial = registry.CI.check(options.get("ci")), partial
+        self._captions = captions if any(one.needs.captions for one in metrics) else None
         self.arrays = None if reference is None else arrays(reference)
         defined = None if protocol == NATIVE else table.protocol(protocol)
         self._computes = {
@@ -159,7 +163,13 @@ class Against:
                 progress(f"{what} of {evaluation.path}", done, steps)
 
         held = arrays(evaluation, self._partial)
-        found = {name: compute(held, tell) for name, compute in self._computes.items()}
+        spoken, remarks = self._captions(held) if self._captions else (held, ())
+        found = {}
+        for name, compute in self._computes.items():
+            captions = registry.metric(name).needs.captions
+            value = compute(spoken if captions else held, tell)
+            more = remarks if captions else ()
+            found[name] = replace(value, remarks=(*value.remarks, *more)) if more else value
         if self._level is None:
             return found
         return {

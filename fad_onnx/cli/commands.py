@@ -98,18 +98,22 @@ def evaluate(options: Namespace) -> None:
 
     evaluations = evaluating.evaluations(options)
     paths = [*filter(None, [options.reference]), *evaluations]
+    read = [*paths, *filter(None, [options.captions])]
     if options.dry_run:
-        asked = evaluation.asked_for(options.metrics, options.protocol)
+        asked = evaluation.asked_for(
+            options.metrics, options.protocol, options.captions is not None
+        )
         options.model = list(dict.fromkeys(one.spec and str(one.spec) for one in asked))
         _dry_run(options, paths)
         return
     files = [path for path in (options.csv, options.report) if path is not None]
-    outputs.check(files, [*paths, *named_paths(options.weights).values()])
+    outputs.check(files, [*read, *named_paths(options.weights).values()])
     evaluating.check(options)
     with _run_options(options) as run:
         found = evaluation.evaluate(
             evaluations, options.reference, options.metrics, compare=options.compare,
-            per_file=options.report is not None, metric_options=evaluating.given(options),
+            captions=options.captions, per_file=options.report is not None,
+            metric_options=evaluating.given(options),
             **run, key=options.key,
         )  # fmt: skip
     _all_of(evaluating.steps(options, found))

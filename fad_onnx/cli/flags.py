@@ -7,6 +7,7 @@ from ..metrics import registry
 
 FLAGS = {
     "address": "--dask",
+    "captions": "--captions",
     "clips": "--clips",
     "compare": "--compare",
     "device": "--device",

@@ -85,6 +85,11 @@ def _evaluate(commands: Commands) -> None:
     parser.add_argument("evaluations", metavar="EVAL", nargs="*", help=DATASETS)
     parser.add_argument("--reference", metavar="REFERENCE", help="what to compare with")
     parser.add_argument(
+        "--captions", metavar="FILE",
+        help="captions of the clips, for clap-score: .csv or .tsv with columns file and caption, or"
+        " .jsonl",
+    )  # fmt: skip
+    parser.add_argument(
         "--metric", metavar="METRIC[:MODEL]", action="append", dest="metrics",
         help=f"{', '.join(one.name for one in known)}; may be given several times; without it fad,"
         " or every metric of the protocol",

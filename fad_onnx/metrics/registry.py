@@ -112,6 +112,7 @@ class Needs:
     reference: Literal["moments", "clips"] | None = "moments"
     evaluation: Literal["moments", "clips"] = "moments"
     pairs: bool = False  # of clips with equal names
+    captions: bool = False  # of the evaluation's clips, embedded by the model's text tower
 
 
 Compute = Callable[[Arrays, Tell], Value]
@@ -177,6 +178,7 @@ def _defined() -> dict[str, Metric]:
 
     names = sorted(found.name for found in iter_modules(definitions.__path__))
     own = [import_module(f"{definitions.__name__}.{name}").METRIC for name in names]
+    own.sort(key=lambda metric: metric.name != FIRST)
     return {metric.name: metric for metric in own}
 
 

@@ -39,6 +39,9 @@ class Arrays:
         The clips' relative paths.
     partial : bool
         Whether clips without a partner are left out and counted; otherwise they are an error.
+    captions : array (clips, width), or None
+        The embedding of each clip's caption, for a metric that needs captions; then the clips are
+        those with a caption.
     """
 
     where: str
@@ -46,6 +49,7 @@ class Arrays:
     clips: Sequence[NDArray[Any]] | None = None
     names: Sequence[str] = ()
     partial: bool = False
+    captions: NDArray[Any] | None = None
 
     def by_clip(self, what: str) -> Sequence[NDArray[Any]]:
         """The array of each clip; StatisticsError for statistics alone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 HEAD_FILE = "head.onnx"  # the head graph, in the folder of model.onnx
 # Kinds of digests that publishers give, strongest first, with their patterns.
@@ -40,6 +41,20 @@ class Output:
     graph: str | None = None
     checkpoints: tuple[str, ...] = ("main",)
     samples_per_embedding: int | None = None
+
+
+@dataclass(frozen=True)
+class TextTower(Output):
+    """The part of a network that embeds captions into the space of its audio.
+
+    Attributes
+    ----------
+    tokenizer : {"roberta"}
+        How a caption becomes the graph's input: see `fad_onnx.networks.tokenizer`.
+    """
+
+    checkpoints: tuple[str, ...] = ("main", "vocab", "merges")
+    tokenizer: Literal["roberta"] = "roberta"
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,8 @@ class Network:
         not use them, so binding checks that they match the front end.
     tiles : Tiles or None
         How a long clip is computed in parts, if it is.
+    text : TextTower or None
+        What embeds captions, if it has such a part. It is no output: audio is never given to it.
     hashes : mapping of str to str
         SHA-256 of every graph file in the table.
     places : mapping of str to path
@@ -110,6 +127,7 @@ class Network:
     revision: int = 1
     fourier_kernels: tuple[str, ...] = ()
     tiles: Tiles | None = None
+    text: TextTower | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, Path] = field(default_factory=dict)
 
@@ -141,6 +159,8 @@ class Checkpoint:
         Several tensors are joined along axis 0. An alias counts where the graph's name is absent.
     package, member : str or None
         The Python distribution that ships the file, as pip takes it, and the file's place in it.
+    holds : {"tensors", "text"}
+        Whether tensors are taken from the file, or it is kept as it is, as a vocabulary.
     """
 
     file: str
@@ -153,6 +173,7 @@ class Checkpoint:
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     package: str | None = None
     member: str | None = None
+    holds: Literal["tensors", "text"] = "tensors"
 
     @property
     def sha256(self) -> str | None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ..errors import MissingDependencyError, OptionError, ProviderError
 
-Inputs = tuple[NDArray[np.float32], ...]
+Inputs = tuple[NDArray[np.float32] | NDArray[np.int64], ...]
 # Runs at one time on an accelerator, whoever asks: one computes while the next is copied there.
 ACCELERATOR_RUNS = 2
 # Where the external tensors of a model lie that is opened from memory. Older releases of ONNX

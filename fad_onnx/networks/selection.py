@@ -19,6 +19,7 @@ from .spec import NATIVE, ModelSpec
 from .table import Model, model, protocol
 
 FINGERPRINT_VERSION = 2
+TEXT = "text"  # what the text tower is called where outputs are named
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Selection:
     def label(self) -> str:
         """The name of the model with all non-default options; the key of every result."""
         first = next(iter(self.network.outputs))
-        output = None if self.output_name == first else self.output_name
+        output = None if self.output_name in (first, TEXT) else self.output_name
         protocol = None if self.protocol == NATIVE else self.protocol
         return str(ModelSpec(self.model.name, self.changed_options, output, protocol))
 
@@ -257,6 +258,18 @@ def variants(one: Model) -> tuple[Selection, ...]:
         for output in one.network.outputs
         for combination in product(*values)
     )
+
+
+def text_tower(one: Model) -> Selection | None:
+    """The selection of a model's text tower, if it has one."""
+    tower = one.network.text
+    return Selection(one, one.choose(), TEXT, tower, one.preparation) if tower else None
+
+
+def parts(one: Model) -> tuple[Selection, ...]:
+    """All `variants`, and the text tower if there is one."""
+    tower = text_tower(one)
+    return (*variants(one), *([tower] if tower else []))
 
 
 def _changes_output(one: Model, name: str) -> bool:

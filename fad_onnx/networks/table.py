@@ -274,10 +274,11 @@ def _checked(network: Network) -> Network:
     if not network.outputs:
         raise ModelTableError(f"{where}.outputs", "needs one")
     heads = [network.tiles.head] if network.tiles else []
-    for graph in [*(network.graph_of(output) for output in network.outputs.values()), *heads]:
+    parts = {**network.outputs, **({"text": network.text} if network.text else {})}
+    for graph in [*(network.graph_of(part) for part in parts.values()), *heads]:
         if graph not in network.hashes:
             raise ModelTableError(where, f"the graph {graph!r} is not in `graphs`")
-    for name, output in network.outputs.items():
+    for name, output in parts.items():
         for key in output.checkpoints:
             if key not in network.checkpoints:
                 raise ModelTableError(f"{where}.outputs.{name}", f"no checkpoint {key!r}")

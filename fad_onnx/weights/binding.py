@@ -23,10 +23,11 @@ from ..cache.filesystem import guarded
 from ..errors import CheckpointError, ChecksumError, ModelTableError
 from ..networks import synthetic
 from ..networks.frontends import fourier_kernels
-from ..networks.network import HEAD_FILE, Network
+from ..networks.network import HEAD_FILE, Network, TextTower
 from ..networks.preparation import Stft
 from ..networks.selection import Selection
 from ..networks.table import PACKAGE
+from ..networks.tokenizer import TOKENIZERS, Tokenizer
 from .checkpoints.onnx_file import behind, initializers, outputs
 from .checkpoints.onnx_tensors import TensorInfo
 from .converted import WEIGHTS_FILE, write_note
@@ -95,6 +96,7 @@ def bind(selection: Selection, sources: Mapping[str, CheckpointFile], folder: Pa
     files = {"model.onnx": selection.graph_sha256, WEIGHTS_FILE: weights_sha256}
     if selection.head_sha256:
         files[HEAD_FILE] = selection.head_sha256
+    files |= _kept_texts(selection, sources, folder)
     facts = {
         "model": selection.model.name,
         "graph": selection.graph,
@@ -107,6 +109,36 @@ def bind(selection: Selection, sources: Mapping[str, CheckpointFile], folder: Pa
         },
     }
     write_note(folder, facts)
+
+
+def _kept_texts(
+    selection: Selection, sources: Mapping[str, CheckpointFile], folder: Path
+) -> dict[str, str]:
+    """Copy the files that hold no tensors; their hashes by name."""
+    copied = {}
+    for name, file in text_files(selection, folder).items():
+        data = sources[name].path.read_bytes()
+        file.write_bytes(data)
+        copied[file.name] = hashlib.sha256(data).hexdigest()
+    if copied:
+        loaded_tokenizer(selection, folder)  # raises CheckpointError for what is no vocabulary
+    return copied
+
+
+def text_files(selection: Selection, folder: Path) -> dict[str, Path]:
+    """Where the folder of a model keeps the checkpoints that hold no tensors."""
+    checkpoints = selection.network.checkpoints
+    return {
+        name: folder / checkpoints[name].file
+        for name in selection.output.checkpoints
+        if checkpoints[name].holds == "text"
+    }
+
+
+def loaded_tokenizer(selection: Selection, folder: Path) -> Tokenizer:
+    """The tokenizer of a text tower, from the folder of its model."""
+    assert isinstance(selection.output, TextTower)
+    return TOKENIZERS[selection.output.tokenizer](text_files(selection, folder))
 
 
 Hashes = Mapping[str, tuple[str, Sequence[int], str]]

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..cache import root
 from ..errors import DamagedModelError
-from ..networks.selection import Selection, variants
+from ..networks.selection import Selection, parts
 from . import converted
 from .binding import CheckpointFile, bind, check_output, external, graph_file, tensors_sha256
 from .checkpoints.onnx_file import initializers
@@ -47,7 +47,7 @@ def convert(
     # What is there but was not found whole has been damaged since.
     shutil.rmtree(home, ignore_errors=True)
     placed = external(graph_file(selection)).values()
-    size = max(info.offset + info.length for info in placed)
+    size = max((info.offset + info.length for info in placed), default=0)
     root.publish_folder(home, lambda folder: bind(selection, sources, folder), needed_bytes=size)
     if not keep:
         _discard(selection, sources)
@@ -106,9 +106,18 @@ def _published(
     return ConvertedModel(home / "model.onnx", tensors_sha256(selection, facts["tensors"]), weights)
 
 
+def _made(selection: Selection) -> bool:
+    """Whether the official checkpoints of a selection are converted."""
+    try:
+        return published_already(selection, {}, converted.read_note) is not None
+    except DamagedModelError:
+        return False
+
+
 def _discard(selection: Selection, sources: Mapping[str, CheckpointFile]) -> None:
-    """Remove converted downloads, unless another graph of the model takes more of them."""
-    kept, every = external(graph_file(selection)).keys(), variants(selection.model)
+    """Remove converted downloads, unless a graph of the model that is not made yet takes more."""
+    kept = external(graph_file(selection)).keys()
+    every = [other for other in parts(selection.model) if not _made(other)]
     for name, source in sources.items():
         if not source.ours:
             continue

@@ -15,7 +15,7 @@ from ..errors import CheckpointError, DamagedModelError, DownloadError
 from ..networks.network import Checkpoint
 from ..networks.selection import Selection
 from . import checkpoints, converted, download
-from .binding import CheckpointFile
+from .binding import CheckpointFile, external, graph_file
 from .download.verified import Fetched, verify
 
 Progress = download.Progress
@@ -100,8 +100,9 @@ def _locate(
         with suppress(DamagedModelError):
             facts = converted.read_note(home) or {}
             kept = facts.get("weights", {}).get(name)
-            if known and kept and kept["sha256"] == known.sha256 and converted.check(home):
-                return replace(known, path=home / "model.onnx")
+            same = known and kept and kept["sha256"] == known.sha256
+            if known and same and _serves(selection, name, home) and converted.check(home):
+                return replace(known, path=home / _held_in(checkpoint))
     if checkpoint.package:
         fetched = verify(checkpoint, _packaged(checkpoint))
     else:
@@ -112,6 +113,23 @@ def _locate(
     if not ours:
         remember(checkpoint, fetched)
     return CheckpointFile(fetched.path, fetched.sha256, fetched.checked, fetched.path.name, ours)
+
+
+def _held_in(checkpoint: Checkpoint) -> str:
+    """The file of a converted model that holds what it took from a checkpoint."""
+    return "model.onnx" if checkpoint.holds == "tensors" else checkpoint.file
+
+
+def _serves(selection: Selection, name: str, home: Path) -> bool:
+    """Whether a converted model has all that the selection takes from this checkpoint.
+
+    Another part of the network may have been made of the same file, and of other tensors.
+    """
+    checkpoints = selection.network.checkpoints
+    alone = [one for one in selection.output.checkpoints if checkpoints[one].holds == "tensors"]
+    if alone != [name]:
+        return True
+    return external(graph_file(selection)).keys() <= external(home / "model.onnx").keys()
 
 
 def _packaged(checkpoint: Checkpoint) -> Path:
@@ -129,7 +147,8 @@ def _packaged(checkpoint: Checkpoint) -> Path:
 
 def _given(checkpoint: Checkpoint, path: Path) -> CheckpointFile:
     """A file in place of the official one, which it may be all the same."""
-    digest = _sha256(existing_file(path))
+    whole = checkpoint.holds == "text"
+    digest = (root.file_sha256 if whole else _sha256)(existing_file(path))
     official = known_file(checkpoint, None)
     if official and digest == official.sha256:
         return replace(official, path=path, file=path.name)

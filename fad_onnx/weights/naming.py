@@ -84,6 +84,8 @@ def open_all(network: Network, paths: Mapping[str, Path], stack: ExitStack) -> T
     aliases: list[tuple[re.Pattern[str], tuple[str, ...]]] = []
     for name, path in paths.items():
         checkpoint = network.checkpoints[name]
+        if checkpoint.holds == "text":
+            continue
         for key, tensor in _tensors(checkpoint, path, stack).items():
             bare = key.removeprefix(WRAPPER).removeprefix(checkpoint.prefix)
             own[bare] = Part(path, key, tensor)

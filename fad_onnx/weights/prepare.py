@@ -16,13 +16,17 @@ from ..errors import (
     DamagedModelError,
     DownloadError,
     IncompatibleStatisticsError,
+    OptionError,
 )
+from ..networks import table
 from ..networks.embedder import Embedder
 from ..networks.registration import Registration, register_again, registered
 from ..networks.runtime import Session, Settings
-from ..networks.selection import Selection, select
+from ..networks.selection import Selection, select, text_tower
 from ..networks.spec import ModelSpec
+from ..networks.text import TextEmbedder
 from . import converted, download
+from .binding import loaded_tokenizer
 from .checkpoints.onnx_file import pruned
 from .conversion import ConvertedModel, convert, published_already
 from .download.verified import verify
@@ -78,16 +82,43 @@ def _resolved(
     for one in request.registrations:
         register_again(one)
     selection = select(request.spec).decoding(request.sample_format)
-    given = {name: Path(path) for name, path in request.spec.weights.items()}
-    for name in given.keys() - set(selection.output.checkpoints):
-        known = ", ".join(selection.output.checkpoints) or "none"
-        problem = f"{selection.label} uses no checkpoint {name!r} ({known})"
-        raise CheckpointError(given[name], problem)
+    given = _given(selection, request)
     folders = [Path(folder) for folder in request.folders]
     ready = prepare(selection, given, folders, offline=request.offline, progress=progress)
     if selection.output.checkpoints:
         converted.note_use(ready.graph.parent)
     return selection, ready
+
+
+def _given(selection: Selection, request: Request) -> dict[str, Path]:
+    """The user's files; CheckpointError for a name that neither the output nor the tower has."""
+    tower, given = selection.network.text, dict(request.spec.weights)
+    known = dict.fromkeys((*selection.output.checkpoints, *(tower.checkpoints if tower else ())))
+    for name in given.keys() - known.keys():
+        problem = f"uses no checkpoint {name!r} ({', '.join(known) or 'none'})"
+        raise CheckpointError(given[name], f"{selection.label} {problem}")
+    return {name: Path(path) for name, path in given.items()}
+
+
+def load_text(request: Request, progress: Progress | None = None) -> TextEmbedder:
+    """The text tower of the model of a request; OptionError if it has none."""
+    selection = tower_of(request.spec)
+    given = _given(selection, request)
+    folders = [Path(folder) for folder in request.folders]
+    ready = prepare(selection, given, folders, offline=request.offline, progress=progress)
+    folder = ready.graph.parent
+    converted.note_use(folder)
+    session = Session(ready.graph, request.settings)
+    tokenizer = loaded_tokenizer(selection, folder)
+    return TextEmbedder(selection, session, ready.weights, ready.tensors_sha256, tokenizer)
+
+
+def tower_of(spec: ModelSpec) -> Selection:
+    """The text tower of a model; OptionError with those that have one, if it has none."""
+    if tower := text_tower(select(spec).model):
+        return tower
+    known = [name for name, one in table.models().items() if one.network.text]
+    raise OptionError("model", f"{spec.name} has no text tower; models that do: {', '.join(known)}")
 
 
 @lru_cache(maxsize=1)  # a pool's worker is sent the same model with every task
@@ -164,16 +195,19 @@ def pull(
 ) -> Iterator[str]:
     """Fetch, verify and convert; yields a line for everything that is kept, and for what not.
 
-    given: checkpoint name -> official file at hand; ChecksumError if it is not the official one.
+    With the text tower, unless the request names an output. given: checkpoint name -> official file
+    at hand; ChecksumError if it is not the official one.
     """
     selection = select(spec)
     label, checkpoints = selection.label, selection.network.checkpoints
     if not selection.output.checkpoints:
         yield f"{label}: needs no weights"
         return
-    folder = downloads_folder()
+    tower = text_tower(selection.model) if spec.output is None else None
+    every = [selection, *([tower] if tower else [])]
+    names = dict.fromkeys(name for one in every for name in one.output.checkpoints)
     for name, path in given.items():
-        if name not in selection.output.checkpoints:
+        if name not in names:
             raise CheckpointError(path, f"{label} uses no checkpoint {name!r}")
         checkpoint = checkpoints[name]
         done = (
@@ -181,15 +215,20 @@ def pull(
         )
         remember(checkpoint, verify(checkpoint, existing_file(Path(path)), done))
     files = {name: Path(path) for name, path in given.items()}
-    ready = prepare(selection, files, offline=offline, keep=keep, progress=progress)
-    size = sum(file.stat().st_size for file in ready.graph.parent.iterdir()) / 1e6
-    for name, facts in ready.weights.items():
-        yield f"{label}: {name} {facts['file']} sha256 {facts['sha256']} ({facts['checked']})"
-    yield f"{label}: kept {ready.graph.parent} ({size:.0f} MB)"
-    for name in selection.output.checkpoints:
-        file = folder / checkpoints[name].file
+    for one in every:
+        yield from _kept(one, prepare(one, files, offline=offline, keep=keep, progress=progress))
+    for name in names:
+        file = downloads_folder() / checkpoints[name].file
         if file.is_file():
             yield f"{label}: kept {file} ({file.stat().st_size / 1e6:.0f} MB)"
+
+
+def _kept(selection: Selection, ready: ConvertedModel) -> Iterator[str]:
+    size = sum(file.stat().st_size for file in ready.graph.parent.iterdir()) / 1e6
+    for name, facts in ready.weights.items():
+        checked = f"sha256 {facts['sha256']} ({facts['checked']})"
+        yield f"{selection.label}: {name} {facts['file']} {checked}"
+    yield f"{selection.label}: kept {ready.graph.parent} ({size:.0f} MB)"
 
 
 def state(selection: Selection, given: Iterable[str] = ()) -> str:

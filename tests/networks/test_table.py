@@ -7,7 +7,7 @@ import pytest
 
 from fad_onnx.errors import ModelTableError, OptionError, UnknownModelError
 from fad_onnx.networks import table
-from fad_onnx.networks.selection import selection_of, variants
+from fad_onnx.networks.selection import parts, selection_of
 
 TABLE = table.PACKAGE.parent / "artifacts.json"
 
@@ -29,9 +29,9 @@ def test_the_table_is_valid_and_has_one_default():
 def test_every_graph_is_in_the_package_with_its_hash():
     from fad_onnx.weights.binding import graph_file
 
-    used = {one.graph for model in table.models().values() for one in variants(model)}
+    used = {one.graph for model in table.models().values() for one in parts(model)}
     for model in table.models().values():
-        assert all(graph_file(one).is_file() for one in variants(model))
+        assert all(graph_file(one).is_file() for one in parts(model))
         used |= {model.network.tiles.head} if model.network.tiles else set()
     assert used == set(text()["graphs"]), "a hash that nothing uses"
 

@@ -1,0 +1,202 @@
+"""Captions: their embeddings, and which clip each is of."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio.sources import SUFFIXES
+from ..errors import CaptionError, UncaptionedError
+from ..files import captions as files
+from ..metrics.registry import Arrays
+from ..networks.text import TextEmbedder
+from ..networks.tokenizer import Encoded
+from ..pipeline.options import Model, PathLike, Run, RunOptions, check_single
+from ..weights import prepare
+from ..weights.prepare import Progress as FetchProgress
+
+logger = logging.getLogger("fad_onnx")
+
+
+def embed_text(
+    captions: str | Iterable[str],
+    model: Model,
+    *,
+    weights: PathLike | Mapping[str, PathLike] | None = None,
+    folders: Sequence[PathLike] = (),
+    provider: str = "auto",
+    threads: int = 1,
+    device: int = 0,
+    memory_limit_mb: int | None = None,
+    workers: int | None = None,
+    offline: bool = False,
+    download_progress: FetchProgress | None = None,
+) -> NDArray[np.float32]:
+    """The embeddings of captions, by the text tower of a model.
+
+    Parameters
+    ----------
+    captions : str or iterable of str
+        Captions. Those beyond the text tower's length are cut, with a warning that counts them.
+    model : str, ModelSpec or Embedder
+        A model with a text tower, such as "clap".
+    weights : path, or mapping of str to path, optional
+        Files in place of the official ones: "main", "vocab" and "merges".
+    folders, provider, ..., download_progress
+        See `RunOptions`.
+
+    Returns
+    -------
+    ndarray of float32, shape (captions, width)
+        In the space of the model's audio embeddings.
+
+    Raises
+    ------
+    OptionError
+        If the model has no text tower.
+    CaptionError
+        If a caption is no text, or holds half of a surrogate pair.
+    FadError
+        In its kinds, as `load_model` does.
+    """
+    run = RunOptions.of(locals())
+    check_single(model)
+    (request,) = Run(model, run).requests
+    tower = prepare.load_text(request, download_progress)
+    encoded = tower.encode([captions] if isinstance(captions, str) else captions)
+    if text := cut(encoded, tower):
+        logger.warning("%s", text)
+    return tower.embed(encoded, run.worker_count)
+
+
+def cut(encoded: Sequence[Encoded], tower: TextEmbedder) -> str | None:
+    """What to say of captions that are too long, if any are."""
+    count, most = sum(one.cut for one in encoded), tower.tokenizer.longest
+    return f"{count} of {len(encoded)} captions were cut at {most} tokens" if count else None
+
+
+@dataclass(frozen=True)
+class Captions:
+    """A file of captions by the names of clips."""
+
+    path: str
+    by_name: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: PathLike) -> Captions:
+        """See `fad_onnx.files.captions.read`."""
+        return cls(os.fspath(path), files.read(path))
+
+    def of(self, names: Sequence[str], dataset: str, skip: bool) -> list[str | None]:
+        """The caption of each clip; None, if some may be skipped, for one that has none.
+
+        Parameters
+        ----------
+        names : sequence of str
+            The clips' paths relative to their dataset. A caption may name one without its suffix,
+            or with that of another audio format, if no other clip has the same path otherwise.
+        dataset : str
+            What messages call it.
+        skip : bool
+            Whether clips without a caption, and captions without a clip, are no error.
+
+        Raises
+        ------
+        UncaptionedError
+            For these.
+        CaptionError
+            If two captions name the same clip, or no clip has a caption.
+        """
+        clips = _places(names)
+        found: dict[int, str] = {}
+        gone = []
+        for name in self.by_name:
+            place = next((clips[form] for form in _forms(name) if form in clips), None)
+            if place is None:
+                gone.append(name)
+            elif place in found:
+                problem = f"{found[place]!r} and {name!r} both name {names[place]}"
+                raise CaptionError(self.path, f"{problem} of {dataset}")
+            else:
+                found[place] = name
+        alone = [name for place, name in enumerate(names) if place not in found]
+        if (alone or gone) and not skip:
+            raise UncaptionedError(self.path, gone, dataset, alone)
+        if not found:
+            raise CaptionError(self.path, f"names no clip of {dataset}")
+        return [self.by_name[found[i]] if i in found else None for i in range(len(names))]
+
+
+class CaptionedClips:
+    """The captions of a call, embedded once by the text tower of one model.
+
+    Parameters
+    ----------
+    captions : Captions
+    tower : TextEmbedder
+    workers : int
+    progress : callable, optional
+        As of `RunOptions`.
+    """
+
+    def __init__(
+        self, captions: Captions, tower: TextEmbedder, workers: int = 1,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._captions, self._tower = captions, tower
+        texts = list(captions.by_name.values())
+        encoded = tower.encode(texts)
+
+        def tell(done: int, steps: int) -> None:
+            if progress:
+                progress(f"captions of {captions.path}", done, steps)
+
+        rows = tower.embed(encoded, workers, tell)
+        self._encoded = dict(zip(texts, encoded, strict=True))
+        self._rows = dict(zip(texts, rows, strict=True))
+
+    def __call__(self, held: Arrays) -> tuple[Arrays, list[str]]:
+        """The clips of a dataset that have a caption, with its embedding; what to say of them."""
+        found = self._captions.of(held.names, held.where, held.partial)
+        places = [place for place, caption in enumerate(found) if caption is not None]
+        texts = [caption for caption in found if caption is not None]
+        by_clip, total = held.by_clip("a score of captions"), len(self._captions.by_name)
+        clips = [by_clip[place] for place in places]
+        rows = np.stack([self._rows[text] for text in texts])
+        remarks = [cut([self._encoded[text] for text in texts], self._tower)]
+        if len(places) < max(len(found), total):
+            remarks.append(f"{len(places)} pairs of {len(found)} clips and {total} captions")
+        own = replace(held, clips=clips, names=[held.names[i] for i in places], captions=rows)
+        return own, [f"{held.where}: {text}" for text in remarks if text]
+
+    @property
+    def made(self) -> dict[str, dict[str, Any]]:
+        """By the file of captions: what their embeddings were made with."""
+        facts = {
+            "captions": len(self._captions.by_name),
+            "output": self._tower.selection.describe()["output"],
+            "tensors_sha256": self._tower.tensors_sha256,
+            "weights": {name: dict(facts) for name, facts in self._tower.weights.items()},
+            **self._tower.session.versions(),
+        }
+        return {self._captions.path: facts}
+
+
+def _places(names: Sequence[str]) -> dict[str, int]:
+    """Clips by their names, and without suffix where that is one clip alone."""
+    stems = [os.path.splitext(name)[0] for name in names]
+    counts = Counter(stems)
+    bare = {stem: place for place, stem in enumerate(stems) if counts[stem] == 1}
+    return bare | {name: place for place, name in enumerate(names)}
+
+
+def _forms(name: str) -> Iterable[str]:
+    stem, suffix = os.path.splitext(name)
+    return (name, stem) if suffix.lower() in SUFFIXES else (name,)
