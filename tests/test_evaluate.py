@@ -232,8 +232,10 @@ def test_without_metrics_fad_is_computed_or_what_the_protocol_defines(sets):
     assert every
     for name, protocol in every.items():
         if protocol.metrics:
-            asked = evaluation.asked_for(None, name)
+            asked = evaluation.asked_for(None, name, captions=True)
             assert {one.metric.name for one in asked} == set(protocol.metrics)
+            silent = {one.metric for one in evaluation.asked_for(None, name)}
+            assert silent == {one.metric for one in asked if not one.metric.needs.captions}
             for one in asked:
                 models = protocol.metrics[one.metric.name].models
                 assert one.spec.name in [
