@@ -132,6 +132,14 @@ class NoAudioError(FadError, FileNotFoundError):
         super().__init__(f"{shown(path)}: {reason}")
 
 
+class SourceError(FadError, ValueError):
+    """A list, archive or pattern that does not tell which clips a dataset holds."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = fspath(path), reason
+        super().__init__(f"{shown(path)}: {reason}")
+
+
 class TooShortError(FadError, ValueError):
     """A clip that is shorter than the model needs.
 

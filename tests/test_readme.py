@@ -13,6 +13,7 @@ from fad_onnx.cli import main
 from fad_onnx.networks import table
 from fad_onnx.networks.selection import variants
 
+from .kept import as_list, as_tar, files_of
 from .kit import WEIGHTLESS
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +83,12 @@ def place(clips, tmp_path, monkeypatch, own_models):
                  "path/to/generated"):  # fmt: skip
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).symlink_to(clips)
+    as_tar(clips, place / "clips.tar")
+    as_list(clips, place / "clips.txt")
+    for number in range(2):
+        shards = place / "shards"
+        shards.mkdir(exist_ok=True)
+        as_tar(clips, shards / f"{number:03}.tar", files_of(clips)[number::2])
     monkeypatch.chdir(place)
     return place
 

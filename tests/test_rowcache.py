@@ -721,9 +721,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     honest = hashes._hash
 
-    def note(path: Any) -> Any:
+    def note(path: Any, part: Any = None) -> Any:
         seen.append(Path(path).name)
-        return honest(path)
+        return honest(path, part)
 
     monkeypatch.setattr(hashes, "_hash", note)
     return seen

@@ -53,12 +53,12 @@ def estimate(
     files, seconds, rows, work, longest, widest, bad = 0, 0.0, 0, 0, 0, 0, []
     for file in shards.cut(listed, shard) if shard else listed:
         try:
-            with Decoder(file.path) as decoder:
+            with Decoder(file.blob()) as decoder:
                 samples = decoder.length() * rate // decoder.sample_rate_hz
                 widest = max(widest, decoder.length() * decoder.channels)
                 own_seconds = decoder.length() / decoder.sample_rate_hz
         except AudioError as error:
-            bad.append({"path": file.path, "reason": error.reason})
+            bad.append({"path": file.label, "reason": error.reason})
             continue
         if runner.policy.short == "pad":
             samples = max(samples, preparation.minimum_samples)

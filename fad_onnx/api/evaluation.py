@@ -210,8 +210,8 @@ def evaluate(
     Parameters
     ----------
     evaluations : dataset or sequence of datasets
-        Each one as either side of `score`: a folder, an audio file, a file written by `stats` or
-        `embed`, what these return, Moments, or an array of embeddings.
+        Each one as either side of `score`: a folder, audio file, list or archive, a file
+        written by `stats` or `embed`, what these return, Moments, or an array of embeddings.
     reference : dataset, optional
         Likewise; needed by all metrics but `isc` and `clap-score`. Statistics and embeddings are
         not made again.

@@ -55,9 +55,10 @@ def score(
     Parameters
     ----------
     reference, evaluation : path, list of paths, Dataset, Moments, or array (n, width)
-        A folder or audio file, several as one dataset, a file that `stats` or `embed` wrote, a
-        dataset that they returned, or embeddings. Nothing is known of how `Moments` and arrays
-        were made; a warning says so.
+        A folder, audio file, list or archive, or several by a pattern (see
+        `fad_onnx.audio.sources.find`), several paths as one dataset, a file that `stats` or `embed`
+        wrote, a dataset that they returned, or embeddings. Nothing is known of how `Moments`
+        and arrays were made; a warning says so.
     model : str, ModelSpec or Embedder, optional
         A name with options, as in "vggish:use_pca=true", or a loaded model. By default the model
         that a file or dataset was made with, else the default model.

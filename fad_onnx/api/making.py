@@ -56,7 +56,7 @@ def stats(
     Parameters
     ----------
     audio : path or sequence of paths
-        Folders and audio files.
+        Folders, audio files, lists, archives, and patterns; see `fad_onnx.audio.sources.find`.
     output : path, optional
         A file (.npz) to write them to.
     model : str, ModelSpec or Embedder, optional
@@ -133,7 +133,7 @@ def embed(
     Parameters
     ----------
     audio : path or sequence of paths
-        Folders and audio files.
+        Folders, audio files, lists, archives, and patterns; see `fad_onnx.audio.sources.find`.
     model : str, ModelSpec or Embedder, optional
         As of `score`.
     output : path, optional

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import AudioError, OptionError
 from . import lookalikes, misread, truncation
+from .blobs import Blob, OnDisk, why
 from .truncation import UNKNOWN_FRAMES
 
 # Incremented when a file decodes to other samples: cached embeddings are then computed again.
@@ -52,25 +53,24 @@ class Decoder:
 
     `sample_rate_hz` and `channels` are those of the file. `frames` is the number of frames decoded
     so far, and `peak` their largest magnitude. The size of the blocks does not change any bits. An
-    integer `sample_format` reads PCM as such integers, and rounds other formats to them. Raises
-    AudioError for unusable files: unreadable, empty, cut short, not finite, or with an absurd rate.
+    integer `sample_format` reads PCM as such integers, and rounds other formats to them. Takes a
+    path, or the bytes of a clip that is no file of its own. Raises AudioError for unusable files:
+    unreadable, empty, cut short, not finite, or with an absurd rate.
     """
 
-    def __init__(self, path: str | os.PathLike[str], sample_format: str = "float32") -> None:
+    def __init__(
+        self, source: str | os.PathLike[str] | Blob, sample_format: str = "float32"
+    ) -> None:
         if sample_format not in FULL_SCALE:
             raise OptionError("dtype", f"{sample_format!r} is not one of {', '.join(FULL_SCALE)}")
-        self.path, self.sample_format = os.fspath(path), sample_format
+        self._blob: Blob = (
+            OnDisk(os.fspath(source)) if isinstance(source, str | os.PathLike) else source
+        )
+        path, self.sample_format = self._blob.name, sample_format
         self.frames, self.peak = 0, 0.0
         self._opened = ExitStack()
         try:
-            status = os.stat(self.path)
-            if not stat.S_ISREG(status.st_mode):
-                raise AudioError(path, "not a regular file")
-            if not status.st_size:
-                raise AudioError(path, "empty, 0 bytes")
-            # libsndfile takes bytes, which any POSIX file name is; Windows needs text.
-            source: Any = self.path if os.name == "nt" else os.fsencode(self.path)
-            self._file = self._opened.enter_context(_Forward(source))
+            self._file = self._opened.enter_context(_Forward(self._source()))
             if self._file.subtype in REWOUND:
                 self._file.seek(0)
         except soundfile.LibsndfileError as error:
@@ -80,12 +80,11 @@ class Decoder:
             self._opened.close()
             if isinstance(error, AudioError):
                 raise
-            reason = getattr(error, "strerror", None) or str(error)
-            raise AudioError(path, f"cannot be opened: {reason}") from error
+            raise AudioError(path, f"cannot be opened: {why(error)}") from error
         self.sample_rate_hz, self.channels = self._file.samplerate, self._file.channels
         promised: int = self._file.frames
         self.frames_promised = None if promised == UNKNOWN_FRAMES else promised
-        problem: AudioError | None = truncation.at_opening(self._file, self.path)
+        problem: AudioError | None = truncation.at_opening(self._file, self._blob)
         if not LOWEST_RATE_HZ <= self.sample_rate_hz <= HIGHEST_RATE_HZ:
             problem = AudioError(
                 path, f"sample rate {self.sample_rate_hz} Hz, usable are"
@@ -97,9 +96,25 @@ class Decoder:
             self._opened.close()
             raise problem
 
+    def _source(self) -> Any:
+        """What libsndfile opens."""
+        if not isinstance(self._blob, OnDisk):
+            file = self._opened.enter_context(self._blob.open())
+            if not file.seek(0, os.SEEK_END):
+                raise AudioError(self._blob.name, "empty, 0 bytes")
+            file.seek(0)
+            return file
+        status = os.stat(self._blob.path)
+        if not stat.S_ISREG(status.st_mode):
+            raise AudioError(self._blob.path, "not a regular file")
+        if not status.st_size:
+            raise AudioError(self._blob.path, "empty, 0 bytes")
+        # libsndfile takes bytes, which any POSIX file name is; Windows needs text.
+        return self._blob.path if os.name == "nt" else os.fsencode(self._blob.path)
+
     def _instead(self, error: soundfile.LibsndfileError) -> str:
         """What the file really is, or the error of libsndfile."""
-        with open(self.path, "rb") as file:
+        with self._blob.open() as file:
             start = file.read(64)
         # libsndfile reports that an existing file of an unknown format does not exist.
         reason = error.error_string.partition("File does not exist")[0].rstrip(". ")
@@ -114,9 +129,9 @@ class Decoder:
     def length(self) -> int:
         """The number of frames, counted if the header does not give it or may be wrong (MPEG)."""
         if self._file.subtype in truncation.MPEG:
-            return truncation.extent(self._file, self.path).limit
+            return truncation.extent(self._file, self._blob).limit
         if self.frames_promised is None:
-            with Decoder(self.path) as counted:
+            with Decoder(self._blob) as counted:
                 self.frames_promised = sum(map(len, counted))
         return self.frames_promised
 
@@ -124,14 +139,14 @@ class Decoder:
         size = max(1, BLOCK_SAMPLES // self.channels)
         if self.frames_promised:
             size = min(size, self.frames_promised)
-        extent = truncation.extent(self._file, self.path)
+        extent = truncation.extent(self._file, self._blob)
         while len(block := self._read(min(size, extent.limit - self.frames))):
             self.frames += len(block)
             yield block
-        if error := truncation.at_end(self._file, self.path, self.frames, extent):
+        if error := truncation.at_end(self._file, self._blob, self.frames, extent):
             raise error
         if not self.frames:
-            raise AudioError(self.path, "no samples in it")
+            raise AudioError(self._blob.name, "no samples in it")
 
     def _read(self, size: int) -> NDArray[np.float32]:
         dtype, scale = self.sample_format, FULL_SCALE[self.sample_format]
@@ -141,11 +156,11 @@ class Decoder:
             block: NDArray[Any] = self._file.read(size, dtype=dtype, always_2d=True)
         except soundfile.LibsndfileError as error:
             raise AudioError(
-                self.path, f"damaged after {self.frames} frames: {self._instead(error)}"
+                self._blob.name, f"damaged after {self.frames} frames: {self._instead(error)}"
             ) from error
         if dtype == self.sample_format and scale != 1:
             block = block / scale
-        self.peak = max(self.peak, check_usable(self.path, block, self.frames))
+        self.peak = max(self.peak, check_usable(self._blob.name, block, self.frames))
         if rounded:
             block = np.clip(np.rint(block * scale), -scale, scale - 1) / scale
         return block.astype(np.float32, copy=False)

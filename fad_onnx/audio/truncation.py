@@ -7,12 +7,12 @@ either would pass for a shorter clip. What is in the file decides, not what it i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import soundfile
 
 from ..errors import AudioError, TruncatedAudioError
 from . import containers, headers, lookalikes
+from .blobs import Blob
 
 # Who writes into a pipe cannot go back to the header: sizes close below 2^31 (sox) and 2^32
 # (ffmpeg), or from 2^62 on in files of 64 bits, mean "until the end"; so do whole billions, of
@@ -55,39 +55,41 @@ class Extent:
     slack: int = 0
 
 
-def at_opening(file: soundfile.SoundFile, path: str) -> AudioError | None:
+def at_opening(file: soundfile.SoundFile, blob: Blob) -> AudioError | None:
     """What is wrong with the sizes in the header of this file, or with its first time, or None."""
     if _BEFORE_ZERO in file.extra_info:
         return AudioError(
-            path, f"was cut without decoding and begins before its time 0; {_CONVERT}"
+            blob.name, f"was cut without decoding and begins before its time 0; {_CONVERT}"
         )
-    with _opened(path) as opened:
+    with blob.open() as opened:
         found = containers.samples(opened)
     if found is None:
         return None
     known = found.counted % BILLION and not any(found.counted in sizes for sizes in UNKNOWN_SIZES)
     if known and found.there + containers.HEADER_BYTES < found.counted:
-        return _cut(path, found.there, found.counted, "bytes of samples")
+        return _cut(blob.name, found.there, found.counted, "bytes of samples")
     # A size that was never written is 0; where that makes no frames, there is another error.
     read = min(found.counted or found.there, found.there)
     # libsndfile may know better than the header, but not in W64: see `extent`.
     if (width := SAMPLE_BYTES.get(file.subtype)) and file.format != "W64":
         read = file.frames * file.channels * width
     if read + containers.HEADER_BYTES < found.there and file.subtype not in MPEG:
-        return _part(path, read, found.there, "bytes of samples", _CONVERT_ALL)
+        return _part(blob.name, read, found.there, "bytes of samples", _CONVERT_ALL)
     return None
 
 
-def extent(file: soundfile.SoundFile, path: str) -> Extent:
+def extent(file: soundfile.SoundFile, blob: Blob) -> Extent:
     """How much is to be read, and what that should come to; looks at the whole file."""
-    with _opened(path) as opened:
+    with blob.open() as opened:
         if file.subtype in MPEG:
             if mpeg := headers.mpeg(opened):
                 return _mpeg(mpeg, file)
             # Samples without any header look so, where they are silent: FF FF 00 00.
             opened.seek(0)
             instead = lookalikes.not_audio(opened.read(64))
-            raise AudioError(path, instead or "no frames of MPEG audio follow each other in it")
+            raise AudioError(
+                blob.name, instead or "no frames of MPEG audio follow each other in it"
+            )
         if file.format == "FLAC":
             return _flac(headers.flac(opened), file.frames)
         # Of W64, libsndfile takes for samples whatever follows them.
@@ -101,17 +103,17 @@ def extent(file: soundfile.SoundFile, path: str) -> Extent:
 
 
 def at_end(
-    file: soundfile.SoundFile, path: str, frames: int, extent: Extent
+    file: soundfile.SoundFile, blob: Blob, frames: int, extent: Extent
 ) -> TruncatedAudioError | None:
     """What is missing now that all `frames` that libsndfile finds were decoded, or None."""
     if file.format == "OGG":
-        with _opened(path) as opened:
-            if error := _ogg(headers.ogg(opened), path):
+        with blob.open() as opened:
+            if error := _ogg(headers.ogg(opened), blob.name):
                 return error
     if frames + extent.slack < extent.promised:
         remedy = _AGAIN_FLAC if file.format == "FLAC" else _AGAIN
-        return _cut(path, frames, extent.promised, remedy=remedy)
-    return _part(path, frames, extent.there) if frames + extent.slack < extent.there else None
+        return _cut(blob.name, frames, extent.promised, remedy=remedy)
+    return _part(blob.name, frames, extent.there) if frames + extent.slack < extent.there else None
 
 
 def _mpeg(found: headers.Mpeg, file: soundfile.SoundFile) -> Extent:
@@ -140,13 +142,6 @@ def _ogg(found: headers.Ogg, path: str) -> TruncatedAudioError | None:
         there, whole = sorted((found.stop, found.end))
         return _cut(path, there, whole, "bytes")
     return None
-
-
-def _opened(path: str) -> BinaryIO:
-    try:
-        return open(path, "rb")
-    except OSError as error:
-        raise AudioError(path, f"cannot be opened: {error.strerror}") from error
 
 
 def _cut(

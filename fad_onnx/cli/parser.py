@@ -13,7 +13,11 @@ from ..metrics.registry import FIRST, Metric
 
 PROG = "fad-onnx"
 LEVEL = 0.95
-DATASETS = "a folder (searched recursively), an audio file, or an .npz from `stats` or `embed`"
+AUDIO = (
+    "a folder (searched recursively), an audio file, a list (.txt, .csv, .tsv, .jsonl), an archive"
+    " (.tar, .tar.gz, .zip), or several of these by a pattern in quotes ('shards/{000..099}.tar')"
+)
+DATASETS = f"{AUDIO}; or an .npz from `stats` or `embed`"
 
 
 def build() -> argparse.ArgumentParser:
@@ -136,7 +140,7 @@ def _stats(commands: Commands) -> None:
     parser = _command(
         commands, "stats", "Compute the statistics of a dataset, to score against later."
     )
-    parser.add_argument("audio", metavar="AUDIO", nargs="+", help="a folder or an audio file")
+    parser.add_argument("audio", metavar="AUDIO", nargs="+", help=AUDIO)
     parser.add_argument("-o", "--output", metavar="STATS.npz", type=_npz, required=True)
     parser.add_argument("--name", help="name of the dataset, stored in the file")
     parser.add_argument(
@@ -154,7 +158,7 @@ def _stats(commands: Commands) -> None:
 
 def _embed(commands: Commands) -> None:
     parser = _command(commands, "embed", "Compute the embeddings of every clip.")
-    parser.add_argument("audio", metavar="AUDIO", nargs="+", help="a folder or an audio file")
+    parser.add_argument("audio", metavar="AUDIO", nargs="+", help=AUDIO)
     parser.add_argument("-o", "--output", metavar="EMB.npz", type=_npz, required=True)
     _run(parser)
     _json(parser)

@@ -259,7 +259,7 @@ class Engine:
             clip = self._clips.popleft()
             result = clip.result(self._groups)
             if not all(np.isfinite(embeddings).all() for embeddings in result.embeddings):
-                self._give_up(clip, AudioError(clip.file.path, "its embedding is not finite"))
+                self._give_up(clip, AudioError(clip.file.label, "its embedding is not finite"))
                 result = clip.result(self._groups)
             self._remember(clip, result)
             yield result

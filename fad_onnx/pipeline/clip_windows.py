@@ -5,10 +5,11 @@ The file is decoded once, resampled once per sample rate, and cut once per netwo
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -16,9 +17,12 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
+from ..audio.blobs import Blob, sha256, why
 from ..audio.decoding import READING, Decoder, with_last
+from ..audio.remote import is_url
 from ..audio.sources import AudioFile
 from ..cache.embeddings import RowCache
+from ..cache.embeddings.hashes import Part
 from ..errors import AudioError, FileMismatchError
 from ..networks.embedder import Embedder, as_frames, checked_rate
 from ..networks.group import Group
@@ -99,17 +103,26 @@ def _load_file(
     belong to neither version.
     """
     before = stamp(file.path)
-    if file.stamp and file.stamp[0] != before[0]:
+    if file.stamp and before and file.stamp[0] != before[0]:
         raise FileMismatchError(file.path, f"{file.stamp[0]} bytes", f"{before[0]} bytes")
+    fetch = functools.cache(file.blob)  # what has to be unpacked is, once, if it has to be at all
     digest = None
     if cache is not None:
-        digest = cache.content_sha256(file.path)
+        digest = _content_sha256(file, fetch, cache)
         if held := _held(digest, groups, policy, cache):
             yield held
             return
-    yield from _decode(file, [group.first for group in groups], policy, digest)
+    yield from _decode(fetch(), [group.first for group in groups], policy, digest)
     if stamp(file.path) != before:
-        raise AudioError(file.path, "changed while it was read; run again")
+        raise AudioError(file.label, "changed while it was read; run again")
+
+
+def _content_sha256(file: AudioFile, fetch: Callable[[], Blob], cache: RowCache) -> str:
+    if file.part is None:
+        return cache.content_sha256(file.path)
+    if is_url(file.path):
+        return sha256(fetch())
+    return cache.content_sha256(file.path, Part(file.part.key, lambda: fetch().open()))
 
 
 def _held(
@@ -193,19 +206,19 @@ def _in_order(groups: Sequence[Group]) -> Iterator[Embedder]:
 
 
 def _decode(
-    file: AudioFile, embedders: Sequence[Embedder], policy: Policy, digest: str | None
+    blob: Blob, embedders: Sequence[Embedder], policy: Policy, digest: str | None
 ) -> Iterator[LoadedBlock]:
     with ExitStack() as stack:
         decoders = {
-            one: stack.enter_context(Decoder(file.path, one))
+            one: stack.enter_context(Decoder(blob, one))
             for one in dict.fromkeys(e.preparation.sample_format for e in embedders)
         }
         decoder = next(iter(decoders.values()))
         rate = decoder.sample_rate_hz
         for embedder in embedders:
             if grows(embedder.selection):
-                check_fits(embedder.selection, file.path, decoder.length(), rate)
-        cutting = _Cutting(embedders, policy, file.path, rate, decoder.channels)
+                check_fits(embedder.selection, blob.name, decoder.length(), rate)
+        cutting = _Cutting(embedders, policy, blob.name, rate, decoder.channels)
         for steps in zip(*map(with_last, decoders.values()), strict=True):
             blocks = dict(zip(decoders, (block for block, _ in steps), strict=True))
             last = steps[0][1]
@@ -216,12 +229,17 @@ def _decode(
             yield LoadedBlock(windows, facts)
 
 
-def stamp(path: str) -> tuple[int, int, int]:
-    """Size, time of change (ns) and inode; AudioError for what is no regular file, or not there."""
+def stamp(path: str) -> tuple[int, int, int] | None:
+    """Size, time of change (ns) and inode; None for a URL.
+
+    Raises AudioError for what is no regular file, or not there.
+    """
+    if is_url(path):
+        return None
     try:
         found = os.stat(path)
-    except OSError as error:
-        raise AudioError(path, f"cannot be opened: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise AudioError(path, f"cannot be opened: {why(error)}") from error
     if not stat.S_ISREG(found.st_mode):
         # Before anything opens it: a FIFO would keep its reader waiting for ever.
         raise AudioError(path, "not a regular file")

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from ..audio.decoding import LOUD, SILENT
-from ..audio.sources import AudioFile, Listing, find, left_out
+from ..audio.sources import AudioFile, Listing, find, joined, left_out
 from ..errors import NoAudioError, shown
 from ..metrics.frechet import Gaussian
 from ..metrics.moments import Moments, MomentsAccumulator
@@ -76,11 +76,7 @@ class EmbeddedDataset(Dataset, Mapping[str, Rows]):
 
 def list_files(paths: Sequence[str | os.PathLike[str]]) -> Listing:
     """The files of all these folders and files in order; NoAudioError if one holds none."""
-    found = [find(path) for path in paths]
-    files = Listing(
-        (file for one in found for file in one),
-        "; ".join(filter(None, (one.left_out for one in found))),
-    )
+    files = joined(find(path) for path in paths)
     if not files:
         raise NoAudioError("no path", "name at least one file or folder")
     return files
@@ -155,7 +151,7 @@ def _gather(
                 summary = replace(summary, rows=None)
             summaries.append(summary)
     used = tuple(summary for summary in summaries if summary.skipped is None)
-    skipped = tuple((s.file.path, s.skipped) for s in summaries if s.skipped is not None)
+    skipped = tuple((s.file.label, s.skipped) for s in summaries if s.skipped is not None)
     if not used and not may_be_empty:
         reason = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise NoAudioError(name, f"none of {len(summaries)} files could be used{reason}")

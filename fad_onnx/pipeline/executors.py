@@ -19,6 +19,8 @@ from typing import TypeVar
 import numpy as np
 
 from .._version import __version__
+from ..audio.blobs import sha256
+from ..audio.remote import is_url
 from ..audio.sources import AudioFile
 from ..cache.embeddings import RowCache, shared
 from ..cache.root import file_sha256
@@ -70,7 +72,7 @@ class FileSummary:
     @property
     def path(self) -> str:
         """Where its audio is."""
-        return self.file.path
+        return self.file.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +156,11 @@ def _elsewhere(
 
 def _for_elsewhere(file: AudioFile) -> AudioFile:
     """The file by a path that holds in any folder, and what shows that it is the same there."""
+    if is_url(file.path):
+        return file
     try:
         found = os.stat(file.path)
-    except OSError:  # it has gone since it was listed; who wants to read it says so
+    except (OSError, ValueError):  # it has gone since it was listed; who reads it says so
         return replace(file, path=os.path.abspath(file.path))
     return replace(file, path=os.path.abspath(file.path), stamp=(found.st_size, found.st_mtime_ns))
 
@@ -171,8 +175,8 @@ def _next(files: Sequence[AudioFile], future: Future[Chunk]) -> Chunk:
     except (CancelledError, BrokenExecutor) as error:
         raise ExecutorError(str(error) or type(error).__name__) from error
     for file, digest in chunk.doubtful:
-        if (own := file_sha256(Path(file.path), AudioError)) != digest:
-            raise FileMismatchError(file.path, f"sha256 {own[:12]}", f"sha256 {digest[:12]}")
+        if (own := _sha256(file)) != digest:
+            raise FileMismatchError(file.label, f"sha256 {own[:12]}", f"sha256 {digest[:12]}")
     named = zip(chunk.files, files, strict=True)
     return replace(chunk, files=tuple(replace(one, file=file) for one, file in named), doubtful=())
 
@@ -199,8 +203,16 @@ def _doubtful(chunk: Chunk) -> Iterator[tuple[AudioFile, str]]:
     """Files of the size but not of the date that was meant: some mounts and copies change it."""
     for one in chunk.files:
         file = one.file
-        if one.skipped is None and file.stamp and stamp(file.path)[1] != file.stamp[1]:
-            yield file, file_sha256(Path(file.path), AudioError)
+        if one.skipped is None and file.stamp:
+            found = stamp(file.path)
+            if found and found[1] != file.stamp[1]:
+                yield file, _sha256(file)
+
+
+def _sha256(file: AudioFile) -> str:
+    if file.part is None:
+        return file_sha256(Path(file.path), AudioError)
+    return sha256(file.blob())
 
 
 # The models of the last job in this worker process.
@@ -245,7 +257,7 @@ def _fold(
     made_by: tuple[dict[str, str], ...],
 ) -> Chunk:
     used = [result for result in results if result.skipped is None]
-    where = results[0].file.path
+    where = results[0].file.label
     moments = tuple(
         fold([result.embeddings[model] for result in used], dim, where)
         for model, dim in enumerate(dims)

@@ -73,7 +73,7 @@ def clip(file: FileScore, standings: tuple[Standing, ...], key: str) -> Clip:
         unheard = "an embeddings file holds no audio"
         return Clip(name, path, duration(file.seconds), standings, problem=unheard)
     try:
-        heard = excerpt.read(file.path)
+        heard = excerpt.read(file.clip.blob() if file.clip else file.path)
     except AudioError as error:
         return Clip(name, path, duration(file.seconds), standings, problem=plain(error.reason))
     length = duration(file.seconds)

@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from ..audio.blobs import Blob
 from ..audio.decoding import Decoder
 from ..audio.resampling import Resampler
 from ..networks import frontends
@@ -42,9 +43,9 @@ class Excerpt:
         return len(self.samples) / self.rate_hz
 
 
-def read(path: str) -> Excerpt:
-    """The first ten seconds of a file, its channels averaged; AudioError if it is unusable."""
-    with Decoder(path) as decoder:
+def read(clip: str | Blob) -> Excerpt:
+    """The first ten seconds of a clip, its channels averaged; AudioError if it is unusable."""
+    with Decoder(clip) as decoder:
         source = decoder.sample_rate_hz
         wanted = round(EXCERPT_SECONDS * source)
         blocks: list[Samples] = []

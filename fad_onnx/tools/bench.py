@@ -162,7 +162,7 @@ def _stages(embedder: Embedder, files: Sequence[AudioFile]) -> dict[str, float]:
 
 
 def _decode(file: AudioFile) -> tuple[NDArray[np.float32], int]:
-    with decoding.Decoder(file.path) as decoder:
+    with decoding.Decoder(file.blob()) as decoder:
         return np.concatenate(list(decoder)), decoder.sample_rate_hz
 
 

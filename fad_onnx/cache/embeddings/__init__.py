@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ...errors import AudioError, CacheError
 from ..filesystem import check_trusted
-from .hashes import FileHashes
+from .hashes import FileHashes, Part
 from .keyed import Keyed
 from .upkeep import Freed, Info
 
@@ -74,9 +74,12 @@ class RowCache:
         self._values = Keyed(self.folder / "rows", max_bytes)
         self._hashes = FileHashes(self.folder / "hashes")
 
-    def content_sha256(self, path: str | os.PathLike[str]) -> str:
-        """The SHA-256 of a file, remembered between runs; AudioError if it cannot be read."""
-        return self._hashes.sha256(path, AudioError)
+    def content_sha256(self, path: str | os.PathLike[str], part: Part | None = None) -> str:
+        """The SHA-256 of a file or of a part of it, remembered between runs.
+
+        Raises AudioError if it cannot be read.
+        """
+        return self._hashes.sha256(path, AudioError, part)
 
     def get(self, content_sha256: str, fingerprint: str) -> CachedEmbeddings | None:
         """The value stored for this content and fingerprint, or None."""

@@ -7,9 +7,11 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, NamedTuple, Self
 
 from ..filesystem import Failure, guarded
 from .keyed import Keyed
@@ -19,6 +21,13 @@ from .upkeep import Freed, Info
 MAX_BYTES = 1 << 30
 # A file that changed this recently may change again within the same tick of its dates.
 SETTLED_SECONDS = 2.0
+
+
+class Part(NamedTuple):
+    """A part of a file, by what tells it from other parts, and how its bytes are read."""
+
+    key: str
+    open: Callable[[], BinaryIO]
 
 
 class FileHashes:
@@ -33,14 +42,19 @@ class FileHashes:
     def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
         self._known = Keyed(folder, max_bytes, logging.DEBUG)
 
-    def sha256(self, path: str | os.PathLike[str], failure: Failure) -> str:
-        """The hash in hexadecimal; raises `failure(path, reason)` if the file is unreadable."""
+    def sha256(
+        self, path: str | os.PathLike[str], failure: Failure, part: Part | None = None
+    ) -> str:
+        """The hash of a file or of a part of it, in hexadecimal.
+
+        Raises `failure(path, reason)` if the file is unreadable, and the errors of the part.
+        """
         with guarded(Path(path), failure):
-            key = _key(path, os.stat(path))
+            key = _key(path, os.stat(path), part)
             known = self._known.get(key)
             if known is not None and len(known) == 32:
                 return known.hex()
-            digest, key_after = _hash(path)
+            digest, key_after = _hash(path, part)
         if key_after == key:
             self._known.put(key, digest)
         return digest.hex()
@@ -70,19 +84,21 @@ class FileHashes:
         self.end()
 
 
-def _key(path: str | os.PathLike[str], found: os.stat_result) -> bytes:
+def _key(path: str | os.PathLike[str], found: os.stat_result, part: Part | None = None) -> bytes:
     facts = [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
     named = os.fsencode(os.path.realpath(path))
+    # No path holds a zero byte.
+    named += b"" if part is None else b"\0" + part.key.encode(errors="surrogateescape")
     return hashlib.sha256(json.dumps(facts).encode() + named).digest()
 
 
-def _hash(path: str | os.PathLike[str]) -> tuple[bytes, bytes | None]:
+def _hash(path: str | os.PathLike[str], part: Part | None = None) -> tuple[bytes, bytes | None]:
     """The hash of what was read, and the file's key afterwards, or None if it may yet change."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open(path, "rb") as file, part.open() if part else nullcontext(file) as content:
         now = time.time()
-        while block := file.read(1 << 20):
+        while block := content.read(1 << 20):
             digest.update(block)
         after = os.fstat(file.fileno())
     settled = max(after.st_mtime, after.st_ctime) < now - SETTLED_SECONDS
-    return digest.digest(), _key(path, after) if settled else None
+    return digest.digest(), _key(path, after, part) if settled else None

@@ -1,0 +1,81 @@
+"""Where the clips of a dataset are: a folder, an audio file, a list, archives by a pattern."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from ...errors import NoAudioError
+from . import folders, lists, patterns, tars, zips
+from .listing import (
+    SUFFIXES,
+    AudioFile,
+    Listing,
+    is_audio,
+    is_hidden,
+    joined,
+    left_out,
+    suffix_of,
+)
+
+__all__ = ["SUFFIXES", "AudioFile", "Listing", "find", "joined", "left_out"]
+
+KINDS: dict[str, Callable[[str], Listing]] = {
+    **dict.fromkeys(lists.READERS, lists.listed),
+    **dict.fromkeys((".tar", ".tar.gz", ".tgz"), tars.listed),
+    ".zip": zips.listed,
+}
+
+
+def find(where: str | os.PathLike[str]) -> Listing:
+    """The clips of a folder, list or archive, of those that a pattern means, or one audio file.
+
+    Within a source, clips come in the order of their names, so that the same clips give the same
+    bits however they are kept. Several sources follow each other in the order of the pattern.
+
+    Raises NoAudioError for a missing path or a source without audio, SourceError for one that does
+    not tell its clips. What is damaged within one is an AudioError once it is opened.
+    """
+    # os.walk would turn NumPy strings, which are also buffers, into bytes.
+    path = str(os.fspath(where))
+    if os.path.lexists(path):
+        return _source(path)
+    if patterns.is_pattern(path):
+        return _matching(path)
+    raise NoAudioError(path, "no such file or folder")
+
+
+def _source(path: str) -> Listing:
+    if os.path.isdir(path):
+        return folders.listed(path)
+    if kind := _kind(path):
+        return kind(path)
+    return Listing([AudioFile(path, os.path.basename(path))])
+
+
+def _kind(path: str) -> Callable[[str], Listing] | None:
+    """What lists the clips of a file that holds several."""
+    name = os.path.basename(path).lower()
+    return next((kind for suffix, kind in KINDS.items() if name.endswith(suffix)), None)
+
+
+def _matching(pattern: str) -> Listing:
+    """The files that a pattern means; audio files are named by their paths within its folder."""
+    files: list[AudioFile] = []
+    others = Counter[str]()
+    top = patterns.folder_of(pattern)
+    for path in patterns.matches(pattern):
+        if os.path.isdir(path) or _kind(path) or not os.path.lexists(path):
+            found = find(path)
+            files += found
+            others += found.others
+        elif is_audio(suffix_of(path)):
+            files.append(AudioFile(path, Path(os.path.relpath(path, top or ".")).as_posix()))
+        elif not is_hidden(os.path.basename(path)):
+            others[suffix_of(path)] += 1
+    listing = Listing(files, others=others)
+    if not listing:
+        raise NoAudioError(pattern, f"no audio file in it, but {listing.left_out or 'nothing'}")
+    return listing

@@ -1,0 +1,144 @@
+"""What a gzip file becomes, from any byte on, in bounded memory.
+
+Nothing of it is kept. Now and then a copy of the decompressor is, from where reading goes on later;
+zlib's own example `zran.c` does the same.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from ...errors import AudioError
+from ..blobs import OnDisk
+
+STEP_BYTES = 1 << 17
+# Between two copies, which take some 50 kB each; twice as far once there are too many.
+APART_BYTES, MOST_COPIES = 1 << 24, 256
+# Deflate shrinks zeros a thousandfold. Archives of audio shrink by less than this.
+MOST_RATIO, RATIO_FREE_BYTES = 200, 1 << 28
+_GZIP = 31
+
+
+class _Place(NamedTuple):
+    """Where unpacking goes on: behind `at` bytes of the file, which became `offset` bytes."""
+
+    at: int
+    offset: int
+    machine: Any
+
+    def copied(self) -> _Place:
+        return self._replace(machine=self.machine.copy())
+
+
+class Reader:
+    """Random access to what a gzip file becomes, for several threads."""
+
+    def __init__(self, path: str) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self._file = OnDisk(path).open()
+        self._places, self._apart = [_Place(0, 0, zlib.decompressobj(_GZIP))], APART_BYTES
+        self._go_to(0)
+
+    def read(self, start: int, size: int) -> bytes:
+        """The bytes from `start` on; fewer at the end. AudioError where it is damaged."""
+        with self._lock:
+            if not self._now.offset - len(self._block) <= start <= self._now.offset + self._apart:
+                self._go_to(start)
+            kept, at = [], start
+            while at < start + size:
+                begin = self._now.offset - len(self._block)
+                own = self._block[max(0, at - begin) :][: start + size - at]
+                kept.append(own)
+                at += len(own)
+                if at < start + size and not self._step():
+                    break
+            return b"".join(kept)
+
+    def _go_to(self, start: int) -> None:
+        """To the last place before a byte from which unpacking can go on."""
+        before = (place for place in reversed(self._places) if place.offset <= start)
+        self._now, self._block = next(before).copied(), b""
+
+    def _step(self) -> bool:
+        """The next block; False at the end."""
+        at, offset, machine = self._now
+        block = b""
+        while not block:
+            if machine.eof:
+                # A file may be several, one behind the other, with zeros behind the last.
+                at -= len(machine.unused_data)
+                rest = self._packed(at)
+                if not (more := rest.lstrip(b"\0")):
+                    return False
+                at, machine = at + len(rest) - len(more), zlib.decompressobj(_GZIP)
+            packed = machine.unconsumed_tail
+            if not packed:
+                packed = self._packed(at)
+                at += len(packed)
+            try:
+                block = machine.decompress(packed, STEP_BYTES)
+            except zlib.error as error:
+                raise AudioError(self._path, f"damaged gzip before byte {at}: {error}") from error
+            if not (packed or block):
+                raise AudioError(self._path, f"cut short: the gzip ends at byte {at}")
+        self._block, self._now = block, _Place(at, offset + len(block), machine)
+        self._check_ratio()
+        self._remember()
+        return True
+
+    def _packed(self, at: int) -> bytes:
+        self._file.seek(at)
+        return self._file.read(STEP_BYTES)
+
+    def _check_ratio(self) -> None:
+        at, offset, _ = self._now
+        if offset > RATIO_FREE_BYTES + MOST_RATIO * at:
+            raise AudioError(
+                self._path, f"{at} bytes of gzip become more than {offset}, as no audio does"
+            )
+
+    def _remember(self) -> None:
+        if self._now.offset < self._places[-1].offset + self._apart or self._now.machine.eof:
+            return
+        self._places.append(self._now.copied())
+        if len(self._places) > MOST_COPIES:
+            self._places, self._apart = self._places[::2], 2 * self._apart
+
+
+class Unzipped:
+    """What a gzip file becomes, as a file."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader, self._at = reader, 0
+
+    def seek(self, offset: int) -> int:
+        """Go to a byte; nothing is read."""
+        self._at = offset
+        return offset
+
+    def tell(self) -> int:
+        """The byte that is read next."""
+        return self._at
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        block = self._reader.read(self._at, size)
+        self._at += len(block)
+        return block
+
+
+def reader(path: str) -> Reader:
+    """The reader of a file, which keeps the places from which it can go on."""
+    with OnDisk(path).open() as file:
+        found = os.fstat(file.fileno())
+    return _reader(path, os.getpid(), found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _reader(path: str, process: int, *stamp: int) -> Reader:
+    # A forked process must not share the position in the file, nor the lock.
+    return Reader(path)

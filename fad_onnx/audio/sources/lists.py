@@ -1,0 +1,110 @@
+"""Lists of clips: a path per line (.txt), or a column of a .csv, .tsv or .jsonl."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, TextIO
+
+from ...errors import SourceError, shown
+from ..blobs import OnDisk, why
+from .listing import AudioFile, Listing, in_order
+
+# The first of these that is there says which file a line means.
+COLUMNS = ("file", "path", "audio_filepath", "audio")
+# Far longer than any path, far shorter than what memory holds: a binary file has no line ends.
+LINE_CHARACTERS = 1 << 20
+
+Line = tuple[int, str]  # its number, and the path that it gives
+
+
+def listed(path: str) -> Listing:
+    """The clips of a list, sorted by name; a name is the path as the list gives it.
+
+    Paths are relative to the list. Blank lines, a byte order mark and the line ends of Windows do
+    not count; everything else does, so that there are no comments.
+
+    Raises SourceError for a list that cannot be read, is empty, lacks the columns, or has a clip
+    twice. Whether the files are there shows when they are opened.
+    """
+    folder, seen, files = os.path.dirname(path), dict[str, int](), []
+    for number, entry in _entries(path):
+        name = os.path.normpath(entry).replace(os.sep, "/")
+        if name in seen:
+            raise SourceError(path, f"line {number} has {shown(entry)} again, as line {seen[name]}")
+        seen[name] = number
+        files.append(AudioFile(os.path.join(folder, entry), name))
+    if not files:
+        raise SourceError(path, "an empty list, no clip is in it")
+    return Listing(in_order(files))
+
+
+def _entries(path: str) -> Iterator[Line]:
+    try:
+        # Names of POSIX are bytes: those that are no UTF-8 come back as they were.
+        with io.TextIOWrapper(
+            OnDisk(path).open(), "utf-8-sig", errors="surrogateescape", newline=""
+        ) as text:
+            for number, entry in READERS[os.path.splitext(path)[1].lower()](path, text):
+                if "\0" in entry:
+                    raise SourceError(path, f"line {number} holds a zero byte: it is no text")
+                yield number, entry
+    except SourceError:
+        raise
+    except (OSError, csv.Error) as error:
+        raise SourceError(path, f"cannot be read: {why(error)}") from error
+
+
+def _lines(path: str, text: TextIO) -> Iterator[Line]:
+    return ((number, line) for number, line in _every_line(path, text) if line)
+
+
+def _every_line(path: str, text: TextIO) -> Iterator[Line]:
+    for number, line in enumerate(iter(partial(text.readline, LINE_CHARACTERS), ""), 1):
+        if len(line) == LINE_CHARACTERS:
+            raise SourceError(path, f"line {number} is longer than {LINE_CHARACTERS} characters")
+        yield number, line.rstrip("\r\n")
+
+
+def _table(delimiter: str, path: str, text: TextIO) -> Iterator[Line]:
+    # Line ends within quotes belong to a field, so that the reader is given what it asks for.
+    reader = csv.reader((line + "\n" for _, line in _every_line(path, text)), delimiter=delimiter)
+    heads = next(reader, [])
+    column = _column(path, heads)
+    for row in filter(None, reader):
+        if len(row) <= column or not row[column]:
+            raise SourceError(path, f"line {reader.line_num} has no {heads[column]}")
+        yield reader.line_num, row[column]
+
+
+def _objects(path: str, text: TextIO) -> Iterator[Line]:
+    for number, line in _lines(path, text):
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise SourceError(path, f"line {number} is not JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise SourceError(path, f"line {number} is no JSON object")
+        heads = list(found)
+        value = found[heads[_column(path, heads)]]
+        if not isinstance(value, str) or not value:
+            raise SourceError(path, f"line {number} names no file")
+        yield number, value
+
+
+def _column(path: str, heads: list[str]) -> int:
+    for name in COLUMNS:
+        if name in heads:
+            return heads.index(name)
+    known = ", ".join(map(shown, heads[:20]))
+    raise SourceError(path, f"none of the columns {', '.join(COLUMNS)}; it has {known or 'none'}")
+
+
+READERS: dict[str, Any] = {
+    ".txt": _lines, ".csv": partial(_table, ","), ".tsv": partial(_table, "\t"),
+    ".jsonl": _objects,
+}  # fmt: skip

@@ -1,0 +1,69 @@
+"""Several files by one pattern: ``shards/{000..099}.tar``, ``data/*.wav``."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator
+
+from ...errors import NoAudioError, SourceError
+
+MOST_FILES = 1_000_000
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
+_MAGIC = re.compile(r"[*?\[]")
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path that does not exist may mean others."""
+    return bool(_MAGIC.search(path) or _BRACES.search(path))
+
+
+def expanded(pattern: str) -> Iterator[str]:
+    """The text with every group of braces replaced, as bash does: ranges and alternatives.
+
+    Raises SourceError for more than a million.
+    """
+    found = _BRACES.search(pattern)
+    if not found:
+        yield pattern
+        return
+    for own in _alternatives(pattern, found[1]):
+        yield from expanded(pattern[: found.start()] + own + pattern[found.end() :])
+
+
+def _alternatives(pattern: str, text: str) -> list[str]:
+    if not (found := _RANGE.fullmatch(text)):
+        return text.split(",")
+    first, last = int(found[1]), int(found[2])
+    if abs(last - first) >= MOST_FILES:
+        raise SourceError(pattern, f"means more than {MOST_FILES} files")
+    is_padded = any(re.match(r"-?0\d", end) for end in found.groups())
+    width = max(map(len, found.groups())) if is_padded else 0
+    step = 1 if last >= first else -1
+    return [f"{number:0{width}}" for number in range(first, last + step, step)]
+
+
+def matches(pattern: str) -> list[str]:
+    """The files that a pattern means, in order; NoAudioError where a part of it means none."""
+    found: list[str] = []
+    for text in expanded(pattern):
+        own = [text] if not _MAGIC.search(text) or os.path.lexists(text) else _globbed(text)
+        found += own
+        if len(found) > MOST_FILES:
+            raise SourceError(pattern, f"means more than {MOST_FILES} files")
+    return list(dict.fromkeys(found))
+
+
+def _globbed(text: str) -> list[str]:
+    found = sorted(glob.glob(text), key=lambda path: os.fsencode(path).split(b"/"))
+    if not found:
+        raise NoAudioError(text, "no file matches it")
+    return found
+
+
+def folder_of(pattern: str) -> str:
+    """The folder that all files of a pattern lie in."""
+    fixed = re.split(r"[*?\[{]", pattern, maxsplit=1)[0]
+    return os.path.dirname(fixed)

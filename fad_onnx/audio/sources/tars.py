@@ -1,0 +1,119 @@
+"""Clips in .tar and .tar.gz, as of WebDataset, read where they lie in the archive."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from ...errors import AudioError
+from ..blobs import Blob, InMemory, OnDisk, Span, cut_short
+from . import gzips
+from .listing import Listing
+from .members import MEMBER_BYTES, Members
+
+BLOCK_BYTES = 512
+# Of headers; the largest hold extended attributes. A header may announce any size.
+HEADER_BYTES = 1 << 20
+GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Bytes that lie in a file as they are."""
+
+    start: int
+    size: int
+
+    @property
+    def key(self) -> str:
+        """Where they lie."""
+        return f"{self.start}+{self.size}"
+
+    def blob(self, path: str, label: str) -> Blob:
+        """The part of the file."""
+        return Span(path, self.start, self.size, label)
+
+
+@dataclass(frozen=True, slots=True)
+class Zipped:
+    """Bytes of what a gzip file becomes."""
+
+    start: int
+    size: int
+
+    @property
+    def key(self) -> str:
+        """Where they lie in it."""
+        return f"gzip {self.start}+{self.size}"
+
+    def blob(self, path: str, label: str) -> Blob:
+        """The bytes, in memory."""
+        if self.size > MEMBER_BYTES:
+            raise AudioError(
+                label, f"{self.size} bytes; of a compressed archive {MEMBER_BYTES} are read:"
+                " use an archive that is not compressed",
+            )  # fmt: skip
+        data = gzips.reader(path).read(self.start, self.size)
+        if len(data) < self.size:
+            raise cut_short(label, len(data), self.size)
+        return InMemory(data, label)
+
+
+def listed(path: str) -> Listing:
+    """The clips of an archive: by name, whatever the order of its members.
+
+    Headers alone are read; of a .tar.gz everything has to be unpacked once to find them.
+    """
+    found = Members(path)
+    with OnDisk(path).open() as file:
+        zipped = file.read(2) == GZIP
+        file.seek(0)
+        content, part = (_unzipped(path), Zipped) if zipped else (file, Stored)
+        try:
+            for member in _members(content):
+                if not (member.isreg() or member.isdir()) or member.issparse():
+                    found.add_link()
+                elif member.isreg():
+                    found.add(member.name, part(member.offset_data, member.size))
+        except (tarfile.TarError, AudioError, ValueError, RecursionError) as error:
+            found.damaged(f"cannot be read to its end: {getattr(error, 'reason', error)}")
+    return found.listing()
+
+
+def _unzipped(path: str) -> BinaryIO:
+    return cast(BinaryIO, gzips.Unzipped(gzips.reader(path)))
+
+
+def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """Every member; TarError where the archive is damaged, ends too early, or goes in circles."""
+    with tarfile.open(fileobj=cast(BinaryIO, _Headers(file)), mode="r:", errorlevel=0) as tar:
+        behind = -1
+        while (member := tar.next()) is not None:
+            if member.size < 0 or tar.offset <= behind:
+                raise tarfile.ReadError(f"a header at byte {member.offset} has a wrong size")
+            behind = tar.offset
+            # It would keep every one.
+            tar.members.clear()  # type: ignore[attr-defined]
+            yield member
+        # tarfile ends silently at whatever is no header.
+        file.seek(tar.offset)
+        end = file.read(2 * BLOCK_BYTES)
+        if len(end) < BLOCK_BYTES:
+            raise tarfile.ReadError(f"cut short: no end mark at byte {tar.offset}")
+        if end.strip(b"\0"):
+            raise tarfile.ReadError(f"damaged at byte {tar.offset}")
+
+
+class _Headers:
+    """A file of which no read may be large: what a header announces is not allocated."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._file.read(size)
