@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import NoAudioError
-from . import folders, lists, patterns, tars, zips
+from . import folders, lists, parquet, patterns, tars, zips
 from .listing import (
     SUFFIXES,
     AudioFile,
@@ -26,6 +26,7 @@ KINDS: dict[str, Callable[[str], Listing]] = {
     **dict.fromkeys(lists.READERS, lists.listed),
     **dict.fromkeys((".tar", ".tar.gz", ".tgz"), tars.listed),
     ".zip": zips.listed,
+    ".parquet": parquet.listed,
 }
 
 

@@ -1,0 +1,153 @@
+"""Clips in a column `audio` of bytes of a .parquet file, as the `datasets` library writes it.
+
+Parquet needs a library: its pages are compressed by one of six codecs and described in Thrift.
+pyarrow (55 MB) is the one that `datasets` uses; fastparquet needs pandas, which is larger.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ...errors import AudioError, MissingDependencyError, SourceError, shown
+from ..blobs import Blob, InMemory, OnDisk
+from .listing import AudioFile, Listing, Part, Unusable
+
+COLUMN = "audio"
+# Rows that are read together, and batches that are kept: threads ask a little out of order.
+BATCH_ROWS, KEPT_BATCHES = 16, 4
+BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The bytes in a row of the table."""
+
+    number: int
+
+    @property
+    def key(self) -> str:
+        """Its number."""
+        return f"row {self.number}"
+
+    def blob(self, path: str, label: str) -> Blob:
+        """The bytes, in memory."""
+        try:
+            data = _table(path).cell(self.number)
+        except _errors() as error:
+            raise AudioError(label, f"cannot be read: {error}") from error
+        if data is None:
+            raise AudioError(label, "the table has no bytes of it, perhaps a path alone")
+        return InMemory(data, label)
+
+
+def listed(path: str) -> Listing:
+    """The clips of a table, in the order of its rows, which are read group by group.
+
+    Names are those of the column `audio.path`; where it has none, or one twice, the number of the
+    row. Raises SourceError for a table without bytes of audio, MissingDependencyError without
+    pyarrow.
+    """
+    try:
+        table = _table(path)
+        names = table.names()
+    except _errors() as error:
+        damage: Part = Unusable(f"cannot be read as parquet: {error}")
+        return Listing([AudioFile(path, "", part=damage)])
+    if not table.rows:
+        raise SourceError(path, "a table without rows")
+    counts, stem = Counter(names), os.path.splitext(os.path.basename(path))[0]
+    numbered = (f"{stem}-{number:07}" for number in range(table.rows))
+    return Listing(
+        AudioFile(path, name if name and counts[name] == 1 else other, part=Row(number))
+        for number, (name, other) in enumerate(zip(names, numbered, strict=True))
+    )
+
+
+class _Table:
+    """The column of audio, read from its first row to its last, for several threads."""
+
+    def __init__(self, path: str) -> None:
+        from pyarrow import parquet, types
+
+        self._file = parquet.ParquetFile(OnDisk(path).open(), buffer_size=BUFFER_BYTES)
+        self._lock = threading.Lock()
+        schema = self._file.schema_arrow
+        kind: Any = schema.field(COLUMN).type if COLUMN in schema.names else None
+        self._fields = [one.name for one in kind] if kind and types.is_struct(kind) else []
+        held = kind.field("bytes").type if "bytes" in self._fields else kind
+        if held is None or not (types.is_binary(held) or types.is_large_binary(held)):
+            has = f"is {kind}" if kind else f"is not among {', '.join(map(shown, schema.names))}"
+            raise SourceError(path, f"needs a column {COLUMN!r} of bytes, which {has}")
+        metadata = self._file.metadata
+        self.rows = int(metadata.num_rows)
+        self._groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        self._kept: deque[tuple[int, Any]] = deque(maxlen=KEPT_BATCHES)
+        if self.rows:
+            self._go_to(0)
+
+    def names(self) -> list[str | None]:
+        """What the column says of every row."""
+        if "path" not in self._fields:
+            return [None] * self.rows
+        read = self._file.iter_batches(columns=[f"{COLUMN}.path"], use_threads=False)
+        return [
+            value if isinstance(value, str) else None
+            for batch in read
+            for value in batch.column(0).field(0).to_pylist()
+        ]
+
+    def cell(self, row: int) -> bytes | None:
+        """The bytes of a row."""
+        with self._lock:
+            first = self._kept[0][0] if self._kept else self._next
+            if not first <= row < self._next + max(self._groups):
+                self._go_to(row)
+            while row >= self._next:
+                batch = next(self._batches).column(0)
+                self._kept.append((self._next, batch.field(0) if self._fields else batch))
+                self._next += len(batch)
+            start, batch = next(one for one in reversed(self._kept) if one[0] <= row)
+            data: bytes | None = batch[row - start].as_py()
+            return data
+
+    def _go_to(self, row: int) -> None:
+        """To the beginning of the group that holds a row."""
+        group, self._next = 0, 0  # the first row that is still to be read
+        while self._next + self._groups[group] <= row:
+            self._next += self._groups[group]
+            group += 1
+        self._kept.clear()
+        self._batches: Iterator[Any] = self._file.iter_batches(
+            BATCH_ROWS, range(group, len(self._groups)),
+            [f"{COLUMN}.bytes" if self._fields else COLUMN], use_threads=False,
+        )  # fmt: skip
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What pyarrow raises for a damaged file."""
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise MissingDependencyError(
+            "a .parquet file needs pyarrow", "pip install 'fad-onnx[parquet]'"
+        ) from error
+    return pyarrow.ArrowException, OSError, StopIteration
+
+
+def _table(path: str) -> _Table:
+    _errors()
+    with OnDisk(path).open() as file:
+        found = os.fstat(file.fileno())
+    return _opened(path, os.getpid(), found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _opened(path: str, process: int, *stamp: int) -> _Table:
+    # A forked process must share neither the position in the file nor the lock.
+    return _Table(path)
