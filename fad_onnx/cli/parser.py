@@ -15,7 +15,8 @@ PROG = "fad-onnx"
 LEVEL = 0.95
 AUDIO = (
     "a folder (searched recursively), an audio file, a list (.txt, .csv, .tsv, .jsonl), an archive"
-    " (.tar, .tar.gz, .zip, .parquet), or several of these by a pattern in quotes ('shards/{000..099}.tar')"
+    " (.tar, .tar.gz, .zip, .parquet), or several of these by a pattern in quotes"
+    " ('shards/{000..099}.tar')"
 )
 DATASETS = f"{AUDIO}; or an .npz from `stats` or `embed`"
 
