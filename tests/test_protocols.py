@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fad_onnx.api.measure import Against, Wanted, protocol_of
-from fad_onnx.cli import main
+from fad_onnx.cli import commands, main
+from fad_onnx.cli.parser import build
 from fad_onnx.errors import ModelTableError, OptionError
 from fad_onnx.metrics import registry
 from fad_onnx.networks import synthetic, table
@@ -118,6 +119,21 @@ def test_a_metric_follows_the_protocol_of_its_datasets(protocol, given, used, tm
     wanted = Wanted(kad=True, **given)
     against = Against(one, wanted.metrics, wanted.options, protocol_of(other, one))
     assert against.values(other)["kad"].fields["kad_bandwidth"] == used
+
+
+def test_pann_by_numbers_has_no_other_output():
+    one = select("pann-16k:protocol=gudgud96")
+    assert one.width == 1 and one.output.width == 2048
+    with pytest.raises(OptionError, match="does not have the output logits of pann-16k"):
+        select("pann-16k:protocol=gudgud96,output=logits")
+    assert select("pann-16k:protocol=av-benchmark,output=logits").width == 527
+
+
+@pytest.mark.parametrize(("given", "used"), [([], {}), (["--kad-bandwidth", "reference"],
+                                             {"kad_bandwidth": "reference"})])  # fmt: skip
+def test_a_flag_that_is_not_given_leaves_the_option_to_the_protocol(given, used):
+    options = build().parse_args(["score", "a", "b", "--kad", "--protocol", "kadtk", *given])
+    assert commands._wanted(options).options == used
 
 
 def test_definitions_of_models_that_a_protocol_lacks_are_an_error_of_the_table():

@@ -108,7 +108,8 @@ def count_embeddings(selection: Selection, windows: int, samples: int, seconds: 
     """How many embeddings these windows of one clip give."""
     every = selection.output.samples_per_embedding
     count = windows if every is None or not windows else -(-samples // every)
-    return pooled_count(selection.preparation.pooling, count, seconds)
+    pooled = pooled_count(selection.preparation.pooling, count, seconds)
+    return pooled * (selection.output.width // selection.width)
 
 
 @dataclass(frozen=True)

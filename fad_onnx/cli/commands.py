@@ -63,7 +63,9 @@ def score(options: Namespace) -> None:
     if options.per_file is not None:
         steps.append(partial(show.write_per_file, options.per_file, scores))
     if report:
-        steps.append(partial(reports.write, options.report, scores, seed=options.seed))
+        steps.append(
+            partial(reports.write, options.report, scores, seed=wanted.options.get("seed", 0))
+        )
     _all_of(steps)
 
 
@@ -71,13 +73,13 @@ def _wanted(options: Namespace) -> Wanted:
     """What the flags ask for; a report shows everything that can be computed."""
     switches, report = registry.switches(), options.report is not None
     known = registry.options([registry.metric(registry.FIRST), *switches.values()])
-    given = {key: getattr(options, key) for key in (*switches, *known)}
+    given = {key: getattr(options, key) for key in (*switches, *known) if hasattr(options, key)}
     if report:
         rows = archives.holds_rows(options.reference)
         can = {key: rows or one.needs.reference != "clips" for key, one in switches.items()}
         given |= {key: given[key] or possible for key, possible in can.items()}
         levels = (key for key, one in known.items() if one.level)
-        given |= {key: LEVEL if given[key] is None else given[key] for key in levels}
+        given = {**dict.fromkeys(levels, LEVEL), **given}
     return Wanted(per_file=report or options.per_file is not None, **given)
 
 

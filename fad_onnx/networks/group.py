@@ -84,8 +84,10 @@ class Group:
         steps = np.concatenate([part[0] for part in parts])[None]
         tensors = list(dict.fromkeys(one.selection.output.tensor for one in self.members))
         found = dict(zip(tensors, self.first.head.run((steps,), tensors), strict=True))
+        whole = [sum(valid_samples)]
         return tuple(
-            _kept(member, found[member.selection.output.tensor]) for member in self.members
+            _pooled(member, [found[member.selection.output.tensor]], whole, seconds)
+            for member in self.members
         )
 
 

@@ -30,7 +30,7 @@ def pool(
     -------
     ndarray of float32, shape (m, width)
         As they are ("frames"); one for each whole second, without the rest of the clip ("seconds");
-        or one ("clip").
+        one ("clip"); or one of dimension one for each number ("numbers").
 
     Examples
     --------
@@ -43,6 +43,8 @@ def pool(
     """
     if pooling.over == "frames":
         return embeddings
+    if pooling.over == "numbers":
+        return embeddings.reshape(-1, 1)
     size = len(embeddings) if pooling.over == "clip" else _per_second(len(embeddings), seconds)
     count = len(embeddings) // size
     groups = embeddings[: count * size].reshape(count, size, -1)
@@ -55,8 +57,8 @@ def pool(
 
 
 def pooled_count(pooling: Pooling, embeddings: int, seconds: float) -> int:
-    """How many embeddings `pool` gives for a clip of these."""
-    if pooling.over == "frames" or not embeddings:
+    """How many embeddings `pool` makes of these of a clip, before it takes them apart."""
+    if pooling.over in ("frames", "numbers") or not embeddings:
         return embeddings
     return 1 if pooling.over == "clip" else embeddings // _per_second(embeddings, seconds)
 

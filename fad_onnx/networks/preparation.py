@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from ..audio.resampling import Resampler
+from ..errors import AudioError
 
+_ACROSS = (
+    "{} channels at {} Hz: resampled across the channels, as the protocol does, they would be {},"
+    " and two are needed; use another protocol, or convert the file"
+)
 LevelStep = Literal["remove_dc", "peak_minus_1_db", "pcm16", "int16_cut"]
 
 
@@ -108,14 +113,15 @@ class Pooling:
 
     Attributes
     ----------
-    over : {"frames", "seconds", "clip"}
+    over : {"frames", "seconds", "clip", "numbers"}
         "frames": every embedding is kept. "seconds": one for each second. "clip": one for the
-        clip.
+        clip. "numbers": every number of an embedding counts as an embedding of dimension one;
+        frechet_audio_distance/fad.py 0.3.4, get_embeddings, joins PANN's vectors to one.
     statistic : {"mean", "maximum", "weighted"}
         "weighted": the mean over windows, each weighted by its number of samples without padding.
     """
 
-    over: Literal["frames", "seconds", "clip"] = "frames"
+    over: Literal["frames", "seconds", "clip", "numbers"] = "frames"
     statistic: Literal["mean", "maximum", "weighted"] = "mean"
 
 
@@ -127,9 +133,12 @@ class Preparation:
     ----------
     sample_rate_hz : int
         The sample rate of the network.
-    channels : {"mean", "stereo", "first"}
-        The mean over channels, taken before resampling; or two channels (one is doubled, of
-        more than two the mean is doubled); or the first channel alone.
+    channels : {"mean", "doubled", "stereo", "stereo_across", "first"}
+        The mean over channels, taken before resampling; or that mean twice; or two channels (one
+        is doubled, of more than two the mean is doubled); or the first channel alone.
+        "stereo_across": as "stereo", but the filter runs across the two channels of a stereo clip,
+        and its rate stays; frechet_audio_distance/utils.py 0.3.4, load_audio_task, resamples the
+        last axis.
     resampler : {"soxr_hq", "resampy_kaiser_best", "resampy_kaiser_fast", "torchaudio_hann", \
 "torchaudio_hann_float32", "torchaudio_kaiser_best", "julius"}
         soxr HQ, cut to floor(frames * target / source) samples; or a filter of
@@ -156,7 +165,7 @@ class Preparation:
     """
 
     sample_rate_hz: int
-    channels: Literal["mean", "stereo", "first"] = "mean"
+    channels: Literal["mean", "doubled", "stereo", "stereo_across", "first"] = "mean"
     resampler: Literal[
         "soxr_hq",
         "resampy_kaiser_best",
@@ -179,7 +188,7 @@ class Preparation:
     @property
     def channel_count(self) -> int:
         """The number of channels of a window."""
-        return 2 if self.channels == "stereo" else 1
+        return 1 if self.channels in ("mean", "first") else 2
 
     @property
     def before_windows(self) -> tuple[object, ...]:
@@ -187,8 +196,18 @@ class Preparation:
         level = self.level_before, self.level_after
         return self.sample_rate_hz, self.channels, self.resampler, level, self.sample_format
 
-    def resample(self, source_hz: int, source_channels: int) -> Resampler:
-        """What brings blocks of a file to the channels, the rate and the level of the network."""
+    def resample(self, source_hz: int, source_channels: int, path: str = "samples") -> Resampler:
+        """What brings blocks of a file to the channels, the rate and the level of the network.
+
+        Raises
+        ------
+        AudioError
+            For channels at a rate that the rule does not take.
+        """
+        if self.channels == "stereo_across" and source_channels > 1:
+            made = source_channels * self.sample_rate_hz // source_hz
+            if (source_channels, made) != (2, 2):
+                raise AudioError(path, _ACROSS.format(source_channels, source_hz, made))
         return Resampler(
             source_hz,
             self.sample_rate_hz,

@@ -78,7 +78,7 @@ class Selection:
     @property
     def width(self) -> int:
         """The dimension of an embedding."""
-        return self.output.width
+        return 1 if self.preparation.pooling.over == "numbers" else self.output.width
 
     @cached_property
     def changed_options(self) -> dict[str, str]:
@@ -226,6 +226,10 @@ def selection_of(
     found = one.output(output)
     name = output or next(iter(one.network.outputs))
     made, prepared = changed(found, one.preparation, changes, f"models.{one.name}.options")
+    if prepared.pooling.over == "numbers" and output not in (None, next(iter(one.network.outputs))):
+        raise OptionError(
+            f"protocol={protocol}", f"does not have the output {output} of {one.name}"
+        )
     return Selection(one, chosen, name, made, prepared, protocol)
 
 

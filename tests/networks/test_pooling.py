@@ -41,3 +41,9 @@ def test_one_for_each_second_drops_the_rest(seconds, size):
 def test_a_clip_below_a_second_gives_its_mean():
     (got,) = pool(Pooling("seconds"), EMBEDDINGS[:10], 0.2, WEIGHTS[:10])
     np.testing.assert_allclose(got, EMBEDDINGS[:10].mean(axis=0), rtol=1e-6)
+
+
+def test_numbers_are_embeddings_of_dimension_one():
+    got = pool(Pooling("numbers"), EMBEDDINGS, 10.0, WEIGHTS)
+    assert got.shape == (499 * 3, 1)
+    np.testing.assert_array_equal(got[:3, 0], EMBEDDINGS[0])
