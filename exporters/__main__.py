@@ -18,7 +18,7 @@ from fad_onnx.cli.commands import named_paths
 from fad_onnx.errors import FadError
 from fad_onnx.networks import selection, table
 
-from . import golden, parity, scores, standalone, verify
+from . import golden, parity, protocols, scores, standalone, verify
 from .check import difference
 from .skeleton import Graph, export
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The exporter of torch warns of what is missing and deprecated inside torch.
     warnings.simplefilter("ignore", FutureWarning)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    commands = {"verify": _verify, "golden": _golden}
+    commands = {"verify": _verify, "golden": _golden, "protocols": _protocols}
     try:
         if arguments and arguments[0] in commands:
             return commands[arguments[0]](arguments[1:])
@@ -156,6 +156,21 @@ def _golden(arguments: Sequence[str]) -> int:
     for model in _models(parser.parse_args(arguments).models):
         path = golden.write(model)
         print(f"{path} ({path.stat().st_size / 1e3:.0f} kB)")
+    return 0
+
+
+def _protocols(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser("python -m exporters protocols", description=protocols.__doc__)
+    parser.add_argument("names", nargs="*", metavar="PROTOCOL[/MODEL]")
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE.json", help="replace these numbers in a file"
+    )
+    chosen = parser.parse_args(arguments)
+    for row in protocols.rows(chosen.names):
+        print(json.dumps(row), flush=True)
+        if chosen.into:
+            text = json.dumps(protocols.merged(chosen.into, [row]), indent=1)
+            chosen.into.write_text(text + "\n")
     return 0
 
 

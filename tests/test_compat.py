@@ -269,8 +269,8 @@ def test_a_rate_that_is_left_out_is_an_error():
 def test_the_model_is_loaded_once(clips, monkeypatch):
     from fad_onnx.weights import prepare
 
-    loaded, original = [], prepare.load
-    monkeypatch.setattr(prepare, "load", lambda *a: loaded.append(a) or original(*a))
+    loaded, original = [], prepare.Session
+    monkeypatch.setattr(prepare, "Session", lambda *a: loaded.append(a) or original(*a))
     one = metric()
     scores = [one.score(clips, clips / "09.wav", dtype=dtype) for dtype in ("float32", "int16")]
     one.get_embeddings([np.zeros(20000)], 16000)
