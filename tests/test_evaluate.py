@@ -1,7 +1,10 @@
 """Several metrics and models in one pass: `evaluate` on the command line and in Python."""
 
+import base64
 import csv
+import hashlib
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -105,7 +108,17 @@ def test_a_report_of_several_metrics(run, sets, tmp_path):  # noqa: F811
     page = (tmp_path / "r.html").read_text("utf-8")
     for title in ("FAD", "KAD", "Coverage", "Precision", "Recall", "Density"):
         assert f'data-label="{title}"' in page
-    assert "The 6 clips" in page
+    assert "The 6 clips to listen to" in page
+    # The one script of the page is the one that its policy lets run.
+    (script,) = re.findall("<script>(.*?)</script>", page, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    for name, head in (("FAD", "influence on FAD"), ("KAD", "what the clip adds to KAD"),
+                       ("Coverage", "distance to the nearest reference embedding")):  # fmt: skip
+        assert page.count(f"<caption>{name} by {WEIGHTLESS}: {head}</caption>") == 2
+    assert page.count("Listen to the reference ") == page.count("Listen to ") / 2 == 12
+    links = set(re.findall('href="#(set[0-9]-clip-[0-9]+-card)"', page))
+    assert links and all(f'id="{link}"' in page for link in links)
 
 
 def test_what_cannot_be_is_said_before_the_work(run, sets, tmp_path):  # noqa: F811
