@@ -15,7 +15,8 @@ from ._version import __version__ as __version__
 if TYPE_CHECKING:
     from .api.comparison import Difference
     from .api.compat import FrechetAudioDistance
-    from .api.evaluation import Evaluation, evaluate
+    from .api.evaluated import Evaluation
+    from .api.evaluation import evaluate
     from .api.functions import compare, score
     from .api.making import embed, load_model, stats
     from .api.measure import FileScore, Wanted
@@ -75,7 +76,7 @@ _HOMES = {
     "Difference": "api.comparison",
     "EmbeddedDataset": "pipeline.datasets",
     "Embedder": "networks.embedder",
-    "Evaluation": "api.evaluation",
+    "Evaluation": "api.evaluated",
     "FadError": "errors",
     "evaluate": "api.evaluation",
     "FrechetAudioDistance": "api.compat",

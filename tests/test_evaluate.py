@@ -12,9 +12,7 @@ import pytest
 import soundfile
 
 import fad_onnx
-from fad_onnx.api import evaluation
-from fad_onnx.api.evaluation import Asked
-from fad_onnx.audio import decoding
+from fad_onnx.api.asked import Asked, _named, asked_for
 from fad_onnx.errors import OptionError, StatisticsError
 from fad_onnx.metrics.definitions.isc import inception_score
 from fad_onnx.metrics.definitions.kl import divergences
@@ -60,22 +58,6 @@ def test_json_has_a_result_for_each_metric_model_and_dataset(run, sets):  # noqa
         assert found["k"] == 3 and found["value"] == found["coverage"]
     made = said["protocols"][WEIGHTLESS]
     assert set(made) == set(map(str, sets)) and made[str(reference)]["fingerprint"]
-
-
-def test_each_clip_is_decoded_once_and_statistics_never(run, sets, tmp_path, monkeypatch):  # noqa: F811
-    run("embed", sets[0], "-o", tmp_path / "r.npz")
-    opened = []
-    original = decoding.Decoder.__init__
-
-    def spy(self, path, *arguments, **keywords):
-        opened.append(str(path))
-        original(self, path, *arguments, **keywords)
-
-    monkeypatch.setattr(decoding.Decoder, "__init__", spy)
-    flags = ("--reference", tmp_path / "r.npz", *ASKED, "--no-cache", "--json")
-    said = json.loads(run("evaluate", sets[1], *flags).out)
-    assert len(said["results"]) == 3
-    assert sorted(opened) == sorted(map(str, sets[1].iterdir()))
 
 
 def test_in_python_the_numbers_are_flat(sets):
@@ -186,10 +168,10 @@ def test_either_side_is_what_score_takes(sets):
 
 
 def test_a_metric_without_a_model_has_the_default_one_where_others_name_theirs():
-    named = evaluation._named([Asked.parse("fad"), Asked.parse(f"prdc:{WEIGHTLESS}")])
+    named = _named([Asked.parse("fad"), Asked.parse(f"prdc:{WEIGHTLESS}")])
     default = table.model().name
     assert [one.spec.name for one in named] == [default, WEIGHTLESS]
-    assert evaluation._named([Asked.parse("fad")])[0].spec is None  # that of a file, if it is one
+    assert _named([Asked.parse("fad")])[0].spec is None  # that of a file, if it is one
 
 
 def test_embeddings_are_not_taken_for_logits(sets, classifier, run, tmp_path):  # noqa: F811
@@ -239,15 +221,15 @@ def test_is_one_dataset_better_than_another(run, tmp_path):  # noqa: F811
 
 
 def test_without_metrics_fad_is_computed_or_what_the_protocol_defines(sets):
-    found = evaluation.asked_for(None, None)
+    found = asked_for(None, None)
     assert [one.metric.name for one in found] == ["fad"]
     every = {key: one for model in table.models().values() for key, one in model.protocols.items()}
     assert every
     for name, protocol in every.items():
         if protocol.metrics:
-            asked = evaluation.asked_for(None, name, captions=True)
+            asked = asked_for(None, name, captions=True)
             assert {one.metric.name for one in asked} == set(protocol.metrics)
-            silent = {one.metric for one in evaluation.asked_for(None, name)}
+            silent = {one.metric for one in asked_for(None, name)}
             assert silent == {one.metric for one in asked if not one.metric.needs.captions}
             for one in asked:
                 models = protocol.metrics[one.metric.name].models

@@ -173,7 +173,8 @@ class CaptionedClips:
         remarks = [cut([self._encoded[text] for text in texts], self._tower)]
         if len(places) < max(len(found), total):
             remarks.append(f"{len(places)} pairs of {len(found)} clips and {total} captions")
-        own = replace(held, clips=clips, names=[held.names[i] for i in places], captions=rows)
+        names = [held.names[i] for i in places]
+        own = replace(held, clips=clips, names=names, captions=rows, texts=texts)
         return own, [f"{held.where}: {text}" for text in remarks if text]
 
     @property

@@ -96,15 +96,14 @@ def _say_scores(options: Namespace, scores: Scores) -> None:
 def evaluate(options: Namespace) -> None:
     """Run `evaluate`: print a table, JSON, Markdown or LaTeX."""
     from ..api import evaluation
+    from ..api.asked import asked_for
     from . import evaluating
 
     evaluations = evaluating.evaluations(options)
     paths = [*filter(None, [options.reference]), *evaluations]
     read = [*paths, *filter(None, [options.captions])]
     if options.dry_run:
-        asked = evaluation.asked_for(
-            options.metrics, options.protocol, options.captions is not None
-        )
+        asked = asked_for(options.metrics, options.protocol, options.captions is not None)
         options.model = list(dict.fromkeys(one.spec and str(one.spec) for one in asked))
         _dry_run(options, paths)
         return

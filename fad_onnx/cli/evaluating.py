@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from .. import report as reports
-from ..api.evaluation import Evaluation
+from ..api.evaluated import Evaluation
 from ..errors import OptionError, printable, shown
 from ..metrics import registry
 from . import csv_file, show, tables

@@ -42,6 +42,8 @@ class Arrays:
     captions : array (clips, width), or None
         The embedding of each clip's caption, for a metric that needs captions; then the clips are
         those with a caption.
+    texts : sequence of str
+        These captions.
     """
 
     where: str
@@ -50,6 +52,7 @@ class Arrays:
     names: Sequence[str] = ()
     partial: bool = False
     captions: NDArray[Any] | None = None
+    texts: Sequence[str] = ()
 
     def by_clip(self, what: str) -> Sequence[NDArray[Any]]:
         """The array of each clip; StatisticsError for statistics alone."""

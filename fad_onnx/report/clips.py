@@ -6,7 +6,8 @@ import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ..api.measure import Compared, FileScore
+from ..api.measure import Compared
+from ..audio.sources import AudioFile
 from ..errors import AudioError
 from ..metrics.intervals import pairs_by_name
 from ..pipeline.executors import FileSummary, StoredClip
@@ -85,30 +86,28 @@ def _partner(scores: Sequence[Compared], file: FileSummary | StoredClip) -> Part
         names = [other.name for other in reference.files]
         for _, place in pairs_by_name([file.name], names):
             other = reference.files[place]
-            if other.path is None or other.path == file.path:
+            if not isinstance(other, FileSummary) or other.path == file.path:
                 return None
-            return _heard(plain(other.name), other.path)
+            return _heard(plain(other.name), other.file)
     return None
 
 
-def _heard(name: str, path: str) -> Partner:
+def _heard(name: str, file: AudioFile) -> Partner:
     try:
-        heard = excerpt.read(path)
+        heard = excerpt.read(file.blob())
     except AudioError as error:
         return Partner(name, problem=plain(error.reason))
     return Partner(name, base64.b64encode(excerpt.ogg(heard)).decode("ascii"))
 
 
-def clip(
-    file: FileSummary | StoredClip | FileScore, standings: tuple[Standing, ...], key: str
-) -> Clip:
+def clip(file: FileSummary | StoredClip, standings: tuple[Standing, ...], key: str) -> Clip:
     """One clip with its sound and picture, or with the reason why there is none."""
     name, path = plain(file.name), plain(file.path or "")
-    if file.path is None:
+    if not isinstance(file, FileSummary):
         unheard = "an embeddings file holds no audio"
         return Clip(key, name, path, duration(file.seconds), standings, problem=unheard)
     try:
-        heard = excerpt.read(file.clip.blob() if file.clip else file.path)
+        heard = excerpt.read(file.file.blob())
     except AudioError as error:
         problem = plain(error.reason)
         return Clip(key, name, path, duration(file.seconds), standings, problem=problem)
