@@ -30,6 +30,7 @@ from ..pipeline.dask import dask_executor
 from ..pipeline.datasets import Dataset
 from ..pipeline.options import RunOptions, cache_folder
 from ..pipeline.progress import Bars, Downloads
+from ..tools.known_answers import Check
 from ..weights import converted, prepare
 from . import csv_file, show
 from .flags import in_flags
@@ -217,16 +218,12 @@ def _pull(spec: ModelSpec, options: Namespace, sources: dict[str, str]) -> list[
 
 def verify(options: Namespace) -> None:
     """verify: a table of checks; an error if one fails."""
-    from ..tools import known_answers as known
-
     settings = Settings(options.provider)
     checks = []
-    for name in options.models or table.models():
-        model = table.model(name)
-        for check in known.every(model, settings):
-            checks.append(check)
-            if not options.json:
-                say(show.check_line(check))
+    for check in _checks(options, settings):
+        checks.append(check)
+        if not options.json:
+            say(show.check_line(check))
     if options.json:
         say(json.dumps({"schema": SCHEMA, "checks": [asdict(c) for c in checks]}, indent=2))
     failed = [check for check in checks if check.passed is False]
@@ -237,6 +234,23 @@ def verify(options: Namespace) -> None:
             options.provider, f"{len(failed)} of {len(checks)} known answers are wrong",
             "install another release of ONNX Runtime, or report this",
         )  # fmt: skip
+
+
+def _checks(options: Namespace, settings: Settings) -> Iterator[Check]:
+    """The known answers of every model that was asked for."""
+    from ..tools import known_answers, published_scores
+
+    if options.published is None:
+        for name in options.models or table.models():
+            yield from known_answers.every(table.model(name), settings)
+            yield from published_scores.of_synthetic_clips(table.model(name), settings)
+        return
+    if not (options.models and options.audio and options.statistics):
+        raise OptionError("published", "needs a MODEL, --audio FOLDER and --statistics FILE")
+    for name in options.models:
+        yield from published_scores.of_harness(
+            options.published, name, Path(options.audio), Path(options.statistics), settings
+        )
 
 
 def bench(options: Namespace) -> None:

@@ -204,6 +204,14 @@ def _verify(commands: Commands) -> None:
     parser.add_argument(
         "--provider", default="cpu", help="execution provider to test (default: cpu)"
     )
+    parser.add_argument(
+        "--published", metavar="HARNESS",
+        help="compare scores with official weights with a harness' published ones: fadtk",
+    )  # fmt: skip
+    parser.add_argument("--audio", metavar="FOLDER", help="with --published: the harness' clips")
+    parser.add_argument(
+        "--statistics", metavar="FILE", help="with --published: its statistics of the reference"
+    )
     _registered(parser)
     _json(parser)
 
