@@ -152,9 +152,13 @@ def _verify(arguments: Sequence[str]) -> int:
 
 def _golden(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m exporters golden", description=golden.__doc__)
-    parser.add_argument("models", nargs="*", metavar="MODEL")
-    for model in _models(parser.parse_args(arguments).models):
-        path = golden.write(model)
+    parser.add_argument("names", nargs="*", metavar="MODEL or the graph of a text tower")
+    names = parser.parse_args(arguments).names
+    texts = [name for name in names if name in parity.offered("TEXTS")]
+    written = [golden.write_text(name) for name in texts]
+    models = [name for name in names if name not in texts]
+    written += [golden.write(model) for model in (_models(models) if models or not names else ())]
+    for path in written:
         print(f"{path} ({path.stat().st_size / 1e3:.0f} kB)")
     return 0
 

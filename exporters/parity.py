@@ -6,7 +6,9 @@ that select an output, and ``output`` if it is not the first) and returns a func
 samples, float32 (channels, n) at the model's rate, to embeddings, float32 (m, width), computed by
 the original package's own torch code.
 ``FEATURES`` does the same for the input of the network, and names the value in the graph that it
-is compared with. ``CLIP_SAMPLES`` gives the lengths to compare at, where not every length is
+is compared with. ``TEXTS`` maps the graph of a text tower to a function that takes the tensors of a
+checkpoint and returns a function from ids, int64 (length,), to an embedding, float32 (width,).
+``CLIP_SAMPLES`` gives the lengths to compare at, where not every length is
 exact.
 """
 
@@ -33,7 +35,7 @@ import exporters
 from fad_onnx.networks import synthetic
 from fad_onnx.networks.embedder import Embedder
 from fad_onnx.networks.runtime import Session, Settings
-from fad_onnx.networks.selection import Selection, variants
+from fad_onnx.networks.selection import Selection, parts
 from fad_onnx.networks.table import Model
 from fad_onnx.tools.known_answers import spread_error
 from fad_onnx.weights.binding import external as bound  # the checkpoint's tensors in a graph
@@ -122,12 +124,12 @@ def offered(name: str) -> dict[str, Any]:
     Parameters
     ----------
     name : str
-        ``"ORIGINALS"``, ``"FEATURES"`` or ``"CLIP_SAMPLES"``.
+        ``"ORIGINALS"``, ``"FEATURES"``, ``"TEXTS"`` or ``"CLIP_SAMPLES"``.
 
     Returns
     -------
     dict
-        What is offered, by the name of the model.
+        What is offered, by the name of the model (or graph).
     """
     return {
         model: value for family in families() for model, value in getattr(family, name, {}).items()
@@ -135,10 +137,10 @@ def offered(name: str) -> dict[str, Any]:
 
 
 def graph_files(model: Model) -> set[str]:
-    """The graph files that a model uses, the head among them."""
+    """The graph files that a model uses, the head and the text tower among them."""
     network = model.network
     heads = {network.tiles.head} if network.tiles else set()
-    return {selection.graph for selection in variants(model)} | heads
+    return {selection.graph for selection in parts(model)} | heads
 
 
 def graph_path(selection: Selection) -> Path:
@@ -206,6 +208,13 @@ def original(selection: Selection, tensors: Tensors) -> Embed:
         options["output"] = selection.output_name
     embed: Embed = offered("ORIGINALS")[selection.model.name](tensors, **options)
     return embed
+
+
+def ids(seed: int, length: int) -> NDArray[np.int64]:
+    """A caption of random numbers between RoBERTa's <s> and </s>."""
+    found = np.random.RandomState(seed).randint(4, 50_000, size=length)
+    found[0], found[-1] = 0, 2
+    return found.astype(np.int64)
 
 
 def clip_samples(model: Model) -> tuple[int, ...]:

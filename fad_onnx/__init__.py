@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .api.clap_score import CLAPScore
     from .api.comparison import Difference
     from .api.compat import FrechetAudioDistance
     from .api.evaluated import Evaluation
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "CLAPScore",
     "Dataset",
     "Difference",
     "EmbeddedDataset",
@@ -72,6 +74,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CLAPScore": "api.clap_score",
     "Dataset": "pipeline.datasets",
     "Difference": "api.comparison",
     "EmbeddedDataset": "pipeline.datasets",

@@ -145,7 +145,7 @@ class FrechetAudioDistance(StreamingFAD):
 
     def _rows(self, folder: PathLike, stored: PathLike | None, dtype: str) -> NDArray[Any]:
         if stored is not None and Path(stored).exists():
-            return _read_rows(Path(stored), self._width)
+            return read_rows(Path(stored), self._width)
         files = datasets.list_files([folder])
         # The model is loaded once, not for each dataset.
         run = Run(self.embedder.decoding(dtype), self._run.of_files(), keep_rows=True)
@@ -164,7 +164,8 @@ def _at_least(mu: ArrayLike, sigma: ArrayLike) -> tuple[NDArray[Any], NDArray[An
     return np.atleast_1d(np.asarray(mu)), np.atleast_2d(np.asarray(sigma))
 
 
-def _read_rows(path: Path, dimension: int) -> NDArray[Any]:
+def read_rows(path: Path, dimension: int) -> NDArray[Any]:
+    """The embeddings (n, dimension) of an .npy file; StatisticsError if it holds no such array."""
     try:
         with open(path, "rb") as file:
             rows: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)

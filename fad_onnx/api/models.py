@@ -219,10 +219,13 @@ def verify(
     given = [model] if isinstance(model, str | ModelSpec) else model or list(table.models())
     specs = [ModelSpec.parse(one) if isinstance(one, str) else one for one in given]
     rows = [table.model(spec.name) for spec in specs]
-    settings = Settings(provider)
+    settings, texts = Settings(provider), set[str]()
     return tuple(
         check
         for row in rows
-        for checks in (known_answers.every, published_scores.of_synthetic_clips)
-        for check in checks(row, settings)
+        for checks in (
+            known_answers.every(row, settings, texts),
+            published_scores.of_synthetic_clips(row, settings),
+        )
+        for check in checks
     )

@@ -90,9 +90,9 @@ class Captions:
     by_name: Mapping[str, str]
 
     @classmethod
-    def read(cls, path: PathLike) -> Captions:
+    def read(cls, path: PathLike, caption_column: str = files.CAPTION) -> Captions:
         """See `fad_onnx.files.captions.read`."""
-        return cls(os.fspath(path), files.read(path))
+        return cls(os.fspath(path), files.read(path, caption_column))
 
     def of(self, names: Sequence[str], dataset: str, skip: bool) -> list[str | None]:
         """The caption of each clip; None, if some may be skipped, for one that has none.

@@ -240,9 +240,10 @@ def _checks(options: Namespace, settings: Settings) -> Iterator[Check]:
     """The known answers of every model that was asked for."""
     from ..tools import known_answers, published_scores
 
+    texts: set[str] = set()
     if options.published is None:
         for name in options.models or table.models():
-            yield from known_answers.every(table.model(name), settings)
+            yield from known_answers.every(table.model(name), settings, texts)
             yield from published_scores.of_synthetic_clips(table.model(name), settings)
         return
     if not (options.models and options.audio and options.statistics):
