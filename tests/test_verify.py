@@ -7,7 +7,7 @@ import pytest
 
 from fad_onnx.cli import main
 from fad_onnx.networks import table
-from fad_onnx.networks.selection import variants
+from fad_onnx.networks.selection import text_tower, variants
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.tools import known_answers
 
@@ -25,6 +25,20 @@ def test_golden_rows(name):
     assert len(checks) == len(variants(model))
     for check in checks:
         assert check.passed and check.error < known_answers.TOLERANCE, check
+
+
+TOWERS = {tower.graph: model for model in table.models().values() if (tower := text_tower(model))}
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("graph", TOWERS)
+def test_golden_captions(graph):
+    """Each graph once, however many models share it."""
+    checked = set()
+    (check,) = known_answers.verify_text(TOWERS[graph], texts=checked)
+    assert check.passed and check.error < known_answers.TOLERANCE, check
+    assert checked == {graph}
+    assert not list(known_answers.verify_text(TOWERS[graph], texts=checked))
 
 
 def test_a_wrong_answer_fails_the_command(monkeypatch, capsys):
