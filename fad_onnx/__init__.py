@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .api.results import Score, Scores
     from .api.streaming import StreamingFAD
     from .api.text import embed_text
+    from .api.watching import StreamingEvaluation
     from .errors import FadError
     from .files.archives import merge
     from .metrics.frechet import frechet_distance
@@ -55,6 +56,7 @@ __all__ = [
     "RunOptions",
     "Score",
     "Scores",
+    "StreamingEvaluation",
     "StreamingFAD",
     "Value",
     "Wanted",
@@ -91,6 +93,7 @@ _HOMES = {
     "Score": "api.results",
     "Scores": "api.results",
     "Value": "metrics.registry",
+    "StreamingEvaluation": "api.watching",
     "StreamingFAD": "api.streaming",
     "Wanted": "api.measure",
     "compare": "api.functions",

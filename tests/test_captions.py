@@ -448,3 +448,27 @@ def test_the_drop_in_embeds_arrays_and_survives_a_pickle(drop_in, spoken):
     assert drop_in.calculate_clap_score(text, found) == again.calculate_clap_score(text, found, 7)
     with pytest.raises(NoAudioError):
         drop_in.get_audio_embeddings([], sr=1000)
+
+
+def test_streaming_takes_captions_with_the_clips(spoken, tmp_path):
+    expected = evaluate(tmp_path, spoken).to_dict()
+    streaming = fad_onnx.StreamingEvaluation("clap-score:toy", weights=spoken)
+    for name, text in TEXTS.items():
+        samples, rate = soundfile.read(tmp_path / "clips" / name)
+        streaming.update(samples, rate, text)
+    assert streaming.compute() == pytest.approx(expected, rel=1e-6)
+    streaming.reset()
+    samples, rate = soundfile.read(tmp_path / "clips" / "a.wav")
+    streaming.update(samples, rate)
+    with pytest.raises(OptionError, match="clap-score compares clips with these"):
+        streaming.compute()
+
+
+def test_the_report_shows_captions(spoken, tmp_path):
+    pytest.importorskip("matplotlib")
+    from fad_onnx import report
+
+    found = evaluate(tmp_path, spoken)
+    page = report.write(tmp_path / "r.html", found.results, differences=()).read_text("utf-8")
+    assert "Caption: <q>" in page and "rain, &#34;heavy&#34;\\nand loud" in page
+    assert page.count('aria-label="Listen to ') == len(CLIPS) and "Its reference" not in page

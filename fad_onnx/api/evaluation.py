@@ -12,7 +12,7 @@ from ..weights.prepare import Progress as FetchProgress
 from . import inputs
 from .asked import asked_for, options_of
 from .comparison import LEVEL
-from .evaluated import Evaluation, Result, joined
+from .evaluated import Evaluation
 from .gathering import Datasets
 from .inputs import Source
 from .text import Captions
@@ -92,13 +92,7 @@ def evaluate(
     every = [evaluations] if inputs.single(evaluations) else list(evaluations)  # type: ignore[arg-type]
     said = None if captions is None else Captions.read(captions)
     found = Datasets(asked, every, reference, chosen, run, compare, said)  # type: ignore[arg-type]
-    results: dict[tuple[str, str], Result] = {}
-    for spec, implied in dict.fromkeys((one.spec, one.implied) for one in asked):
-        for result in found.results(spec, implied, chosen, per_file):
-            place = result.model, result.path
-            held = results.get(place)
-            results[place] = joined(held, result) if held else result
-    made = Evaluation(tuple(results.values()))
+    made = Evaluation(found.every(chosen, per_file))
     level = chosen.get("ci") or LEVEL
     compared = [one for pair in compare for one in made.compare(*pair, level)]
     return replace(made, differences=tuple(compared))
