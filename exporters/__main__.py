@@ -116,8 +116,8 @@ def _check(graphs: Iterable[Graph]) -> int:
 
 
 def _models(names: Sequence[str]) -> list[table.Model]:
-    originals = parity.offered("ORIGINALS")
-    return [table.model(name) for name in names or table.models() if names or name in originals]
+    every = [name for name in parity.offered("ORIGINALS") if parity.at_hand(name)]
+    return [table.model(name) for name in names or table.models() if names or name in every]
 
 
 def _verify(arguments: Sequence[str]) -> int:

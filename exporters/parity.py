@@ -8,8 +8,8 @@ the original package's own torch code.
 ``FEATURES`` does the same for the input of the network, and names the value in the graph that it
 is compared with. ``TEXTS`` maps the graph of a text tower to a function that takes the tensors of a
 checkpoint and returns a function from ids, int64 (length,), to an embedding, float32 (width,).
-``CLIP_SAMPLES`` gives the lengths to compare at, where not every length is
-exact.
+``CLIP_SAMPLES`` gives the lengths to compare at, where not every length is exact. ``PACKAGES`` names
+the package of an original that needs an environment of its own.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class _StandIn(ModuleType):
 
 @contextlib.contextmanager
 def stand_ins(*packages: str) -> Iterator[None]:
-    """Give mocks for imports of missing packages, within a ``with`` statement.
+    """Give mocks for imports of packages, within a ``with`` statement.
 
     The mocks are gone afterwards, because torch and others ask whether the real packages are
     installed.
@@ -86,22 +86,30 @@ def stand_ins(*packages: str) -> Iterator[None]:
     Parameters
     ----------
     *packages : str
-        Names of packages; all of UNNEEDED if none is given.
+        Names of packages, whether they are installed or not; those of UNNEEDED that are missing
+        if none is given.
 
     Examples
     --------
     >>> with stand_ins():
     ...     import laion_clap
     """
-    names = [name for name in packages or UNNEEDED if importlib.util.find_spec(name) is None]
+    names = packages or [one for one in UNNEEDED if importlib.util.find_spec(one) is None]
     finder = _StandIns(names)
-    sys.meta_path.append(finder)
+    real = _withdrawn(finder.packages)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.partition(".")[0] in names]:
-            del sys.modules[name]
+        _withdrawn(finder.packages)
+        sys.modules.update(real)
+
+
+def _withdrawn(packages: Sequence[str]) -> dict[str, ModuleType]:
+    """The modules of these packages, which are imported no longer."""
+    names = [name for name in sys.modules if name.partition(".")[0] in packages]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 @cache
@@ -124,7 +132,7 @@ def offered(name: str) -> dict[str, Any]:
     Parameters
     ----------
     name : str
-        ``"ORIGINALS"``, ``"FEATURES"``, ``"TEXTS"`` or ``"CLIP_SAMPLES"``.
+        ``"ORIGINALS"``, ``"FEATURES"``, ``"TEXTS"``, ``"CLIP_SAMPLES"`` or ``"PACKAGES"``.
 
     Returns
     -------
@@ -136,10 +144,16 @@ def offered(name: str) -> dict[str, Any]:
     }
 
 
+def at_hand(model: str) -> bool:
+    """Whether this environment is the one that the original of a model runs in."""
+    package = offered("PACKAGES").get(model)
+    return package is None or importlib.util.find_spec(package) is not None
+
+
 def graph_files(model: Model) -> set[str]:
     """The graph files that a model uses, the head and the text tower among them."""
     network = model.network
-    heads = {network.tiles.head} if network.tiles else set()
+    heads = {network.head} if network.head else set()
     return {selection.graph for selection in parts(model)} | heads
 
 

@@ -59,6 +59,22 @@ def test_the_command_takes_a_protocol(given, tmp_path, capsys):
     assert "logmel is not defined by it, but vggish" in capsys.readouterr().err
 
 
+def test_a_protocol_chooses_an_output_where_the_user_names_none():
+    made = select("whisper-tiny:protocol=fadtk")
+    assert made.output_name == made.output.tensor == "decoder"
+    assert made == select(made.label)
+    named = select("whisper-tiny:output=encoder,protocol=fadtk")
+    assert named.output_name == "encoder" and named == select(named.label) != made
+    assert select("whisper-tiny").output_name == "encoder"
+
+
+def test_an_output_that_the_network_lacks_is_an_error_of_the_table():
+    text = json.loads((table.PACKAGE.parent / "artifacts.json").read_text("utf-8"))
+    text["protocols"]["odd"] = {"summary": "", "models": {"vggish": {"output": "decoder"}}}
+    with pytest.raises(ModelTableError, match=r"odd\.models\.vggish\.output.*'decoder'"):
+        table.parse(json.dumps(text))
+
+
 def test_an_option_that_is_given_decides_over_the_protocol():
     made = select("clap:crop=random,protocol=gudgud96").preparation
     assert made.windows.long == "random" and made.resampler == "resampy_kaiser_best"

@@ -10,12 +10,20 @@ from fad_onnx.networks import table
 from fad_onnx.networks.selection import text_tower, variants
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.tools import known_answers
+from fad_onnx.weights import binding
 
-# Synthetic weights of up to 0.4 GB each.
-MODELS = [
-    pytest.param(name, marks=[pytest.mark.large] if model.network.checkpoints else [])
-    for name, model in table.models().items()
-]
+from . import kit
+
+
+def cost(network):
+    """The tier of a network's golden answers: synthetic weights of up to 0.5 GB are "large"."""
+    if not network.checkpoints:
+        return []
+    huge = kit.is_huge(binding.GRAPHS / network.graph)
+    return [pytest.mark.slow if huge else pytest.mark.large]
+
+
+MODELS = [pytest.param(name, marks=cost(model.network)) for name, model in table.models().items()]
 
 
 @pytest.mark.parametrize("name", MODELS)

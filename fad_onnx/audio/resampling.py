@@ -56,7 +56,7 @@ class Resampler:
         self._as_is = stereo and source_channels == 2
         self._duplicate = channel_rule == "doubled" or (stereo and not self._as_is)
         self._first = channel_rule == "first"
-        self._before, self._after = Level(before), Level(after)
+        self._before, self._after = Level(before, source_hz), Level(after, target_hz)
         self.peak = 0.0
         width = 2 if self._as_is else 1
         self._stream: _Soxr | Polyphase | Across | None = None

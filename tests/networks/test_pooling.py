@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fad_onnx.networks.pooling import pool
+from fad_onnx.networks.pooling import pool, pooled_count
 from fad_onnx.networks.preparation import Pooling
 
 RANDOM = np.random.RandomState(0)
@@ -33,6 +33,16 @@ def test_one_for_the_clip(statistic):
 def test_one_for_each_second_drops_the_rest(seconds, size):
     got = pool(Pooling("seconds"), EMBEDDINGS, seconds, WEIGHTS)
     assert len(got) == 499 // size
+    for index, one in enumerate(got):
+        part = EMBEDDINGS[index * size : (index + 1) * size].astype(np.float64)
+        np.testing.assert_allclose(one, part.mean(axis=0), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(499, 5), (495, 5), (9, 9), (5, 5), (3, 3)])
+def test_one_for_each_fifth_whatever_the_length(count, expected):
+    got = pool(Pooling("fifths"), EMBEDDINGS[:count], 123.0, WEIGHTS[:count])
+    assert len(got) == expected == pooled_count(Pooling("fifths"), count, 123.0)
+    size = max(1, count // 5)
     for index, one in enumerate(got):
         part = EMBEDDINGS[index * size : (index + 1) * size].astype(np.float64)
         np.testing.assert_allclose(one, part.mean(axis=0), rtol=1e-6, atol=1e-7)

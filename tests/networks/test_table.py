@@ -32,7 +32,7 @@ def test_every_graph_is_in_the_package_with_its_hash():
     used = {one.graph for model in table.models().values() for one in parts(model)}
     for model in table.models().values():
         assert all(graph_file(one).is_file() for one in parts(model))
-        used |= {model.network.tiles.head} if model.network.tiles else set()
+        used |= {model.network.head} if model.network.head else set()
     assert used == set(text()["graphs"]), "a hash that nothing uses"
 
 
