@@ -8,8 +8,8 @@ the original package's own torch code.
 ``FEATURES`` does the same for the input of the network, and names the value in the graph that it
 is compared with. ``TEXTS`` maps the graph of a text tower to a function that takes the tensors of a
 checkpoint and returns a function from ids, int64 (length,), to an embedding, float32 (width,).
-``CLIP_SAMPLES`` gives the lengths to compare at, where not every length is exact. ``PACKAGES`` names
-the package of an original that needs an environment of its own.
+``CLIP_SAMPLES`` gives the lengths to compare at, where not every length is exact. ``PACKAGES``
+names the package of an original that needs an environment of its own.
 """
 
 from __future__ import annotations
