@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fad_onnx.errors import StatisticsError, TooFewEmbeddingsError
+from fad_onnx.metrics.clips import BLOCK_ROWS
 from fad_onnx.metrics.moments import Moments, MomentsAccumulator
-from fad_onnx.metrics.validation import BLOCK_ROWS
 
 DIM = 6
 # Either side of every boundary: nothing, one row, factor full, dense, more than a block.

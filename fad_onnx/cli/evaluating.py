@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from .. import report as reports
-from ..api.evaluated import Evaluation
+from ..api.evaluation import Evaluation
 from ..errors import OptionError, printable, shown
 from ..metrics import registry
 from . import csv_file, show, tables
@@ -53,8 +53,7 @@ def steps(options: Namespace, found: Evaluation) -> list[Callable[[], object]]:
         every.append(partial(csv_file.append, options.csv, csv_columns(), _rows(found)))
     if options.report is not None:
         seed = given(options).get("seed", 0)
-        every.append(partial(reports.write, options.report, found.results, seed=seed,
-                             differences=found.differences))  # fmt: skip
+        every.append(partial(reports.write, options.report, found.results, seed=seed))
     return every
 
 

@@ -19,14 +19,15 @@ import shutil
 import tempfile
 import zipfile
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CheckpointError, DuplicateNameError, StatisticsError, shown
+from ..metrics.clips import ByClip
 from ..weights.checkpoints import npz
 from ..weights.checkpoints.mapped import Mapped
 from ..weights.checkpoints.zip_directory import Member, members
@@ -59,28 +60,6 @@ def unescape(text: str) -> str:
 def holds(names: Iterable[str]) -> bool:
     """Whether an archive that holds these arrays is an embeddings file."""
     return METADATA in names or set(OWN) <= set(names)
-
-
-class ByClip(Sequence[Embeddings]):
-    """The embeddings (n, dim) of each clip, as slices of one array."""
-
-    def __init__(self, embeddings: Embeddings, offsets: Sequence[int] | NDArray[np.int64]) -> None:
-        self.embeddings, self.offsets = embeddings, offsets
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @overload
-    def __getitem__(self, index: int) -> Embeddings: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Embeddings]: ...
-
-    def __getitem__(self, index: int | slice) -> Embeddings | Sequence[Embeddings]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        clip = range(len(self))[index]
-        return self.embeddings[self.offsets[clip] : self.offsets[clip + 1]]
 
 
 class Clips(Mapping[str, Embeddings]):

@@ -36,10 +36,11 @@ from numpy.typing import NDArray
 
 from ..errors import Path, StatisticsError
 from . import intervals
+from .clips import BLOCK_ROWS
 from .frechet import Gaussian
 from .intervals import Interval, Linear
 from .moments import Moments
-from .validation import BLOCK_ROWS, Array
+from .validation import Array
 
 Embeddings = NDArray[Any]
 Progress = Callable[[int], object]

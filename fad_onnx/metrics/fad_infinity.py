@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Path, StatisticsError
+from .clips import chosen_blocks
 from .frechet import Gaussian, frechet_distance
 from .moments import Moments
 from .validation import Array, check_embeddings
@@ -88,9 +89,8 @@ def fad_infinity(
     sizes = subset_sizes(count, dim)
     values = []
     for done, size in enumerate(sizes, 1):
-        # In the original order, for faster access to memory.
-        chosen = np.sort(_shuffled(random, lengths)[:size])
-        values.append(frechet_distance(against, Moments.of(checked[chosen], where)))
+        chosen = chosen_blocks(checked, _drawn(random, lengths, size))
+        values.append(frechet_distance(against, Moments.of_blocks(chosen, dim)))
         if progress is not None:
             progress(done, len(sizes))
     intercept, r2 = line_at_infinity(np.array(sizes, np.float64), np.array(values))
@@ -121,13 +121,22 @@ def _lengths(
     return lengths
 
 
-def _shuffled(random: np.random.RandomState, lengths: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Indices of all embeddings, clip by clip, with the clips in random order."""
+def _drawn(
+    random: np.random.RandomState, lengths: NDArray[np.intp], size: int
+) -> NDArray[np.bool_]:
+    """Which embeddings are drawn: those of clips in random order, the last one perhaps cut."""
     order = random.permutation(len(lengths))
-    moved = np.cumsum(lengths[order]) - lengths[order]
-    starts = (np.cumsum(lengths) - lengths)[order]
-    indices: NDArray[np.intp] = np.arange(lengths.sum()) + np.repeat(starts - moved, lengths[order])
-    return indices
+    after = np.cumsum(lengths[order])
+    whole = int(np.searchsorted(after, size, side="right"))
+    ends = np.cumsum(lengths)
+    taken = np.zeros(len(lengths), bool)
+    taken[order[:whole]] = True
+    drawn: NDArray[np.bool_] = np.repeat(taken, lengths)
+    if whole < len(order):
+        last = order[whole]
+        start = ends[last] - lengths[last]
+        drawn[start : start + size - (after[whole] - lengths[last])] = True
+    return drawn
 
 
 def line_at_infinity(sizes: Array, values: Array) -> tuple[float, float | None]:

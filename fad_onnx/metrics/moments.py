@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Path, StatisticsError, TooFewEmbeddingsError
-from .validation import BLOCK_ROWS, Array, check_embeddings, check_gaussian, real_array
+from .clips import blocks
+from .validation import Array, check_embeddings, check_gaussian, real_array
 
 __all__ = ["Array", "Moments", "MomentsAccumulator", "gram"]
 
@@ -68,9 +69,12 @@ class Moments:
         infinity or magnitudes above 1e140.
         """
         checked = check_embeddings(embeddings, where)
-        blocks = range(0, len(checked), BLOCK_ROWS)
-        parts = (_of_block(checked[start : start + BLOCK_ROWS]) for start in blocks)
-        return cls.total(parts, checked.shape[1])
+        return cls.of_blocks(blocks(checked), checked.shape[1])
+
+    @classmethod
+    def of_blocks(cls, parts: Iterable[NDArray[Any]], dim: int) -> Moments:
+        """The moments of embeddings that `check_embeddings` has seen, in blocks of BLOCK_ROWS."""
+        return cls.total(map(_of_block, parts), dim)
 
     @classmethod
     def of_statistics(

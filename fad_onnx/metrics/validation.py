@@ -8,14 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Path, StatisticsError
+from .clips import blocks
 
 Array = NDArray[np.float64]
 
 # The sum of squares of larger numbers could overflow float64.
 LARGEST = 1e140
-
-# Embeddings are processed in blocks of this many, to bound the memory of float64 copies.
-BLOCK_ROWS = 4096
 
 
 def check_gaussian(
@@ -61,9 +59,7 @@ def check_embeddings(embeddings: ArrayLike, where: Path = "embeddings") -> NDArr
     if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind not in "fiu":
         found = f"{array.dtype} of shape {array.shape}"
         raise StatisticsError(where, f"embeddings must be real numbers (n, dim), not {found}")
-    bad = sum(
-        _unusable(array[start : start + BLOCK_ROWS]) for start in range(0, len(array), BLOCK_ROWS)
-    )
+    bad = sum(map(_unusable, blocks(array)))
     if bad:
         raise StatisticsError(
             where,

@@ -19,6 +19,7 @@ from ..metrics.moments import Moments, MomentsAccumulator
 from ..networks.embedder import Embedder, Rows
 from . import provenance
 from .executors import Chunk, FileSummary, Job, StoredClip, chunks, cut, versions
+from .held import Held
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,25 +123,25 @@ def embed_sets(
     every = [part for own in parts for part in own]
     with closing(chunks(job, embedders, every, executor, tell)) as made:
         return [
-            gather(
+            _gather(
                 name, islice(made, len(own)), job, embedders, keep, may_be_empty, left_out(files)
             )
             for (name, files), own in zip(sides, parts, strict=True)
         ]
 
 
-def gather(
+def _gather(
     name: str,
     made: Iterable[Chunk],
     job: Job,
     embedders: Sequence[Embedder],
-    keep: Callable[[FileSummary], object] | None = None,
-    may_be_empty: bool = False,
-    omitted: str = "",
+    keep: Callable[[FileSummary], object] | None,
+    may_be_empty: bool,
+    omitted: str,
 ) -> list[Dataset]:
-    """The dataset of these chunks for each model; see `embed_sets`."""
     totals = [MomentsAccumulator(embedder.width) for embedder in embedders]
     made_by: list[dict[str, Any]] = [{} for _ in embedders]
+    held = [Held(embedder.width) for embedder in embedders]
     summaries: list[FileSummary] = []
     for chunk in made:
         for total, moments in zip(totals, chunk.moments, strict=True):
@@ -149,8 +150,10 @@ def gather(
         for summary in chunk.files:
             if keep is not None:
                 keep(summary)
-                summary = replace(summary, rows=None)
-            summaries.append(summary)
+            else:
+                for one, rows in zip(held, summary.rows or (), strict=False):
+                    one.add(rows)
+            summaries.append(replace(summary, rows=None))
     used = tuple(summary for summary in summaries if summary.skipped is None)
     skipped = tuple((s.file.label, s.skipped) for s in summaries if s.skipped is not None)
     if not used and not may_be_empty:
@@ -172,7 +175,7 @@ def gather(
             used,
             skipped,
             (*_why_not_cuda(embedder), *warnings(name, metadata)),
-            tuple(s.rows[i] for s in used if s.rows) if job.keep_rows and keep is None else None,
+            held[i].result() if job.keep_rows and keep is None else None,
         )
         for i, (embedder, total, metadata) in enumerate(
             zip(embedders, totals, described, strict=True)

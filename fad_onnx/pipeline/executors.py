@@ -240,7 +240,9 @@ def _here(
 
 def fold(rows_by_file: Sequence[Rows], dim: int, where: str) -> Moments:
     """The moments of all embeddings, chunk by chunk, with the same bits as from audio."""
-    parts = (np.concatenate(part) for part in cut(rows_by_file))
+    starts = range(0, len(rows_by_file), CHUNK_FILES)
+    # One after another: slices of a mapped file are forgotten as they are handed out.
+    parts = (np.concatenate(rows_by_file[start : start + CHUNK_FILES]) for start in starts)
     return Moments.total((Moments.of(rows, where) for rows in parts), dim)
 
 

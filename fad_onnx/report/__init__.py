@@ -1,8 +1,7 @@
 """One self-contained HTML page about scores: numbers, figures, the worst clips, the protocol.
 
-A leaf that nothing imports by itself: it needs the extra `[report]`. The page fetches nothing, and
-says so to the browser in its content security policy. It runs no script, but for the one that sorts
-the table of `evaluate`.
+A leaf that nothing imports by itself: it needs the extra `[report]`. The page fetches nothing,
+runs no script, and says so to the browser in its content security policy.
 
     import fad_onnx
     from fad_onnx import report
@@ -23,7 +22,6 @@ from ..errors import MissingDependencyError, OptionError
 from ..files import outputs
 
 if TYPE_CHECKING:
-    from ..api.comparison import Difference
     from ..api.measure import Compared
 
 NEEDED = ("matplotlib", "jinja2")
@@ -37,15 +35,11 @@ def require() -> None:
         raise MissingDependencyError(f"a report needs {' and '.join(missing)}", PIP_LINE)
 
 
-def write(
-    path: str | PathLike[str], scores: Sequence[Compared], *, seed: int = 0,
-    differences: Sequence[Difference] | None = None,
-) -> Path:  # fmt: skip
+def write(path: str | PathLike[str], scores: Sequence[Compared], *, seed: int = 0) -> Path:
     """Write the report on these scores, whole or not at all; its absolute path.
 
     scores: as `api.compare` returns them, of any number of evaluation sets and models, made
     with embeddings kept. seed: for the draw, where a figure cannot show all embeddings.
-    differences: for `evaluate`, whose page begins with a table of everything that can be sorted.
     A megabyte or two for ten clips. Raises OptionError without scores, StatisticsError for an
     evaluation dataset without embeddings, MissingDependencyError without the extra, OutputError.
     """
@@ -54,5 +48,5 @@ def write(
         raise OptionError("scores", "there are no scores to report")
     from . import page
 
-    html = page.render(scores, seed, datetime.now(UTC), differences)
+    html = page.render(scores, seed, datetime.now(UTC))
     return outputs.write_bytes(path, html.encode("utf-8"))

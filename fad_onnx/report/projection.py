@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..api.measure import rows_of
+from ..metrics.clips import joined
 from ..metrics.frechet import Gaussian
 from ..metrics.moments import Array
 from ..pipeline.datasets import Dataset
@@ -87,7 +88,7 @@ def principal_axes(centred: Array) -> tuple[Array, tuple[float, float]]:
 def _draw(one: Dataset, random: np.random.RandomState) -> Array:
     if one.rows_by_file is None:
         return np.zeros((0, one.moments.dim))
-    rows = np.concatenate(one.rows_by_file)
+    rows = joined(one.rows_by_file)
     chosen = np.sort(random.permutation(len(rows))[:SHOWN_ROWS])
     return rows[chosen].astype(np.float64)
 

@@ -1,7 +1,6 @@
 """What holds for every graph, whatever its family."""
 
 import json
-import re
 
 import numpy as np
 import onnx
@@ -15,7 +14,6 @@ from exporters.check import difference
 from fad_onnx.networks import synthetic, table
 from fad_onnx.networks.selection import variants
 from fad_onnx.tools.known_answers import options_key
-from tests import kit
 
 pytestmark = pytest.mark.parity
 
@@ -23,25 +21,18 @@ GRAPHS = parity.graphs()
 # Counters of training steps: no arithmetic at inference.
 UNUSED = ("num_batches_tracked",)
 # Models that differ by nothing but their checkpoint are one case.
-MODELS = [model for model in table.models().values() if parity.at_hand(model.name)]
 FIRST_USES = {
     (selection.graph, selection.output.tensor): selection
-    for model in reversed(MODELS)
+    for model in reversed(table.models().values())
     for selection in variants(model)
 }
-# One graph of those whose tensors have the same names but for the number of layers.
+# One graph of those whose tensors have the same names: they differ in sizes alone.
 ARCHITECTURES = {
-    tuple(dict.fromkeys(re.sub(r"\d+", "N", key) for key in parity.bound(graph.path))): name
+    tuple(parity.bound(graph.path)): name
     for name, graph in reversed(GRAPHS.items())
     if graph.path.is_file()  # a missing one fails where it is compared
 }
-every_graph = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if kit.is_huge(graph.path) else [])
-        for name, graph in GRAPHS.items()
-    ],
-)
+every_graph = pytest.mark.parametrize("name", GRAPHS)
 
 
 def example(name: str, batch: int):
@@ -122,7 +113,7 @@ def test_any_batch_gives_what_the_original_gives_one_by_one(selection, tmp_path)
     "model",
     [
         pytest.param(model, id=model.name)
-        for model in MODELS
+        for model in table.models().values()
         if model.preparation.windows.fill == "none" and model.preparation.windows.tail != "pad"
     ],
 )

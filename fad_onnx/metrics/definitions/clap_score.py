@@ -75,8 +75,7 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
             float(found.mean()), {"std": std, "pairs": len(found)},
             cells=(Cell("std", "Deviation", std),),
             doubts=partial(_doubts, evaluation.names, found.tolist()),
-            blame=partial(Blame.of, "cosine", evaluation.names, found, lowest=True,
-                          texts=dict(zip(evaluation.names, evaluation.texts, strict=False))),
+            blame=partial(Blame.of, "cosine", evaluation.names, found, lowest=True),
         )  # fmt: skip
 
     return compute

@@ -35,8 +35,7 @@ DRAW = Option(
 
 def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     """The limit of the distance to this reference."""
-    import numpy as np
-
+    from ..clips import joined
     from ..fad_infinity import fad_infinity
 
     assert reference is not None
@@ -46,7 +45,7 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
         clips = evaluation.by_clip("fad-inf")
         lengths = [len(own) for own in clips] if draw == "clips" else None
         found = fad_infinity(
-            gaussian, np.concatenate(clips), options["seed"], lengths,
+            gaussian, joined(clips), options["seed"], lengths,
             lambda _, steps: tell("limit", 1, steps), evaluation.where,
         )  # fmt: skip
         value = _value(found)

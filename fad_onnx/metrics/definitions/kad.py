@@ -35,12 +35,11 @@ MEANING = (
 
 def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     """The distance to this reference, whose bandwidth is computed once."""
-    import numpy as np
-
+    from ..clips import joined
     from ..kad import KernelReference
 
     assert reference is not None
-    embeddings = np.concatenate(reference.by_clip("kad"))
+    embeddings = joined(reference.by_clip("kad"))
     seed, bandwidth_of = options["seed"], options["kad_bandwidth"]
     try:
         kernel = KernelReference(embeddings, seed, reference.where, bandwidth_of=bandwidth_of)
@@ -49,7 +48,7 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
         return lambda evaluation, tell: none
 
     def compute(evaluation: Arrays, tell: Tell) -> Value:
-        embeddings = np.concatenate(evaluation.by_clip("kad"))
+        embeddings = joined(evaluation.by_clip("kad"))
         try:
             found = kernel.distance(embeddings, evaluation.where)
         except NoBandwidthError as error:
@@ -91,7 +90,7 @@ def _doubts(doubt: Callable[[], Linear], tell: Tell) -> dict[str, Doubt]:
 
 def _blame(doubt: Callable[[], Linear]) -> Blame:
     found = doubt()
-    return Blame.of("what the clip adds to KAD", found.names[0], found.parts[0])
+    return Blame.of("share of KAD", found.names[0], found.parts[0])
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:

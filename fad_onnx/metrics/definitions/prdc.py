@@ -130,17 +130,16 @@ def _slices(count: int) -> list[slice]:
 
 def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     """The four numbers against this reference, whose balls are computed once."""
-    import numpy as np
-
+    from ..clips import joined
     from ..validation import check_embeddings
 
     assert reference is not None
     k, seed = options["prdc_k"], options["seed"]
-    real = check_embeddings(np.concatenate(reference.by_clip("prdc")), reference.where)
+    real = check_embeddings(joined(reference.by_clip("prdc")), reference.where)
     real_radii = squared_radii(real, k) if len(real) > k else None
 
     def compute(evaluation: Arrays, tell: Tell) -> Value:
-        fake = check_embeddings(np.concatenate(evaluation.by_clip("prdc")), evaluation.where)
+        fake = check_embeddings(joined(evaluation.by_clip("prdc")), evaluation.where)
         if real_radii is None or len(fake) <= k:
             reason = (
                 f"{evaluation.where}: prdc needs more than k = {k} embeddings on each side, there"

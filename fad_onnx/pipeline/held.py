@@ -1,0 +1,78 @@
+"""The embeddings of a dataset while it is made: in memory, or in a file if there are many."""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from array import array
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ..cache import root
+from ..cache.filesystem import guarded
+from ..errors import CacheError
+from ..metrics.clips import ByClip
+from ..networks.embedder import Rows
+
+# More than this goes to a file.
+SPILL_BYTES = 64 << 20
+
+
+class Held:
+    """Collects the embeddings (n, width) of clips in order.
+
+    Raises
+    ------
+    CacheError
+        If the disk does not take them.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width, self._offsets = width, array("q", [0])
+        self._parts: list[Rows] = []
+        self._bytes = 0
+        self._file: IO[bytes] | None = None
+        self._folder = Path(tempfile.gettempdir())
+
+    def add(self, embeddings: Rows) -> None:
+        """Add those of one clip."""
+        self._offsets.append(self._offsets[-1] + len(embeddings))
+        self._parts.append(embeddings)
+        self._bytes += embeddings.nbytes
+        if self._bytes >= SPILL_BYTES:
+            self._spill()
+
+    def _spill(self) -> None:
+        """Move what is held in memory to the end of the file."""
+        if self._file is None:
+            self._file = self._opened()
+        with guarded(self._folder):
+            for part in self._parts:
+                self._file.write(np.ascontiguousarray(part, "<f4").data)
+        self._parts, self._bytes = [], 0
+
+    def _opened(self) -> IO[bytes]:
+        """A nameless file in the cache folder, or where temporary files go."""
+        with suppress(CacheError), guarded(root.root()):
+            folder = root.part("spill")
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+            self._folder = folder
+            return self._file
+        with guarded(self._folder):
+            return tempfile.TemporaryFile(dir=self._folder)
+
+    def result(self) -> ByClip:
+        """All that were added; those in a file are mapped from it."""
+        if self._file is None:
+            whole = np.concatenate([np.zeros((0, self._width), np.float32), *self._parts])
+            return ByClip(whole, self._offsets)
+        self._spill()
+        with guarded(self._folder), self._file:
+            self._file.flush()
+            mapping = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped = np.frombuffer(memoryview(mapping), "<f4").reshape(-1, self._width)
+        return ByClip(mapped, self._offsets)
