@@ -82,6 +82,11 @@ class Mapped:
         if self._mapping.size() < self.size:
             raise self.error("was cut short while it was being read; fetch it again")
 
+    def forget(self) -> None:
+        """Give back the memory that holds the file's bytes; they are read again when needed."""
+        if hasattr(self._mapping, "madvise"):
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+
     def span(self, offset: int, length: int, what: str) -> memoryview:
         """`length` bytes at `offset`, without copying them."""
         self.check(offset, length, what)
