@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PARITY = ROOT / "benchmarks" / "parity.json"
+PROTOCOLS = ROOT / "benchmarks" / "protocols.json"
+CONTRAST = ("vggish", "pann-16k", "clap", "encodec-24k", "encodec-48k")
 
 
 def test(*arguments: str) -> int:
@@ -151,6 +153,48 @@ def _parity() -> Iterator[str]:
         yield f"| {' | '.join(str(row[head]) for head in heads)} |"
 
 
+def _contrast() -> Iterator[str]:
+    """FAD of the same clips and weights by protocol."""
+    from fad_onnx.networks import table
+
+    rows = json.loads(PROTOCOLS.read_text("utf-8"))["rows"]
+    found = {(row["protocol"], row["model"]): row["ours"] for row in rows if row["metric"] == "fad"}
+    known = dict.fromkeys(name for one in table.models().values() for name in one.protocols)
+    yield f"| protocol | {' | '.join(f'`{model}`' for model in CONTRAST)} |"
+    yield "|---|" + "---:|" * len(CONTRAST)
+    for protocol in ("native", *known):
+        values = [found.get((protocol, model)) for model in CONTRAST]
+        if any(values):
+            shown = " | ".join("-" if value is None else f"{value:.4g}" for value in values)
+            yield f"| `{protocol}` | {shown} |"
+
+
+def _protocols() -> Iterator[str]:
+    from fad_onnx.metrics import registry
+
+    yield "| protocol | model | metric | fad-onnx | the harness itself | relative difference |"
+    yield "|---|---|---|---:|---:|---:|"
+    for row in json.loads(PROTOCOLS.read_text("utf-8"))["rows"]:
+        if row["theirs"] is not None:
+            title = registry.metric(row["metric"]).title
+            yield (
+                f"| `{row['protocol']}` | `{row['model']}` | {title} | {row['ours']:.7g}"
+                f" | {row['theirs']:.7g} | {row['difference']:.1e} |"
+            )
+
+
+def _harnesses() -> Iterator[str]:
+    from fad_onnx.networks import table
+
+    yield "| protocol | what it is | models | what it cannot reproduce |"
+    yield "|---|---|---|---|"
+    known = {key: one for model in table.models().values() for key, one in model.protocols.items()}
+    for name, one in known.items():
+        models = ", ".join(f"`{model}`" for model in one.models)
+        note = (one.note or "").removeprefix(f"{name}: ")
+        yield f"| `{name}` | {one.summary} | {models} | {note} |"
+
+
 def _commands() -> Iterator[str]:
     from fad_onnx.cli.parser import build
 
@@ -168,6 +212,7 @@ def _commands() -> Iterator[str]:
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "models": _models, "licences": _licences, "parity": _parity, "commands": _commands,
+    "contrast": _contrast, "protocols": _protocols, "harnesses": _harnesses,
 }  # fmt: skip
 
 

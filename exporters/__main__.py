@@ -18,7 +18,7 @@ from fad_onnx.cli.commands import named_paths
 from fad_onnx.errors import FadError
 from fad_onnx.networks import selection, table
 
-from . import golden, parity, scores, standalone, verify
+from . import golden, parity, protocols, scores, standalone, verify
 from .check import difference
 from .skeleton import Graph, export
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The exporter of torch warns of what is missing and deprecated inside torch.
     warnings.simplefilter("ignore", FutureWarning)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    commands = {"verify": _verify, "golden": _golden}
+    commands = {"verify": _verify, "golden": _golden, "protocols": _protocols}
     try:
         if arguments and arguments[0] in commands:
             return commands[arguments[0]](arguments[1:])
@@ -116,8 +116,8 @@ def _check(graphs: Iterable[Graph]) -> int:
 
 
 def _models(names: Sequence[str]) -> list[table.Model]:
-    originals = parity.offered("ORIGINALS")
-    return [table.model(name) for name in names or table.models() if names or name in originals]
+    every = [name for name in parity.offered("ORIGINALS") if parity.at_hand(name)]
+    return [table.model(name) for name in names or table.models() if names or name in every]
 
 
 def _verify(arguments: Sequence[str]) -> int:
@@ -152,10 +152,29 @@ def _verify(arguments: Sequence[str]) -> int:
 
 def _golden(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m exporters golden", description=golden.__doc__)
-    parser.add_argument("models", nargs="*", metavar="MODEL")
-    for model in _models(parser.parse_args(arguments).models):
-        path = golden.write(model)
+    parser.add_argument("names", nargs="*", metavar="MODEL or the graph of a text tower")
+    names = parser.parse_args(arguments).names
+    texts = [name for name in names if name in parity.offered("TEXTS")]
+    written = [golden.write_text(name) for name in texts]
+    models = [name for name in names if name not in texts]
+    written += [golden.write(model) for model in (_models(models) if models or not names else ())]
+    for path in written:
         print(f"{path} ({path.stat().st_size / 1e3:.0f} kB)")
+    return 0
+
+
+def _protocols(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser("python -m exporters protocols", description=protocols.__doc__)
+    parser.add_argument("names", nargs="*", metavar="PROTOCOL[/MODEL]")
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE.json", help="replace these numbers in a file"
+    )
+    chosen = parser.parse_args(arguments)
+    for row in protocols.rows(chosen.names):
+        print(json.dumps(row), flush=True)
+        if chosen.into:
+            text = json.dumps(protocols.merged(chosen.into, [row]), indent=1)
+            chosen.into.write_text(text + "\n")
     return 0
 
 

@@ -70,17 +70,23 @@ CLIP_SAMPLES = {
 }
 
 
-def _original(
-    build: str, tensors: Mapping[str, NDArray[Any]]
-) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """The encoder of encodec 0.1.1 on a whole clip, as frechet_audio_distance calls it."""
+def original_network(rate: str, tensors: Mapping[str, NDArray[Any]]) -> Any:
+    """The model of encodec 0.1.1 with these tensors in its encoder; rate: "24khz" or "48khz"."""
     with stand_ins("torchaudio"):
         from encodec import EncodecModel
-    network = getattr(EncodecModel, build)(pretrained=False)
+    network = getattr(EncodecModel, f"encodec_model_{rate}")(pretrained=False).eval()
     state = {name: torch.from_numpy(np.ascontiguousarray(t)) for name, t in tensors.items()}
     network.encoder.load_state_dict(
         {name.removeprefix("encoder."): t for name, t in state.items()}, strict=True
     )
+    return network
+
+
+def _original(
+    rate: str, tensors: Mapping[str, NDArray[Any]]
+) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """The encoder of encodec 0.1.1 on a whole clip, as frechet_audio_distance calls it."""
+    network = original_network(rate, tensors)
 
     @torch.no_grad()
     def embed(samples: NDArray[Any]) -> NDArray[Any]:
@@ -90,6 +96,6 @@ def _original(
     return embed
 
 
-_24K, _48K = (partial(_original, f"encodec_model_{rate}khz") for rate in (24, 48))
+_24K, _48K = (partial(_original, f"{rate}khz") for rate in (24, 48))
 ORIGINALS = {"encodec-24k": _24K, "encodec-48k": _48K, "encodec-24k-10s": _24K,
              "encodec-48k-10s": _48K}  # fmt: skip

@@ -8,6 +8,9 @@
 * ``OPTIONS/i``: float32 (m, width), embeddings of clip i with these options, written as
   ``use_activation=false,use_pca=true`` or ``default``. Of more than MOST_EMBEDDINGS every s-th is
   kept, s = ceil(m / MOST_EMBEDDINGS), from the first on.
+
+``fad_onnx/networks/golden/GRAPH.npz`` of a text tower holds ``seed``, captions as numbers,
+``ids/i`` int64 (length,), and ``embeddings`` float32 (captions, width).
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ FOLDER = GRAPHS_FOLDER.parent / "golden"
 SEED = 0
 MOST_EMBEDDINGS = 32
 LONGEST_SECONDS, MOST_CLIPS = 3, 4
+LENGTHS = (2, 3, 17, 77)  # of captions
 NUDGE = (
     1e-4  # In the level of a clip; far above the rounding of float32 on its way to an embedding.
 )
@@ -62,6 +66,29 @@ def write(model: Model) -> Path:
         for index, (seed, samples) in enumerate(clips)
     }
     np.savez(path, seed=np.int64(SEED), clips=np.array(clips, np.int64), **arrays)
+    return path
+
+
+def write_text(graph: str) -> Path:
+    """The same for the text tower of this graph.
+
+    Parameters
+    ----------
+    graph : str
+        The name of the graph.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    path = FOLDER / f"{graph}.npz"
+    infos = parity.bound(GRAPHS_FOLDER / f"{graph}.onnx")
+    original = parity.offered("TEXTS")[graph](synthetic.tensors(infos, SEED))
+    captions = [parity.ids(seed, length) for seed, length in enumerate(LENGTHS)]
+    embeddings = np.stack([original(ids) for ids in captions])
+    arrays: dict[str, Any] = {f"ids/{i}": ids for i, ids in enumerate(captions)}
+    np.savez(path, seed=np.int64(SEED), embeddings=embeddings, **arrays)
     return path
 
 

@@ -6,8 +6,10 @@ that select an output, and ``output`` if it is not the first) and returns a func
 samples, float32 (channels, n) at the model's rate, to embeddings, float32 (m, width), computed by
 the original package's own torch code.
 ``FEATURES`` does the same for the input of the network, and names the value in the graph that it
-is compared with. ``CLIP_SAMPLES`` gives the lengths to compare at, where not every length is
-exact.
+is compared with. ``TEXTS`` maps the graph of a text tower to a function that takes the tensors of a
+checkpoint and returns a function from ids, int64 (length,), to an embedding, float32 (width,).
+``CLIP_SAMPLES`` gives the lengths to compare at, where not every length is exact. ``PACKAGES``
+names the package of an original that needs an environment of its own.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ import exporters
 from fad_onnx.networks import synthetic
 from fad_onnx.networks.embedder import Embedder
 from fad_onnx.networks.runtime import Session, Settings
-from fad_onnx.networks.selection import Selection, variants
+from fad_onnx.networks.selection import Selection, parts
 from fad_onnx.networks.table import Model
 from fad_onnx.tools.known_answers import spread_error
 from fad_onnx.weights.binding import external as bound  # the checkpoint's tensors in a graph
@@ -76,7 +78,7 @@ class _StandIn(ModuleType):
 
 @contextlib.contextmanager
 def stand_ins(*packages: str) -> Iterator[None]:
-    """Give mocks for imports of missing packages, within a ``with`` statement.
+    """Give mocks for imports of packages, within a ``with`` statement.
 
     The mocks are gone afterwards, because torch and others ask whether the real packages are
     installed.
@@ -84,22 +86,30 @@ def stand_ins(*packages: str) -> Iterator[None]:
     Parameters
     ----------
     *packages : str
-        Names of packages; all of UNNEEDED if none is given.
+        Names of packages, whether they are installed or not; those of UNNEEDED that are missing
+        if none is given.
 
     Examples
     --------
     >>> with stand_ins():
     ...     import laion_clap
     """
-    names = [name for name in packages or UNNEEDED if importlib.util.find_spec(name) is None]
+    names = packages or [one for one in UNNEEDED if importlib.util.find_spec(one) is None]
     finder = _StandIns(names)
-    sys.meta_path.append(finder)
+    real = _withdrawn(finder.packages)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.partition(".")[0] in names]:
-            del sys.modules[name]
+        _withdrawn(finder.packages)
+        sys.modules.update(real)
+
+
+def _withdrawn(packages: Sequence[str]) -> dict[str, ModuleType]:
+    """The modules of these packages, which are imported no longer."""
+    names = [name for name in sys.modules if name.partition(".")[0] in packages]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 @cache
@@ -122,23 +132,29 @@ def offered(name: str) -> dict[str, Any]:
     Parameters
     ----------
     name : str
-        ``"ORIGINALS"``, ``"FEATURES"`` or ``"CLIP_SAMPLES"``.
+        ``"ORIGINALS"``, ``"FEATURES"``, ``"TEXTS"``, ``"CLIP_SAMPLES"`` or ``"PACKAGES"``.
 
     Returns
     -------
     dict
-        What is offered, by the name of the model.
+        What is offered, by the name of the model (or graph).
     """
     return {
         model: value for family in families() for model, value in getattr(family, name, {}).items()
     }
 
 
+def at_hand(model: str) -> bool:
+    """Whether this environment is the one that the original of a model runs in."""
+    package = offered("PACKAGES").get(model)
+    return package is None or importlib.util.find_spec(package) is not None
+
+
 def graph_files(model: Model) -> set[str]:
-    """The graph files that a model uses, the head among them."""
+    """The graph files that a model uses, the head and the text tower among them."""
     network = model.network
-    heads = {network.tiles.head} if network.tiles else set()
-    return {selection.graph for selection in variants(model)} | heads
+    heads = {network.head} if network.head else set()
+    return {selection.graph for selection in parts(model)} | heads
 
 
 def graph_path(selection: Selection) -> Path:
@@ -206,6 +222,13 @@ def original(selection: Selection, tensors: Tensors) -> Embed:
         options["output"] = selection.output_name
     embed: Embed = offered("ORIGINALS")[selection.model.name](tensors, **options)
     return embed
+
+
+def ids(seed: int, length: int) -> NDArray[np.int64]:
+    """A caption of random numbers between RoBERTa's <s> and </s>."""
+    found = np.random.RandomState(seed).randint(4, 50_000, size=length)
+    found[0], found[-1] = 0, 2
+    return found.astype(np.int64)
 
 
 def clip_samples(model: Model) -> tuple[int, ...]:

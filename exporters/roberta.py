@@ -196,3 +196,4 @@ GRAPHS = (
         dynamic=({0: "batch", 1: torch.export.Dim("length", min=2, max=POSITIONS - 2)},),
     ),
 )
+TEXTS = {"clap_text": original}

@@ -25,7 +25,7 @@ from .parity import Embed
 Rows = NDArray[np.float32]
 # Two datasets for a score; at 44.1 kHz they also show what the resampler does to it.
 SET_CLIPS, SET_SECONDS, FOREIGN_HZ = 10, 3.1, 44_100
-FILLED_CLIPS = 3  # where each has to fill a window of ten seconds
+FILLED_CLIPS = 3  # where each fills a window of ten seconds, or is filled up to one of thirty
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ def synthetic_sets(model: Model) -> tuple[list[Clip], list[Clip]]:
     """Make a reference and an evaluation that differ in level and noise."""
     count, seconds, random = SET_CLIPS, SET_SECONDS, np.random.RandomState(5)
     rules, channels = model.preparation.windows, model.preparation.channel_count
+    if rules.fill == "zeros":
+        count = FILLED_CLIPS
     if rules.tail == "pad" and rules.length_samples:
         count, seconds = FILLED_CLIPS, rules.length_samples / model.preparation.sample_rate_hz
     frames = round(seconds * FOREIGN_HZ)

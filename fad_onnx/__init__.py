@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .api.clap_score import CLAPScore
     from .api.comparison import Difference
     from .api.compat import FrechetAudioDistance
-    from .api.evaluation import Evaluation, evaluate
+    from .api.evaluated import Evaluation
+    from .api.evaluation import evaluate
     from .api.functions import compare, score
     from .api.making import embed, load_model, stats
     from .api.measure import FileScore, Wanted
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .api.results import Score, Scores
     from .api.streaming import StreamingFAD
     from .api.text import embed_text
+    from .api.watching import StreamingEvaluation
     from .errors import FadError
     from .files.archives import merge
     from .metrics.frechet import frechet_distance
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "CLAPScore",
     "Dataset",
     "Difference",
     "EmbeddedDataset",
@@ -52,6 +56,7 @@ __all__ = [
     "RunOptions",
     "Score",
     "Scores",
+    "StreamingEvaluation",
     "StreamingFAD",
     "Value",
     "Wanted",
@@ -71,11 +76,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CLAPScore": "api.clap_score",
     "Dataset": "pipeline.datasets",
     "Difference": "api.comparison",
     "EmbeddedDataset": "pipeline.datasets",
     "Embedder": "networks.embedder",
-    "Evaluation": "api.evaluation",
+    "Evaluation": "api.evaluated",
     "FadError": "errors",
     "evaluate": "api.evaluation",
     "FrechetAudioDistance": "api.compat",
@@ -87,6 +93,7 @@ _HOMES = {
     "Score": "api.results",
     "Scores": "api.results",
     "Value": "metrics.registry",
+    "StreamingEvaluation": "api.watching",
     "StreamingFAD": "api.streaming",
     "Wanted": "api.measure",
     "compare": "api.functions",

@@ -8,7 +8,7 @@ import soxr
 
 import fad_onnx
 from fad_onnx.api.dry_run import estimate
-from fad_onnx.audio import decoding, resampling, sources
+from fad_onnx.audio import decoding, media, resampling, sources
 from fad_onnx.errors import AudioError, FadError, NoAudioError, OptionError, TruncatedAudioError
 from fad_onnx.files import archives
 from fad_onnx.networks import synthetic
@@ -248,14 +248,16 @@ def touched(folder, *names):
         (folder / name).touch()
 
 
-def test_what_is_left_out_of_a_folder_is_counted_by_suffix(tmp_path):
+def test_what_is_left_out_of_a_folder_is_counted_by_suffix(tmp_path, monkeypatch):
+    monkeypatch.setattr(media, "is_installed", lambda: False)
     touched(tmp_path, "a.wav", ".hidden.m4a", ".git/x.m4a")
     assert sources.find(tmp_path).left_out == ""
     touched(tmp_path, "b.M4A", "c/d.m4a", "e.txt", "README", "f.mkv", "g.tar", "h.ape", "i.spx")
     files = sources.find(tmp_path)
     assert [file.name for file in files] == ["a.wav"]
     assert files.left_out == (
-        "8 files of other suffixes (2 .m4a, 1 without, 1 .ape, 1 .mkv, 1 .spx, 2 others)"
+        "8 files of other suffixes (2 .m4a, 1 without, 1 .ape, 1 .mkv, 1 .spx, 2 others;"
+        " pip install 'fad-onnx[av]' reads 3 of them)"
     )
     touched(tmp_path / "elsewhere", "x.wav")
     (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
@@ -287,12 +289,13 @@ def test_folders_are_searched_for_every_format_that_libsndfile_reads(tmp_path):
             assert sum(map(len, decoder)) == 3000, file.name
 
 
-def test_what_is_left_out_travels_with_results(tmp_path):
+def test_what_is_left_out_travels_with_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(media, "is_installed", lambda: False)
     for number in range(4):
         write_clip(tmp_path / "set" / f"{number}.wav", number, 1)
     write_clip(tmp_path / "more" / "a.wav", 9, 1)
     touched(tmp_path, "set/x.m4a", "more/captions.csv")
-    said = "left out 1 files of other suffixes (1 .m4a)"
+    said = "left out 1 files of other suffixes (1 .m4a; pip install 'fad-onnx[av]' reads 1 of them)"
     for part in (1, 2):
         output = tmp_path / f"{part}.npz"
         made = fad_onnx.stats(tmp_path / "set", output, "logmel", shard=f"{part}/2")

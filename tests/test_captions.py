@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import pickle
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from fad_onnx.errors import (
     CaptionError,
     CheckpointError,
     DownloadError,
+    KeywordError,
+    NoAudioError,
     OptionError,
     StatisticsError,
     UncaptionedError,
@@ -183,6 +186,7 @@ def spoken(monkeypatch, tmp_path):
             "outputs": {"mean": {"width": 2, "tensor": "mean", "checkpoints": []}},
         },
         graphs={"text.onnx": text_graph()}, channels="stereo",
+        model={"aliases": [{"model_name": "clap", "submodel_name": "toy", "enable_fusion": False}]},
     )  # fmt: skip
     for number, name in enumerate(CLIPS):
         (tmp_path / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -359,7 +363,7 @@ def test_the_command_line_prints_tables_and_writes_a_csv(spoken, tmp_path, capsy
     assert "CLAP score toy ↑" in capsys.readouterr().out
     assert main([*call, "--latex"]) == 0
     assert r"CLAP score toy $\uparrow$" in capsys.readouterr().out
-    assert main([*call[:4], "--metric", "clap-score:toy"]) == 1
+    assert main(call[:4]) == 1
     assert "--captions: clap-score" in capsys.readouterr().err
 
 
@@ -374,3 +378,97 @@ def test_cosines_are_those_of_the_harnesses():
     np.testing.assert_allclose(cosines(3 * audio, text), cosines(audio, text), atol=1e-7)
     with pytest.raises(StatisticsError, match="no pairs"):
         cosines(audio, text[:3])
+
+
+@pytest.fixture
+def drop_in(spoken, tmp_path):
+    write(tmp_path / "c.csv", TEXTS.items())
+    return fad_onnx.CLAPScore(submodel_name="toy", weights=spoken, cache=False)
+
+
+def test_the_drop_in_gives_mean_and_deviation_over_pairs_of_names(drop_in, spoken, tmp_path):
+    (result,) = evaluate(tmp_path, spoken).to_json()["results"]
+    expected = pytest.approx((result["value"], result["std"]))
+    assert drop_in.score(tmp_path / "c.csv", tmp_path / "clips") == expected
+    rows = [(text, name) for name, text in reversed(TEXTS.items())]
+    with (tmp_path / "other.csv").open("w", encoding="utf-8", newline="") as out:
+        csv.writer(out).writerows([("text", "file"), *rows])
+    assert drop_in.score(str(tmp_path / "other.csv"), str(tmp_path / "clips"), "text") == expected
+    with pytest.raises(CaptionError, match="needs one column `caption`"):
+        drop_in.score(tmp_path / "other.csv", tmp_path / "clips")
+
+
+def test_the_drop_in_keeps_embeddings_and_reads_them(drop_in, tmp_path):
+    files = {"text_embds_path": tmp_path / "t.npy", "audio_embds_path": tmp_path / "a.npy"}
+    first = drop_in.score(tmp_path / "c.csv", tmp_path / "clips", **files)
+    assert [np.load(path).shape for path in files.values()] == [(3, 2), (3, 2)]
+    assert drop_in.score("nowhere", "nowhere", **files) == first
+    for name in files:
+        one = {name: files[name]}
+        assert drop_in.score(tmp_path / "c.csv", tmp_path / "clips", **one) == pytest.approx(first)
+    np.save(files["text_embds_path"], np.ones((2, 2)))
+    with pytest.raises(StatisticsError, match=r"shape \(2, 2\), the audio's is \(3, 2\)"):
+        drop_in.score(tmp_path / "c.csv", tmp_path / "clips", **files)
+    np.save(files["text_embds_path"], np.ones((3, 5)))
+    with pytest.raises(StatisticsError, match="not of this model"):
+        drop_in.score(tmp_path / "c.csv", tmp_path / "clips", **files)
+
+
+def test_what_the_drop_in_of_the_original_answers_with_minus_one_raises(drop_in, tmp_path):
+    write(tmp_path / "c.csv", list(TEXTS.items())[:2])
+    with pytest.raises(UncaptionedError, match=r"1 clips .*sub/c\.flac"):
+        drop_in.score(tmp_path / "c.csv", tmp_path / "clips")
+    with pytest.raises(CaptionError, match="No such file"):
+        drop_in.score(tmp_path / "none.csv", tmp_path / "clips")
+    with pytest.raises(NoAudioError):
+        drop_in.score(tmp_path / "c.csv", tmp_path / "none")
+    with pytest.raises(OptionError, match="no model fits"):
+        fad_onnx.CLAPScore(submodel_name="music")
+    with pytest.raises(KeywordError):
+        fad_onnx.CLAPScore(verbos=True)
+
+
+def test_the_drop_in_goes_on_without_what_has_no_partner_if_asked(spoken, tmp_path):
+    (tmp_path / "clips" / "d.wav").write_text("no audio")
+    write(tmp_path / "c.csv", [*TEXTS.items(), ("d", "wind"), ("nowhere", "x")])
+    going = fad_onnx.CLAPScore(submodel_name="toy", weights=spoken, cache=False, skip_errors=True)
+    (result,) = evaluate(tmp_path, spoken, skip_errors=True).to_json()["results"]
+    assert result["pairs"] == 3
+    found = going.score(tmp_path / "c.csv", tmp_path / "clips")
+    assert found == pytest.approx((result["value"], result["std"]))
+
+
+def test_the_drop_in_embeds_arrays_and_survives_a_pickle(drop_in, spoken):
+    samples = synthetic.clip(3, 1500, 2).T
+    found = drop_in.get_audio_embeddings([samples, samples], sr=1000)
+    np.testing.assert_allclose(found, [samples.mean(axis=0)] * 2, rtol=1e-5)
+    text = drop_in.get_text_embeddings(["a dog", "dog"])
+    again = pickle.loads(pickle.dumps(drop_in))
+    np.testing.assert_array_equal(again.get_text_embeddings(["a dog", "dog"]), text)
+    assert drop_in.calculate_clap_score(text, found) == again.calculate_clap_score(text, found, 7)
+    with pytest.raises(NoAudioError):
+        drop_in.get_audio_embeddings([], sr=1000)
+
+
+def test_streaming_takes_captions_with_the_clips(spoken, tmp_path):
+    expected = evaluate(tmp_path, spoken).to_dict()
+    streaming = fad_onnx.StreamingEvaluation("clap-score:toy", weights=spoken)
+    for name, text in TEXTS.items():
+        samples, rate = soundfile.read(tmp_path / "clips" / name)
+        streaming.update(samples, rate, text)
+    assert streaming.compute() == pytest.approx(expected, rel=1e-6)
+    streaming.reset()
+    samples, rate = soundfile.read(tmp_path / "clips" / "a.wav")
+    streaming.update(samples, rate)
+    with pytest.raises(OptionError, match="clap-score compares clips with these"):
+        streaming.compute()
+
+
+def test_the_report_shows_captions(spoken, tmp_path):
+    pytest.importorskip("matplotlib")
+    from fad_onnx import report
+
+    found = evaluate(tmp_path, spoken)
+    page = report.write(tmp_path / "r.html", found.results, differences=()).read_text("utf-8")
+    assert "Caption: <q>" in page and "rain, &#34;heavy&#34;\\nand loud" in page
+    assert page.count('aria-label="Listen to ') == len(CLIPS) and "Its reference" not in page

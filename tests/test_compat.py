@@ -21,6 +21,26 @@ def metric(**arguments):
     return fad_onnx.FrechetAudioDistance(model_name=WEIGHTLESS, cache=False, **arguments)
 
 
+def test_the_protocol_is_the_originals_where_it_has_the_model():
+    made = fad_onnx.FrechetAudioDistance()
+    assert made._run.protocol == "gudgud96"
+    assert fad_onnx.FrechetAudioDistance(protocol="native")._run.protocol == "native"
+    assert metric()._run.protocol is None  # the original has no such model
+    pann = fad_onnx.FrechetAudioDistance(model_name="pann", sample_rate=16000)
+    assert pann._width == 1
+
+
+def test_embeddings_of_the_originals_pann_are_read(tmp_path):
+    pann = fad_onnx.FrechetAudioDistance(model_name="pann", sample_rate=16000)
+    paths = [tmp_path / name for name in ("a.npy", "b.npy")]
+    numbers = np.random.RandomState(0).standard_normal((2, 400)) * [[1], [2]]
+    for path, row in zip(paths, numbers, strict=True):
+        np.save(path, row)
+    gap, deviations = np.diff(numbers.mean(axis=1))[0], numbers.std(axis=1, ddof=1)
+    expected = gap**2 + np.diff(deviations)[0] ** 2
+    assert pann.score("a", "b", *paths) == pytest.approx(expected, rel=1e-5)
+
+
 def test_score_is_that_of_the_api(clips, tmp_path):
     frechet = metric(ckpt_dir=tmp_path / "none", verbose=True)
     expected = float(fad_onnx.score(clips, clips / "09.wav", WEIGHTLESS, cache=False))
@@ -249,8 +269,8 @@ def test_a_rate_that_is_left_out_is_an_error():
 def test_the_model_is_loaded_once(clips, monkeypatch):
     from fad_onnx.weights import prepare
 
-    loaded, original = [], prepare.load
-    monkeypatch.setattr(prepare, "load", lambda *a: loaded.append(a) or original(*a))
+    loaded, original = [], prepare.Session
+    monkeypatch.setattr(prepare, "Session", lambda *a: loaded.append(a) or original(*a))
     one = metric()
     scores = [one.score(clips, clips / "09.wav", dtype=dtype) for dtype in ("float32", "int16")]
     one.get_embeddings([np.zeros(20000)], 16000)

@@ -1,7 +1,10 @@
 """Several metrics and models in one pass: `evaluate` on the command line and in Python."""
 
+import base64
 import csv
+import hashlib
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +12,7 @@ import pytest
 import soundfile
 
 import fad_onnx
-from fad_onnx.api import evaluation
-from fad_onnx.api.evaluation import Asked
-from fad_onnx.audio import decoding
+from fad_onnx.api.asked import Asked, _named, asked_for
 from fad_onnx.errors import OptionError, StatisticsError
 from fad_onnx.metrics.definitions.isc import inception_score
 from fad_onnx.metrics.definitions.kl import divergences
@@ -59,22 +60,6 @@ def test_json_has_a_result_for_each_metric_model_and_dataset(run, sets):  # noqa
     assert set(made) == set(map(str, sets)) and made[str(reference)]["fingerprint"]
 
 
-def test_each_clip_is_decoded_once_and_statistics_never(run, sets, tmp_path, monkeypatch):  # noqa: F811
-    run("embed", sets[0], "-o", tmp_path / "r.npz")
-    opened = []
-    original = decoding.Decoder.__init__
-
-    def spy(self, path, *arguments, **keywords):
-        opened.append(str(path))
-        original(self, path, *arguments, **keywords)
-
-    monkeypatch.setattr(decoding.Decoder, "__init__", spy)
-    flags = ("--reference", tmp_path / "r.npz", *ASKED, "--no-cache", "--json")
-    said = json.loads(run("evaluate", sets[1], *flags).out)
-    assert len(said["results"]) == 3
-    assert sorted(opened) == sorted(map(str, sets[1].iterdir()))
-
-
 def test_in_python_the_numbers_are_flat(sets):
     asked = [f"fad:{WEIGHTLESS}", f"prdc:{WEIGHTLESS}"]
     found = fad_onnx.evaluate(sets[1], sets[0], asked, metric_options={"prdc_k": 2})
@@ -105,7 +90,17 @@ def test_a_report_of_several_metrics(run, sets, tmp_path):  # noqa: F811
     page = (tmp_path / "r.html").read_text("utf-8")
     for title in ("FAD", "KAD", "Coverage", "Precision", "Recall", "Density"):
         assert f'data-label="{title}"' in page
-    assert "The 6 clips" in page
+    assert "The 6 clips to listen to" in page
+    # The one script of the page is the one that its policy lets run.
+    (script,) = re.findall("<script>(.*?)</script>", page, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    for name, head in (("FAD", "influence on FAD"), ("KAD", "what the clip adds to KAD"),
+                       ("Coverage", "distance to the nearest reference embedding")):  # fmt: skip
+        assert page.count(f"<caption>{name} by {WEIGHTLESS}: {head}</caption>") == 2
+    assert page.count("Listen to the reference ") == page.count("Listen to ") / 2 == 12
+    links = set(re.findall('href="#(set[0-9]-clip-[0-9]+-card)"', page))
+    assert links and all(f'id="{link}"' in page for link in links)
 
 
 def test_what_cannot_be_is_said_before_the_work(run, sets, tmp_path):  # noqa: F811
@@ -173,10 +168,10 @@ def test_either_side_is_what_score_takes(sets):
 
 
 def test_a_metric_without_a_model_has_the_default_one_where_others_name_theirs():
-    named = evaluation._named([Asked.parse("fad"), Asked.parse(f"prdc:{WEIGHTLESS}")])
+    named = _named([Asked.parse("fad"), Asked.parse(f"prdc:{WEIGHTLESS}")])
     default = table.model().name
     assert [one.spec.name for one in named] == [default, WEIGHTLESS]
-    assert evaluation._named([Asked.parse("fad")])[0].spec is None  # that of a file, if it is one
+    assert _named([Asked.parse("fad")])[0].spec is None  # that of a file, if it is one
 
 
 def test_embeddings_are_not_taken_for_logits(sets, classifier, run, tmp_path):  # noqa: F811
@@ -226,15 +221,15 @@ def test_is_one_dataset_better_than_another(run, tmp_path):  # noqa: F811
 
 
 def test_without_metrics_fad_is_computed_or_what_the_protocol_defines(sets):
-    found = evaluation.asked_for(None, None)
+    found = asked_for(None, None)
     assert [one.metric.name for one in found] == ["fad"]
     every = {key: one for model in table.models().values() for key, one in model.protocols.items()}
     assert every
     for name, protocol in every.items():
         if protocol.metrics:
-            asked = evaluation.asked_for(None, name, captions=True)
+            asked = asked_for(None, name, captions=True)
             assert {one.metric.name for one in asked} == set(protocol.metrics)
-            silent = {one.metric for one in evaluation.asked_for(None, name)}
+            silent = {one.metric for one in asked_for(None, name)}
             assert silent == {one.metric for one in asked if not one.metric.needs.captions}
             for one in asked:
                 models = protocol.metrics[one.metric.name].models

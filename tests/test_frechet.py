@@ -9,7 +9,13 @@ import pytest
 from scipy.linalg import sqrtm
 
 from fad_onnx.errors import StatisticsError, TooFewEmbeddingsError
-from fad_onnx.metrics.frechet import Gaussian, cholesky_rows, file_distance, frechet_distance
+from fad_onnx.metrics.frechet import (
+    Gaussian,
+    cholesky_rows,
+    file_distance,
+    float32_distance,
+    frechet_distance,
+)
 from fad_onnx.metrics.moments import Moments
 
 
@@ -49,6 +55,24 @@ def test_equals_the_rows_at_any_rank(counts: tuple[int, int]) -> None:
     x, y = rows(counts[0], 12, 3), rows(counts[1], 12, 4)
     found = frechet_distance(Moments.of(x), Moments.of(y))
     assert found == pytest.approx(by_rows(x, y), rel=1e-9)
+
+
+def test_a_root_in_single_precision_is_near_at_full_rank_and_low_below() -> None:
+    def both(count: int) -> tuple[float, float]:
+        sides = [Gaussian.of(Moments.of(rows(count, 64, seed))) for seed in (1, 2)]
+        return float32_distance(*sides), frechet_distance(*sides)
+
+    single, exact = both(500)
+    assert single == pytest.approx(exact, rel=1e-5)
+    single, exact = both(20)
+    assert 1e-5 < 1 - single / exact < 1e-2
+
+
+def test_a_root_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    side = Gaussian.of(Moments.of(rows(20, 5, 1)))
+    monkeypatch.setattr("scipy.linalg.sqrtm", lambda _: np.full((5, 5), np.nan))
+    with pytest.raises(StatisticsError, match="--fad-root exact"):
+        float32_distance(side, side)
 
 
 @pytest.mark.parametrize("count", [2, 5, 12, 13, 14, 40, 400])

@@ -19,6 +19,7 @@ from . import toy as toys
 
 LENGTHS = (1000, 100, 1234, 40, 5000)
 WINDOWS = {"cover": "windows", "length_samples": 300, "hop_samples": 300, "tail": "pad"}
+CROP = {"cover": "crop", "length_samples": 2000, "fill": "zeros", "long": "head"}
 LABEL = "toy:pooling={},statistic={}{}"
 
 
@@ -43,6 +44,21 @@ def tones(tmp_path):
 
 def load(label):
     return prepare.load(prepare.Request(ModelSpec.parse(label), settings=Settings("cpu")))
+
+
+@pytest.mark.parametrize("rules", [{"maximum_samples": 2000}, {"windows": CROP}])
+def test_seconds_are_those_of_the_part_that_is_used(rules, monkeypatch, tmp_path, tones):
+    (tmp_path / "graphs").mkdir()
+    toys.install(monkeypatch, tmp_path / "graphs", **rules)
+    model, label = load("toy:output=frames"), "toy:output=frames,pooling=seconds"
+    for index, samples in enumerate(LENGTHS):
+        clip = synthetic.clip(index, samples)[0]
+        every, seconds = model.embed(clip, 1000), min(samples, 2000) / 1000
+        expected = pool(Pooling("seconds"), every, seconds, np.ones(len(every)))
+        np.testing.assert_array_equal(load(label).embed(clip, 1000), expected)
+    used = [min(samples, 2000) for samples in LENGTHS]
+    assert estimate([tones], "toy:output=frames")["embeddings"] == sum(-(-n // 100) for n in used)
+    assert estimate([tones], label)["embeddings"] == sum(max(1, n // 1000) for n in used)
 
 
 @pytest.mark.parametrize("output", ["", ",output=frames"])

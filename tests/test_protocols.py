@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fad_onnx.api.measure import Against, Wanted, protocol_of
-from fad_onnx.cli import main
+from fad_onnx.cli import commands, main
+from fad_onnx.cli.parser import build
 from fad_onnx.errors import ModelTableError, OptionError
 from fad_onnx.metrics import registry
 from fad_onnx.networks import synthetic, table
@@ -56,6 +57,22 @@ def test_the_command_takes_a_protocol(given, tmp_path, capsys):
     write_clip(tmp_path / "a.wav", 0, 1.0)
     assert main(["score", str(tmp_path), str(tmp_path), *given]) != 0
     assert "logmel is not defined by it, but vggish" in capsys.readouterr().err
+
+
+def test_a_protocol_chooses_an_output_where_the_user_names_none():
+    made = select("whisper-tiny:protocol=fadtk")
+    assert made.output_name == made.output.tensor == "decoder"
+    assert made == select(made.label)
+    named = select("whisper-tiny:output=encoder,protocol=fadtk")
+    assert named.output_name == "encoder" and named == select(named.label) != made
+    assert select("whisper-tiny").output_name == "encoder"
+
+
+def test_an_output_that_the_network_lacks_is_an_error_of_the_table():
+    text = json.loads((table.PACKAGE.parent / "artifacts.json").read_text("utf-8"))
+    text["protocols"]["odd"] = {"summary": "", "models": {"vggish": {"output": "decoder"}}}
+    with pytest.raises(ModelTableError, match=r"odd\.models\.vggish\.output.*'decoder'"):
+        table.parse(json.dumps(text))
 
 
 def test_an_option_that_is_given_decides_over_the_protocol():
@@ -118,6 +135,21 @@ def test_a_metric_follows_the_protocol_of_its_datasets(protocol, given, used, tm
     wanted = Wanted(kad=True, **given)
     against = Against(one, wanted.metrics, wanted.options, protocol_of(other, one))
     assert against.values(other)["kad"].fields["kad_bandwidth"] == used
+
+
+def test_pann_by_numbers_has_no_other_output():
+    one = select("pann-16k:protocol=gudgud96")
+    assert one.width == 1 and one.output.width == 2048
+    with pytest.raises(OptionError, match="does not have the output logits of pann-16k"):
+        select("pann-16k:protocol=gudgud96,output=logits")
+    assert select("pann-16k:protocol=av-benchmark,output=logits").width == 527
+
+
+@pytest.mark.parametrize(("given", "used"), [([], {}), (["--kad-bandwidth", "reference"],
+                                             {"kad_bandwidth": "reference"})])  # fmt: skip
+def test_a_flag_that_is_not_given_leaves_the_option_to_the_protocol(given, used):
+    options = build().parse_args(["score", "a", "b", "--kad", "--protocol", "kadtk", *given])
+    assert commands._wanted(options).options == used
 
 
 def test_definitions_of_models_that_a_protocol_lacks_are_an_error_of_the_table():

@@ -17,13 +17,14 @@ from fad_onnx.api.measure import FileScore, Wanted
 from fad_onnx.errors import MissingDependencyError, OptionError, OutputError, StatisticsError
 from fad_onnx.metrics.frechet import Gaussian
 from fad_onnx.metrics.moments import Moments
+from fad_onnx.metrics.registry import Value
 
 from .report_factory import audio_set, clip_files, score
 
 pytest.importorskip("matplotlib", reason="needs the extra [report]")
 pytest.importorskip("jinja2", reason="needs the extra [report]")
 
-from fad_onnx.report import clips, excerpt, plots, projection, svg, tables, text
+from fad_onnx.report import blame, clips, excerpt, plots, projection, svg, tables, text
 
 HOSTILE = [
     "<script>alert(1)<img src=x onerror=alert(1)>.wav",
@@ -325,8 +326,11 @@ def test_the_worst_of_several_models_are_those_of_the_worst_mean_place():
     one = score(audio_set("r", files, seed=1), audio_set("e", files), Wanted(per_file=True))
     first = replace(one, files=(file_scores("a", "b", "c", "d")))
     second = replace(one, files=(file_scores("b", "d", "a", "c")))
-    assert [f.name for f in clips.worst([first], 3)] == ["a", "b", "c"]
-    assert [f.name for f in clips.worst([first, second], 9)] == ["b", "a", "d", "c"]
+    assert blame.chosen(blame.rankings([replace(first, metrics={"fad": Value(1.0)})]), 3) == [
+        *"abc"
+    ]
+    both = [replace(other, metrics={"fad": Value(1.0)}) for other in (first, second)]
+    assert blame.chosen(blame.rankings(both), 9) == ["b", "a", "d", "c"]
     assert [clips.shown_of_a_set(n) for n in (1, 4, 5, 100)] == [10, 10, 8, 1]
 
 

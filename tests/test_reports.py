@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 import fad_onnx
-from fad_onnx.audio import decoding, sources
+from fad_onnx.audio import decoding, media, sources
 from fad_onnx.errors import AudioError, StatisticsError, TooShortError
 from fad_onnx.files import archives
 from fad_onnx.networks import synthetic
@@ -30,7 +30,8 @@ NO_AUDIO = {
 
 @pytest.mark.parametrize("suffix", [".wav", ".mp3", ".flac", ".ogg"])
 @pytest.mark.parametrize("kind", NO_AUDIO)
-def test_what_came_in_place_of_audio_is_named(kind, suffix, tmp_path):
+def test_what_came_in_place_of_audio_is_named(kind, suffix, tmp_path, monkeypatch):
+    monkeypatch.setattr(media, "is_installed", lambda: False)
     content, reason = NO_AUDIO[kind]
     path = tmp_path / f"x{suffix}"
     path.write_bytes(content + bytes(2000))
@@ -39,7 +40,8 @@ def test_what_came_in_place_of_audio_is_named(kind, suffix, tmp_path):
 
 
 @pytest.mark.decoders("ffmpeg")
-def test_aac_under_the_name_of_an_mp3_is_named(tmp_path):
+def test_aac_under_the_name_of_an_mp3_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(media, "is_installed", lambda: False)
     source, path = write_clip(tmp_path / "x.wav", 2, 4, 44100), tmp_path / "x.mp3"
     command = ["ffmpeg", "-v", "error", "-i", source, "-c:a", "aac", "-f", "adts", path]
     subprocess.run(command, check=True)

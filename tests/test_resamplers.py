@@ -8,9 +8,12 @@ from itertools import cycle
 import numpy as np
 import pytest
 
-from fad_onnx.audio.polyphase import Polyphase
+from fad_onnx.audio.polyphase import Across, Polyphase
+from fad_onnx.audio.resampling import Resampler
 from fad_onnx.audio.sinc import FILTERS
+from fad_onnx.errors import AudioError
 from fad_onnx.networks import synthetic
+from fad_onnx.networks.selection import select
 
 PAIRS = [(44100, 16000), (16000, 48000), (22050, 8000), (44100, 16001), (192000, 8000)]
 
@@ -73,3 +76,42 @@ def test_julius_goes_on_with_the_last_sample():
     np.testing.assert_allclose(got, 1, atol=1e-6)
     got = Polyphase("torchaudio_hann", 44100, 16000, 1).push(clip, last=True)
     assert got[0] < 0.7
+
+
+@pytest.mark.parametrize("kind", [name for name, one in FILTERS.items() if one.edge == "zeros"])
+@pytest.mark.parametrize(("source", "target"), [(44100, 48000), (32001, 48000), (24000, 22050)])
+def test_across_the_channels_is_along_a_clip_of_two_samples(kind, source, target):
+    clip = np.ascontiguousarray(synthetic.clip(3, 50, 2).T)
+    got = Across(kind, source, target).push(clip)
+    for frame, found in zip(clip, got, strict=True):
+        alone = Polyphase(kind, source, target, 1).push(frame[:, None], last=True)[:2, 0]
+        np.testing.assert_allclose(found[: len(alone)], alone, rtol=1e-6, atol=1e-7)
+
+
+def test_the_protocol_resamples_stereo_across_and_mono_along():
+    rules = select("encodec-48k:protocol=gudgud96").preparation
+    assert rules.channel_count == 2
+    stereo = rules.resample(44100, 2).push(np.ascontiguousarray(synthetic.clip(3, 441, 2).T), True)
+    mono = rules.resample(44100, 1).push(np.ascontiguousarray(synthetic.clip(3, 441, 1).T), True)
+    assert stereo.shape == (2, 441) and mono.shape == (2, 480)
+    assert not np.array_equal(stereo[0], stereo[1])
+    np.testing.assert_array_equal(mono[0], mono[1])
+    clip = np.ascontiguousarray(synthetic.clip(3, 441, 2).T)
+    np.testing.assert_array_equal(rules.resample(48000, 2).push(clip, True), clip.T)
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels"), [(32000, 2), (96000, 2), (44100, 6), (48000, 4), (8000, 3)]
+)
+def test_what_across_the_channels_is_not_two_is_an_error(rate, channels):
+    rules = select("encodec-48k:protocol=gudgud96").preparation
+    with pytest.raises(AudioError, match=f"a.wav: {channels} channels at {rate} Hz"):
+        rules.resample(rate, channels, "a.wav")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_doubled_is_the_mean_twice(channels):
+    clip = np.ascontiguousarray(synthetic.clip(3, 1000, channels).T)
+    mean = Resampler(44100, 48000, channels, "mean").push(clip, last=True)
+    doubled = Resampler(44100, 48000, channels, "doubled").push(clip, last=True)
+    np.testing.assert_array_equal(doubled, np.repeat(mean, 2, axis=0))

@@ -7,15 +7,23 @@ import pytest
 
 from fad_onnx.cli import main
 from fad_onnx.networks import table
-from fad_onnx.networks.selection import variants
+from fad_onnx.networks.selection import text_tower, variants
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.tools import known_answers
+from fad_onnx.weights import binding
 
-# Synthetic weights of up to 0.4 GB each.
-MODELS = [
-    pytest.param(name, marks=[pytest.mark.large] if model.network.checkpoints else [])
-    for name, model in table.models().items()
-]
+from . import kit
+
+
+def cost(network):
+    """The tier of a network's golden answers: synthetic weights of up to 0.5 GB are "large"."""
+    if not network.checkpoints:
+        return []
+    huge = kit.is_huge(binding.GRAPHS / network.graph)
+    return [pytest.mark.slow if huge else pytest.mark.large]
+
+
+MODELS = [pytest.param(name, marks=cost(model.network)) for name, model in table.models().items()]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -25,6 +33,20 @@ def test_golden_rows(name):
     assert len(checks) == len(variants(model))
     for check in checks:
         assert check.passed and check.error < known_answers.TOLERANCE, check
+
+
+TOWERS = {tower.graph: model for model in table.models().values() if (tower := text_tower(model))}
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("graph", TOWERS)
+def test_golden_captions(graph):
+    """Each graph once, however many models share it."""
+    checked = set()
+    (check,) = known_answers.verify_text(TOWERS[graph], texts=checked)
+    assert check.passed and check.error < known_answers.TOLERANCE, check
+    assert checked == {graph}
+    assert not list(known_answers.verify_text(TOWERS[graph], texts=checked))
 
 
 def test_a_wrong_answer_fails_the_command(monkeypatch, capsys):

@@ -100,7 +100,7 @@ def entry(**preparation):
     }  # fmt: skip
 
 
-def install(monkeypatch, folder, network=None, graphs=None, **preparation):
+def install(monkeypatch, folder, network=None, graphs=None, model=None, **preparation):
     """Add the model "toy" to the table, for one test."""
     added = {"toy.onnx": graph(), **(graphs or {})}
     for name, data in added.items():
@@ -111,6 +111,7 @@ def install(monkeypatch, folder, network=None, graphs=None, **preparation):
     shared["graphs"] |= {name: hashlib.sha256(data).hexdigest() for name, data in added.items()}
     made = entry(**preparation)
     made["networks"]["toy"] |= network or {}
+    made["models"]["toy"] |= model or {}
     for section, entries in made.items():
         shared[section] |= entries
     models = table.parse(json.dumps(shared))

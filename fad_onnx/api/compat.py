@@ -30,6 +30,7 @@ from ..pipeline import datasets
 from ..pipeline.options import PathLike, Run, RunOptions, check_keywords
 from .streaming import StreamingFAD
 
+ORIGINAL = "gudgud96"  # the protocol of the package whose class this is
 logger = logging.getLogger("fad_onnx")
 
 
@@ -39,7 +40,8 @@ class FrechetAudioDistance(StreamingFAD):
     ckpt_dir: a folder searched for official checkpoint files; without it, the cache is used.
     model_name, submodel_name, sample_rate, channels, enable_fusion choose a model of the
     table; model_name may also be the name of a model there. use_pca, use_activation: the options
-    of VGGish.
+    of VGGish. protocol: by default "gudgud96", the preparation of the original; "native" for a
+    model that the original does not have.
     audio_load_worker: threads. verbose: accepted; nothing is printed, warnings are logged and
     progress= is called as the work advances.
     run: further keywords of fad_onnx.RunOptions, such as weights or provider.
@@ -63,6 +65,7 @@ class FrechetAudioDistance(StreamingFAD):
         verbose: bool = False,
         audio_load_worker: int = 8,
         enable_fusion: bool = False,
+        protocol: str | None = None,
         **run: Any,
     ) -> None:
         check_keywords(run, inspect.signature(type(self)).parameters)
@@ -82,10 +85,14 @@ class FrechetAudioDistance(StreamingFAD):
         run.setdefault("workers", min(audio_load_worker, machine.cores()))
         if ckpt_dir is not None:
             run["folders"] = [ckpt_dir]
-        self._start(self.model.name, RunOptions(**{"options": options, **run}))
+        if protocol is None and ORIGINAL in self.model.protocols:
+            protocol = ORIGINAL
+        self._start(
+            self.model.name, RunOptions(**{"options": options, "protocol": protocol, **run})
+        )
 
     def get_embeddings(self, x: Iterable[ArrayLike], sr: int) -> NDArray[np.float32]:
-        """Rows (n, dim) of all clips, in order; x holds float arrays (frames,) or (frames, 2).
+        """Embeddings (n, dim) of all clips, in order; x holds arrays (frames,) or (frames, 2).
 
         Raises NoAudioError without a clip, AudioError and TooShortError as `update` does.
         """
@@ -138,7 +145,7 @@ class FrechetAudioDistance(StreamingFAD):
 
     def _rows(self, folder: PathLike, stored: PathLike | None, dtype: str) -> NDArray[Any]:
         if stored is not None and Path(stored).exists():
-            return _read_rows(Path(stored), self.model.output().width)
+            return read_rows(Path(stored), self._width)
         files = datasets.list_files([folder])
         # The model is loaded once, not for each dataset.
         run = Run(self.embedder.decoding(dtype), self._run.of_files(), keep_rows=True)
@@ -157,7 +164,8 @@ def _at_least(mu: ArrayLike, sigma: ArrayLike) -> tuple[NDArray[Any], NDArray[An
     return np.atleast_1d(np.asarray(mu)), np.atleast_2d(np.asarray(sigma))
 
 
-def _read_rows(path: Path, dimension: int) -> NDArray[Any]:
+def read_rows(path: Path, dimension: int) -> NDArray[Any]:
+    """The embeddings (n, dimension) of an .npy file; StatisticsError if it holds no such array."""
     try:
         with open(path, "rb") as file:
             rows: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
@@ -165,7 +173,9 @@ def _read_rows(path: Path, dimension: int) -> NDArray[Any]:
         raise StatisticsError(
             path, f"not an .npy file of embeddings: {error} (`fad-onnx score` takes an .npz)"
         ) from error
+    if rows.ndim == 1 and dimension == 1:
+        return rows[:, None]  # of the original's PANN
     if rows.ndim != 2 or rows.shape[1] != dimension:
-        problem = f"shape {rows.shape}, needed is (rows, {dimension}): not of this model"
-        raise StatisticsError(path, f"{problem}, or the original's PANN; remove it to compute anew")
+        problem = f"shape {rows.shape}, needed is (embeddings, {dimension}): not of this model"
+        raise StatisticsError(path, f"{problem}, or of another protocol; remove it to compute anew")
     return rows

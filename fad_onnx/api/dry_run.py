@@ -98,6 +98,9 @@ def count_windows(selection: Selection, samples: int) -> int:
         if samples <= rules.length_samples:
             return 1
         samples += rules.length_samples // 2 * 2
+    elif rules.margins == "zeros":
+        whole = -(-samples // rules.length_samples) * rules.length_samples
+        samples = whole + rules.length_samples // 2 * 2
     full = max(0, 1 + (samples - rules.length_samples) // rules.hop_samples)
     rest = samples - full * rules.hop_samples
     overlap = rules.length_samples - rules.hop_samples
@@ -106,9 +109,16 @@ def count_windows(selection: Selection, samples: int) -> int:
 
 def count_embeddings(selection: Selection, windows: int, samples: int, seconds: float) -> int:
     """How many embeddings these windows of one clip give."""
-    every = selection.output.samples_per_embedding
-    count = windows if every is None or not windows else -(-samples // every)
-    return pooled_count(selection.preparation.pooling, count, seconds)
+    output, preparation = selection.output, selection.preparation
+    rules = preparation.windows
+    if output.samples_per_embedding is None or not windows:
+        count = windows * output.per_window
+    elif rules.margins != "none":
+        count = windows * output.count(rules.length_samples or 0)
+    else:
+        count = output.count(int(min(samples, preparation.most_samples)))
+    used = preparation.used_seconds(seconds)
+    return pooled_count(preparation.pooling, count, used) * (output.width // selection.width)
 
 
 @dataclass(frozen=True)

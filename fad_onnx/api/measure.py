@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.sources import AudioFile
 from ..errors import KeywordError
 from ..metrics import registry
 from ..metrics.frechet import Gaussian, file_distance
@@ -20,7 +19,6 @@ from ..metrics.with_intervals import with_interval
 from ..networks import table
 from ..networks.spec import NATIVE, ModelSpec
 from ..pipeline.datasets import Dataset
-from ..pipeline.executors import FileSummary
 
 Rows = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -97,7 +95,6 @@ class FileScore:
     influence: float
     fad: float
     mean_distance: float
-    clip: AudioFile | None = field(default=None, compare=False, repr=False)
 
 
 class Compared(Protocol):
@@ -226,7 +223,6 @@ def clip_scores(
             FileScore(
                 file.name, file.path, found.embeddings, file.seconds, float(influence),
                 found.fad, found.mean_distance,
-                file.file if isinstance(file, FileSummary) else None,
             )
         )  # fmt: skip
     return tuple(sorted(scores, key=lambda score: (-score.influence, score.name)))

@@ -214,10 +214,18 @@ def verify(
     >>> any(check.passed is False for check in fad_onnx.verify("logmel", provider="cpu"))
     False
     """
-    from ..tools import known_answers
+    from ..tools import known_answers, published_scores
 
     given = [model] if isinstance(model, str | ModelSpec) else model or list(table.models())
     specs = [ModelSpec.parse(one) if isinstance(one, str) else one for one in given]
     rows = [table.model(spec.name) for spec in specs]
-    settings = Settings(provider)
-    return tuple(check for row in rows for check in known_answers.every(row, settings))
+    settings, texts = Settings(provider), set[str]()
+    return tuple(
+        check
+        for row in rows
+        for checks in (
+            known_answers.every(row, settings, texts),
+            published_scores.of_synthetic_clips(row, settings),
+        )
+        for check in checks
+    )

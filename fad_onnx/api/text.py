@@ -90,9 +90,9 @@ class Captions:
     by_name: Mapping[str, str]
 
     @classmethod
-    def read(cls, path: PathLike) -> Captions:
+    def read(cls, path: PathLike, caption_column: str = files.CAPTION) -> Captions:
         """See `fad_onnx.files.captions.read`."""
-        return cls(os.fspath(path), files.read(path))
+        return cls(os.fspath(path), files.read(path, caption_column))
 
     def of(self, names: Sequence[str], dataset: str, skip: bool) -> list[str | None]:
         """The caption of each clip; None, if some may be skipped, for one that has none.
@@ -173,7 +173,8 @@ class CaptionedClips:
         remarks = [cut([self._encoded[text] for text in texts], self._tower)]
         if len(places) < max(len(found), total):
             remarks.append(f"{len(places)} pairs of {len(found)} clips and {total} captions")
-        own = replace(held, clips=clips, names=[held.names[i] for i in places], captions=rows)
+        names = [held.names[i] for i in places]
+        own = replace(held, clips=clips, names=names, captions=rows, texts=texts)
         return own, [f"{held.where}: {text}" for text in remarks if text]
 
     @property

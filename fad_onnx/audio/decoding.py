@@ -13,7 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from ..errors import AudioError, OptionError
-from . import lookalikes, misread, truncation
+from . import lookalikes, media, misread, truncation
 from .blobs import Blob, OnDisk, why
 from .truncation import UNKNOWN_FRAMES
 
@@ -34,7 +34,7 @@ FULL_SCALE = {"float32": 1.0, "float64": 1.0, "int16": 2.0**15, "int32": 2.0**31
 # begin at 0, and the last bits of MPEG. In FLAC, seeking may fail.
 REWOUND = frozenset({"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"})
 # Formats of floats, which libsndfile converts to integers without scaling or without clipping.
-FLOATING = REWOUND | {"FLOAT", "DOUBLE"}
+FLOATING = REWOUND | {"FLOAT", "DOUBLE", media.MediaFile.subtype}
 
 
 class _Forward(soundfile.SoundFile):  # type: ignore[misc]
@@ -70,7 +70,7 @@ class Decoder:
         self.frames, self.peak = 0, 0.0
         self._opened = ExitStack()
         try:
-            self._file = self._opened.enter_context(_Forward(self._source()))
+            self._file: Any = self._opened.enter_context(self._open())
             if self._file.subtype in REWOUND:
                 self._file.seek(0)
         except soundfile.LibsndfileError as error:
@@ -96,26 +96,28 @@ class Decoder:
             self._opened.close()
             raise problem
 
-    def _source(self) -> Any:
-        """What libsndfile opens."""
-        if not isinstance(self._blob, OnDisk):
-            file = self._opened.enter_context(self._blob.open())
-            if not file.seek(0, os.SEEK_END):
-                raise AudioError(self._blob.name, "empty, 0 bytes")
-            file.seek(0)
-            return file
-        status = os.stat(self._blob.path)
-        if not stat.S_ISREG(status.st_mode):
-            raise AudioError(self._blob.path, "not a regular file")
-        if not status.st_size:
-            raise AudioError(self._blob.path, "empty, 0 bytes")
+    def _open(self) -> Any:
+        """The sound file, of whichever decoder reads what begins so."""
+        is_file = isinstance(self._blob, OnDisk)
+        # Before anything opens it: a FIFO would keep its reader waiting for ever.
+        if is_file and not stat.S_ISREG(os.stat(self._blob.name).st_mode):
+            raise AudioError(self._blob.name, "not a regular file")
+        if not (start := self._start()):
+            raise AudioError(self._blob.name, "empty, 0 bytes")
+        if kind := media.kind_of(start):
+            return media.MediaFile(self._blob, kind)
+        if not is_file:
+            return _Forward(self._opened.enter_context(self._blob.open()))
         # libsndfile takes bytes, which any POSIX file name is; Windows needs text.
-        return self._blob.path if os.name == "nt" else os.fsencode(self._blob.path)
+        return _Forward(self._blob.name if os.name == "nt" else os.fsencode(self._blob.name))
+
+    def _start(self) -> bytes:
+        with self._blob.open() as file:
+            return file.read(64)
 
     def _instead(self, error: soundfile.LibsndfileError) -> str:
         """What the file really is, or the error of libsndfile."""
-        with self._blob.open() as file:
-            start = file.read(64)
+        start = self._start()
         # libsndfile reports that an existing file of an unknown format does not exist.
         reason = error.error_string.partition("File does not exist")[0].rstrip(". ")
         return lookalikes.not_audio(start) or reason or "of no known format"

@@ -3,47 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .loudness import normalised
+
 Samples = NDArray[np.float32]
 
 
-def _remove_dc(clip: Samples) -> Samples:
+def _remove_dc(clip: Samples, rate_hz: int) -> Samples:
     centred: Samples = (clip - clip.mean(dtype=np.float64)).astype(np.float32)
     return centred
 
 
-def _peak_minus_1_db(clip: Samples) -> Samples:
+def _peak_minus_1_db(clip: Samples, rate_hz: int) -> Samples:
     peak = np.abs(clip).max(initial=0.0)
     return (clip * (10 ** (-1 / 20) / peak)).astype(np.float32) if peak else clip
 
 
-def _pcm16(block: Samples) -> Samples:
+def _pcm16(block: Samples, rate_hz: int) -> Samples:
     steps: Samples = np.clip(np.rint(block * np.float32(2**15)), -(2**15), 2**15 - 1)
     return steps / np.float32(2**15)
 
 
-def _int16_cut(block: Samples) -> Samples:
+def _int16_cut(block: Samples, rate_hz: int) -> Samples:
     steps: Samples = np.trunc(np.clip(block, -1, 1) * np.float32(32767))
     return steps / np.float32(32767)
 
 
-STEPS: dict[str, Callable[[Samples], Samples]] = {
+STEPS: dict[str, Callable[[Samples, int], Samples]] = {
     "remove_dc": _remove_dc,
     "peak_minus_1_db": _peak_minus_1_db,
     "pcm16": _pcm16,
     "int16_cut": _int16_cut,
+    "loudness_minus_16": partial(normalised, lufs=-16.0),
 }
-OF_THE_WHOLE_CLIP = frozenset({"remove_dc", "peak_minus_1_db"})
+OF_THE_WHOLE_CLIP = frozenset({"remove_dc", "peak_minus_1_db", "loudness_minus_16"})
 
 
 class Level:
     """Applies steps to blocks; one that depends on the whole clip holds it until its end."""
 
-    def __init__(self, steps: Sequence[str]) -> None:
-        self._steps = [STEPS[name] for name in steps]
+    def __init__(self, steps: Sequence[str], rate_hz: int) -> None:
+        self._steps, self._rate_hz = [STEPS[name] for name in steps], rate_hz
         self._holds = not OF_THE_WHOLE_CLIP.isdisjoint(steps)
         self._held: list[Samples] = []
 
@@ -55,5 +59,5 @@ class Level:
                 return block[:0]
             block, self._held = np.concatenate(self._held), []
         for step in self._steps:
-            block = step(block)
+            block = step(block, self._rate_hz)
         return block

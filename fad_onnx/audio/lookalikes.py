@@ -4,15 +4,11 @@ from __future__ import annotations
 
 _PAGE = "is a web page: the download was answered by a page, fetch it again"
 _POINTER = "is a Git LFS pointer, not the file itself: run git lfs pull, or download it"
-# What people name like the audio that is read: phones and messengers write MP4, browsers WebM.
+# What people name like the audio that is read.
 _MEDIA = {
-    b"\x1aE\xdf\xa3": "Matroska or WebM",
-    b"0&\xb2u\x8ef\xcf\x11": "Windows Media",
     b"#!AMR": "AMR",
     b"wvpk": "WavPack",
     b"MAC ": "Monkey's Audio",
-    b"\xff\xf1": "AAC",
-    b"\xff\xf9": "AAC",
 }
 # The first packet of an Ogg file, behind the 28 bytes of its page.
 _OGG = {b"\x7fFLAC": "FLAC in Ogg", b"Speex": "Speex", b"\x80theora": "video in Ogg"}
@@ -29,8 +25,6 @@ def known(start: bytes) -> str | None:
 
 def not_audio(start: bytes) -> str | None:
     """What a file that starts so is, where no audio that is read here starts so."""
-    if start[4:8] == b"ftyp":
-        return _convert("MP4 or M4A")
     if start.startswith(_APPLE_DOUBLE):
         return "is what macOS keeps beside a file (AppleDouble), not the file itself"
     media = [kind for magic, kind in _MEDIA.items() if start.startswith(magic)]

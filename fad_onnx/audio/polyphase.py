@@ -101,6 +101,30 @@ class Polyphase:
         return out.reshape(-1)
 
 
+class Across:
+    """A filter that takes the two channels of a frame for two successive samples.
+
+    Parameters
+    ----------
+    kind : str
+        A name of `sinc.FILTERS`, of a filter with zeros beyond the edges.
+    source_hz, target_hz : int
+        The two rates, of which two samples make two.
+    """
+
+    def __init__(self, kind: str, source_hz: int, target_hz: int) -> None:
+        common = gcd(source_hz, target_hz)
+        up, down = target_hz // common, source_hz // common
+        places = np.arange(2)
+        steps = places[None] - (places * down // up)[:, None]
+        self._weights = FILTERS[kind].weights(places[:, None] % up, steps, up, down)
+
+    def push(self, block: Samples, last: bool = False) -> Samples:
+        """The two samples of every frame (frames, 2)."""
+        found: Samples = (block.astype(np.float64) @ self._weights.T).astype(np.float32)
+        return found
+
+
 @lru_cache(maxsize=256)
 def _matrix(kind: str, up: int, down: int, phase: int, outputs: int) -> NDArray[np.float64]:
     """Weights (window, phases) of some phases from this on, for windows that begin `reach` samples

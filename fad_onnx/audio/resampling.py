@@ -9,7 +9,7 @@ import soxr
 from numpy.typing import NDArray
 
 from .level import Level
-from .polyphase import Polyphase
+from .polyphase import Across, Polyphase
 
 SOXR = "soxr_hq"
 
@@ -27,9 +27,10 @@ class Resampler:
     source_channels
         Channels of the file.
     channel_rule
-        "mean": one channel, the mean of all. "stereo": two channels stay as they are, one is
-        duplicated, three or more are averaged and the mean is duplicated. "first": one channel,
-        the first.
+        "mean": one channel, the mean of all. "doubled": that mean twice. "stereo": two channels
+        stay as they are, one is duplicated, three or more are averaged and the mean is duplicated.
+        "first": one channel, the first. "stereo_across": as "stereo", but two channels are filtered
+        across each other, and their rate stays.
     kind
         "soxr_hq", or a name of `sinc.FILTERS`.
     before, after
@@ -51,16 +52,21 @@ class Resampler:
         before: Sequence[str] = (),
         after: Sequence[str] = (),
     ) -> None:
-        self._as_is = channel_rule == "stereo" and source_channels == 2
-        self._duplicate = channel_rule == "stereo" and not self._as_is
+        stereo = channel_rule.startswith("stereo")
+        self._as_is = stereo and source_channels == 2
+        self._duplicate = channel_rule == "doubled" or (stereo and not self._as_is)
         self._first = channel_rule == "first"
-        self._before, self._after = Level(before), Level(after)
+        self._before, self._after = Level(before, source_hz), Level(after, target_hz)
         self.peak = 0.0
         width = 2 if self._as_is else 1
-        self._stream: _Soxr | Polyphase | None = None
-        if source_hz != target_hz and kind == SOXR:
+        self._stream: _Soxr | Polyphase | Across | None = None
+        if source_hz == target_hz:
+            return
+        if channel_rule == "stereo_across" and self._as_is:
+            self._stream = Across(kind, source_hz, target_hz)
+        elif kind == SOXR:
             self._stream = _Soxr(source_hz, target_hz, width)
-        elif source_hz != target_hz:
+        else:
             self._stream = Polyphase(kind, source_hz, target_hz, width)
 
     def push(self, block: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:

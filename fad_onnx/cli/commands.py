@@ -30,6 +30,7 @@ from ..pipeline.dask import dask_executor
 from ..pipeline.datasets import Dataset
 from ..pipeline.options import RunOptions, cache_folder
 from ..pipeline.progress import Bars, Downloads
+from ..tools.known_answers import Check
 from ..weights import converted, prepare
 from . import csv_file, show
 from .flags import in_flags
@@ -63,7 +64,9 @@ def score(options: Namespace) -> None:
     if options.per_file is not None:
         steps.append(partial(show.write_per_file, options.per_file, scores))
     if report:
-        steps.append(partial(reports.write, options.report, scores, seed=options.seed))
+        steps.append(
+            partial(reports.write, options.report, scores, seed=wanted.options.get("seed", 0))
+        )
     _all_of(steps)
 
 
@@ -71,13 +74,13 @@ def _wanted(options: Namespace) -> Wanted:
     """What the flags ask for; a report shows everything that can be computed."""
     switches, report = registry.switches(), options.report is not None
     known = registry.options([registry.metric(registry.FIRST), *switches.values()])
-    given = {key: getattr(options, key) for key in (*switches, *known)}
+    given = {key: getattr(options, key) for key in (*switches, *known) if hasattr(options, key)}
     if report:
         rows = archives.holds_rows(options.reference)
         can = {key: rows or one.needs.reference != "clips" for key, one in switches.items()}
         given |= {key: given[key] or possible for key, possible in can.items()}
         levels = (key for key, one in known.items() if one.level)
-        given |= {key: LEVEL if given[key] is None else given[key] for key in levels}
+        given = {**dict.fromkeys(levels, LEVEL), **given}
     return Wanted(per_file=report or options.per_file is not None, **given)
 
 
@@ -94,15 +97,14 @@ def _say_scores(options: Namespace, scores: Scores) -> None:
 def evaluate(options: Namespace) -> None:
     """Run `evaluate`: print a table, JSON, Markdown or LaTeX."""
     from ..api import evaluation
+    from ..api.asked import asked_for
     from . import evaluating
 
     evaluations = evaluating.evaluations(options)
     paths = [*filter(None, [options.reference]), *evaluations]
     read = [*paths, *filter(None, [options.captions])]
     if options.dry_run:
-        asked = evaluation.asked_for(
-            options.metrics, options.protocol, options.captions is not None
-        )
+        asked = asked_for(options.metrics, options.protocol, options.captions is not None)
         options.model = list(dict.fromkeys(one.spec and str(one.spec) for one in asked))
         _dry_run(options, paths)
         return
@@ -216,16 +218,12 @@ def _pull(spec: ModelSpec, options: Namespace, sources: dict[str, str]) -> list[
 
 def verify(options: Namespace) -> None:
     """verify: a table of checks; an error if one fails."""
-    from ..tools import known_answers as known
-
     settings = Settings(options.provider)
     checks = []
-    for name in options.models or table.models():
-        model = table.model(name)
-        for check in known.every(model, settings):
-            checks.append(check)
-            if not options.json:
-                say(show.check_line(check))
+    for check in _checks(options, settings):
+        checks.append(check)
+        if not options.json:
+            say(show.check_line(check))
     if options.json:
         say(json.dumps({"schema": SCHEMA, "checks": [asdict(c) for c in checks]}, indent=2))
     failed = [check for check in checks if check.passed is False]
@@ -236,6 +234,24 @@ def verify(options: Namespace) -> None:
             options.provider, f"{len(failed)} of {len(checks)} known answers are wrong",
             "install another release of ONNX Runtime, or report this",
         )  # fmt: skip
+
+
+def _checks(options: Namespace, settings: Settings) -> Iterator[Check]:
+    """The known answers of every model that was asked for."""
+    from ..tools import known_answers, published_scores
+
+    texts: set[str] = set()
+    if options.published is None:
+        for name in options.models or table.models():
+            yield from known_answers.every(table.model(name), settings, texts)
+            yield from published_scores.of_synthetic_clips(table.model(name), settings)
+        return
+    if not (options.models and options.audio and options.statistics):
+        raise OptionError("published", "needs a MODEL, --audio FOLDER and --statistics FILE")
+    for name in options.models:
+        yield from published_scores.of_harness(
+            options.published, name, Path(options.audio), Path(options.statistics), settings
+        )
 
 
 def bench(options: Namespace) -> None:

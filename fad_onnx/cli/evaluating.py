@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from .. import report as reports
-from ..api.evaluation import Evaluation
+from ..api.evaluated import Evaluation
 from ..errors import OptionError, printable, shown
 from ..metrics import registry
 from . import csv_file, show, tables
@@ -53,7 +53,8 @@ def steps(options: Namespace, found: Evaluation) -> list[Callable[[], object]]:
         every.append(partial(csv_file.append, options.csv, csv_columns(), _rows(found)))
     if options.report is not None:
         seed = given(options).get("seed", 0)
-        every.append(partial(reports.write, options.report, found.results, seed=seed))
+        every.append(partial(reports.write, options.report, found.results, seed=seed,
+                             differences=found.differences))  # fmt: skip
     return every
 
 

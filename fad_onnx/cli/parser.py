@@ -104,7 +104,7 @@ def _evaluate(commands: Commands) -> None:
         help="also say whether dataset A is better than B: clips of one name are compared with each"
         " other; may be given several times",
     )  # fmt: skip
-    _metric_options(parser, known, unset=argparse.SUPPRESS)
+    _metric_options(parser, known)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object")
     form.add_argument("--markdown", action="store_true", help="print a table in Markdown")
@@ -119,10 +119,8 @@ def _evaluate(commands: Commands) -> None:
     _run(parser, model=False)
 
 
-def _metric_options(
-    parser: argparse.ArgumentParser, metrics: Sequence[Metric], unset: str | None = None
-) -> None:
-    """A flag for each option of these metrics; what a flag that is not given leaves."""
+def _metric_options(parser: argparse.ArgumentParser, metrics: Sequence[Metric]) -> None:
+    """A flag for each option of these metrics; one that is not given leaves it to the protocol."""
     for option in registry.options(metrics).values():
         kind: dict[str, Any] = {"type": str}
         if option.choices:
@@ -133,8 +131,7 @@ def _metric_options(
             kind = {"type": _between(*option.number), "metavar": "X"}
         elif option.level:
             kind = {"type": _level, "metavar": "LEVEL", "nargs": "?", "const": LEVEL}
-        default = option.default if unset is None else unset
-        parser.add_argument(option.flag, default=default, help=option.help, **kind)
+        parser.add_argument(option.flag, default=argparse.SUPPRESS, help=option.help, **kind)
 
 
 def _stats(commands: Commands) -> None:
@@ -206,6 +203,14 @@ def _verify(commands: Commands) -> None:
     parser.add_argument("models", metavar="MODEL", nargs="*", help="default: all")
     parser.add_argument(
         "--provider", default="cpu", help="execution provider to test (default: cpu)"
+    )
+    parser.add_argument(
+        "--published", metavar="HARNESS",
+        help="compare scores with official weights with a harness' published ones: fadtk",
+    )  # fmt: skip
+    parser.add_argument("--audio", metavar="FOLDER", help="with --published: the harness' clips")
+    parser.add_argument(
+        "--statistics", metavar="FILE", help="with --published: its statistics of the reference"
     )
     _registered(parser)
     _json(parser)

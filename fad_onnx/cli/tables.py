@@ -55,7 +55,14 @@ def _place(one: Measured | None) -> tuple[bool, float]:
 
 def labelled(found: Sequence[Measured]) -> str:
     """A table for people, whose heads are METRIC:MODEL."""
-    return plain(found, ranked(found), _head, lambda one: "")
+    models: dict[str, set[str]] = {}
+    for one in found:
+        models.setdefault(one.metric.name, set()).add(one.model)
+
+    def prefix(one: Measured) -> str:
+        return f"{one.model} " if len(models[one.metric.name]) > 1 else ""
+
+    return plain(found, ranked(found), _head, prefix)
 
 
 def _head(one: Measured) -> str:

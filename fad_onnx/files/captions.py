@@ -8,20 +8,31 @@ import json
 import os
 import posixpath
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import CaptionError
 from ..networks.tokenizer import check_caption
 
-COLUMNS = ("file", "caption")
+FILE, CAPTION = "file", "caption"
 Line = tuple[int, Any, Any]  # its number, a clip's name, a caption
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, str]:
+def read(path: str | os.PathLike[str], caption_column: str = CAPTION) -> dict[str, str]:
     """Captions by the names of clips, which are paths relative to their dataset.
 
-    A clip whose caption is blank is left out, as one that has none.
+    Parameters
+    ----------
+    path : path
+        The file.
+    caption_column : str
+        The column, or the key, of the captions.
+
+    Returns
+    -------
+    dict of str to str
+        A clip whose caption is blank is left out, as one that has none.
 
     Raises
     ------
@@ -32,10 +43,11 @@ def read(path: str | os.PathLike[str]) -> dict[str, str]:
     if suffix not in (".csv", ".tsv", ".jsonl"):
         raise CaptionError(path, "captions are read from .csv, .tsv and .jsonl")
     text = _text(path)
-    lines = _json(path, text) if suffix == ".jsonl" else _table(path, text, suffix)
+    columns = (FILE, caption_column)
+    form = partial(_json, path, text) if suffix == ".jsonl" else partial(_table, path, text, suffix)
     found: dict[str, str] = {}
     places: dict[str, int] = {}
-    for number, name, caption in lines:
+    for number, name, caption in form(columns):
         if not isinstance(name, str) or not name:
             raise CaptionError(path, f"line {number}: `file` is {name!r}, no name of a clip")
         name = posixpath.normpath(name)
@@ -60,16 +72,18 @@ def _text(path: str | os.PathLike[str]) -> str:
         ) from error
 
 
-def _table(path: str | os.PathLike[str], text: str, suffix: str) -> Iterator[Line]:
+def _table(
+    path: str | os.PathLike[str], text: str, suffix: str, columns: tuple[str, str]
+) -> Iterator[Line]:
     delimiter = "\t" if suffix == ".tsv" else ","
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         head = next(rows, [])
-        for column in COLUMNS:
+        for column in columns:
             if head.count(column) != 1:
                 problem = f"its first line needs one column `{column}`, it has {', '.join(head)}"
                 raise CaptionError(path, problem)
-        places = [head.index(column) for column in COLUMNS]
+        places = [head.index(column) for column in columns]
         for row in filter(None, rows):
             if len(row) != len(head):
                 problem = f"line {rows.line_num} has {len(row)} fields, the first {len(head)}"
@@ -79,7 +93,7 @@ def _table(path: str | os.PathLike[str], text: str, suffix: str) -> Iterator[Lin
         raise CaptionError(path, f"line {rows.line_num}: {error}") from error
 
 
-def _json(path: str | os.PathLike[str], text: str) -> Iterator[Line]:
+def _json(path: str | os.PathLike[str], text: str, columns: tuple[str, str]) -> Iterator[Line]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -87,6 +101,6 @@ def _json(path: str | os.PathLike[str], text: str) -> Iterator[Line]:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise CaptionError(path, f"line {number} is no JSON: {error}") from error
-        if not isinstance(found, dict) or not found.keys() >= set(COLUMNS):
-            raise CaptionError(path, f"line {number} is no object with `file` and `caption`")
-        yield number, found["file"], found["caption"]
+        if not isinstance(found, dict) or not found.keys() >= set(columns):
+            raise CaptionError(path, f"line {number} is no object with `{'` and `'.join(columns)}`")
+        yield number, found[columns[0]], found[columns[1]]

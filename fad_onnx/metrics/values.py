@@ -42,6 +42,8 @@ class Arrays:
     captions : array (clips, width), or None
         The embedding of each clip's caption, for a metric that needs captions; then the clips are
         those with a caption.
+    texts : sequence of str
+        These captions.
     """
 
     where: str
@@ -50,6 +52,7 @@ class Arrays:
     names: Sequence[str] = ()
     partial: bool = False
     captions: NDArray[Any] | None = None
+    texts: Sequence[str] = ()
 
     def by_clip(self, what: str) -> Sequence[NDArray[Any]]:
         """The array of each clip; StatisticsError for statistics alone."""
@@ -102,22 +105,22 @@ class Blame:
         What the numbers are, in a few words.
     clips : tuple of (name, number)
         The evaluation's clips by their names, worst first.
-    partners : bool
-        Whether each was compared with the reference clip of its name.
+    texts : mapping
+        What each was compared with, such as its caption, by its name.
     """
 
     head: str
     clips: tuple[tuple[str, float], ...]
-    partners: bool = False
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, head: str, names: Sequence[str], numbers: Iterable[float], *,
-           lowest: bool = False, partners: bool = False) -> Blame:  # fmt: skip
+           lowest: bool = False, texts: Mapping[str, str] | None = None) -> Blame:  # fmt: skip
         """Sorted; `lowest`: the lowest number is the worst."""
         pairs = zip(names, map(float, numbers), strict=True)
         sign = 1.0 if lowest else -1.0
         ordered = sorted(pairs, key=lambda pair: (sign * pair[1], pair[0]))
-        return cls(head, tuple(ordered), partners)
+        return cls(head, tuple(ordered), texts or {})
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ def with_interval(metric: Metric, found: Value, level: float, tell: Tell) -> Val
         f"{main}_ci_pairs": first.pairs,
     }
     bounds = None if first.low is None or first.high is None else (first.low, first.high)
-    note = first.sampling if metric.needs.reference and not metric.needs.pairs else ""
+    alone = bounds is None or metric.needs.pairs or not metric.needs.reference
+    note = "" if alone else first.sampling
     cell = Cell(f"{main}_ci", f"{metric.title}, {100 * level:g} % interval", bounds, note)
     reasons = dict.fromkeys(one.reason for one in every.values() if one.reason)
     return replace(
@@ -47,12 +48,13 @@ def bounds_of(one: Measured) -> Range | None:
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
     """What the report says of intervals, where there are any."""
+    notes = [(one, cell.note) for one in found for cell in one.value.cells
+             if cell.head.endswith("_ci")]  # fmt: skip
     kinds: dict[str, list[str]] = {}
-    for one in found:
-        for cell in one.value.cells:
-            if cell.head.endswith("_ci"):
-                kinds.setdefault(cell.note, []).append(f"{one.label} of {one.path}")
-    if kinds:
+    for one, note in notes:
+        if note:
+            kinds.setdefault(note, []).append(f"{one.label} of {one.path}")
+    if notes:
         yield "Interval", " ".join(_about(kinds))
 
 
@@ -62,9 +64,9 @@ def _about(kinds: Mapping[str, Sequence[str]]) -> Iterable[str]:
         "The value to expect of sets of this size from the same sources if their clips were drawn"
         " again."
     )
-    said = [kind + (f" ({', '.join(of)})" if len(kinds) > 1 else "") for kind, of in kinds.items()
-            if kind]  # fmt: skip
-    if said:
+    if kinds:
+        several = len(kinds) > 1
+        said = (f"{kind} ({', '.join(of)})" if several else kind for kind, of in kinds.items())
         yield f"Sampling: {'; '.join(said)}."
     if "fixed" in together:
         yield "The reference is statistics alone: only the evaluation set is drawn again."

@@ -94,7 +94,7 @@ class Embedder:
         """The same network in one pass, whatever the length, up to another value in the graph."""
         one = self.selection
         network = replace(one.network, tiles=None)
-        output = replace(one.output, tensor=tensor)
+        output = replace(one.output, tensor=tensor, samples_per_embedding=None)
         model = replace(one.model, network=network)
         return replace(self, selection=replace(one, model=model, output=output))
 

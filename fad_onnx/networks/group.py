@@ -76,16 +76,18 @@ class Group:
         `valid_samples` lists the samples of each window without padding; `seconds` is the length
         of the clip.
         """
-        if not tiled:
+        if not (tiled and self.first.selection.network.head):
+            # The samples of a tile are those of its neighbours too: its own steps count.
+            sizes = [len(part[0]) for part in parts] if tiled else valid_samples
             own = zip(self.members, zip(*parts, strict=True), strict=True)
-            return tuple(
-                _pooled(member, embeddings, valid_samples, seconds) for member, embeddings in own
-            )
+            return tuple(_pooled(member, embeddings, sizes, seconds) for member, embeddings in own)
         steps = np.concatenate([part[0] for part in parts])[None]
         tensors = list(dict.fromkeys(one.selection.output.tensor for one in self.members))
         found = dict(zip(tensors, self.first.head.run((steps,), tensors), strict=True))
+        whole = [sum(valid_samples)]
         return tuple(
-            _kept(member, found[member.selection.output.tensor]) for member in self.members
+            _pooled(member, [found[member.selection.output.tensor]], whole, seconds)
+            for member in self.members
         )
 
 
@@ -128,7 +130,8 @@ def _pooled(
 ) -> Embeddings:
     shares = [samples / len(part) for samples, part in zip(valid_samples, parts, strict=True)]
     weights = np.repeat(shares, [len(part) for part in parts])
-    pooled = pool(member.preparation.pooling, np.concatenate(parts), seconds, weights)
+    used = member.preparation.used_seconds(seconds)
+    pooled = pool(member.preparation.pooling, np.concatenate(parts), used, weights)
     return _kept(member, pooled)
 
 

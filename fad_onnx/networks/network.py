@@ -33,7 +33,12 @@ class Output:
         The checkpoints that hold the tensors of the graph; empty for a network without weights.
     samples_per_embedding : int or None
         Samples between two embeddings of a window, at the network's rate; None if a window gives
-        a single embedding.
+        the same number of embeddings whatever its length.
+    remainder : {"embedding", "none"}
+        What the samples after the last full step of a window give, where there are steps: an
+        embedding, or nothing.
+    per_window : int
+        How many embeddings a window gives, where there are no steps.
     """
 
     width: int
@@ -41,6 +46,15 @@ class Output:
     graph: str | None = None
     checkpoints: tuple[str, ...] = ("main",)
     samples_per_embedding: int | None = None
+    remainder: Literal["embedding", "none"] = "embedding"
+    per_window: int = 1
+
+    def count(self, samples: int) -> int:
+        """How many embeddings a window of so many samples gives."""
+        if self.samples_per_embedding is None:
+            return self.per_window
+        last = self.samples_per_embedding - 1 if self.remainder == "embedding" else 0
+        return (samples + last) // self.samples_per_embedding
 
 
 @dataclass(frozen=True)
@@ -64,14 +78,14 @@ class Tiles:
     A step of the network's last layer covers `step_samples`. It is the same as in one pass if
     `context_steps` on both sides of it are part of the tile. `tensor` holds the steps (batch,
     steps, width); the steps of all tiles together go through the graph `head`, which shares the
-    weights.
+    weights. Without a head, the steps are the embeddings.
     """
 
     step_samples: int
     steps: int
     context_steps: int
     tensor: str
-    head: str
+    head: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +144,11 @@ class Network:
     text: TextTower | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def head(self) -> str | None:
+        """The file of the graph that computes the outputs from the steps of all tiles."""
+        return self.tiles.head if self.tiles else None
 
     def graph_of(self, output: Output) -> str:
         """The graph file that computes an output."""

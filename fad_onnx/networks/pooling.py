@@ -1,4 +1,4 @@
-"""The step after the network: the embeddings of a clip as they are, or one for a second or clip."""
+"""The step after the network: the embeddings of a clip as they are, or one for a part of it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def pool(
     Returns
     -------
     ndarray of float32, shape (m, width)
-        As they are ("frames"); one for each whole second, without the rest of the clip ("seconds");
-        or one ("clip").
+        As they are ("frames"); one for each whole second, or for each fifth of them, without the
+        rest of the clip ("seconds", "fifths"); one ("clip"); or one of dimension one for each
+        number ("numbers").
 
     Examples
     --------
@@ -43,7 +44,9 @@ def pool(
     """
     if pooling.over == "frames":
         return embeddings
-    size = len(embeddings) if pooling.over == "clip" else _per_second(len(embeddings), seconds)
+    if pooling.over == "numbers":
+        return embeddings.reshape(-1, 1)
+    size = _size(pooling, len(embeddings), seconds)
     count = len(embeddings) // size
     groups = embeddings[: count * size].reshape(count, size, -1)
     if pooling.statistic == "maximum":
@@ -55,15 +58,18 @@ def pool(
 
 
 def pooled_count(pooling: Pooling, embeddings: int, seconds: float) -> int:
-    """How many embeddings `pool` gives for a clip of these."""
-    if pooling.over == "frames" or not embeddings:
+    """How many embeddings `pool` makes of these of a clip, before it takes them apart."""
+    if pooling.over in ("frames", "numbers") or not embeddings:
         return embeddings
-    return 1 if pooling.over == "clip" else embeddings // _per_second(embeddings, seconds)
+    return embeddings // _size(pooling, embeddings, seconds)
 
 
-def _per_second(count: int, seconds: float) -> int:
-    """Embeddings that make one second, all of them in a shorter clip.
+def _size(pooling: Pooling, count: int, seconds: float) -> int:
+    """How many embeddings make one; of a clip that is too short for that, all of them.
 
-    kadtk 1.1.0, model_loader.py, rounds down as well, and fails below a second.
+    kadtk 1.1.0, model_loader.py, postprocess_resoultion, rounds down as well, and fails below a
+    second. For DAC it divides by the five seconds of a window, whatever the length of the clip.
     """
-    return min(count, max(1, int(count / seconds))) if seconds else count
+    if pooling.over == "clip" or not seconds:
+        return count
+    return min(count, max(1, int(count / (5 if pooling.over == "fifths" else seconds))))

@@ -6,12 +6,18 @@ their defaults, and defaults are not part of a fingerprint: never change one, ad
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from ..audio.resampling import Resampler
+from ..errors import AudioError
 
-LevelStep = Literal["remove_dc", "peak_minus_1_db", "pcm16", "int16_cut"]
+_ACROSS = (
+    "{} channels at {} Hz: resampled across the channels, as the protocol does, they would be {},"
+    " and two are needed; use another protocol, or convert the file"
+)
+LevelStep = Literal["remove_dc", "peak_minus_1_db", "loudness_minus_16", "pcm16", "int16_cut"]
 
 
 @dataclass(frozen=True)
@@ -87,9 +93,11 @@ class Windows:
         continue at every hop to the end of the clip, each padded with zeros.
     seed : int
         The random seed for `long` "random".
-    margins : {"none", "reflect"}
+    margins : {"none", "reflect", "zeros"}
         Of `cover` "windows". "reflect": a clip of up to `length_samples` is one window, as short
-        as it is; a longer one is extended at both ends by reflecting half a window.
+        as it is; a longer one is extended at both ends by reflecting half a window. "zeros": any
+        clip is extended with zeros to a multiple of a window, and then at both ends by half a
+        window of zeros; all of these count as the clip's own.
     """
 
     cover: Literal["whole", "windows", "crop"] = "whole"
@@ -99,7 +107,7 @@ class Windows:
     long: Literal["all", "center", "random", "head"] = "all"
     tail: Literal["drop", "pad", "keep", "pad_every"] = "drop"
     seed: int = 0
-    margins: Literal["none", "reflect"] = "none"
+    margins: Literal["none", "reflect", "zeros"] = "none"
 
 
 @dataclass(frozen=True)
@@ -108,14 +116,16 @@ class Pooling:
 
     Attributes
     ----------
-    over : {"frames", "seconds", "clip"}
-        "frames": every embedding is kept. "seconds": one for each second. "clip": one for the
-        clip.
+    over : {"frames", "seconds", "fifths", "clip", "numbers"}
+        "frames": every embedding is kept. "seconds": one for each second. "fifths": one for each
+        fifth of the clip's embeddings. "clip": one for the clip. "numbers": every number of an
+        embedding counts as an embedding of dimension one; frechet_audio_distance/fad.py 0.3.4,
+        get_embeddings, joins PANN's vectors to one.
     statistic : {"mean", "maximum", "weighted"}
         "weighted": the mean over windows, each weighted by its number of samples without padding.
     """
 
-    over: Literal["frames", "seconds", "clip"] = "frames"
+    over: Literal["frames", "seconds", "fifths", "clip", "numbers"] = "frames"
     statistic: Literal["mean", "maximum", "weighted"] = "mean"
 
 
@@ -127,18 +137,23 @@ class Preparation:
     ----------
     sample_rate_hz : int
         The sample rate of the network.
-    channels : {"mean", "stereo", "first"}
-        The mean over channels, taken before resampling; or two channels (one is doubled, of
-        more than two the mean is doubled); or the first channel alone.
+    channels : {"mean", "doubled", "stereo", "stereo_across", "first"}
+        The mean over channels, taken before resampling; or that mean twice; or two channels (one
+        is doubled, of more than two the mean is doubled); or the first channel alone.
+        "stereo_across": as "stereo", but the filter runs across the two channels of a stereo clip,
+        and its rate stays; frechet_audio_distance/utils.py 0.3.4, load_audio_task, resamples the
+        last axis.
     resampler : {"soxr_hq", "resampy_kaiser_best", "resampy_kaiser_fast", "torchaudio_hann", \
 "torchaudio_hann_float32", "torchaudio_kaiser_best", "julius"}
         soxr HQ, cut to floor(frames * target / source) samples; or a filter of
         `audio.sinc.FILTERS`, with the length that its original gives.
-    level_before, level_after : tuple of {"remove_dc", "peak_minus_1_db", "pcm16", "int16_cut"}
+    level_before, level_after : tuple of {"remove_dc", "peak_minus_1_db", "loudness_minus_16", \
+"pcm16", "int16_cut"}
         Steps in order, at the rate of the file and at that of the network. "remove_dc": the
         clip's mean is subtracted. "peak_minus_1_db": the largest magnitude becomes -1 dB of full
-        scale. "pcm16": rounded to a 16-bit file, full scale is 32768. "int16_cut": cut towards
-        zero to 16 bits, full scale is 32767.
+        scale. "loudness_minus_16": -16 LUFS, or quieter where the largest magnitude would exceed
+        one (`audio.loudness.normalised`). "pcm16": rounded to a 16-bit file, full scale is 32768.
+        "int16_cut": cut towards zero to 16 bits, full scale is 32767.
     sample_format : {"float32", "float64", "int16", "int32"}
         How PCM is decoded.
     frontend : Samples, Stft or SamplesAndStft
@@ -156,7 +171,7 @@ class Preparation:
     """
 
     sample_rate_hz: int
-    channels: Literal["mean", "stereo", "first"] = "mean"
+    channels: Literal["mean", "doubled", "stereo", "stereo_across", "first"] = "mean"
     resampler: Literal[
         "soxr_hq",
         "resampy_kaiser_best",
@@ -179,7 +194,17 @@ class Preparation:
     @property
     def channel_count(self) -> int:
         """The number of channels of a window."""
-        return 2 if self.channels == "stereo" else 1
+        return 1 if self.channels in ("mean", "first") else 2
+
+    @property
+    def most_samples(self) -> float:
+        """How many samples of a clip are used at most."""
+        crop = self.windows.length_samples if self.windows.cover == "crop" else None
+        return min(one for one in (self.maximum_samples, crop, math.inf) if one is not None)
+
+    def used_seconds(self, seconds: float) -> float:
+        """The length of what is used of a clip of this length."""
+        return min(seconds, self.most_samples / self.sample_rate_hz)
 
     @property
     def before_windows(self) -> tuple[object, ...]:
@@ -187,8 +212,18 @@ class Preparation:
         level = self.level_before, self.level_after
         return self.sample_rate_hz, self.channels, self.resampler, level, self.sample_format
 
-    def resample(self, source_hz: int, source_channels: int) -> Resampler:
-        """What brings blocks of a file to the channels, the rate and the level of the network."""
+    def resample(self, source_hz: int, source_channels: int, path: str = "samples") -> Resampler:
+        """What brings blocks of a file to the channels, the rate and the level of the network.
+
+        Raises
+        ------
+        AudioError
+            For channels at a rate that the rule does not take.
+        """
+        if self.channels == "stereo_across" and source_channels > 1:
+            made = source_channels * self.sample_rate_hz // source_hz
+            if (source_channels, made) != (2, 2):
+                raise AudioError(path, _ACROSS.format(source_channels, source_hz, made))
         return Resampler(
             source_hz,
             self.sample_rate_hz,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+OUTPUT = "output"
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -35,7 +37,8 @@ class Protocol:
     name, summary : str
         What it is called, and one line for people.
     models : mapping of str to mapping
-        For each model that the harness has: dotted fields and what it makes of them.
+        For each model that the harness has: dotted fields and what it makes of them. The key
+        "output" names the output that it takes where the user names none.
     changes : mapping
         The same for all its models.
     metrics : mapping of str to Definition
@@ -54,7 +57,12 @@ class Protocol:
 
     def changes_of(self, model: str) -> dict[str, Any]:
         """Dotted fields and their values for one model."""
-        return {**self.changes, **self.models[model]}
+        both = {**self.changes, **self.models[model]}
+        return {path: value for path, value in both.items() if path != OUTPUT}
+
+    def output_of(self, model: str) -> str | None:
+        """The output that the harness takes of one model, if it is not the model's first."""
+        return self.models[model].get(OUTPUT)
 
     def options_of(self, metric: str) -> Mapping[str, Any]:
         """Options of a metric by keyword that differ from our defaults."""

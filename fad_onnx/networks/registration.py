@@ -138,6 +138,6 @@ def _hash(graph: str, path: Path, own: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _placed(network: Network, places: Mapping[str, Path]) -> Network:
     graphs = {network.graph_of(output) for output in network.outputs.values()}
-    graphs |= {network.tiles.head} if network.tiles else set()
+    graphs |= {network.head} if network.head else set()
     own = {graph: places[graph] for graph in graphs if graph in places}
     return replace(network, places=own)

@@ -67,7 +67,7 @@ class Selection:
     @property
     def head_sha256(self) -> str | None:
         """The hash of the head graph, if the network has one."""
-        return self.network.hashes[self.network.tiles.head] if self.network.tiles else None
+        return self.network.hashes[self.network.head] if self.network.head else None
 
     @property
     def tensors(self) -> set[str]:
@@ -78,7 +78,7 @@ class Selection:
     @property
     def width(self) -> int:
         """The dimension of an embedding."""
-        return self.output.width
+        return 1 if self.preparation.pooling.over == "numbers" else self.output.width
 
     @cached_property
     def changed_options(self) -> dict[str, str]:
@@ -118,8 +118,8 @@ class Selection:
     @cached_property
     def label(self) -> str:
         """The name of the model with all non-default options; the key of every result."""
-        first = next(iter(self.network.outputs))
-        output = None if self.output_name in (first, TEXT) else self.output_name
+        default = self.model.default_output(self.protocol)
+        output = None if self.output_name in (default, TEXT) else self.output_name
         protocol = None if self.protocol == NATIVE else self.protocol
         return str(ModelSpec(self.model.name, self.changed_options, output, protocol))
 
@@ -223,9 +223,14 @@ def selection_of(
     changes |= _of_protocol(one, protocol)
     for name in asked:
         changes |= one.options[name].changes(chosen[name])
-    found = one.output(output)
-    name = output or next(iter(one.network.outputs))
-    made, prepared = changed(found, one.preparation, changes, f"models.{one.name}.options")
+    name = output or one.default_output(protocol)
+    made, prepared = changed(
+        one.output(name), one.preparation, changes, f"models.{one.name}.options"
+    )
+    if prepared.pooling.over == "numbers" and output not in (None, next(iter(one.network.outputs))):
+        raise OptionError(
+            f"protocol={protocol}", f"does not have the output {output} of {one.name}"
+        )
     return Selection(one, chosen, name, made, prepared, protocol)
 
 

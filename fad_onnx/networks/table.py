@@ -138,6 +138,12 @@ class Model:
             raise OptionError(f"option {name}={value[:40]}", "a whole number below 10^19")
         return value
 
+    def default_output(self, protocol: str = NATIVE) -> str:
+        """The name of the output that the protocol takes: the network's first, if it says none."""
+        own = self.protocols.get(protocol)
+        chosen = own.output_of(self.name) if own else None
+        return chosen or next(iter(self.network.outputs))
+
     def output(self, name: str | None = None) -> Output:
         """The network's output of this name; the first is the default.
 
@@ -273,7 +279,7 @@ def _checked(network: Network) -> Network:
                 raise ModelTableError(place, f"no regular expression: {error}") from error
     if not network.outputs:
         raise ModelTableError(f"{where}.outputs", "needs one")
-    heads = [network.tiles.head] if network.tiles else []
+    heads = [network.head] if network.head else []
     parts = {**network.outputs, **({"text": network.text} if network.text else {})}
     for graph in [*(network.graph_of(part) for part in parts.values()), *heads]:
         if graph not in network.hashes:
@@ -301,7 +307,9 @@ def _model(
     model = from_json(Model, rest, where, name=name, protocols=protocols, **named)
     for key, protocol in protocols.items():
         place = f"protocols.{key}.models.{name}"
-        changed(model.output(), model.preparation, protocol.changes_of(name), place)
+        if (wanted := model.default_output(key)) not in model.network.outputs:
+            raise ModelTableError(f"{place}.output", f"the network has no output {wanted!r}")
+        changed(model.output(wanted), model.preparation, protocol.changes_of(name), place)
     for option_name, option in model.options.items():
         _check_option(model, option, f"{where}.options.{option_name}")
     return model

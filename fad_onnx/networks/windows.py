@@ -95,7 +95,7 @@ class Windower:
         self._short, self._path = short, path
         self._buffer = _Buffer(preparation.channel_count)
         self._seen = self._dropped = 0
-        self._reflected = False  # whether the margin in front of the clip is in the buffer
+        self._extended = False  # whether the margin in front of the clip is in the buffer
         self._next_step = 0  # of a clip that is cut into tiles
 
     def push(self, samples: Samples, last: bool = False) -> list[Window]:
@@ -124,6 +124,8 @@ class Windower:
                 if self._seen <= length:
                     return [self._single(self._buffer.samples)] if last else []
                 self._reflect(length // 2, last)
+            elif self._rules.margins == "zeros":
+                self._surround(length, last)
             if not last and self._buffer.count < length:
                 return []
             return self._cut(length, hop, last)
@@ -142,9 +144,10 @@ class Windower:
         A tile ends one sample before the step after its context: one more frame would follow.
         """
         samples, size, found = self._buffer.samples, tiles.step_samples, []
-        # The frames of a clip reach half a frame beyond it, so its last step may be short.
-        hop = getattr(self._preparation.frontend, "hop_samples", 1)
-        total = (1 + self._seen // hop) * hop // size if last else self._seen // size
+        total = self._seen // size
+        if last and (hop := getattr(self._preparation.frontend, "hop_samples", None)):
+            # The frames of a clip reach half a frame beyond it, so its last step may be short.
+            total = (1 + self._seen // hop) * hop // size
         while self._next_step < total:
             first = max(0, self._next_step - tiles.context_steps)
             beyond = self._next_step + tiles.steps + tiles.context_steps
@@ -175,19 +178,35 @@ class Windower:
 
         PasstBasicWrapper.get_timestamp_embeddings of hear21passt 0.0.26, wrapper.py.
         """
-        if not self._reflected:
+        if not self._extended:
             samples = self._buffer.samples
             self._buffer.drop(self._buffer.count)
             self._buffer.append(samples[:, half:0:-1])
             self._buffer.append(samples)
-            self._reflected = True
+            self._extended = True
         if last:
             self._buffer.append(self._buffer.samples[:, -2 : -2 - half : -1].copy())
+
+    def _surround(self, length: int, last: bool) -> None:
+        """Extend a clip with zeros to a multiple of a window, and by half a window at its ends.
+
+        DACModel._get_embedding of fadtk 1.1.0, model_loader.py, and DSPMixin.collect_windows of
+        descript-audiotools 0.7.2, core/dsp.py.
+        """
+        half, channels = length // 2, self._preparation.channel_count
+        if not self._extended:
+            samples = self._buffer.samples
+            self._buffer.drop(self._buffer.count)
+            self._buffer.append(np.zeros((channels, half), np.float32))
+            self._buffer.append(samples)
+            self._extended = True
+        if last:
+            self._buffer.append(np.zeros((channels, -self._seen % length + half), np.float32))
 
     def _cut(self, length: int, hop: int, last: bool) -> list[Window]:
         samples = self._buffer.samples
         # The samples that the end of the clip is reflected from must stay in the buffer.
-        kept = 0 if last or self._rules.margins == "none" else length // 2 + 1
+        kept = length // 2 + 1 if self._rules.margins == "reflect" and not last else 0
         count = max(0, 1 + (samples.shape[1] - kept - length) // hop)
         windows = [Window(samples[:, i * hop : i * hop + length], length) for i in range(count)]
         rest = samples[:, count * hop :]

@@ -176,7 +176,9 @@ class _Cutting:
         self._preparations = [embedder.preparation for embedder in embedders]
         # Models that share a key take the same samples.
         self._shared = {one.before_windows: one for one in self._preparations}
-        self._resamplers = {key: one.resample(rate, channels) for key, one in self._shared.items()}
+        self._resamplers = {
+            key: one.resample(rate, channels, path) for key, one in self._shared.items()
+        }
         self._cutters = [embedder.windower(policy.short, path) for embedder in embedders]
 
     def push(

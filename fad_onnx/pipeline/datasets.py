@@ -123,22 +123,23 @@ def embed_sets(
     every = [part for own in parts for part in own]
     with closing(chunks(job, embedders, every, executor, tell)) as made:
         return [
-            _gather(
+            gather(
                 name, islice(made, len(own)), job, embedders, keep, may_be_empty, left_out(files)
             )
             for (name, files), own in zip(sides, parts, strict=True)
         ]
 
 
-def _gather(
+def gather(
     name: str,
     made: Iterable[Chunk],
     job: Job,
     embedders: Sequence[Embedder],
-    keep: Callable[[FileSummary], object] | None,
-    may_be_empty: bool,
-    omitted: str,
+    keep: Callable[[FileSummary], object] | None = None,
+    may_be_empty: bool = False,
+    omitted: str = "",
 ) -> list[Dataset]:
+    """The dataset of these chunks for each model; see `embed_sets`."""
     totals = [MomentsAccumulator(embedder.width) for embedder in embedders]
     made_by: list[dict[str, Any]] = [{} for _ in embedders]
     held = [Held(embedder.width) for embedder in embedders]

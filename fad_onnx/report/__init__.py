@@ -1,7 +1,8 @@
 """One self-contained HTML page about scores: numbers, figures, the worst clips, the protocol.
 
-A leaf that nothing imports by itself: it needs the extra `[report]`. The page fetches nothing,
-runs no script, and says so to the browser in its content security policy.
+A leaf that nothing imports by itself: it needs the extra `[report]`. The page fetches nothing, and
+says so to the browser in its content security policy. It runs no script, but for the one that sorts
+the table of `evaluate`.
 
     import fad_onnx
     from fad_onnx import report
@@ -22,6 +23,7 @@ from ..errors import MissingDependencyError, OptionError
 from ..files import outputs
 
 if TYPE_CHECKING:
+    from ..api.comparison import Difference
     from ..api.measure import Compared
 
 NEEDED = ("matplotlib", "jinja2")
@@ -35,11 +37,15 @@ def require() -> None:
         raise MissingDependencyError(f"a report needs {' and '.join(missing)}", PIP_LINE)
 
 
-def write(path: str | PathLike[str], scores: Sequence[Compared], *, seed: int = 0) -> Path:
+def write(
+    path: str | PathLike[str], scores: Sequence[Compared], *, seed: int = 0,
+    differences: Sequence[Difference] | None = None,
+) -> Path:  # fmt: skip
     """Write the report on these scores, whole or not at all; its absolute path.
 
     scores: as `api.compare` returns them, of any number of evaluation sets and models, made
     with embeddings kept. seed: for the draw, where a figure cannot show all embeddings.
+    differences: for `evaluate`, whose page begins with a table of everything that can be sorted.
     A megabyte or two for ten clips. Raises OptionError without scores, StatisticsError for an
     evaluation dataset without embeddings, MissingDependencyError without the extra, OutputError.
     """
@@ -48,5 +54,5 @@ def write(path: str | PathLike[str], scores: Sequence[Compared], *, seed: int = 
         raise OptionError("scores", "there are no scores to report")
     from . import page
 
-    html = page.render(scores, seed, datetime.now(UTC))
+    html = page.render(scores, seed, datetime.now(UTC), differences)
     return outputs.write_bytes(path, html.encode("utf-8"))

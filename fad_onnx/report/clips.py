@@ -1,14 +1,17 @@
-"""The clips that raise FAD most, to hear and to see."""
+"""The clips that metrics blame most, to hear and to see."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..api.measure import Compared, FileScore
+from ..api.measure import Compared
+from ..audio.sources import AudioFile
 from ..errors import AudioError
-from . import excerpt, plots
+from ..metrics.intervals import pairs_by_name
+from ..pipeline.executors import FileSummary, StoredClip
+from . import blame, excerpt, plots
 from .text import count, duration, number, plain
 
 CLIPS_OF_A_SET = 10
@@ -28,9 +31,19 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class Partner:
+    """The reference clip of the same name; `ogg` in base64, or the `problem`."""
+
+    name: str
+    ogg: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Clip:
     """One clip; `ogg` in base64 and `picture` as SVG, or the `problem` that left it without."""
 
+    key: str
     name: str
     path: str
     length: str
@@ -38,6 +51,9 @@ class Clip:
     ogg: str = ""
     picture: str = ""
     problem: str = ""
+    verdicts: tuple[blame.Verdict, ...] = ()
+    captions: tuple[str, ...] = ()
+    partner: Partner | None = None
 
 
 def shown_of_a_set(sets: int) -> int:
@@ -45,49 +61,68 @@ def shown_of_a_set(sets: int) -> int:
     return max(1, min(CLIPS_OF_A_SET, CLIPS_OF_A_PAGE // sets))
 
 
-def worst(scores: Sequence[Compared], limit: int) -> list[FileScore]:
-    """The clips of one evaluation set that raise FAD most, by their mean rank over the models.
-
-    Influences of different models have no common unit; ranks do.
-    """
-    places: dict[tuple[str | None, str], list[int]] = {}
-    files: dict[tuple[str | None, str], FileScore] = {}
-    for score in scores:
-        for place, file in enumerate(score.files):
-            places.setdefault((file.path, file.name), []).append(place)
-            files.setdefault((file.path, file.name), file)
-    ordered = sorted(files, key=lambda file: sum(places[file]) / len(places[file]))
-    return [files[file] for file in ordered[:limit]]
-
-
-def clips(scores: Sequence[Compared], limit: int, key: str) -> Iterable[Clip]:
-    """The worst clips of one evaluation set under all models."""
-    for index, file in enumerate(worst(scores, limit)):
-        yield clip(file, tuple(_standings(scores, file)), f"{key}-{index}")
+def clips(
+    scores: Sequence[Compared], found: Sequence[blame.Ranking], limit: int, key: str
+) -> Iterable[Clip]:
+    """The worst clips of one evaluation set by these rankings."""
+    files = {file.name: file for file in scores[0].evaluation.files}
+    for index, name in enumerate(blame.chosen(found, limit)):
+        file, own = files[name], f"{key}-{index}"
+        verdicts = filter(None, (one.verdict(name) for one in found if not one.of_files))
+        yield replace(
+            clip(file, tuple(_standings(scores, name)), own), verdicts=tuple(verdicts),
+            captions=_captions(found, name), partner=_partner(scores, file),
+        )  # fmt: skip
 
 
-def clip(file: FileScore, standings: tuple[Standing, ...], key: str) -> Clip:
+def _captions(found: Iterable[blame.Ranking], name: str) -> tuple[str, ...]:
+    """What metrics compared the clip with, each text once."""
+    return tuple(dict.fromkeys(plain(one.texts[name]) for one in found if name in one.texts))
+
+
+def _partner(scores: Sequence[Compared], file: FileSummary | StoredClip) -> Partner | None:
+    """The reference clip of the same name, where there is audio of both."""
+    for reference in filter(None, (one.reference for one in scores)):
+        names = [other.name for other in reference.files]
+        for _, place in pairs_by_name([file.name], names):
+            other = reference.files[place]
+            if not isinstance(other, FileSummary) or other.path == file.path:
+                return None
+            return _heard(plain(other.name), other.file)
+    return None
+
+
+def _heard(name: str, file: AudioFile) -> Partner:
+    try:
+        heard = excerpt.read(file.blob())
+    except AudioError as error:
+        return Partner(name, problem=plain(error.reason))
+    return Partner(name, base64.b64encode(excerpt.ogg(heard)).decode("ascii"))
+
+
+def clip(file: FileSummary | StoredClip, standings: tuple[Standing, ...], key: str) -> Clip:
     """One clip with its sound and picture, or with the reason why there is none."""
     name, path = plain(file.name), plain(file.path or "")
-    if file.path is None:
+    if not isinstance(file, FileSummary):
         unheard = "an embeddings file holds no audio"
-        return Clip(name, path, duration(file.seconds), standings, problem=unheard)
+        return Clip(key, name, path, duration(file.seconds), standings, problem=unheard)
     try:
-        heard = excerpt.read(file.clip.blob() if file.clip else file.path)
+        heard = excerpt.read(file.file.blob())
     except AudioError as error:
-        return Clip(name, path, duration(file.seconds), standings, problem=plain(error.reason))
+        problem = plain(error.reason)
+        return Clip(key, name, path, duration(file.seconds), standings, problem=problem)
     length = duration(file.seconds)
     if file.seconds is not None and file.seconds > heard.seconds + 0.1:
         length = f"the first {heard.seconds:.0f} s of {length}"
     picture = plots.log_mel(key, excerpt.log_mel(heard), heard.seconds)
     sound = base64.b64encode(excerpt.ogg(heard)).decode("ascii")
-    return Clip(name, path, length, standings, sound, picture)
+    return Clip(key, name, path, length, standings, sound, picture)
 
 
-def _standings(scores: Sequence[Compared], clip: FileScore) -> Iterable[Standing]:
+def _standings(scores: Sequence[Compared], name: str) -> Iterable[Standing]:
     for score in scores:
         for place, file in enumerate(score.files, 1):
-            if (file.path, file.name) == (clip.path, clip.name):
+            if file.name == name:
                 yield Standing(
                     plain(score.model),
                     f"{count(place)} of {count(len(score.files))}",

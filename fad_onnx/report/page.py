@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,11 +13,15 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from .._version import __version__
+from ..api.comparison import Difference
 from ..api.measure import Compared
 from ..metrics import registry
-from . import clips, plots, tables
+from . import blame, clips, plots, tables
+from .overview import overview
 from .projection import DEVIATIONS, Cloud, project
-from .text import count, plain
+from .text import count, number, plain
+
+RANKED = 5
 
 
 @dataclass(frozen=True)
@@ -39,28 +45,49 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """The beginning of a ranking: place, name and number, and the clip's place on the page."""
+
+    metric: str
+    model: str
+    head: str
+    rows: tuple[tuple[str, str, str, str], ...]
+
+
+@dataclass(frozen=True)
 class Part:
     """One evaluation set."""
 
     key: str
     name: str
     figures: tuple[Figures, ...]
+    rankings: tuple[Shown, ...]
     clips: tuple[clips.Clip, ...]
     models: int
 
 
-def render(scores: Sequence[Compared], seed: int, made: datetime) -> str:
-    """The whole page as HTML; StatisticsError for an evaluation dataset without embeddings."""
+def render(
+    scores: Sequence[Compared], seed: int, made: datetime, differences: Sequence[Difference] | None
+) -> str:
+    """The whole page as HTML; StatisticsError for an evaluation dataset without embeddings.
+
+    With `differences`, which may be empty, it begins with a table of everything that can be sorted.
+    """
+    full = differences is not None
     models = tables.by_model(scores)
     sets = tables.by_set(scores)
     reference = scores[0].reference
-    limit = clips.shown_of_a_set(len(sets))
+    limit, script = clips.shown_of_a_set(len(sets)), _resource("sort.js")
     parts = [
-        part(f"set{index}", name, found, limit, seed)
+        part(f"set{index}", name, found, limit, seed, full)
         for index, (name, found) in enumerate(sets.items(), 1)
     ]
     return _template().render(
         css=Markup(_resource("style.css")),
+        script=Markup(script) if full else None,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        overview=overview(scores) if full else None,
+        differences=[plain(str(one)) for one in differences or ()],
         readings=tables.readings(scores),
         reference="" if reference is None else plain(reference.path),
         parts=parts,
@@ -78,15 +105,31 @@ def render(scores: Sequence[Compared], seed: int, made: datetime) -> str:
     )
 
 
-def part(key: str, name: str, scores: Sequence[Compared], limit: int, seed: int) -> Part:
+def part(
+    key: str, name: str, scores: Sequence[Compared], limit: int, seed: int, full: bool
+) -> Part:
     """One evaluation set under all models."""
+    found = blame.rankings(scores, every=full)
+    heard = tuple(clips.clips(scores, found, limit, f"{key}-clip"))
     return Part(
         key,
         plain(name),
         tuple(figures(f"{key}-{i}", score, limit, seed) for i, score in enumerate(scores)),
-        tuple(clips.clips(scores, limit, f"{key}-clip")),
+        tuple(_beginnings(found, heard)) if full else (),
+        heard,
         len(scores),
     )
+
+
+def _beginnings(found: Sequence[blame.Ranking], heard: Sequence[clips.Clip]) -> Iterator[Shown]:
+    """The worst clips of each metric, with links to those that can be heard."""
+    places = {clip.name: clip.key for clip in heard}
+    for one in found:
+        rows = (
+            (str(place), plain(name), number(value), places.get(plain(name), ""))
+            for place, (name, value) in enumerate(one.clips[:RANKED], 1)
+        )
+        yield Shown(one.metric, plain(one.model), one.head, tuple(rows))
 
 
 def figures(key: str, score: Compared, limit: int, seed: int) -> Figures:

@@ -24,7 +24,7 @@ from ..errors import DamagedModelError, ModelTableError
 from ..networks import synthetic
 from ..networks.embedder import Embedder
 from ..networks.runtime import Session, Settings
-from ..networks.selection import Selection, selection_of, variants
+from ..networks.selection import Selection, selection_of, text_tower, variants
 from ..networks.spec import ModelSpec
 from ..networks.table import PACKAGE, Model
 from ..weights import converted, prepare
@@ -34,6 +34,7 @@ from ..weights.checkpoints import npz
 GOLDEN = PACKAGE / "networks" / "golden"
 # The largest accepted error of the embeddings; see `spread_error`.
 TOLERANCE = 1e-4
+REFERENCE = "the reference implementation in torch, synthetic weights"
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,14 @@ def spread_error(got: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(np.linalg.norm(got - wide) / spread) if spread else float("inf")
 
 
-def every(model: Model, settings: Settings) -> Iterator[Check]:
-    """The known answers of one model, its converted files, and its published weights."""
+def every(model: Model, settings: Settings, texts: set[str] | None = None) -> Iterator[Check]:
+    """The known answers of one model, its converted files, and its published weights.
+
+    texts: the graphs of text towers that other models share and that were checked; one that is
+    checked now is added.
+    """
     yield from verify(model, settings)
+    yield from verify_text(model, settings, texts)
     yield from converted_files(model)
     yield from published(model, settings)
 
@@ -84,6 +90,25 @@ def verify(model: Model, settings: Settings | None = None) -> Iterator[Check]:
             session = Session(graph, settings or Settings("cpu"))
             for selection in alike:
                 yield _check(Embedder(selection, session, {}, ""), golden)
+
+
+def verify_text(
+    model: Model, settings: Settings | None = None, texts: set[str] | None = None
+) -> Iterator[Check]:
+    """Check the text tower of a model, if it has one; see `every`."""
+    tower, checked = text_tower(model), set() if texts is None else texts
+    if tower is None or tower.graph in checked:
+        return
+    checked.add(tower.graph)
+    golden = npz.read(GOLDEN / f"{Path(tower.graph).stem}.npz")
+    with tempfile.TemporaryDirectory(prefix="fad-onnx-verify-") as folder:
+        graph = publish_synthetic(tower, int(golden["seed"]), Path(folder))
+        session = Session(graph, settings or Settings("cpu"))
+        captions = [ids for name, ids in golden.items() if name.startswith("ids/")]
+        found = [session.run((ids[None],), (tower.output.tensor,))[0][0] for ids in captions]
+    error = spread_error(np.stack(found), golden["embeddings"])
+    what = f"golden embeddings of captions, {tower.graph}"
+    yield Check(model.name, what, REFERENCE, error, error <= TOLERANCE)
 
 
 def published(model: Model, settings: Settings | None = None) -> Iterator[Check]:
@@ -152,6 +177,5 @@ def _check(embedder: Embedder, golden: Mapping[str, NDArray[Any]]) -> Check:
         got.append(own[:: -(-len(own) // len(want))])
         expected.append(want)
     error = spread_error(np.concatenate(got), np.concatenate(expected))
-    source = "the reference implementation in torch, synthetic weights"
     what = f"golden embeddings, {key}"
-    return Check(selection.model.name, what, source, error, error <= TOLERANCE)
+    return Check(selection.model.name, what, REFERENCE, error, error <= TOLERANCE)

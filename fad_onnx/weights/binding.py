@@ -165,8 +165,8 @@ def write_model(
             digest = hashlib.sha256(array.data).hexdigest()
             hashes[name] = (str(array.dtype), array.shape, digest)
     shutil.copyfile(graph, folder / "model.onnx")
-    if network.tiles:
-        shutil.copyfile(_checked(network, network.tiles.head), folder / HEAD_FILE)
+    if network.head:
+        shutil.copyfile(_checked(network, network.head), folder / HEAD_FILE)
     return hashes, whole.hexdigest()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fad_onnx.networks.pooling import pool
+from fad_onnx.networks.pooling import pool, pooled_count
 from fad_onnx.networks.preparation import Pooling
 
 RANDOM = np.random.RandomState(0)
@@ -38,6 +38,22 @@ def test_one_for_each_second_drops_the_rest(seconds, size):
         np.testing.assert_allclose(one, part.mean(axis=0), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize(("count", "expected"), [(499, 5), (495, 5), (9, 9), (5, 5), (3, 3)])
+def test_one_for_each_fifth_whatever_the_length(count, expected):
+    got = pool(Pooling("fifths"), EMBEDDINGS[:count], 123.0, WEIGHTS[:count])
+    assert len(got) == expected == pooled_count(Pooling("fifths"), count, 123.0)
+    size = max(1, count // 5)
+    for index, one in enumerate(got):
+        part = EMBEDDINGS[index * size : (index + 1) * size].astype(np.float64)
+        np.testing.assert_allclose(one, part.mean(axis=0), rtol=1e-6, atol=1e-7)
+
+
 def test_a_clip_below_a_second_gives_its_mean():
     (got,) = pool(Pooling("seconds"), EMBEDDINGS[:10], 0.2, WEIGHTS[:10])
     np.testing.assert_allclose(got, EMBEDDINGS[:10].mean(axis=0), rtol=1e-6)
+
+
+def test_numbers_are_embeddings_of_dimension_one():
+    got = pool(Pooling("numbers"), EMBEDDINGS, 10.0, WEIGHTS)
+    assert got.shape == (499 * 3, 1)
+    np.testing.assert_array_equal(got[:3, 0], EMBEDDINGS[0])

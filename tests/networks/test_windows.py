@@ -154,6 +154,22 @@ def test_a_clip_shorter_than_the_overlap_is_a_window(samples, tail):
     assert window.samples.shape[1] == (10 if tail == "pad" else samples)
 
 
+@pytest.mark.parametrize("samples", [1, 49, 99, 100, 101, 200, 201, 1003])
+@pytest.mark.parametrize("blocks", [1, 2, 7, 40])
+def test_margins_of_zeros_and_a_multiple_of_a_window(samples, blocks):
+    clip = synthetic.clip(9, samples)
+    rules = Windows("windows", 100, 50, margins="zeros")
+    windows = cut(clip, blocks, rules, ANY)
+    whole = -(-samples // 100)
+    wide = np.pad(clip, ((0, 0), (50, 100 * whole - samples + 50)))
+    assert len(windows) == 2 * whole + 1
+    for index, window in enumerate(windows):
+        np.testing.assert_array_equal(window.samples, wide[:, 50 * index : 50 * index + 100])
+        assert window.valid_samples == 100
+    planned = replace(select("dac-44k:protocol=fadtk"), preparation=Preparation(1, windows=rules))
+    assert dry_run.count_windows(planned, samples) == len(windows)
+
+
 def mirrored_at_the_ends(clip, length, hop):
     """numpy.pad for the margins, then every full window."""
     wide = np.pad(clip, ((0, 0), (length // 2, length // 2)), mode="reflect")

@@ -1,6 +1,7 @@
 """CDPAM: its official weights come with its authors' own package, so its truths are real."""
 
 import csv
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,9 +12,11 @@ torch = pytest.importorskip("torch")
 
 import fad_onnx
 from exporters import parity
+from fad_onnx.cli import main
 from fad_onnx.networks import synthetic
 from fad_onnx.networks.selection import select
 from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.tools import published_scores
 from fad_onnx.tools.known_answers import spread_error
 from fad_onnx.weights.binding import external
 
@@ -92,3 +95,15 @@ def test_the_published_scores_of_fadtk(name, specs, embedded):
     assert ours.keys() == published.keys() and len(ours) == 23
     for clip, value in published.items():
         assert ours[clip] == pytest.approx(value, rel=5e-3), clip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_verify_compares_with_the_table_of_fadtk(name, embedded, capsys, monkeypatch):
+    """The official weights are found in the package `cdpam`."""
+    cached = partial(published_scores.compare, cache_dir=embedded)
+    monkeypatch.setattr(published_scores, "compare", cached)
+    home = folder("fadtk")
+    clips, statistics = home / "test" / "samples", home / "stats" / "fma_pop.npz"
+    asked = ["--published", "fadtk", "--audio", str(clips), "--statistics", str(statistics)]
+    assert main(["verify", name, *asked]) == 0
+    assert capsys.readouterr().out.count("pass") == 2

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 from ...errors import AudioError, shown
+from .. import media
 from ..blobs import Blob, OnDisk
 
 # Suffixes of the formats that libsndfile reads and that name nothing but audio.
@@ -121,7 +122,7 @@ def is_hidden(name: str) -> bool:
 
 def is_audio(suffix: str) -> bool:
     """Whether files of this suffix, in lower case, are searched for."""
-    return suffix in SUFFIXES
+    return suffix in SUFFIXES or (suffix in media.SUFFIXES and media.is_installed())
 
 
 def counted(others: Counter[str], *more: str) -> str:
@@ -132,5 +133,7 @@ def counted(others: Counter[str], *more: str) -> str:
         named = [f"{n} {shown(kind) if kind else 'without'}" for kind, n in kinds[:KINDS_NAMED]]
         rest = sum(n for _, n in kinds[KINDS_NAMED:])
         named += [f"{rest} others"] if rest else []
-        said.append(f"{others.total()} files of other suffixes ({', '.join(named)})")
+        more_read = sum(n for kind, n in others.items() if kind in media.SUFFIXES)
+        hint = f"; {media.PIP} reads {more_read} of them" if more_read else ""
+        said.append(f"{others.total()} files of other suffixes ({', '.join(named)}{hint})")
     return " and ".join([*said, *filter(None, more)])

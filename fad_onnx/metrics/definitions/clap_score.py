@@ -75,7 +75,8 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
             float(found.mean()), {"std": std, "pairs": len(found)},
             cells=(Cell("std", "Deviation", std),),
             doubts=partial(_doubts, evaluation.names, found.tolist()),
-            blame=partial(Blame.of, "cosine", evaluation.names, found, lowest=True),
+            blame=partial(Blame.of, "cosine", evaluation.names, found, lowest=True,
+                          texts=dict(zip(evaluation.names, evaluation.texts, strict=False))),
         )  # fmt: skip
 
     return compute

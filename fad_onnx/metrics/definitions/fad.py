@@ -10,10 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..registry import CI, Arrays, Compute, Measured, Metric, Needs, Tell, Value
+from ..registry import CI, Arrays, Compute, Measured, Metric, Needs, Option, Tell, Value
 
 if TYPE_CHECKING:
     from ..intervals import Doubt, Linear
+
+ROOT = Option(
+    "fad_root", "exact",
+    "float32: the trace of a matrix square root in single precision, as in kadtk; intervals and"
+    " single clips stay exact (default: exact)",
+    choices=("exact", "float32"),
+)  # fmt: skip
+
 
 MEANING = (
     "How far apart two clouds of embeddings are, each taken as a Gaussian: 0 is the same cloud, and"
@@ -25,13 +33,14 @@ MEANING = (
 
 def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     """The distance to this reference, whose covariance is factored once."""
-    from ..frechet import frechet_distance
+    from ..frechet import float32_distance, frechet_distance
 
     assert reference is not None
     gaussian = reference.gaussian
+    distance = float32_distance if options["fad_root"] == "float32" else frechet_distance
 
     def compute(evaluation: Arrays, tell: Tell) -> Value:
-        value = frechet_distance(gaussian, evaluation.gaussian)
+        value = distance(gaussian, evaluation.gaussian)
         return Value(value, doubts=partial(doubts, reference, evaluation))
 
     return compute
@@ -66,6 +75,6 @@ def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
 
 
 METRIC = Metric(
-    "fad", "FAD", "lower", Needs(), against, "Frechet audio distance", reading, (CI,),
+    "fad", "FAD", "lower", Needs(), against, "Frechet audio distance", reading, (CI, ROOT),
     ("fad_ci_low", "fad_ci_high", "fad_ci_pairs"),
 )  # fmt: skip

@@ -90,7 +90,7 @@ def _doubts(doubt: Callable[[], Linear], tell: Tell) -> dict[str, Doubt]:
 
 def _blame(doubt: Callable[[], Linear]) -> Blame:
     found = doubt()
-    return Blame.of("share of KAD", found.names[0], found.parts[0])
+    return Blame.of("what the clip adds to KAD", found.names[0], found.parts[0])
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:

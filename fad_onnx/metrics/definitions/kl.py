@@ -116,7 +116,7 @@ def _value(
     mean = sum(found) / len(found)
     return Value(
         mean, fields, remarks, doubts=partial(_doubts, names, found),
-        blame=partial(Blame.of, "KL of the pair", names, found, partners=True),
+        blame=partial(Blame.of, "KL of the pair", names, found),
     )  # fmt: skip
 
 

@@ -1,0 +1,108 @@
+"""Scores of published harnesses by their own code, on synthetic weights: what a protocol equals.
+
+Each module serves one harness and offers ``CASES``: a model's name to a function that takes the
+tensors of a checkpoint and two folders, reference and evaluation, and returns the harness' numbers
+by the names of our metrics.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+import numpy as np
+import torch
+
+import fad_onnx
+from fad_onnx.networks import synthetic
+from fad_onnx.networks.selection import select, variants
+from fad_onnx.weights.binding import external
+
+from ..parity import Tensors, graph_path
+
+Numbers = dict[str, float]
+Harness = Callable[[Tensors, Path, Path], Numbers]
+
+
+def cases() -> dict[tuple[str, str], Harness]:
+    """Every function by protocol and model."""
+    found: dict[tuple[str, str], Harness] = {}
+    for info in iter_modules(__path__):
+        module = import_module(f"{__name__}.{info.name}")
+        for protocol, functions in getattr(module, "CASES", {}).items():
+            models: Mapping[str, Harness] = functions
+            found |= {(protocol, model): function for model, function in models.items()}
+    return found
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A number of ours, and that of the harness."""
+
+    protocol: str
+    model: str
+    metric: str
+    ours: float
+    theirs: float
+
+    @property
+    def difference(self) -> float:
+        """Relative; of the inception score, whose least value is 1, of its excess over 1."""
+        floor = 1.0 if self.metric == "isc" else 0.0
+        return abs(self.ours - self.theirs) / abs(self.theirs - floor)
+
+
+def compared(
+    protocol: str, model: str, folders: tuple[Path, Path], seed: int = 0
+) -> list[Compared]:
+    """Compute every number that the harness computes, by its own code and by the run time.
+
+    Parameters
+    ----------
+    protocol, model : str
+        A key of `cases`.
+    folders : tuple of Path
+        Reference and evaluation.
+    seed : int
+        Of the synthetic checkpoint.
+
+    Returns
+    -------
+    list of Compared
+        One for each metric.
+    """
+    tensors = checkpoint(model, seed)
+    theirs = cases()[protocol, model](tensors, *folders)
+    ours = scored(protocol, model, tensors, folders, list(theirs))
+    return [Compared(protocol, model, name, ours[name], theirs[name]) for name in theirs]
+
+
+def checkpoint(model: str, seed: int) -> Tensors:
+    """Every tensor of the model's main file that one of its graphs binds."""
+    one = select(model)
+    found = {}
+    for variant in variants(one.model):
+        if variant.output.checkpoints == one.output.checkpoints:
+            found |= external(graph_path(variant))
+    return synthetic.tensors(found, seed)
+
+
+def scored(
+    protocol: str, model: str, tensors: Tensors, folders: tuple[Path, Path],
+    metrics: Sequence[str],
+) -> Numbers:  # fmt: skip
+    """The run time's numbers by metric."""
+    named = [f"{metric}:{model}:protocol={protocol}" for metric in metrics]
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.pth"
+        torch.save({name: torch.from_numpy(np.array(t)) for name, t in tensors.items()}, weights)
+        found = fad_onnx.evaluate(
+            folders[1], folders[0], named, weights={f"{model}:main": weights}, short="pad",
+            cache=False, offline=True, provider="cpu",
+        )  # fmt: skip
+    values = {one.metric.name: one.value.value for one in found.measured}
+    return {name: float("nan") if values[name] is None else values[name] for name in metrics}

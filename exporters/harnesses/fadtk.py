@@ -1,0 +1,180 @@
+"""fadtk 1.1.0, kadtk 1.1.0, and the fork of fadtk for DCASE 2024 task 7 (commit 9c989db).
+
+The first two run their own code: reading and conversion to 16-bit files, windows, float16
+embeddings, statistics, square roots and kernels. Only their networks are given these tensors in
+place of a download, and torchaudio and hypy_utils are stand-ins. The fork is not on the package
+index; its code is fadtk's but for the models (model_loader.py, lines 89 to 175, PANNsModel), so
+fadtk runs with such a model. CDPAM is left out: fadtk's code for it needs a NumPy below 1.24; its
+published scores are in tests/parity/test_cdpam.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import numpy as np
+import torch
+
+from .. import encodec, laion, panns
+from ..parity import Tensors, stand_ins
+from . import Harness, Numbers, torchaudio_parts
+from .gudgud96 import Vggish
+
+Load = Callable[[Any, Tensors], Any]  # a harness' loader class, and the tensors for its network
+
+
+def _map(function: Callable[[Any], Any], items: Any, **_: Any) -> list[Any]:
+    return list(map(function, items))
+
+
+# What fadtk and kadtk take from hypy_utils: progress bars and parallel maps. kadtk imports a name
+# from turtle, which needs a display, and does not use it.
+OTHERS = {
+    "hypy_utils": {"write": MagicMock()},
+    "hypy_utils.tqdm_utils": {"tq": lambda items, *_: items, "tmap": _map, "pmap": _map},
+    "hypy_utils.logging_utils": {"setup_logger": MagicMock()},
+    "hypy_utils.nlp_utils": {"substr_between": MagicMock()},
+    "hypy_utils.downloader": {"download_file": MagicMock()},
+    "turtle": {"st": None},
+}
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """Where the harness' own code can be imported and run, without its prints."""
+    with (
+        stand_ins("torchvision", "transformers"),
+        torchaudio_parts.installed(OTHERS),
+        contextlib.redirect_stdout(io.StringIO()),
+        torch.inference_mode(),
+    ):
+        import encodec.utils
+        import torchaudio
+
+        encodec.utils.torchaudio = torchaudio  # which may have been imported with a mock
+        yield
+
+
+@contextlib.contextmanager
+def _copies(*folders: Path) -> Iterator[list[Path]]:
+    """Copies of the folders: the harness writes its caches next to the clips."""
+    with tempfile.TemporaryDirectory() as place:
+        made = [Path(place) / str(i) for i in range(len(folders))]
+        for source, target in zip(folders, made, strict=True):
+            shutil.copytree(source, target)
+        yield made
+
+
+def _fadtk(load: Load, tensors: Tensors, *folders: Path) -> Numbers:
+    with _environment(), _copies(*folders) as (reference, evaluation):
+        from fadtk import fad, model_loader, utils
+
+        _pin_numpy(utils)
+        metric = fad.FrechetAudioDistance(load(model_loader, tensors), load_model=False)
+        for folder in (reference, evaluation):
+            for file in sorted(folder.glob("*.*")):
+                metric.cache_embedding_file(file)
+        return {"fad": float(metric.score(reference, evaluation))}
+
+
+def _pin_numpy(utils: Any) -> None:
+    """Of a clip with one embedding, NumPy below 2, which fadtk asks for, takes the covariance as a
+    number, so that the clip's scatter is 0; newer ones give NaN.
+    """
+    own = getattr(utils._process_file, "own", utils._process_file)
+
+    def process(file: Path) -> tuple[Any, Any, int]:
+        rows = np.load(file)
+        return own(file) if len(rows) > 1 else (rows[0], 0.0, 1)
+
+    process.own = own  # type: ignore[attr-defined]
+    utils._process_file = process
+
+
+def _kadtk(load: Load, tensors: Tensors, *folders: Path) -> Numbers:
+    with _environment(), _copies(*folders) as (reference, evaluation):
+        from kadtk import emb_loader, fad, kad, model_loader
+
+        model = load(model_loader, tensors)
+        loader = emb_loader.EmbeddingLoader(model, load_model=False)
+        for folder in (reference, evaluation):
+            for file in sorted(folder.glob("*.*")):
+                loader.cache_embedding_file(file)
+        quiet = {"logger": MagicMock(), "audio_load_worker": 1}
+        frechet = fad.FrechetAudioDistance(model, "cpu", force_stats_calc=True, **quiet)
+        kernel = kad.KernelAudioDistance(model, "cpu", **quiet)
+        return {
+            "fad": float(frechet.score(reference, evaluation)),
+            "kad": float(kernel.score(reference, evaluation)),
+        }
+
+
+def _loader(name: str, network: Callable[[Tensors], Any], **arguments: Any) -> Load:
+    """A class of the harness' model_loader around this network."""
+
+    def load(model_loader: Any, tensors: Tensors) -> Any:
+        made = getattr(model_loader, name)(**arguments)
+        made.model = network(tensors)
+        return made
+
+    return load
+
+
+def _clap(kind: str, architecture: str) -> Load:
+    """CLAPLaionModel; its constructor would download."""
+
+    def load(model_loader: Any, tensors: Tensors) -> Any:
+        made = model_loader.CLAPLaionModel.__new__(model_loader.CLAPLaionModel)
+        model_loader.ModelLoader.__init__(made, f"clap-laion-{kind}", 512, 48000)
+        made.model = laion.module(architecture, tensors)
+        return made
+
+    return load
+
+
+def _pann(model: str, model_loader: Any, tensors: Tensors) -> Any:
+    """PANNsModel of kadtk and of the fork: the vector of 2048 numbers of the whole clip."""
+    network = panns.embed(panns.original_network(*panns.SETTINGS[model], tensors))
+
+    class PannsModel(model_loader.ModelLoader):  # type: ignore[misc, name-defined]
+        def load_model(self) -> None: ...
+
+        def _get_embedding(self, audio: Any) -> torch.Tensor:
+            return torch.from_numpy(network(torch.from_numpy(audio).float()[None].numpy()))
+
+    return PannsModel(model, 2048, panns.SETTINGS[model][1][0])
+
+
+BOTH: Mapping[str, Load] = {
+    "vggish": _loader("VGGishModel", Vggish),
+    "encodec-24k": _loader(
+        "EncodecEmbModel", partial(encodec.original_network, "24khz"), variant="24k"
+    ),
+    "clap": _clap("audio", "HTSAT-tiny"),
+    "clap-music-audioset": _clap("music", "HTSAT-base"),
+}
+ENCODEC_48K: Mapping[str, Load] = {
+    "encodec-48k": _loader(
+        "EncodecEmbModel", partial(encodec.original_network, "48khz"), variant="48k"
+    )
+}
+PANNS: Mapping[str, Load] = {name: partial(_pann, name) for name in ("pann-16k", "pann-32k")}
+
+
+def _each(harness: Callable[..., Numbers], *loads: Mapping[str, Load]) -> dict[str, Harness]:
+    return {name: partial(harness, load) for one in loads for name, load in one.items()}
+
+
+CASES = {
+    "fadtk": _each(_fadtk, BOTH, ENCODEC_48K),
+    "kadtk": _each(_kadtk, BOTH, PANNS),
+    "dcase2024": _each(_fadtk, BOTH, ENCODEC_48K, PANNS),
+}

@@ -1,0 +1,88 @@
+"""frechet-audio-distance 0.3.4: its own class, with its loading, statistics and distance.
+
+Left out is its constructor, which downloads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import torch
+from numpy.typing import NDArray
+
+from .. import clap, encodec, laion, panns, vggish
+from ..parity import Embed, Tensors, stand_ins
+from . import Harness, Numbers
+
+
+class Vggish:
+    """What torchvggish's class does beyond its network, without its download."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        self._embed: Embed = vggish.original(tensors)
+
+    def forward(self, samples: NDArray[Any], rate: int) -> torch.Tensor:
+        """As torchvggish/vggish.py: resample where needed, which it is not here, and embed."""
+        if rate != vggish.SAMPLE_RATE_HZ:
+            raise ValueError(f"{rate} Hz")
+        return torch.from_numpy(self._embed(np.asarray(samples)[None]))
+
+
+def _root(matrix: NDArray[Any], disp: bool) -> tuple[NDArray[Any], float]:
+    """SciPy's square root, also of a single number, for which SciPy since 1.16 returns no error
+    estimate, so that the original fails.
+    """
+    return scipy.linalg.sqrtm(matrix), 0.0
+
+
+def metric(name: str, model: Any, rate: int, channels: int = 1) -> Any:
+    """The original's class around this model."""
+    with stand_ins():
+        from frechet_audio_distance import fad
+        from frechet_audio_distance.fad import FrechetAudioDistance
+    fad.linalg = SimpleNamespace(sqrtm=_root)
+    made = FrechetAudioDistance.__new__(FrechetAudioDistance)
+    made.model_name, made.sample_rate, made.channels = name, rate, channels
+    made.verbose, made.audio_load_worker = False, 2
+    made.device, made.model = torch.device("cpu"), model
+    return made
+
+
+def _score(
+    name: str, rate: int, channels: int, build: Callable[[Tensors], Any], tensors: Tensors,
+    reference: Path, evaluation: Path,
+) -> Numbers:  # fmt: skip
+    made, said = metric(name, build(tensors), rate, channels), io.StringIO()
+    with torch.inference_mode(), contextlib.redirect_stdout(said):
+        found = float(made.score(str(reference), str(evaluation)))
+    if found == -1:
+        raise RuntimeError(f"frechet-audio-distance gave no score: {said.getvalue()}")
+    return {"fad": found}
+
+
+def _case(name: str, rate: int, channels: int, build: Callable[[Tensors], Any]) -> Harness:
+    return partial(_score, name, rate, channels, build)
+
+
+MODELS: Mapping[str, Harness] = {
+    "vggish": _case("vggish", 16_000, 1, Vggish),
+    "encodec-24k": _case("encodec", 24_000, 1, partial(encodec.original_network, "24khz")),
+    "encodec-48k": _case("encodec", 48_000, 2, partial(encodec.original_network, "48khz")),
+    **{
+        model: _case("clap", 48_000, 1, partial(laion.module, architecture))
+        for model, architecture in clap.ARCHITECTURES.items()
+    },
+    **{
+        model: _case("pann", settings[1][0], 1, partial(panns.original_network, *settings))
+        for model, settings in panns.SETTINGS.items()
+    },
+}
+CASES = {"gudgud96": MODELS}

@@ -1,0 +1,88 @@
+"""What `evaluate` is asked for: metrics, each with its model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import OptionError
+from ..metrics import registry
+from ..metrics.registry import Metric
+from ..networks import table
+from ..networks.spec import ModelSpec
+from ..weights.prepare import tower_of
+from .harness import metrics_of
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A metric and the model that it is computed with; None for the default model."""
+
+    metric: Metric
+    spec: ModelSpec | None  # with the output that the metric needs
+    implied: bool = False  # whether the metric, not the user, names the output
+
+    @classmethod
+    def parse(cls, text: str) -> Asked:
+        """Read ``METRIC`` or ``METRIC:MODEL``.
+
+        Raises
+        ------
+        OptionError
+            For a metric that is none, or a model without the output that the metric needs; with
+            the names of those that there are.
+        """
+        name, colon, model = text.partition(":")
+        metric = registry.metric(name)
+        spec = ModelSpec.parse(model) if colon else None
+        plain = metric.needs.output == registry.EMBEDDING and not metric.needs.captions
+        if spec is None and plain:
+            return cls(metric, None)
+        spec = spec or ModelSpec(table.model().name)
+        found = _with_output(metric, spec)
+        return cls(metric, found, found != spec)
+
+
+def _with_output(metric: Metric, spec: ModelSpec) -> ModelSpec:
+    output = metric.needs.output
+    if metric.needs.captions:
+        tower_of(spec)  # raises OptionError if it has none
+    if output == registry.EMBEDDING or spec.output == output:
+        return spec
+    known = [one.name for one in table.models().values() if output in one.network.outputs]
+    if spec.output is not None or table.model(spec.name).name not in known:
+        raise OptionError(
+            "metric", f"{metric.name} needs {output}, which {spec} does not give; models that do:"
+            f" {', '.join(known) or 'none of this release'}",
+        )  # fmt: skip
+    return replace(spec, output=output)
+
+
+def asked_for(
+    metrics: str | Sequence[str] | None, protocol: str | None, captions: bool = False
+) -> list[Asked]:
+    """The metrics that are named; by default FAD, or those of the protocol, of which some need
+    captions.
+    """
+    if metrics is None:
+        metrics = metrics_of(protocol, captions) if protocol else [registry.FIRST]
+    return _named(
+        [Asked.parse(text) for text in ([metrics] if isinstance(metrics, str) else metrics)]
+    )
+
+
+def _named(asked: list[Asked]) -> list[Asked]:
+    """The default model by its name where other metrics name theirs."""
+    if all(one.spec is None for one in asked):
+        return asked
+    spec = ModelSpec(table.model().name)
+    return [one if one.spec else replace(one, spec=spec) for one in asked]
+
+
+def options_of(asked: Iterable[Asked], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = registry.options(one.metric for one in asked)
+    for keyword in given.keys() - known.keys():
+        names = ", ".join(known) or "none"
+        raise OptionError(keyword, f"is no option of these metrics; their options: {names}")
+    return given

@@ -1,0 +1,129 @@
+"""What `evaluate` found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import shown
+from ..metrics.registry import Measured, Value
+from ..pipeline.datasets import Dataset
+from .comparison import LEVEL, Difference, compared
+from .measure import FileScore, measured
+
+
+@dataclass(frozen=True)
+class Result:
+    """The metrics of one evaluation dataset under one model."""
+
+    model: str
+    reference: Dataset | None
+    evaluation: Dataset
+    metrics: Mapping[str, Value]
+    files: tuple[FileScore, ...] = ()
+    warnings: tuple[str, ...] = ()
+    captions: Mapping[str, Any] = field(default_factory=dict)  # by their file: what made them
+
+    @property
+    def path(self) -> str:
+        """The evaluation dataset, as it was named."""
+        return self.evaluation.path
+
+    @property
+    def sides(self) -> tuple[Dataset, ...]:
+        """The evaluation dataset, and the reference where there is one."""
+        return tuple(one for one in (self.evaluation, self.reference) if one is not None)
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """(path, reason) of every file of either dataset that gave no embeddings."""
+        return tuple(pair for one in self.sides for pair in one.skipped)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found."""
+
+    results: tuple[Result, ...] = field(default=())
+    differences: tuple[Difference, ...] = ()  # of the datasets that were to be compared
+
+    @property
+    def measured(self) -> list[Measured]:
+        """Every number."""
+        return measured(self.results)
+
+    def compare(self, first: str, second: str, level: float = LEVEL) -> tuple[Difference, ...]:
+        """Whether the first dataset is better than the second, by each metric and model.
+
+        Clips of one name are compared with each other.
+
+        Parameters
+        ----------
+        first, second : str
+            Evaluation datasets, as they were named.
+        level : float
+            Of the intervals.
+
+        Returns
+        -------
+        tuple of Difference
+
+        Raises
+        ------
+        OptionError
+            For a dataset that was not evaluated.
+        StatisticsError
+            For a dataset that is statistics alone.
+        """
+        return compared(self.results, first, second, level)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Each once."""
+        return list(dict.fromkeys(text for one in self.results for text in one.warnings))
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """(path, reason) of each file once."""
+        return list(dict.fromkeys(pair for one in self.results for pair in one.skipped))
+
+    def to_dict(self) -> dict[str, float | None]:
+        """``{"fad:vggish": 1.2}`` for a logger; of several datasets "PATH fad:vggish"."""
+        found = self.measured
+        several = len({one.path for one in found}) > 1
+        return {
+            f"{one.path} {one.label}" if several else one.label: one.value.value for one in found
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `fad-onnx evaluate --json`."""
+        results = [
+            {
+                "path": one.path, "metric": one.metric.name, "model": one.model,
+                "value": one.value.value, **one.value.fields,
+            }
+            for one in self.measured
+        ]  # fmt: skip
+        protocols: dict[str, dict[str, Any]] = {}
+        for result in self.results:
+            made = {one.path: one.provenance for one in result.sides} | dict(result.captions)
+            protocols.setdefault(result.model, {}).update(made)
+        skipped = [{"path": shown(path), "reason": reason} for path, reason in self.skipped]
+        found = {
+            "schema": 2, "results": results, "protocols": protocols, "skipped": skipped,
+            "warnings": self.warnings,
+        }  # fmt: skip
+        if self.differences:
+            found["comparisons"] = [one.to_json() for one in self.differences]
+        return found
+
+
+def joined(first: Result, second: Result) -> Result:
+    """Of two outputs of one model."""
+    warnings = dict.fromkeys((*first.warnings, *second.warnings))
+    return replace(
+        first, metrics={**first.metrics, **second.metrics}, files=first.files or second.files,
+        reference=first.reference or second.reference, warnings=tuple(warnings),
+        captions={**first.captions, **second.captions},
+    )  # fmt: skip

@@ -1,0 +1,210 @@
+"""Every dataset of an evaluation under every model, each clip decoded once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import OptionError, StatisticsError
+from ..files.archives import check_comparable
+from ..metrics import registry
+from ..metrics.registry import Metric
+from ..networks.spec import ModelSpec
+from ..pipeline.datasets import Dataset, list_files
+from ..pipeline.options import Run, RunOptions
+from ..weights.prepare import load_text
+from . import inputs
+from .asked import Asked
+from .evaluated import Result, joined
+from .inputs import Source
+from .measure import Against, clip_scores, protocol_of, rows_of
+from .text import CaptionedClips, Captions
+
+
+@dataclass
+class Gathered:
+    """Evaluation datasets and their reference under every model.
+
+    Parameters
+    ----------
+    asked : sequence of Asked
+        The metrics.
+    run : RunOptions
+    evaluations : list of lists of Dataset
+        Each evaluation dataset, for each of the models.
+    reference : list of Dataset, or None
+        Likewise; a single one where the models but one need no reference.
+    texts : mapping
+        The captions, for each model that needs them.
+    """
+
+    asked: Sequence[Asked]
+    run: RunOptions
+    evaluations: list[list[Dataset]]
+    reference: list[Dataset] | None
+    texts: Mapping[ModelSpec | None, CaptionedClips]
+
+    @property
+    def specs(self) -> list[ModelSpec | None]:
+        """The models."""
+        return list(dict.fromkeys(one.spec for one in self.asked))
+
+    def every(self, options: Mapping[str, Any], per_file: bool) -> tuple[Result, ...]:
+        """The results of all models and datasets."""
+        found: dict[tuple[str, str], Result] = {}
+        for spec, implied in dict.fromkeys((one.spec, one.implied) for one in self.asked):
+            for result in self.results(spec, implied, options, per_file):
+                place = result.model, result.path
+                held = found.get(place)
+                found[place] = joined(held, result) if held else result
+        return tuple(found.values())
+
+    def results(
+        self, spec: ModelSpec | None, implied: bool, options: Mapping[str, Any],
+        per_file: bool,
+    ) -> Iterable[Result]:  # fmt: skip
+        """The results of one model, dataset by dataset."""
+        index = self.specs.index(spec)
+        metrics = [one.metric for one in self.asked if (one.spec, one.implied) == (spec, implied)]
+        needed = any(metric.needs.reference for metric in metrics)
+        reference = self._reference(index) if needed else None
+        protocol = protocol_of(*(own[index] for own in self.evaluations), reference)
+        texts = self.texts.get(spec)
+        against = Against(reference, metrics, options, protocol, self.run.skip_errors, texts)
+        for own in self.evaluations:
+            found = self._result(implied, own[index], reference, against, per_file)
+            yield replace(found, captions=texts.made) if texts else found
+
+    def _reference(self, index: int) -> Dataset | None:
+        if self.reference is None:
+            return None
+        return self.reference[index if len(self.reference) > 1 else 0]
+
+    def _result(
+        self, implied: bool, evaluation: Dataset, reference: Dataset | None,
+        against: Against, per_file: bool,
+    ) -> Result:  # fmt: skip
+        if reference is not None:
+            check_comparable(reference, evaluation)
+        values = against.values(evaluation, self.run.tell)
+        held = against.arrays
+        clips = per_file and registry.FIRST in values and held is not None
+        files = clip_scores(held.gaussian, evaluation, None) if clips and held else ()
+        sides = [one for one in (reference, evaluation) if one is not None]
+        said = [text for one in sides for text in one.warnings]
+        said += [text for value in values.values() for text in value.remarks]
+        name = _label(evaluation, implied)
+        return Result(name, reference, evaluation, values, files, tuple(dict.fromkeys(said)))
+
+
+class Datasets(Gathered):
+    """Every dataset of an evaluation by model, each clip decoded once."""
+
+    def __init__(
+        self, asked: Sequence[Asked], evaluations: Sequence[Source], reference: Source | None,
+        options: Mapping[str, Any], run: RunOptions, compare: Sequence[tuple[str, str]] = (),
+        captions: Captions | None = None,
+    ) -> None:  # fmt: skip
+        if not asked or not evaluations:
+            raise OptionError("metrics, evaluations", "an empty list; name at least one")
+        needing = [one.metric.name for one in asked if one.metric.needs.reference]
+        if reference is None and needing:
+            raise OptionError("reference", f"{needing[0]} compares with one; name it")
+        self.asked, self.run, self.captions = asked, run, captions
+        self._check_captions()
+        names = [f"evaluation {number}" for number in range(1, len(evaluations) + 1)]
+        held = [inputs.made(*pair, run.key) for pair in zip(evaluations, names, strict=True)]
+        fixed = None if reference is None else inputs.made(reference, "reference", run.key)
+        self._check(held, fixed, options, by_clip=bool(compare))
+        self.runner = Run(None if self.specs == [None] else list(filter(None, self.specs)), run,
+                          keep_rows=True)  # fmt: skip
+        for dataset in filter(None, (*held, fixed)):
+            self.runner.assume(dataset)
+        texts = self._texts(evaluations, held)
+        sources = [*evaluations, *([] if reference is None else [reference])]
+        found = self._embedded(sources, [*held, *([] if reference is None else [fixed])])
+        theirs = None if reference is None else found[-1]
+        super().__init__(asked, run, found[: len(evaluations)], theirs, texts)
+
+    def _check_captions(self) -> None:
+        """OptionError for captions that are missing, or that nothing needs."""
+        needing = [one.metric.name for one in self.asked if one.metric.needs.captions]
+        if self.captions is None and needing:
+            raise OptionError("captions", f"{needing[0]} compares clips with these; name a file")
+        if self.captions is not None and not needing:
+            raise OptionError("captions", "no metric that was asked for compares clips with these")
+
+    def _texts(
+        self, evaluations: Sequence[Source], held: Sequence[Dataset | None]
+    ) -> dict[ModelSpec | None, CaptionedClips]:
+        """The captions for each model that needs them, before any audio is embedded."""
+        if self.captions is None:
+            return {}
+        for source, one in zip(evaluations, held, strict=True):
+            paths = inputs.paths_of(source) if one is None else []
+            names = [file.name for file in (list_files(paths) if one is None else one.files)]
+            where = ", ".join(os.fspath(path) for path in paths) if one is None else one.path
+            self.captions.of(names, where, self.run.skip_errors)
+        needing = dict.fromkeys(one.spec for one in self.asked if one.metric.needs.captions)
+        towers = {
+            spec: load_text(
+                self.runner.requests[self.specs.index(spec)], self.run.download_progress
+            )
+            for spec in needing
+        }
+        run = self.run
+        return {
+            spec: CaptionedClips(self.captions, tower, run.worker_count, run.tell)
+            for spec, tower in towers.items()
+        }
+
+    def _check(
+        self, held: Sequence[Dataset | None], fixed: Dataset | None, options: Mapping[str, Any],
+        by_clip: bool,
+    ) -> None:  # fmt: skip
+        """An error, before anything is embedded, for datasets without what a metric needs."""
+        ready = [one for one in held if one is not None]
+        compared = dict.fromkeys(one.spec for one in self.asked if one.metric.needs.reference)
+        if (ready and len(self.specs) > 1) or (fixed and len(compared) > 1):
+            raise OptionError("metrics", "metrics of several models need audio on both sides")
+        for metric in [one.metric for one in self.asked]:
+            if by_clip or metric.by_clip(metric.chosen(options)):
+                for one in ready:
+                    rows_of(one, metric.name)
+            if fixed is not None and metric.needs.reference == "clips":
+                rows_of(fixed, metric.name)
+            fixed_too = [fixed] if fixed is not None and metric.needs.reference else []
+            for one in (*ready, *fixed_too):
+                _check_output(metric, one)
+
+    def _embedded(
+        self, sources: Sequence[Source], held: Sequence[Dataset | None]
+    ) -> list[list[Dataset]]:
+        """Each source for each model; equal audio is embedded once."""
+        audio = {inputs.audio_key(source): inputs.paths_of(source)
+                 for source, one in zip(sources, held, strict=True) if one is None}  # fmt: skip
+        made = dict(
+            zip(audio, self.runner.sides(list(audio.values())) if audio else (), strict=True)
+        )
+        return [
+            [one] if one is not None else made[inputs.audio_key(source)]
+            for source, one in zip(sources, held, strict=True)
+        ]
+
+
+def _check_output(metric: Metric, held: Dataset) -> None:
+    """StatisticsError for embeddings where a metric needs another output."""
+    output, found = metric.needs.output, held.metadata.get("output") or registry.EMBEDDING
+    if output not in (registry.EMBEDDING, found):
+        raise StatisticsError(
+            held.path, f"holds the output {found}, {metric.name} needs {output}: give audio, or a"
+            f" file that embed wrote with MODEL:output={output}",
+        )  # fmt: skip
+
+
+def _label(evaluation: Dataset, implied: bool) -> str:
+    """The model with its options, without an output that the name of the metric implies."""
+    made = evaluation.metadata.get("label") or evaluation.metadata.get("model") or "unknown"
+    return str(replace(ModelSpec.parse(made), output=None)) if implied else made

@@ -1,0 +1,252 @@
+"""Several metrics of clips in memory, as within a training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..audio.sources import AudioFile
+from ..errors import OptionError
+from ..networks.spec import ModelSpec
+from ..networks.text import TextEmbedder
+from ..pipeline import datasets
+from ..pipeline.clip_windows import SamplesClip
+from ..pipeline.datasets import Dataset
+from ..pipeline.executors import Chunk, chunks, cut
+from ..pipeline.options import PathLike, Run, RunOptions
+from ..weights.prepare import Progress as FetchProgress
+from ..weights.prepare import load_text
+from . import inputs
+from .asked import asked_for, options_of
+from .evaluated import Evaluation
+from .gathering import Gathered
+from .inputs import Source
+from .text import CaptionedClips, Captions
+
+Clips = ArrayLike | Sequence[ArrayLike]
+
+
+class StreamingEvaluation:
+    """Several metrics under several models, of clips in memory.
+
+    A clip runs through each network once, whatever the number of metrics; its embeddings are kept.
+
+    Parameters
+    ----------
+    metrics : str or sequence of str, optional
+        ``METRIC`` or ``METRIC:MODEL``, as of `evaluate`.
+    reference : dataset, optional
+        As of `evaluate`, made when it is first needed and kept; or add its clips with
+        ``update(..., real=True)``.
+    metric_options : mapping, optional
+        Options of metrics by keyword: ``{"prdc_k": 3, "ci": 0.9}``.
+    protocol, weights, ..., download_progress
+        See `fad_onnx.pipeline.options.RunOptions`.
+
+    Raises
+    ------
+    OptionError
+        For a metric or an option that does not exist.
+    UnknownModelError
+        For a model that does not exist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fad_onnx import StreamingEvaluation
+    >>> metrics = StreamingEvaluation(["fad:logmel", "kad:logmel"], provider="cpu")
+    >>> noise = np.random.RandomState(0).uniform(-1, 1, (8, 32000))
+    >>> metrics.update(list(noise), 16000, real=True)
+    >>> metrics.update(list(0.5 * noise), 16000)
+    >>> list(metrics.compute())
+    ['fad:logmel', 'kad:logmel']
+    """
+
+    def __init__(
+        self,
+        metrics: str | Sequence[str] | None = None,
+        reference: Source | None = None,
+        *,
+        metric_options: Mapping[str, Any] | None = None,
+        protocol: str | None = None,
+        weights: PathLike | Mapping[str, PathLike] | None = None,
+        folders: Sequence[PathLike] = (),
+        provider: str = "auto",
+        threads: int = 1,
+        device: int = 0,
+        memory_limit_mb: int | None = None,
+        workers: int | None = None,
+        short: str = "error",
+        cache: bool = False,
+        cache_dir: PathLike | None = None,
+        offline: bool = False,
+        download_progress: FetchProgress | None = None,
+    ) -> None:
+        self._run = RunOptions.of(locals())
+        self._asked = asked_for(metrics, protocol, captions=True)
+        self._options = options_of(self._asked, metric_options or {})
+        self._specs = list(dict.fromkeys(one.spec for one in self._asked))
+        self._given = reference
+        self._made: dict[bool, list[Chunk]] = {True: [], False: []}
+        self._captions: dict[str, str] = {}
+        self._towers: dict[ModelSpec | None, TextEmbedder] = {}
+
+    @cached_property
+    def _runner(self) -> Run:
+        named = [spec for spec in self._specs if spec is not None]
+        return Run(named or None, self._run, keep_rows=True)
+
+    @cached_property
+    def _reference(self) -> list[Dataset] | None:
+        """The reference that was given."""
+        if self._given is None:
+            return None
+        held = inputs.made(self._given, "reference", None)
+        if held is not None:
+            return [held]
+        return self._runner.sides([inputs.paths_of(self._given)])[0]
+
+    def update(
+        self,
+        samples: Clips,
+        sample_rate: int,
+        captions: str | Sequence[str] | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        real: bool = False,
+    ) -> None:
+        """Add one clip, or a list of clips.
+
+        Parameters
+        ----------
+        samples : array (frames,) or (frames, channels), or a list of these
+            Float in [-1, 1], int16 or int32; anything with `__array__`.
+        sample_rate : int
+            In Hz.
+        captions : str or sequence of str, optional
+            One for each clip, where a metric compares clips with these.
+        names : sequence of str, optional
+            One for each clip. Clips of one name on both sides are a pair; by default the first
+            evaluation clip and the first reference clip, and so on.
+        real : bool
+            Whether they belong to the reference, or to the evaluation.
+
+        Raises
+        ------
+        OptionError
+            If there is not one name or caption for each clip, or a name came before.
+        AudioError, TooShortError, TooLongError
+            If a clip cannot be used; then none of them is added.
+        """
+        if real and self._given is not None:
+            raise OptionError("real", "the reference is given already")
+        clips = _clips(samples)
+        called = self._names(clips, names, real)
+        said = _each(captions, called, "captions")
+        named = [
+            SamplesClip(name, name, samples=clip, sample_rate=sample_rate)
+            for name, clip in zip(called, clips, strict=True)
+        ]
+        runner = self._runner
+        found = list(chunks(runner.job, runner.embedders, cut(named)))
+        self._made[real] += [_without_samples(chunk) for chunk in found]
+        self._captions |= dict(zip(called, said or (), strict=bool(said)))
+
+    def _names(
+        self, clips: Sequence[ArrayLike], names: Sequence[str] | None, real: bool
+    ) -> list[str]:
+        before = [file.name for chunk in self._made[real] for file in chunk.files]
+        if names is None:
+            names = [str(len(before) + index) for index in range(len(clips))]
+        found = _each(names, clips, "names") or []
+        for name in [name for name in found if name in set(before) or found.count(name) > 1]:
+            raise OptionError("names", f"{name!r} is there already; give each clip another")
+        return found
+
+    def evaluation(self) -> Evaluation:
+        """All that is known so far, as `evaluate` returns it.
+
+        Raises
+        ------
+        NoAudioError
+            If there is no clip of the evaluation, or of a reference that a metric needs.
+        OptionError
+            If a metric needs captions, and none were given.
+        UnpairedError, UncaptionedError
+            If pairs are compared, and clips have none.
+        """
+        reference = None
+        if any(one.metric.needs.reference for one in self._asked):
+            reference = self._reference or self._dataset(real=True)
+        evaluations = [self._dataset(real=False)]
+        found = Gathered(self._asked, self._run, evaluations, reference, self._texts())
+        return Evaluation(found.every(self._options, per_file=False))
+
+    def compute(self) -> dict[str, float | None]:
+        """``{"fad:vggish": 1.2}``, for a logger; as `evaluation` otherwise."""
+        return self.evaluation().to_dict()
+
+    def reset(self, *, real: bool | None = None) -> None:
+        """Forget what was added.
+
+        Parameters
+        ----------
+        real : bool, optional
+            Forget this side alone, so that the reference can stay from epoch to epoch.
+        """
+        for side in (True, False) if real is None else (real,):
+            self._made[side] = []
+            if not side:
+                self._captions = {}
+
+    def _dataset(self, *, real: bool) -> list[Dataset]:
+        """One side, for each model."""
+        name = "reference" if real else "evaluation"
+        return datasets.gather(name, self._made[real], self._runner.job, self._runner.embedders)
+
+    def _texts(self) -> dict[ModelSpec | None, CaptionedClips]:
+        needing = {one.spec: one.metric for one in self._asked if one.metric.needs.captions}
+        if needing and not self._captions:
+            name = next(iter(needing.values())).name
+            raise OptionError("captions", f"{name} compares clips with these; give them to update")
+        captions = Captions("captions", self._captions)
+        return {
+            spec: CaptionedClips(captions, self._tower(spec), self._run.worker_count)
+            for spec in needing
+        }
+
+    def _tower(self, spec: ModelSpec | None) -> TextEmbedder:
+        """The text tower of a model, loaded when it is first needed."""
+        if spec not in self._towers:
+            request = self._runner.requests[self._specs.index(spec)]
+            self._towers[spec] = load_text(request, self._run.download_progress)
+        return self._towers[spec]
+
+
+def _clips(samples: Any) -> list[ArrayLike]:
+    """The clips of a list; a copy, for the caller may fill its buffers again."""
+    single = not isinstance(samples, list | tuple) or not samples or np.ndim(samples[0]) == 0
+    return [np.array(one) for one in ([samples] if single else samples)]
+
+
+def _each(given: str | Sequence[str] | None, clips: Sequence[Any], what: str) -> list[str] | None:
+    """One text for each clip."""
+    if given is None:
+        return None
+    found = [given] if isinstance(given, str) else list(given)
+    if len(found) != len(clips):
+        raise OptionError(what, f"{len(found)} for {len(clips)} clips; give one for each")
+    return found
+
+
+def _without_samples(chunk: Chunk) -> Chunk:
+    """The same, without the audio."""
+    files: Iterable[Any] = (
+        replace(one, file=AudioFile(one.file.path, one.file.name)) for one in chunk.files
+    )
+    return replace(chunk, files=tuple(files))

@@ -1,0 +1,136 @@
+"""Several metrics of clips in memory: the numbers of `evaluate` on files of the same samples."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+
+import fad_onnx
+from fad_onnx import StreamingEvaluation
+from fad_onnx.errors import NoAudioError, OptionError, TooShortError, UnpairedError
+from fad_onnx.networks import synthetic, table
+from fad_onnx.networks.runtime import Session
+
+from .kit import WEIGHTLESS
+
+ASKED = ["fad:classifier", "prdc:classifier", "kl:classifier", "isc:classifier", "kad:other"]
+OPTIONS = {"isc_splits": 2, "prdc_k": 2, "ci": 0.9}
+
+
+@pytest.fixture(autouse=True)
+def models(monkeypatch):
+    model = table.model(WEIGHTLESS)
+    embedding = model.network.outputs["embedding"]
+    two = replace(model.network, outputs={"embedding": embedding, "logits": replace(embedding)})
+    faster = replace(model.preparation, sample_rate_hz=32000)
+    every = {
+        **table.models(),
+        "classifier": replace(model, name="classifier", network=two),
+        "other": replace(model, name="other", preparation=faster),
+    }
+    monkeypatch.setattr(table, "models", lambda: every)
+
+
+def clips(start, count=21):
+    """So many that more than one chunk is folded."""
+    return [synthetic.clip(start + i, 32000 + 1600 * (i % 3))[0] for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sides")
+    for name, start in (("real", 100), ("made", 300)):
+        (folder / name).mkdir()
+        for i, clip in enumerate(clips(start)):
+            soundfile.write(folder / name / f"{i:02}.wav", clip, 16000, subtype="FLOAT")
+    return folder / "real", folder / "made"
+
+
+def close(found, expected):
+    assert list(found) == list(expected)
+    assert list(found.values()) == pytest.approx(list(expected.values()), rel=1e-6)
+
+
+def test_the_numbers_are_those_of_files(sides):
+    real, made = sides
+    expected = fad_onnx.evaluate(made, real, ASKED, metric_options=OPTIONS, cache=False)
+    streaming = StreamingEvaluation(ASKED, metric_options=OPTIONS, provider="cpu")
+    streaming.update(clips(100), 16000, real=True)
+    for clip in clips(300):
+        streaming.update(clip, 16000)
+    close(streaming.compute(), expected.to_dict())
+    said = {one.label: one.value for one in streaming.evaluation().measured}
+    assert said["kl:classifier"].fields["pairs"] == 21
+    assert said["fad:classifier"].fields["fad_ci_pairs"] == 21
+    # Epoch by epoch: the reference stays.
+    streaming.reset(real=False)
+    with pytest.raises(NoAudioError):
+        streaming.compute()
+    streaming.update(clips(300), 16000)
+    close(streaming.compute(), expected.to_dict())
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_reference_that_is_given_is_made_once(sides, kind, monkeypatch, tmp_path):
+    real, _ = sides
+    given = real if kind == "folder" else tmp_path / "r.npz"
+    if kind == "file":
+        fad_onnx.stats(real, given, "classifier", cache=False)
+    runs, run = Counter(), Session.run
+
+    def counts(self, inputs, tensors):
+        runs["windows"] += len(inputs[0])
+        return run(self, inputs, tensors)
+
+    monkeypatch.setattr(Session, "run", counts)
+    streaming = StreamingEvaluation(["fad:classifier", "isc:classifier"], given,
+                                    metric_options={"isc_splits": 1})  # fmt: skip
+    streaming.update(clips(300), 16000)
+    # Both outputs come of one run of the network.
+    assert runs["windows"] == sum(len(clip) // 16000 for clip in clips(300))
+    first, before = streaming.compute(), runs["windows"]
+    assert streaming.compute() == first and runs["windows"] == before
+    with pytest.raises(OptionError, match="the reference is given already"):
+        streaming.update(clips(0), 16000, real=True)
+
+
+def test_names_make_pairs_and_cannot_repeat():
+    streaming = StreamingEvaluation("kl:classifier")
+    order = np.random.RandomState(0).permutation(21)
+    names = [f"clip {i}" for i in range(21)]
+    streaming.update(clips(100), 16000, names=names, real=True)
+    streaming.update([clips(300)[i] for i in order], 16000, names=[names[i] for i in order])
+    expected = StreamingEvaluation("kl:classifier")
+    expected.update(clips(100), 16000, real=True)
+    expected.update(clips(300), 16000)
+    close(streaming.compute(), expected.compute())
+    with pytest.raises(OptionError, match="'clip 3' is there already"):
+        streaming.update(clips(0, 1), 16000, names=["clip 3"])
+    with pytest.raises(OptionError, match="1 for 2 clips; give one for each"):
+        streaming.update(clips(0, 2), 16000, names=["x"])
+    expected.update(clips(0, 1), 16000)
+    with pytest.raises(UnpairedError, match=r"1 of evaluation \(21\)"):
+        expected.compute()
+
+
+def test_a_buffer_may_be_filled_again_and_a_bad_clip_adds_nothing():
+    streaming, expected = (StreamingEvaluation("fad:classifier") for _ in range(2))
+    buffer = np.zeros(32000, np.float32)
+    for clip in clips(100):
+        buffer[:] = clip[:32000]
+        streaming.update(buffer, 16000, real=True)
+        expected.update(clip[:32000], 16000, real=True)
+    for one in (streaming, expected):
+        one.update(clips(300), 16000)
+    with pytest.raises(TooShortError):
+        streaming.update([*clips(0, 2), np.zeros(10)], 16000)
+    close(streaming.compute(), expected.compute())
+
+
+def test_captions_are_demanded_where_a_metric_needs_them():
+    with pytest.raises(OptionError):
+        StreamingEvaluation("what")
+    with pytest.raises(OptionError, match="is no option of these metrics"):
+        StreamingEvaluation("fad:classifier", metric_options={"prdc_k": 1})
