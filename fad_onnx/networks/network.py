@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 HEAD_FILE = "head.onnx"  # the head graph, in the folder of model.onnx
 # Kinds of digests that publishers give, strongest first, with their patterns.
@@ -156,6 +156,27 @@ class Network:
 
 
 @dataclass(frozen=True)
+class SwinMask:
+    """-100 between tokens of a shifted window that were not neighbours before, 0 between others.
+
+    Of windows of 8 x 8 tokens, shifted by 4 (Liu et al. 2021, arXiv:2103.14030): the shape of the
+    tensor, (windows, 64, 64), says the rest.
+    """
+
+    kind: ClassVar[str] = "swin_mask"
+
+
+@dataclass(frozen=True)
+class SlaneyFilters:
+    """librosa.filters.mel with its defaults: (bins, bands), as the shape of the tensor says."""
+
+    kind: ClassVar[str] = "slaney_filters"
+    sample_rate_hz: int
+    lowest_hz: float
+    highest_hz: float
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """An official file of weights: its source, its digests and its layout.
 
@@ -176,6 +197,9 @@ class Checkpoint:
         Other names, for files of other releases: a regular expression that fits a whole name of
         the graph, to the names in the file that make the tensor, as `re.Match.expand` takes them.
         Several tensors are joined along axis 0. An alias counts where the graph's name is absent.
+    computed : mapping of str to SwinMask or SlaneyFilters
+        Constants that files of other releases leave out: a regular expression that fits a whole
+        name of the graph, to how they are computed where the file has none.
     package, member : str or None
         The Python distribution that ships the file, as pip takes it, and the file's place in it.
     holds : {"tensors", "text"}
@@ -190,6 +214,7 @@ class Checkpoint:
     nesting: tuple[str, ...] = ()
     prefix: str = ""
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    computed: Mapping[str, SwinMask | SlaneyFilters] = field(default_factory=dict)
     package: str | None = None
     member: str | None = None
     holds: Literal["tensors", "text"] = "tensors"

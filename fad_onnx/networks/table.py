@@ -271,11 +271,11 @@ def _checked(network: Network) -> Network:
             if not re.fullmatch(DIGESTS.get(kind, "$."), digest):
                 place = f"{where}.checkpoints.{name}.digests.{kind}"
                 raise ModelTableError(place, f"{digest!r} is no digest of {', '.join(DIGESTS)}")
-        for pattern in checkpoint.aliases:
+        for pattern in (*checkpoint.aliases, *checkpoint.computed):
             try:
                 re.compile(pattern)
             except re.error as error:
-                place = f"{where}.checkpoints.{name}.aliases.{pattern}"
+                place = f"{where}.checkpoints.{name}: {pattern}"
                 raise ModelTableError(place, f"no regular expression: {error}") from error
     if not network.outputs:
         raise ModelTableError(f"{where}.outputs", "needs one")

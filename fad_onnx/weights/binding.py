@@ -30,6 +30,7 @@ from ..networks.table import PACKAGE
 from ..networks.tokenizer import TOKENIZERS, Tokenizer
 from .checkpoints.onnx_file import behind, initializers, outputs
 from .checkpoints.onnx_tensors import TensorInfo
+from .computed import constant
 from .converted import WEIGHTS_FILE, write_note
 from .naming import Tensors, joined, open_all
 
@@ -90,7 +91,10 @@ def bind(selection: Selection, sources: Mapping[str, CheckpointFile], folder: Pa
         _check_kernels(selection, tensors)
 
         def read(name: str) -> NDArray[Any]:
-            return joined(name, tensors.parts(name), wanted[name].shape, wanted[name].dtype)
+            parts, rule = tensors.parts(name), tensors.rule(name)
+            if rule and not parts:
+                return constant(rule, wanted[name].shape)
+            return joined(name, parts, wanted[name].shape, wanted[name].dtype)
 
         hashes, weights_sha256 = write_model(selection, read, folder)
     files = {"model.onnx": selection.graph_sha256, WEIGHTS_FILE: weights_sha256}
@@ -188,7 +192,9 @@ def _check_names(
     tensors: Tensors,
     sources: Mapping[str, CheckpointFile],
 ) -> None:
-    missing = sorted(wanted.keys() - tensors.held(wanted))
+    missing = sorted(
+        name for name in wanted.keys() - tensors.held(wanted) if not tensors.rule(name)
+    )
     if missing:
         raise CheckpointError(
             " + ".join(str(source.path) for source in sources.values()),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CheckpointError
-from ..networks.network import Checkpoint, Network
+from ..networks.network import Checkpoint, Network, SlaneyFilters, SwinMask
 from . import checkpoints
 from .checkpoints import LazyTensor
 
@@ -39,10 +39,13 @@ class Tensors:
         The tensors by their names, without the prefixes of wrappers.
     aliases : sequence of (pattern, tuple of str)
         `Checkpoint.aliases` of all checkpoints.
+    computed : sequence of (pattern, rule)
+        `Checkpoint.computed` of all checkpoints.
     """
 
     own: Mapping[str, Part]
     aliases: Sequence[tuple[re.Pattern[str], tuple[str, ...]]]
+    computed: Sequence[tuple[re.Pattern[str], SwinMask | SlaneyFilters]] = ()
 
     def parts(self, name: str) -> tuple[Part, ...]:
         """The tensors that make this tensor of the graph, joined along axis 0; empty if none do.
@@ -57,6 +60,10 @@ class Tensors:
                 if all(one in self.own for one in names):
                     return tuple(self.own[one] for one in names)
         return ()
+
+    def rule(self, name: str) -> SwinMask | SlaneyFilters | None:
+        """How this tensor is computed where no checkpoint holds it, if it can be."""
+        return next((rule for pattern, rule in self.computed if pattern.fullmatch(name)), None)
 
     def held(self, names: Iterable[str]) -> set[str]:
         """The names among these for which there are tensors."""
@@ -82,6 +89,7 @@ def open_all(network: Network, paths: Mapping[str, Path], stack: ExitStack) -> T
     """
     own: dict[str, Part] = {}
     aliases: list[tuple[re.Pattern[str], tuple[str, ...]]] = []
+    computed: list[tuple[re.Pattern[str], SwinMask | SlaneyFilters]] = []
     for name, path in paths.items():
         checkpoint = network.checkpoints[name]
         if checkpoint.holds == "text":
@@ -90,7 +98,8 @@ def open_all(network: Network, paths: Mapping[str, Path], stack: ExitStack) -> T
             bare = key.removeprefix(WRAPPER).removeprefix(checkpoint.prefix)
             own[bare] = Part(path, key, tensor)
         aliases += [(re.compile(one), made) for one, made in checkpoint.aliases.items()]
-    return Tensors(own, aliases)
+        computed += [(re.compile(one), rule) for one, rule in checkpoint.computed.items()]
+    return Tensors(own, aliases, computed)
 
 
 def _tensors(checkpoint: Checkpoint, path: Path, stack: ExitStack) -> dict[str, LazyTensor]:
