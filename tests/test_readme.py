@@ -108,7 +108,7 @@ def test_every_command_runs_but_for_its_weights(page, place, monkeypatch):
     """With the weightless model for the default; what needs weights says how to get them."""
     for environment, (command, *arguments) in commands(page):
         needs_weights = command == "pull" or {"-m", "--weights"} & set(arguments)
-        needs_weights = needs_weights and "--models" not in arguments
+        needs_weights = (needs_weights and "--models" not in arguments) or "--captions" in arguments
         if command in ("score", "stats", "embed") and not needs_weights:
             arguments += [] if arguments[0].endswith(".npz") else ["-m", WEIGHTLESS]
         with monkeypatch.context() as patch:
