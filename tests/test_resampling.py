@@ -95,6 +95,14 @@ def test_the_peak_is_1_db_below_full_scale(gain):
     assert not steps(np.zeros((20, 1), np.float32), after=("peak_minus_1_db",)).any()
 
 
+@pytest.mark.parametrize("gain", [1.0, -1.0, 1e-6])
+def test_the_largest_sample_becomes_full_scale_unless_all_are_tiny(gain):
+    """As Google's code does with whole numbers of 16 bits; see audioset_model.py."""
+    clip = synthetic.clip(3, 1000, 1).T * np.float32(gain)
+    wanted = clip[:, 0] * 2.0**15 / max(0.1, clip.max() * 2.0**15)
+    np.testing.assert_allclose(steps(clip, after=("positive_peak",)), wanted, rtol=1e-6)
+
+
 def test_16_bits_are_rounded_or_cut():
     clip = np.array([[2.0], [1.0], [-1.0], [-2.0], [0.75], [2.6 / 32768], [-2.6 / 32768]], "f4")
     rounded = [32767, 32767, -32768, -32768, 24576, 3, -3]

@@ -23,6 +23,11 @@ def _peak_minus_1_db(clip: Samples, rate_hz: int) -> Samples:
     return (clip * (10 ** (-1 / 20) / peak)).astype(np.float32) if peak else clip
 
 
+def _positive_peak(clip: Samples, rate_hz: int) -> Samples:
+    largest = max(0.1 / 2**15, float(clip.max(initial=0.0)))
+    return (clip / largest).astype(np.float32)
+
+
 def _pcm16(block: Samples, rate_hz: int) -> Samples:
     steps: Samples = np.clip(np.rint(block * np.float32(2**15)), -(2**15), 2**15 - 1)
     return steps / np.float32(2**15)
@@ -36,11 +41,14 @@ def _int16_cut(block: Samples, rate_hz: int) -> Samples:
 STEPS: dict[str, Callable[[Samples, int], Samples]] = {
     "remove_dc": _remove_dc,
     "peak_minus_1_db": _peak_minus_1_db,
+    "positive_peak": _positive_peak,
     "pcm16": _pcm16,
     "int16_cut": _int16_cut,
     "loudness_minus_16": partial(normalised, lufs=-16.0),
 }
-OF_THE_WHOLE_CLIP = frozenset({"remove_dc", "peak_minus_1_db", "loudness_minus_16"})
+OF_THE_WHOLE_CLIP = frozenset(
+    {"remove_dc", "peak_minus_1_db", "positive_peak", "loudness_minus_16"}
+)
 
 
 class Level:

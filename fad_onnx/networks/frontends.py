@@ -98,7 +98,7 @@ def spectrogram(frontend: Stft, clips: NDArray[np.float32]) -> NDArray[np.float3
         half = frontend.frame_samples // 2
         clips = np.pad(clips, ((0, 0), (half, half)), mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(clips, frontend.frame_samples, axis=-1)
-    frames = frames[:, :: frontend.hop_samples]
+    frames = frames[:, :: frontend.hop_samples][:, : frontend.most_frames]
     bins = frontend.fft_samples // 2 + 1
     result = np.empty((*frames.shape[:2], bins), np.float32)
     window = hann(frontend)

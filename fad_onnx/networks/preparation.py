@@ -17,7 +17,9 @@ _ACROSS = (
     "{} channels at {} Hz: resampled across the channels, as the protocol does, they would be {},"
     " and two are needed; use another protocol, or convert the file"
 )
-LevelStep = Literal["remove_dc", "peak_minus_1_db", "loudness_minus_16", "pcm16", "int16_cut"]
+LevelStep = Literal[
+    "remove_dc", "peak_minus_1_db", "positive_peak", "loudness_minus_16", "pcm16", "int16_cut"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Stft:
     pre_emphasis : float
         The share of the sample before that is subtracted from each sample; the first sample of
         the window, which has none before it, is dropped. 0: none, and no sample is dropped.
+    most_frames : int or None
+        The frames of a window that are used, from its beginning; None is all of them.
     """
 
     kind: ClassVar[str] = "stft"
@@ -58,6 +62,7 @@ class Stft:
     precision: Literal["float64", "float32"] = "float64"
     hann: Literal["periodic", "symmetric"] = "periodic"
     pre_emphasis: float = 0.0
+    most_frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -147,13 +152,16 @@ class Preparation:
 "torchaudio_hann_float32", "torchaudio_kaiser_best", "julius"}
         soxr HQ, cut to floor(frames * target / source) samples; or a filter of
         `audio.sinc.FILTERS`, with the length that its original gives.
-    level_before, level_after : tuple of {"remove_dc", "peak_minus_1_db", "loudness_minus_16", \
-"pcm16", "int16_cut"}
+    level_before, level_after : tuple of {"remove_dc", "peak_minus_1_db", "positive_peak", \
+"loudness_minus_16", "pcm16", "int16_cut"}
         Steps in order, at the rate of the file and at that of the network. "remove_dc": the
         clip's mean is subtracted. "peak_minus_1_db": the largest magnitude becomes -1 dB of full
-        scale. "loudness_minus_16": -16 LUFS, or quieter where the largest magnitude would exceed
-        one (`audio.loudness.normalised`). "pcm16": rounded to a 16-bit file, full scale is 32768.
-        "int16_cut": cut towards zero to 16 bits, full scale is 32767.
+        scale. "positive_peak": the largest sample becomes full scale, but a tenth of a 16-bit step
+        is the least divisor (google-research/frechet_audio_distance/audioset_model.py,
+        extract_features, which is given integers). "loudness_minus_16": -16 LUFS, or quieter where
+        the largest magnitude would exceed one (`audio.loudness.normalised`). "pcm16": rounded to a
+        16-bit file, full scale is 32768. "int16_cut": cut towards zero to 16 bits, full scale is
+        32767.
     sample_format : {"float32", "float64", "int16", "int32"}
         How PCM is decoded.
     frontend : Samples, Stft or SamplesAndStft

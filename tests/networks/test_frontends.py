@@ -45,6 +45,14 @@ def test_spectrogram_is_the_definition(base, precision, samples):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6 * expected.max())
 
 
+def test_the_first_frames_of_a_window_can_be_all_that_is_used():
+    clip = synthetic.clip(3, 200, 1)
+    every = frontends.spectrogram(NONE, clip)
+    some = frontends.spectrogram(replace(NONE, most_frames=4), clip)
+    assert every.shape[1] > 4
+    np.testing.assert_array_equal(some, every[:, :4])
+
+
 def test_bits_do_not_depend_on_the_batch():
     clips = np.stack([synthetic.clip(seed, 15600) for seed in range(5)])
     frontend = table.model().preparation.frontend

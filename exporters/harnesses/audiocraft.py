@@ -1,0 +1,73 @@
+"""AudioCraft 1.3.0, rebuilt from what it calls: it writes files, and Google's code reads them.
+
+audiocraft/metrics/fad.py 152 to 196 (update): data/audio_utils.py 49 to 54 (convert_audio:
+`julius.resample_frac`, then the mean of the channels) and 124 to 129 (the peak at -1 dB),
+data/audio.py 159 to 226 (audio_write: 16 bits, as FFmpeg rounds). Then
+google-research/frechet_audio_distance: create_embeddings_beam.py (ReadWavFiles: whole numbers, not
+divided by full scale), audioset_model.py (extract_features: the peak rule, windows of 1 s every
+0.5 s), and fad_utils.py (frechet_distance, of statistics that a TFRecord keeps in float32). Its
+VGGish in TensorFlow is torchvggish's here, whose front end is a copy of the other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import julius
+import numpy as np
+import scipy.linalg
+import torch
+from numpy.typing import NDArray
+
+from .. import vggish
+from ..parity import Tensors
+from . import Numbers, torchaudio_parts
+
+RATE_HZ, STEP = vggish.SAMPLE_RATE_HZ, 8_000
+
+
+def _file(path: Path) -> NDArray[np.int16]:
+    """The file that AudioCraft writes of a clip."""
+    audio, source = torchaudio_parts.load(path)
+    audio = julius.resample_frac(audio, source, RATE_HZ).mean(dim=0)
+    audio = audio * (10 ** (-1 / 20) / audio.abs().max())
+    return np.clip(np.rint(audio.numpy() * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
+
+
+def _windows(path: Path) -> Iterator[NDArray[np.float64]]:
+    samples = _file(path).astype(np.float64)
+    samples /= np.maximum(0.1, np.amax(samples))
+    for start in range(0, len(samples) - RATE_HZ + 1, STEP):
+        yield samples[start : start + RATE_HZ]
+
+
+def _statistics(tensors: Tensors, folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean and covariance (ddof 1) of the embeddings of all windows, rounded to float32."""
+    embed = vggish.original(tensors)
+    rows = np.concatenate(
+        [embed(window[None]) for path in sorted(folder.glob("*.wav")) for window in _windows(path)]
+    ).astype(np.float64)
+    return (
+        np.asarray(rows.mean(axis=0), np.float32).astype(np.float64),
+        np.asarray(np.cov(rows, rowvar=False), np.float32).astype(np.float64),
+    )
+
+
+def _vggish(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
+    with torch.inference_mode():
+        (mu, sigma), (mu2, sigma2) = (
+            _statistics(tensors, side) for side in (evaluation, reference)
+        )
+    root = scipy.linalg.sqrtm(sigma.dot(sigma2))
+    if not np.isfinite(root).all():
+        noise = 1e-7 * np.eye(len(sigma))
+        root = scipy.linalg.sqrtm((sigma + noise).dot(sigma2 + noise))
+    if not np.allclose(np.diagonal(root).imag, 0, atol=1e-3):
+        raise ValueError("large complex numbers")
+    gap = mu - mu2
+    return {"fad": float(gap @ gap + np.trace(sigma + sigma2) - 2 * np.trace(root.real))}
+
+
+CASES = {"audiocraft": {"vggish": _vggish}}
