@@ -28,7 +28,7 @@ from fad_onnx.networks.table import Model
 from fad_onnx.tools.known_answers import options_key
 
 from . import parity
-from .parity import Embed
+from .parity import Embed, Tensors
 from .skeleton import GRAPHS_FOLDER
 
 FOLDER = GRAPHS_FOLDER.parent / "golden"
@@ -56,7 +56,8 @@ def write(model: Model) -> Path:
     """
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{model.name}.npz"
-    originals = {options_key(one): _original(one) for one in variants(model)}
+    made: dict[str, Tensors] = {}
+    originals = {options_key(one): _original(one, made) for one in variants(model)}
     clips = _clips(model, list(originals.values()))
     arrays: dict[str, Any] = {
         f"{key}/{index}": _thinned(
@@ -92,8 +93,11 @@ def write_text(graph: str) -> Path:
     return path
 
 
-def _original(selection: Selection) -> Embed:
-    return parity.original(selection, parity.checkpoint(selection, SEED))
+def _original(selection: Selection, made: dict[str, Tensors]) -> Embed:
+    """The original; outputs of one graph share the tensors, which may be 6 GB."""
+    if selection.graph not in made:
+        made[selection.graph] = parity.checkpoint(selection, SEED)
+    return parity.original(selection, made[selection.graph])
 
 
 def _clips(model: Model, originals: Sequence[Embed]) -> list[tuple[int, int]]:
