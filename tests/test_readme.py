@@ -118,6 +118,26 @@ def test_every_command_runs_but_for_its_weights(page, place, monkeypatch):
         assert status == (1 if needs_weights else 0), (command, arguments)
 
 
+def numbers_of(table):
+    """The cells of a table in Markdown by its heads."""
+    head, _, *rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table]
+    return {(row[0], name): float(cell) for row in rows
+            for name, cell in zip(head[1:], row[1:], strict=True)}  # fmt: skip
+
+
+def test_the_table_of_synthetic_systems_is_what_its_commands_print(place, capsys):
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| dataset | FAD"))
+    shown = numbers_of(lines[start : start + 5])
+    block = next(block for block in blocks(ROOT / "README.md", "sh") if "demo --folder" in block)
+    for line in block.splitlines():
+        capsys.readouterr()
+        assert main(shlex.split(line, comments=True)[1:]) == 0
+    printed = numbers_of(capsys.readouterr().out.splitlines())
+    assert len(shown) == 18 and list(shown) == list(printed)
+    assert list(shown.values()) == pytest.approx(list(printed.values()), rel=1e-3)
+
+
 @every_shown_page
 def test_every_python_block_runs(page, place):
     for block in blocks(page, "python"):

@@ -302,11 +302,15 @@ def cache(options: Namespace) -> None:
 
 
 def demo(options: Namespace) -> None:
-    """demo: two synthetic sets, the nearer of which must score lower."""
+    """demo: two synthetic datasets, the nearer of which must score lower; or the datasets alone."""
     from ..tools import demo as sets
 
+    if options.folder is not None:
+        reference, systems, _ = sets.write(Path(options.folder))
+        say("\n".join(map(str, (reference, *systems))))
+        return
     with tempfile.TemporaryDirectory() as folder:
-        reference, near, far, model = sets.write(Path(folder))
+        reference, (near, far, _), model = sets.write(Path(folder))
         scores = functions.compare(reference, [near, far], model, cache=False, workers=2)
     if options.json:
         say(json.dumps(scores.to_dict(), indent=2))

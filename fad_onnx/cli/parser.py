@@ -285,6 +285,10 @@ def _demo(commands: Commands) -> None:
         "Score two synthetic datasets with a model that needs no download, to check the"
         " installation.",
     )  # fmt: skip
+    parser.add_argument(
+        "--folder", metavar="DIR",
+        help="only write the datasets, a reference and three systems, into this folder",
+    )  # fmt: skip
     _json(parser)
 
 
