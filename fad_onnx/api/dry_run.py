@@ -49,7 +49,7 @@ def estimate(
     preparation = selection.preparation
     rules, rate = preparation.windows, preparation.sample_rate_hz
     audio = [path for path in paths if not is_archive(path)]
-    listed = datasets.list_files(audio) if audio else ()
+    listed = datasets.list_files(audio, run.offline) if audio else ()
     files, seconds, rows, work, longest, widest, bad = 0, 0.0, 0, 0, 0, 0, []
     for file in shards.cut(listed, shard) if shard else listed:
         try:

@@ -91,7 +91,7 @@ def stats(
     check_single(model)
     if output is not None:
         outputs.check([output], [*paths, *run.checkpoints.values()])
-    listed, files = _listed(paths)
+    listed, files = _listed(paths, run.offline)
     published: dict[str, Any] = {"name": name, "licence": licence}
     if shard is not None:
         own = shards.cut(files, shard)
@@ -208,18 +208,20 @@ def _embed(
 ) -> Dataset:
     """The set, after `keep` was handed the name and rows of every file in order."""
     check_single(model)
-    name, files = _listed(audio)
+    name, files = _listed(audio, run.offline)
     (made,) = Run(model, run, keep_rows=True).embed(
         name, files, lambda done: done.rows and keep(done.file.name, done.rows[0])
     )
     return made
 
 
-def _listed(audio: PathLike | Sequence[PathLike]) -> tuple[str, tuple[AudioFile, ...]]:
+def _listed(
+    audio: PathLike | Sequence[PathLike], offline: bool
+) -> tuple[str, tuple[AudioFile, ...]]:
     paths = _paths(audio)
     for path in filter(is_archive, paths):
         raise StatisticsError(path, "statistics or embeddings already; audio is needed")
-    return ", ".join(paths), datasets.list_files(paths)
+    return ", ".join(paths), datasets.list_files(paths, offline)
 
 
 def _paths(audio: PathLike | Sequence[PathLike]) -> list[str]:

@@ -2,11 +2,209 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
+import sys
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
+from ..cache.filesystem import switched_on
+from ..errors import AudioError, MissingDependencyError, NoAudioError, SourceError
+from .blobs import Blob, InMemory, OnDisk, Span, cut_short, why
+
+OFFLINE_VARIABLE = "FAD_ONNX_OFFLINE"
+# What is held in memory of one clip: 48 minutes of a CD, decoded.
+MEMBER_BYTES = 1 << 29
+BLOCK_BYTES = 1 << 20
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# What fsspec's file systems raise beside OSError, where their libraries are loaded.
+_ERRORS = {
+    "aiohttp": ("ClientError",),
+    "botocore.exceptions": ("BotoCoreError", "ClientError"),
+    "gcsfs.retry": ("HttpError",),
+}
 
 
 def is_url(path: str) -> bool:
     """Whether a path names a scheme, as in s3://bucket/clips."""
     return _URL.match(path) is not None
+
+
+def is_http(path: str) -> bool:
+    """Whether it is a URL of the web, which may have a query and lists no folders by itself."""
+    return path.startswith(("http://", "https://"))
+
+
+def file_part(path: str) -> str:
+    """The path without the query of a URL, for its name and suffix."""
+    return urlsplit(path)._replace(query="", fragment="").geturl() if is_http(path) else path
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """fsspec's file system of a URL, and the path in it.
+
+    Raises MissingDependencyError without fsspec or what it needs for this scheme, SourceError for
+    an unknown scheme or where FAD_ONNX_OFFLINE is set.
+    """
+    if switched_on(OFFLINE_VARIABLE):
+        raise SourceError(url, f"{OFFLINE_VARIABLE} is set, so that no URL is read")
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        line = "pip install 'fad-onnx[remote]'"
+        raise MissingDependencyError("a URL needs fsspec", line) from error
+    try:
+        found: tuple[Any, str] = url_to_fs(url)
+    except ImportError as error:
+        scheme = url.partition("://")[0]
+        package = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}.get(scheme)
+        line = f"pip install {package}" if package else str(error)
+        raise MissingDependencyError(f"{scheme}:// needs another package", line) from error
+    except ValueError as error:
+        raise SourceError(url, str(error)) from error
+    return found
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """What reading a URL may raise."""
+    loaded = ((sys.modules.get(module), names) for module, names in _ERRORS.items())
+    foreign = [getattr(module, name) for module, names in loaded if module for name in names]
+    return OSError, ValueError, *foreign
+
+
+def opened(path: str, block_bytes: int = BLOCK_BYTES) -> BinaryIO:
+    """A file or URL, open for reading at any place, a URL by blocks.
+
+    Raises AudioError if it cannot be opened, and those of `filesystem`.
+    """
+    if not is_url(path):
+        return OnDisk(path).open()
+    system, inner = filesystem(path)
+    try:
+        file = system.open(inner, "rb", block_size=block_bytes, cache_type="readahead")
+        if not file.seekable():  # a server that gives no ranges
+            return io.BytesIO(_all_of(file, path))
+    except errors() as error:
+        raise failure(path, error) from error
+    return cast(BinaryIO, file)
+
+
+def version(path: str) -> tuple[int, ...]:
+    """What tells open files of this process apart: a forked one must not share their position.
+
+    Of a URL it is the process alone: what is behind it is taken to be the same for as long.
+    """
+    if is_url(path):
+        return (os.getpid(),)
+    with OnDisk(path).open() as file:
+        found = os.fstat(file.fileno())
+    return os.getpid(), found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def span(path: str, start: int, size: int, label: str) -> Blob:
+    """A part of a file or URL; of a URL it is held in memory."""
+    if not is_url(path):
+        return Span(path, start, size, label)
+    check_size(size, label)
+    return InMemory(read(path, start, size, label), label)
+
+
+def read(path: str, start: int, size: int, label: str) -> bytes:
+    """Some bytes of a file or URL; AudioError if they are not there."""
+    if not is_url(path):
+        with Span(path, start, size, label).open() as file:
+            return file.read()
+    system, inner = filesystem(path)
+    try:
+        data: bytes = system.cat_file(inner, start=start, end=start + size) if size else b""
+    except errors() as error:
+        raise failure(label, error) from error
+    if len(data) > size:
+        raise AudioError(label, "the server gives the whole archive only, no part of it")
+    if len(data) < size:
+        raise cut_short(label, len(data), size)
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All bytes of what a URL names."""
+
+    @property
+    def key(self) -> str:
+        """There is one such part."""
+        return "whole"
+
+    def blob(self, path: str, label: str) -> Blob:
+        """The bytes, in memory."""
+        system, inner = filesystem(path)
+        try:
+            if is_http(path):
+                # No size is asked for in advance, and none that is answered is believed.
+                with system.open(inner, "rb", block_size=0) as file:
+                    return InMemory(_all_of(file, label), label)
+            check_size(system.size(inner) or 0, label)
+            return InMemory(system.cat_file(inner), label)
+        except errors() as error:
+            raise failure(label, error) from error
+
+
+def _all_of(file: BinaryIO, label: str) -> bytes:
+    held, count = [], 0
+    while block := file.read(BLOCK_BYTES):
+        held.append(block)
+        count += len(block)
+        check_size(count, label)
+    return b"".join(held)
+
+
+def check_size(size: int, label: str) -> None:
+    """AudioError for more than is held in memory of one clip."""
+    if size > MEMBER_BYTES:
+        raise AudioError(
+            label, f"{size} bytes; what lies in memory may have {MEMBER_BYTES}: give it as a file,"
+            " or within an archive that is not compressed",
+        )  # fmt: skip
+
+
+def failure(label: str, error: Exception) -> AudioError:
+    """The error for a URL that cannot be read."""
+    if isinstance(error, AudioError):
+        return error
+    reason = why(error) or type(error).__name__
+    if isinstance(error, FileNotFoundError):  # fsspec gives the URL for a reason
+        reason = "no such file"
+    return AudioError(label, f"cannot be read: {reason}")
+
+
+def is_folder(url: str) -> bool:
+    """Whether a URL means what is below it; of the web only where it ends with a slash."""
+    if is_http(url):
+        return file_part(url).endswith("/")
+    system, inner = filesystem(url)
+    try:
+        return bool(system.isdir(inner))
+    except errors() as error:
+        raise NoAudioError(url, f"cannot be read: {why(error)}") from error
+
+
+def below(url: str) -> list[tuple[str, str]]:
+    """Every file below a URL, as (URL, path from there), in no order; NoAudioError if none can."""
+    system, inner = filesystem(url)
+    try:
+        found = system.find(inner)
+    except errors() as error:
+        raise NoAudioError(url, f"cannot be listed: {why(error)}") from error
+    top = inner.rstrip("/") + "/"
+    return [(system.unstrip_protocol(one), one.removeprefix(top)) for one in found]
+
+
+def globbed(url: str) -> list[str]:
+    """The URLs that a pattern means."""
+    system, inner = filesystem(url)
+    try:
+        return [system.unstrip_protocol(one) for one in system.glob(inner)]
+    except errors() as error:
+        raise NoAudioError(url, f"cannot be listed: {why(error)}") from error

@@ -16,7 +16,7 @@ LEVEL = 0.95
 AUDIO = (
     "a folder (searched recursively), an audio file, a list (.txt, .csv, .tsv, .jsonl), an archive"
     " (.tar, .tar.gz, .zip, .parquet), or several of these by a pattern in quotes"
-    " ('shards/{000..099}.tar')"
+    " ('shards/{000..099}.tar'), here or behind a URL (s3://, https://, ...)"
 )
 DATASETS = f"{AUDIO}; or an .npz from `stats` or `embed`"
 

@@ -12,8 +12,9 @@ from itertools import islice
 from typing import Any
 
 from ..audio.decoding import LOUD, SILENT
+from ..audio.remote import is_url
 from ..audio.sources import AudioFile, Listing, find, joined, left_out
-from ..errors import NoAudioError, shown
+from ..errors import NoAudioError, OptionError, shown
 from ..metrics.frechet import Gaussian
 from ..metrics.moments import Moments, MomentsAccumulator
 from ..networks.embedder import Embedder, Rows
@@ -75,12 +76,24 @@ class EmbeddedDataset(Dataset, Mapping[str, Rows]):
         return len(self.files)
 
 
-def list_files(paths: Sequence[str | os.PathLike[str]]) -> Listing:
-    """The files of all these folders and files in order; NoAudioError if one holds none."""
+def list_files(paths: Sequence[str | os.PathLike[str]], offline: bool = False) -> Listing:
+    """The clips of all these sources in order.
+
+    Raises the errors of `find`, and OptionError for a URL where no network is to be used.
+    """
+    if offline:
+        _check_local(os.fspath(path) for path in paths)
     files = joined(find(path) for path in paths)
+    if offline:
+        _check_local(file.path for file in files)
     if not files:
         raise NoAudioError("no path", "name at least one file or folder")
     return files
+
+
+def _check_local(paths: Iterable[str]) -> None:
+    for path in filter(is_url, paths):
+        raise OptionError("offline", f"{shown(path)} is a URL")
 
 
 def protocol(embedder: Embedder, short: str) -> dict[str, Any]:

@@ -298,7 +298,10 @@ class Run:
         """The dataset of each of these lists of paths for each model; all are listed first."""
         return self._sets(
             [
-                (", ".join(os.fspath(one) for one in paths), datasets.list_files(paths))
+                (
+                    ", ".join(os.fspath(one) for one in paths),
+                    datasets.list_files(paths, self._options.offline),
+                )
                 for paths in sides
             ]
         )

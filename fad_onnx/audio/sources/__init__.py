@@ -1,4 +1,4 @@
-"""Where the clips of a dataset are: a folder, an audio file, a list, archives by a pattern."""
+"""Where the clips of a dataset are: a folder, file, list, archive or table, here or by a URL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import NoAudioError
-from . import folders, lists, parquet, patterns, tars, zips
+from ..remote import file_part, is_folder, is_url
+from . import folders, lists, parquet, patterns, tars, urls, zips
 from .listing import (
     SUFFIXES,
     AudioFile,
@@ -31,7 +32,7 @@ KINDS: dict[str, Callable[[str], Listing]] = {
 
 
 def find(where: str | os.PathLike[str]) -> Listing:
-    """The clips of a folder, list or archive, of those that a pattern means, or one audio file.
+    """The clips of a folder, list, archive or table, of those that a pattern means, or one file.
 
     Within a source, clips come in the order of their names, so that the same clips give the same
     bits however they are kept. Several sources follow each other in the order of the pattern.
@@ -45,6 +46,8 @@ def find(where: str | os.PathLike[str]) -> Listing:
         return _source(path)
     if patterns.is_pattern(path):
         return _matching(path)
+    if is_url(path):
+        return _behind_url(path)
     raise NoAudioError(path, "no such file or folder")
 
 
@@ -56,9 +59,16 @@ def _source(path: str) -> Listing:
     return Listing([AudioFile(path, os.path.basename(path))])
 
 
+def _behind_url(url: str) -> Listing:
+    if kind := _kind(url):
+        return kind(url)
+    is_file = is_audio(suffix_of(file_part(url))) or not is_folder(url)
+    return Listing([urls.single(url)]) if is_file else urls.listed(url)
+
+
 def _kind(path: str) -> Callable[[str], Listing] | None:
     """What lists the clips of a file that holds several."""
-    name = os.path.basename(path).lower()
+    name = os.path.basename(file_part(path)).lower()
     return next((kind for suffix, kind in KINDS.items() if name.endswith(suffix)), None)
 
 
@@ -68,12 +78,14 @@ def _matching(pattern: str) -> Listing:
     others = Counter[str]()
     top = patterns.folder_of(pattern)
     for path in patterns.matches(pattern):
-        if os.path.isdir(path) or _kind(path) or not os.path.lexists(path):
+        url = is_url(path)
+        if _kind(path) or os.path.isdir(path) or not (url or os.path.lexists(path)):
             found = find(path)
             files += found
             others += found.others
-        elif is_audio(suffix_of(path)):
-            files.append(AudioFile(path, Path(os.path.relpath(path, top or ".")).as_posix()))
+        elif is_audio(suffix_of(file_part(path))):
+            name = Path(os.path.relpath(path, top or ".")).as_posix()
+            files.append(urls.single(path, name) if url else AudioFile(path, name))
         elif not is_hidden(os.path.basename(path)):
             others[suffix_of(path)] += 1
     listing = Listing(files, others=others)

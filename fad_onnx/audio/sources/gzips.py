@@ -6,16 +6,15 @@ zlib's own example `zran.c` does the same.
 
 from __future__ import annotations
 
-import os
 import threading
 import zlib
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ...errors import AudioError
-from ..blobs import OnDisk
+from ..remote import opened, version
 
-STEP_BYTES = 1 << 17
+STEP_BYTES, URL_BLOCK_BYTES = 1 << 17, 1 << 22
 # Between two copies, which take some 50 kB each; twice as far once there are too many.
 APART_BYTES, MOST_COPIES = 1 << 24, 256
 # Deflate shrinks zeros a thousandfold. Archives of audio shrink by less than this.
@@ -39,7 +38,7 @@ class Reader:
 
     def __init__(self, path: str) -> None:
         self._path, self._lock = path, threading.Lock()
-        self._file = OnDisk(path).open()
+        self._file = opened(path, URL_BLOCK_BYTES)
         self._places, self._apart = [_Place(0, 0, zlib.decompressobj(_GZIP))], APART_BYTES
         self._go_to(0)
 
@@ -133,12 +132,9 @@ class Unzipped:
 
 def reader(path: str) -> Reader:
     """The reader of a file, which keeps the places from which it can go on."""
-    with OnDisk(path).open() as file:
-        found = os.fstat(file.fileno())
-    return _reader(path, os.getpid(), found.st_ino, found.st_size, found.st_mtime_ns)
+    return _reader(path, *version(path))
 
 
 @lru_cache(maxsize=4)
-def _reader(path: str, process: int, *stamp: int) -> Reader:
-    # A forked process must not share the position in the file, nor the lock.
+def _reader(path: str, *version: int) -> Reader:
     return Reader(path)

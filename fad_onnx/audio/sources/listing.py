@@ -11,6 +11,7 @@ from typing import Protocol, Self
 from ...errors import AudioError, shown
 from .. import media
 from ..blobs import Blob, OnDisk
+from ..remote import Whole
 
 # Suffixes of the formats that libsndfile reads and that name nothing but audio.
 SUFFIXES = frozenset(
@@ -52,7 +53,8 @@ class AudioFile:
     @property
     def label(self) -> str:
         """What messages and results call it: a path, or ``shard-003.tar: clip-17.flac``."""
-        return f"{self.path}: {self.name}" if self.part and self.name else self.path
+        is_file = self.part is None or isinstance(self.part, Whole)
+        return self.path if is_file or not self.name else f"{self.path}: {self.name}"
 
     def blob(self) -> Blob:
         """Its bytes; AudioError if they cannot be had."""

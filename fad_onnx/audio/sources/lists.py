@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any, TextIO
 
 from ...errors import SourceError, shown
-from ..blobs import OnDisk, why
-from .listing import AudioFile, Listing, in_order
+from ..blobs import why
+from ..remote import Whole, errors, file_part, is_url, opened
+from .listing import AudioFile, Listing, in_order, suffix_of
 
 # The first of these that is there says which file a line means.
 COLUMNS = ("file", "path", "audio_filepath", "audio")
@@ -31,32 +32,46 @@ def listed(path: str) -> Listing:
     Raises SourceError for a list that cannot be read, is empty, lacks the columns, or has a clip
     twice. Whether the files are there shows when they are opened.
     """
-    folder, seen, files = os.path.dirname(path), dict[str, int](), []
+    seen, files = dict[str, int](), []
     for number, entry in _entries(path):
-        name = os.path.normpath(entry).replace(os.sep, "/")
+        name = entry if is_url(entry) else os.path.normpath(entry).replace(os.sep, "/")
         if name in seen:
             raise SourceError(path, f"line {number} has {shown(entry)} again, as line {seen[name]}")
         seen[name] = number
-        files.append(AudioFile(os.path.join(folder, entry), name))
+        files.append(_clip(path, entry, name))
     if not files:
         raise SourceError(path, "an empty list, no clip is in it")
     return Listing(in_order(files))
+
+
+def _clip(path: str, entry: str, name: str) -> AudioFile:
+    if is_url(entry):
+        return AudioFile(entry, name, part=Whole())
+    if not is_url(path):
+        return AudioFile(os.path.join(os.path.dirname(path), entry), name)
+    if entry.startswith("/"):
+        raise SourceError(path, f"{shown(entry)} would be a file of this machine")
+    return AudioFile(f"{file_part(path).rpartition('/')[0]}/{name}", name, part=Whole())
 
 
 def _entries(path: str) -> Iterator[Line]:
     try:
         # Names of POSIX are bytes: those that are no UTF-8 come back as they were.
         with io.TextIOWrapper(
-            OnDisk(path).open(), "utf-8-sig", errors="surrogateescape", newline=""
+            opened(path), "utf-8-sig", errors="surrogateescape", newline=""
         ) as text:
-            for number, entry in READERS[os.path.splitext(path)[1].lower()](path, text):
+            for number, entry in READERS[suffix_of(file_part(path))](path, text):
                 if "\0" in entry:
                     raise SourceError(path, f"line {number} holds a zero byte: it is no text")
                 yield number, entry
     except SourceError:
         raise
-    except (OSError, csv.Error) as error:
+    except _failures() as error:
         raise SourceError(path, f"cannot be read: {why(error)}") from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    return csv.Error, *errors()
 
 
 def _lines(path: str, text: TextIO) -> Iterator[Line]:

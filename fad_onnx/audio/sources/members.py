@@ -20,8 +20,6 @@ from .listing import (
 # Far more clips than a shard has; listed, each takes some hundred bytes of memory.
 MOST_MEMBERS = 2_000_000
 NAME_CHARACTERS = 4096
-# What of a member has to be held in memory: 48 minutes of a CD, decoded.
-MEMBER_BYTES = 1 << 29
 
 TWICE = "two members have this name, and nothing tells which one is meant"
 

@@ -15,7 +15,8 @@ from functools import lru_cache
 from typing import Any
 
 from ...errors import AudioError, MissingDependencyError, SourceError, shown
-from ..blobs import Blob, InMemory, OnDisk
+from ..blobs import Blob, InMemory
+from ..remote import errors, file_part, opened, version
 from .listing import AudioFile, Listing, Part, Unusable
 
 COLUMN = "audio"
@@ -61,7 +62,7 @@ def listed(path: str) -> Listing:
         return Listing([AudioFile(path, "", part=damage)])
     if not table.rows:
         raise SourceError(path, "a table without rows")
-    counts, stem = Counter(names), os.path.splitext(os.path.basename(path))[0]
+    counts, stem = Counter(names), os.path.splitext(os.path.basename(file_part(path)))[0]
     numbered = (f"{stem}-{number:07}" for number in range(table.rows))
     return Listing(
         AudioFile(path, name if name and counts[name] == 1 else other, part=Row(number))
@@ -75,7 +76,7 @@ class _Table:
     def __init__(self, path: str) -> None:
         from pyarrow import parquet, types
 
-        self._file = parquet.ParquetFile(OnDisk(path).open(), buffer_size=BUFFER_BYTES)
+        self._file = parquet.ParquetFile(opened(path), buffer_size=BUFFER_BYTES)
         self._lock = threading.Lock()
         schema = self._file.schema_arrow
         kind: Any = schema.field(COLUMN).type if COLUMN in schema.names else None
@@ -137,17 +138,14 @@ def _errors() -> tuple[type[Exception], ...]:
         raise MissingDependencyError(
             "a .parquet file needs pyarrow", "pip install 'fad-onnx[parquet]'"
         ) from error
-    return pyarrow.ArrowException, OSError, StopIteration
+    return pyarrow.ArrowException, StopIteration, *errors()
 
 
 def _table(path: str) -> _Table:
     _errors()
-    with OnDisk(path).open() as file:
-        found = os.fstat(file.fileno())
-    return _opened(path, os.getpid(), found.st_ino, found.st_size, found.st_mtime_ns)
+    return _opened(path, *version(path))
 
 
 @lru_cache(maxsize=4)
-def _opened(path: str, process: int, *stamp: int) -> _Table:
-    # A forked process must share neither the position in the file nor the lock.
+def _opened(path: str, *version: int) -> _Table:
     return _Table(path)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from ...errors import NoAudioError, SourceError
+from ..remote import globbed, is_http, is_url
 
 MOST_FILES = 1_000_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -17,7 +18,12 @@ _MAGIC = re.compile(r"[*?\[]")
 
 def is_pattern(path: str) -> bool:
     """Whether a path that does not exist may mean others."""
-    return bool(_MAGIC.search(path) or _BRACES.search(path))
+    return bool(_BRACES.search(path)) or _is_glob(path)
+
+
+def _is_glob(path: str) -> bool:
+    # Behind the question mark of a URL of the web is its query.
+    return "*" in path if is_http(path) else bool(_MAGIC.search(path))
 
 
 def expanded(pattern: str) -> Iterator[str]:
@@ -49,7 +55,7 @@ def matches(pattern: str) -> list[str]:
     """The files that a pattern means, in order; NoAudioError where a part of it means none."""
     found: list[str] = []
     for text in expanded(pattern):
-        own = [text] if not _MAGIC.search(text) or os.path.lexists(text) else _globbed(text)
+        own = _globbed(text) if _is_glob(text) and not os.path.lexists(text) else [text]
         found += own
         if len(found) > MOST_FILES:
             raise SourceError(pattern, f"means more than {MOST_FILES} files")
@@ -57,7 +63,8 @@ def matches(pattern: str) -> list[str]:
 
 
 def _globbed(text: str) -> list[str]:
-    found = sorted(glob.glob(text), key=lambda path: os.fsencode(path).split(b"/"))
+    every = globbed(text) if is_url(text) else glob.glob(text)
+    found = sorted(every, key=lambda path: os.fsencode(path).split(b"/"))
     if not found:
         raise NoAudioError(text, "no file matches it")
     return found

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from ...errors import AudioError
-from ..blobs import Blob, InMemory, OnDisk, Span, cut_short
+from ..blobs import Blob, InMemory, cut_short
+from ..remote import check_size, opened, span
 from . import gzips
 from .listing import Listing
-from .members import MEMBER_BYTES, Members
+from .members import Members
 
 BLOCK_BYTES = 512
 # Of headers; the largest hold extended attributes. A header may announce any size.
 HEADER_BYTES = 1 << 20
+# Behind a URL: a header, and those of small members behind it.
+URL_BLOCK_BYTES = 1 << 14
 GZIP = b"\x1f\x8b"
 
 
@@ -33,7 +36,7 @@ class Stored:
 
     def blob(self, path: str, label: str) -> Blob:
         """The part of the file."""
-        return Span(path, self.start, self.size, label)
+        return span(path, self.start, self.size, label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,7 @@ class Zipped:
 
     def blob(self, path: str, label: str) -> Blob:
         """The bytes, in memory."""
-        if self.size > MEMBER_BYTES:
-            raise AudioError(
-                label, f"{self.size} bytes; of a compressed archive {MEMBER_BYTES} are read:"
-                " use an archive that is not compressed",
-            )  # fmt: skip
+        check_size(self.size, label)
         data = gzips.reader(path).read(self.start, self.size)
         if len(data) < self.size:
             raise cut_short(label, len(data), self.size)
@@ -67,7 +66,7 @@ def listed(path: str) -> Listing:
     Headers alone are read; of a .tar.gz everything has to be unpacked once to find them.
     """
     found = Members(path)
-    with OnDisk(path).open() as file:
+    with opened(path, URL_BLOCK_BYTES) as file:
         zipped = file.read(2) == GZIP
         file.seek(0)
         content, part = (_unzipped(path), Zipped) if zipped else (file, Stored)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ...errors import AudioError
-from ..blobs import Blob, InMemory, OnDisk, Span, cut_short
+from ..blobs import Blob, InMemory, cut_short
+from ..remote import MEMBER_BYTES, errors, opened, read, span
 from .listing import Listing, Part, Unusable
-from .members import MEMBER_BYTES, Members
+from .members import Members
 
 LOCAL_BYTES, LOCAL = 30, b"PK\3\4"
 ENCRYPTED, UTF8 = 0x1, 0x800
@@ -38,17 +39,14 @@ class Member:
         """The member: a part of the file if it is stored as it is, else unpacked, in memory."""
         start = self._start(path, label)
         if self.method == zipfile.ZIP_STORED:
-            stored = Span(path, start, self.size, label)
+            stored = span(path, start, self.size, label)
             self._check(_crc32_of(stored), label)
             return stored
-        with Span(path, start, self.packed, label).open() as file:
-            return InMemory(self._unpacked(file.read(), label), label)
+        return InMemory(self._unpacked(read(path, start, self.packed, label), label), label)
 
     def _start(self, path: str, label: str) -> int:
-        with OnDisk(path).open() as file:
-            file.seek(self.header)
-            head = file.read(LOCAL_BYTES)
-        if len(head) < LOCAL_BYTES or not head.startswith(LOCAL):
+        head = read(path, self.header, LOCAL_BYTES, label)
+        if not head.startswith(LOCAL):
             raise AudioError(label, f"damaged: no member begins at byte {self.header}")
         lengths = (int.from_bytes(head[at : at + 2], "little") for at in (26, 28))
         return self.header + LOCAL_BYTES + sum(lengths)
@@ -83,7 +81,7 @@ def listed(path: str) -> Listing:
     """The clips of an archive, by name; its directory alone is read."""
     found = Members(path)
     try:
-        with OnDisk(path).open() as file, zipfile.ZipFile(file) as archive:
+        with opened(path) as file, zipfile.ZipFile(file) as archive:
             overlapping = _overlapping(archive.infolist())
             for info in archive.infolist():
                 if info.external_attr >> 28 in LINKS:
@@ -91,9 +89,13 @@ def listed(path: str) -> Listing:
                 elif not info.is_dir():
                     part = _part(info, info.header_offset in overlapping)
                     found.add(_name(info), part)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
+    except _failures() as error:
         found.damaged(f"cannot be read as a zip archive: {error}")
     return found.listing()
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    return zipfile.BadZipFile, NotImplementedError, *errors()
 
 
 def _part(info: zipfile.ZipInfo, overlaps: bool) -> Part:

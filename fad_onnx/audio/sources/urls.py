@@ -1,0 +1,31 @@
+"""The clips behind a URL: a folder of a bucket, a page that links them, one file."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+from ...errors import NoAudioError
+from ..remote import Whole, below, file_part
+from .listing import AudioFile, Listing, counted, in_order, is_audio, is_hidden, suffix_of
+
+
+def listed(url: str) -> Listing:
+    """The audio files below a URL, as of a folder: sorted, without hidden ones."""
+    found, others = [], Counter[str]()
+    for path, name in below(url):
+        if is_hidden(name) or not name:
+            continue
+        if is_audio(suffix := suffix_of(name)):
+            found.append(AudioFile(path, name, part=Whole()))
+        else:
+            others[suffix] += 1
+    if not found:
+        omitted = counted(others) or "nothing at all"
+        raise NoAudioError(url, f"no audio file below it, but {omitted}")
+    return Listing(in_order(found), others=others)
+
+
+def single(url: str, name: str | None = None) -> AudioFile:
+    """The one file that a URL names."""
+    return AudioFile(url, name or os.path.basename(file_part(url)), part=Whole())
