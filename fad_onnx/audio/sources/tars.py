@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from ...errors import AudioError
+from ...errors import AudioError, SourceError
 from ..blobs import Blob, InMemory, cut_short
 from ..remote import check_size, opened, span
 from . import gzips
 from .listing import Listing
 from .members import Members
 
-BLOCK_BYTES = 512
+# Programs fill an archive with zeros up to 10 KiB, or as much as a tape takes.
+BLOCK_BYTES, BEHIND_BYTES = 512, 1 << 16
 # Of headers; the largest hold extended attributes. A header may announce any size.
 HEADER_BYTES = 1 << 20
 # Behind a URL: a header, and those of small members behind it.
@@ -54,7 +55,10 @@ class Zipped:
     def blob(self, path: str, label: str) -> Blob:
         """The bytes, in memory."""
         check_size(self.size, label)
-        data = gzips.reader(path).read(self.start, self.size)
+        try:
+            data = gzips.reader(path).read(self.start, self.size)
+        except AudioError as error:
+            raise AudioError(label, error.reason) from error
         if len(data) < self.size:
             raise cut_short(label, len(data), self.size)
         return InMemory(data, label)
@@ -76,6 +80,8 @@ def listed(path: str) -> Listing:
                     found.add_link()
                 elif member.isreg():
                     found.add(member.name, part(member.offset_data, member.size))
+        except SourceError:
+            raise
         except (tarfile.TarError, AudioError, ValueError, RecursionError) as error:
             found.damaged(f"cannot be read to its end: {getattr(error, 'reason', error)}")
     return found.listing()
@@ -103,6 +109,10 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
             raise tarfile.ReadError(f"cut short: no end mark at byte {tar.offset}")
         if end.strip(b"\0"):
             raise tarfile.ReadError(f"damaged at byte {tar.offset}")
+        if file.read(BEHIND_BYTES).strip(b"\0"):
+            raise tarfile.ReadError(
+                f"holds more behind its end mark at byte {tar.offset}, perhaps another archive"
+            )
 
 
 class _Headers:

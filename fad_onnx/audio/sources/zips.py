@@ -7,9 +7,9 @@ import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ...errors import AudioError
+from ...errors import AudioError, SourceError
 from ..blobs import Blob, InMemory, cut_short
-from ..remote import MEMBER_BYTES, errors, opened, read, span
+from ..remote import check_size, errors, opened, read, span
 from .listing import Listing, Part, Unusable
 from .members import Members
 
@@ -42,6 +42,7 @@ class Member:
             stored = span(path, start, self.size, label)
             self._check(_crc32_of(stored), label)
             return stored
+        check_size(self.size, label)
         return InMemory(self._unpacked(read(path, start, self.packed, label), label), label)
 
     def _start(self, path: str, label: str) -> int:
@@ -89,6 +90,8 @@ def listed(path: str) -> Listing:
                 elif not info.is_dir():
                     part = _part(info, info.header_offset in overlapping)
                     found.add(_name(info), part)
+    except SourceError:
+        raise
     except _failures() as error:
         found.damaged(f"cannot be read as a zip archive: {error}")
     return found.listing()
@@ -112,10 +115,6 @@ def _part(info: zipfile.ZipInfo, overlaps: bool) -> Part:
     is_stored = info.compress_type == zipfile.ZIP_STORED
     if info.compress_size > most or (is_stored and info.compress_size != info.file_size):
         return Unusable(f"{info.compress_size} bytes cannot become {info.file_size}")
-    if info.compress_type != zipfile.ZIP_STORED and info.file_size > MEMBER_BYTES:
-        return Unusable(
-            f"{info.file_size} bytes; of a compressed member {MEMBER_BYTES} are read: zip -0"
-        )
     return Member(
         info.header_offset, info.compress_size, info.file_size, info.CRC, info.compress_type
     )
