@@ -69,6 +69,19 @@ def chosen_blocks(array: Embeddings, chosen: NDArray[np.bool_]) -> Iterator[Embe
         yield np.concatenate(held)
 
 
+def taken(array: Embeddings, indices: NDArray[np.intp]) -> Embeddings:
+    """`array[indices]`, whose pages do not stay in memory.
+
+    The system maps some 64 kB around each embedding that is looked at.
+    """
+    found = np.empty((len(indices), array.shape[1]), array.dtype)
+    for start in range(0, len(indices), 512):
+        part = slice(start, start + 512)
+        found[part] = array[indices[part]]
+        forget(array)
+    return found
+
+
 class ByClip(Sequence[Embeddings]):
     """The embeddings (n, width) of each clip, as slices of one array.
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import NoBandwidthError, Path, StatisticsError, TooFewEmbeddingsError
+from .clips import taken
 from .validation import Array, check_embeddings
 
 SCALE = 100.0
@@ -158,7 +159,7 @@ def _drawn(embeddings: ArrayLike, seed: int, limit: int, where: Path) -> tuple[A
     count = len(checked)
     if count < 2:
         raise TooFewEmbeddingsError(where, count, 2, "a kernel distance")
-    return checked[drawn_indices(count, seed, limit)].astype(np.float64), count
+    return taken(checked, drawn_indices(count, seed, limit)).astype(np.float64), count
 
 
 def drawn_indices(count: int, seed: int, limit: int) -> NDArray[np.intp]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .clips import joined, taken
 from .intervals import Linear
 from .kad import MOST_EMBEDDINGS, SCALE, blocks, drawn_indices, kernel
 from .validation import Array
@@ -35,7 +36,7 @@ class Drawn:
         ids = np.repeat(np.arange(len(clips)), [len(own) for own in clips])
         chosen = drawn_indices(len(ids), seed, MOST_EMBEDDINGS)
         used, starts, sizes = np.unique(ids[chosen], return_index=True, return_counts=True)
-        rows = np.concatenate(clips).astype(np.float64)[chosen]
+        rows = taken(joined(clips), chosen).astype(np.float64)
         return cls(tuple(names[i] for i in used), rows, starts, sizes)
 
     def by_clip(self, of_rows: Array) -> Array:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..api.measure import rows_of
-from ..metrics.clips import joined
+from ..metrics.clips import joined, taken
 from ..metrics.frechet import Gaussian
 from ..metrics.moments import Array
 from ..pipeline.datasets import Dataset
@@ -90,7 +90,7 @@ def _draw(one: Dataset, random: np.random.RandomState) -> Array:
         return np.zeros((0, one.moments.dim))
     rows = joined(one.rows_by_file)
     chosen = np.sort(random.permutation(len(rows))[:SHOWN_ROWS])
-    return rows[chosen].astype(np.float64)
+    return taken(rows, chosen).astype(np.float64)
 
 
 def _cloud(one: Dataset, drawn: Array, centre: Array, axes: Array) -> Cloud:
