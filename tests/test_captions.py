@@ -321,6 +321,34 @@ def test_unpaired_clips_are_an_error_before_the_work_or_counted(spoken, tmp_path
     assert any("2 pairs of 3 clips and 3 captions" in text for text in warnings)
 
 
+def test_only_captions_of_clips_are_embedded(spoken, tmp_path, monkeypatch):
+    from fad_onnx.networks.text import TextEmbedder
+
+    more = [(f"nowhere/{number}", f"rain {number}") for number in range(50)]
+    write(tmp_path / "c.jsonl", [*TEXTS.items(), *more])
+    seen, embed = [], TextEmbedder.embed
+    monkeypatch.setattr(
+        TextEmbedder,
+        "embed",
+        lambda self, these, *rest: seen.extend(these) or embed(self, these, *rest),
+    )
+    evaluate(tmp_path, spoken, skip_errors=True)
+    assert len(seen) == 3
+
+
+def test_the_report_shows_the_caption_of_a_clip(spoken, tmp_path):
+    pytest.importorskip("matplotlib")
+    from fad_onnx import report
+
+    found = evaluate(tmp_path, spoken)
+    (value,) = found.results[0].metrics.values()
+    assert dict(value.blame().texts) == TEXTS
+    worst = min(CLIPS, key=lambda name: cosine(tmp_path, spoken, name))
+    assert value.blame().clips[0][0] == worst
+    page = report.write(tmp_path / "r.html", found.results, differences=()).read_text("utf-8")
+    assert "a dog" in page and "How well clips fit their captions" in page
+
+
 def test_embeddings_of_a_file_have_their_names_too(spoken, tmp_path):
     fad_onnx.embed(tmp_path / "clips", "toy", output=tmp_path / "e.npz", weights=spoken)
     given = {"captions": tmp_path / "c.jsonl", "weights": spoken}

@@ -142,11 +142,12 @@ class Datasets(Gathered):
         """The captions for each model that needs them, before any audio is embedded."""
         if self.captions is None:
             return {}
+        used: list[str | None] = []
         for source, one in zip(evaluations, held, strict=True):
             paths = inputs.paths_of(source) if one is None else []
             names = [file.name for file in (list_files(paths) if one is None else one.files)]
             where = ", ".join(os.fspath(path) for path in paths) if one is None else one.path
-            self.captions.of(names, where, self.run.skip_errors)
+            used += self.captions.of(names, where, self.run.skip_errors)
         needing = dict.fromkeys(one.spec for one in self.asked if one.metric.needs.captions)
         towers = {
             spec: load_text(
@@ -155,10 +156,13 @@ class Datasets(Gathered):
             for spec in needing
         }
         run = self.run
-        return {
+        found = {
             spec: CaptionedClips(self.captions, tower, run.worker_count, run.tell)
             for spec, tower in towers.items()
         }
+        for texts in found.values():
+            texts.embed(filter(None, used))
+        return found
 
     def _check(
         self, held: Sequence[Dataset | None], fixed: Dataset | None, options: Mapping[str, Any],

@@ -135,7 +135,7 @@ class Captions:
 
 
 class CaptionedClips:
-    """The captions of a call, embedded once by the text tower of one model.
+    """The captions of a call, each embedded once by the text tower of one model.
 
     Parameters
     ----------
@@ -151,22 +151,29 @@ class CaptionedClips:
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:  # fmt: skip
         self._captions, self._tower = captions, tower
-        texts = list(captions.by_name.values())
-        encoded = tower.encode(texts)
+        self._workers, self._progress = workers, progress
+        self._encoded: dict[str, Encoded] = {}
+        self._rows: dict[str, NDArray[np.float32]] = {}
+
+    def embed(self, texts: Iterable[str]) -> None:
+        """Embed those of these captions that are not yet."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._rows]
+        encoded = self._tower.encode(new)
 
         def tell(done: int, steps: int) -> None:
-            if progress:
-                progress(f"captions of {captions.path}", done, steps)
+            if self._progress:
+                self._progress(f"captions of {self._captions.path}", done, steps)
 
-        rows = tower.embed(encoded, workers, tell)
-        self._encoded = dict(zip(texts, encoded, strict=True))
-        self._rows = dict(zip(texts, rows, strict=True))
+        rows = self._tower.embed(encoded, self._workers, tell)
+        self._encoded |= dict(zip(new, encoded, strict=True))
+        self._rows |= dict(zip(new, rows, strict=True))
 
     def __call__(self, held: Arrays) -> tuple[Arrays, list[str]]:
         """The clips of a dataset that have a caption, with its embedding; what to say of them."""
         found = self._captions.of(held.names, held.where, held.partial)
         places = [place for place, caption in enumerate(found) if caption is not None]
         texts = [caption for caption in found if caption is not None]
+        self.embed(texts)
         by_clip, total = held.by_clip("a score of captions"), len(self._captions.by_name)
         clips = [by_clip[place] for place in places]
         rows = np.stack([self._rows[text] for text in texts])
