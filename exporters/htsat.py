@@ -50,7 +50,7 @@ def cubic_taps(length: int, stretched: int) -> tuple[Tensor, Tensor]:
 
 
 class Picture(nn.Module):
-    """Log-mel bands (batch, 1001, 64) to patches in window order: (batch, 4096, 16).
+    """Log-mel bands (batch, frames, 64) to patches in window order: (batch, 4096, 16).
 
     Time is stretched to 1024 frames and cut into four stretches, which lie above each other in a
     picture of 256 x 256 with the bands upwards (htsat.py reshape_wav2img 833).
@@ -59,9 +59,9 @@ class Picture(nn.Module):
     points: Tensor
     weights: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, frames: int = FRAMES) -> None:
         super().__init__()
-        points, weights = cubic_taps(FRAMES, SIDE * STRETCHES)
+        points, weights = cubic_taps(frames, SIDE * STRETCHES)
         self.register_buffer("points", points, persistent=False)
         self.register_buffer("weights", weights[:, :, None], persistent=False)
 
@@ -95,15 +95,15 @@ class PatchEmbed(nn.Module):
 
 
 class Htsat(nn.Module):
-    """STFT powers (batch, 1001, 513) to the tower's embedding (batch, 8 width)."""
+    """STFT powers (batch, frames, 513) to the tower's embedding (batch, 8 width)."""
 
     average: Tensor
 
-    def __init__(self, width: int, depths: Sequence[int]) -> None:
+    def __init__(self, width: int, depths: Sequence[int], frames: int = FRAMES) -> None:
         super().__init__()
         self.logmel_extractor = LogMel(BINS)
         self.bn0 = nn.BatchNorm1d(BANDS)
-        self.picture = Picture()
+        self.picture = Picture(frames)
         self.patch_embed = PatchEmbed(width)
         self.layers = stages(width, depths, SIDE // PATCH)
         self.norm = nn.LayerNorm(width << len(depths) - 1)

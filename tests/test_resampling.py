@@ -8,7 +8,7 @@ import soxr
 
 import fad_onnx
 from fad_onnx.audio.polyphase import Polyphase
-from fad_onnx.audio.resampling import Resampler
+from fad_onnx.audio.resampling import VIA_44100, Resampler
 from fad_onnx.networks import synthetic
 
 from .kit import WEIGHTLESS, with_preparation
@@ -139,3 +139,27 @@ def test_embeddings_may_be_kept_in_half_precision():
     assert got.dtype == np.float32 and half.fingerprint != model.fingerprint
     np.testing.assert_array_equal(got, full.astype(np.float16).astype(np.float32))
     assert (got != full).any()
+
+
+@pytest.mark.parametrize("source", [16000, 44100, 48000])
+def test_two_steps_are_soxr_and_then_resampy(source):
+    clip = np.ascontiguousarray(synthetic.clip(4, 3001, 2).T)
+    middle = clip if source == 44100 else soxr.resample(clip, source, 44100, "HQ")
+    expected = Polyphase("resampy_kaiser_best", 44100, 48000, 2).push(middle, last=True).T
+    for sizes in (len(clip), 700, 1):
+        resampler = Resampler(source, 48000, 2, "each", VIA_44100)
+        starts = range(0, len(clip), sizes)
+        parts = [resampler.push(clip[i : i + sizes], last=i + sizes >= len(clip)) for i in starts]
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
+
+
+def test_each_channel_goes_through_the_network_alone():
+    mean = fad_onnx.load_model(WEIGHTLESS)
+    each = with_preparation(mean, channels="each")
+    clip = synthetic.clip(6, 40_000, 3).T
+    left, right = (mean.embed(clip[:, i], 16_000) for i in (0, 1))
+    assert not np.array_equal(left, right)
+    for given in (clip, clip[:, :2]):
+        got = each.embed(given, 16_000)
+        np.testing.assert_array_equal(got, np.concatenate([left, right], axis=1))
+    np.testing.assert_array_equal(each.embed(clip[:, 0], 16_000), np.concatenate([left, left], 1))

@@ -101,6 +101,8 @@ def count_windows(selection: Selection, samples: int) -> int:
     elif rules.margins == "zeros":
         whole = -(-samples // rules.length_samples) * rules.length_samples
         samples = whole + rules.length_samples // 2 * 2
+    elif rules.margins == "zeros_before":
+        samples += rules.length_samples // 2
     full = max(0, 1 + (samples - rules.length_samples) // rules.hop_samples)
     rest = samples - full * rules.hop_samples
     overlap = rules.length_samples - rules.hop_samples

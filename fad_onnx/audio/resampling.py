@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import soxr
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from .level import Level
 from .polyphase import Across, Polyphase
 
-SOXR = "soxr_hq"
+SOXR, VIA_44100 = "soxr_hq", "soxr_44100_resampy"
 
 
 class Resampler:
@@ -30,9 +31,10 @@ class Resampler:
         "mean": one channel, the mean of all. "doubled": that mean twice. "stereo": two channels
         stay as they are, one is duplicated, three or more are averaged and the mean is duplicated.
         "first": one channel, the first. "stereo_across": as "stereo", but two channels are filtered
-        across each other, and their rate stays.
+        across each other, and their rate stays. "each": two channels, the first ones; one is
+        duplicated.
     kind
-        "soxr_hq", or a name of `sinc.FILTERS`.
+        "soxr_hq", "soxr_44100_resampy" for two steps, or a name of `sinc.FILTERS`.
     before, after
         Names of `level.STEPS`, which are taken before and after resampling.
 
@@ -52,43 +54,61 @@ class Resampler:
         before: Sequence[str] = (),
         after: Sequence[str] = (),
     ) -> None:
-        stereo = channel_rule.startswith("stereo")
-        self._as_is = stereo and source_channels == 2
-        self._duplicate = channel_rule == "doubled" or (stereo and not self._as_is)
+        each = channel_rule == "each"
+        two = each or channel_rule.startswith("stereo")
+        self._as_is = two and (source_channels == 2 or (each and source_channels > 1))
+        self._duplicate = channel_rule == "doubled" or (two and not self._as_is)
         self._first = channel_rule == "first"
         self._before, self._after = Level(before, source_hz), Level(after, target_hz)
         self.peak = 0.0
+        across = channel_rule == "stereo_across" and self._as_is
         width = 2 if self._as_is else 1
-        self._stream: _Soxr | Polyphase | Across | None = None
-        if source_hz == target_hz:
-            return
-        if channel_rule == "stereo_across" and self._as_is:
-            self._stream = Across(kind, source_hz, target_hz)
-        elif kind == SOXR:
-            self._stream = _Soxr(source_hz, target_hz, width)
-        else:
-            self._stream = Polyphase(kind, source_hz, target_hz, width)
+        self._streams = _streams(kind, source_hz, target_hz, width, across)
 
     def push(self, block: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
         """Add a block (frames, channels); return the samples (channels, frames) now complete."""
         block = self._mixed(block)
         self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)))
         block = self._before.push(block, last)
-        if self._stream is not None:
-            block = self._stream.push(block, last)
+        for stream in self._streams:
+            block = stream.push(block, last)
         samples = np.ascontiguousarray(self._after.push(block, last).T)
         return np.repeat(samples, 2, axis=0) if self._duplicate else samples
 
     def _mixed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._as_is or block.shape[1] == 1:
-            return block
+            return block[:, :2]
         return block[:, :1] if self._first else block.mean(axis=1, keepdims=True)
 
 
-class _Soxr:
-    """soxr HQ, cut to floor(frames * target / source) samples."""
+class Stream(Protocol):
+    """What changes the rate of blocks."""
 
-    def __init__(self, source_hz: int, target_hz: int, channels: int) -> None:
+    def push(self, block: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
+        """What is ready after this block (frames, channels)."""
+
+
+def _streams(
+    kind: str, source_hz: int, target_hz: int, channels: int, across: bool
+) -> list[Stream]:
+    """The steps from one rate to the other."""
+    if kind == VIA_44100:
+        first = [] if source_hz == 44_100 else [_Soxr(source_hz, 44_100, channels, cut=False)]
+        return [*first, *_streams("resampy_kaiser_best", 44_100, target_hz, channels, across)]
+    if source_hz == target_hz:
+        return []
+    if across:
+        return [Across(kind, source_hz, target_hz)]
+    if kind == SOXR:
+        return [_Soxr(source_hz, target_hz, channels)]
+    return [Polyphase(kind, source_hz, target_hz, channels)]
+
+
+class _Soxr:
+    """soxr HQ, cut to floor(frames * target / source) samples, or as long as soxr makes it."""
+
+    def __init__(self, source_hz: int, target_hz: int, channels: int, cut: bool = True) -> None:
+        self._cut = cut
         self._source_hz, self._target_hz, self._channels = source_hz, target_hz, channels
         self._taken = self._given = 0
         self._stream = soxr.ResampleStream(source_hz, target_hz, channels, "float32", "HQ")
@@ -98,7 +118,7 @@ class _Soxr:
         out: NDArray[np.float32] = self._stream.resample_chunk(
             np.ascontiguousarray(block), last=last
         ).reshape(-1, self._channels)
-        if last:
+        if last and self._cut:
             out = out[: max(0, self._taken * self._target_hz // self._source_hz - self._given)]
         self._given += len(out)
         return out

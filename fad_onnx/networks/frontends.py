@@ -76,9 +76,11 @@ def spectrogram(frontend: Stft, clips: NDArray[np.float32]) -> NDArray[np.float3
     """Magnitude or power of the short-time Fourier transform.
 
     Without padding, frames start at multiples of the hop and lie within the clip (see frame in
-    torchvggish/mel_features.py). With padding, the clip is first extended at both ends by
+    torchvggish/mel_features.py). With padding "reflect", the clip is first extended at both ends by
     reflecting half a frame (torchlibrosa/stft.py, center=True). torch.stft extends it by half a
     transform and centres a shorter frame in the transform: the same samples in another phase.
+    With padding "zeros_after", zeros follow the clip, so that a frame starts at each of its hops
+    (tf.signal.stft, pad_end=True).
 
     Parameters
     ----------
@@ -97,6 +99,10 @@ def spectrogram(frontend: Stft, clips: NDArray[np.float32]) -> NDArray[np.float3
     if frontend.padding == "reflect":
         half = frontend.frame_samples // 2
         clips = np.pad(clips, ((0, 0), (half, half)), mode="reflect")
+    if frontend.padding == "zeros_after":
+        hops = -(-clips.shape[1] // frontend.hop_samples)
+        end = (hops - 1) * frontend.hop_samples + frontend.frame_samples
+        clips = np.pad(clips, ((0, 0), (0, max(0, end - clips.shape[1]))))
     frames = np.lib.stride_tricks.sliding_window_view(clips, frontend.frame_samples, axis=-1)
     frames = frames[:, :: frontend.hop_samples][:, : frontend.most_frames]
     bins = frontend.fft_samples // 2 + 1

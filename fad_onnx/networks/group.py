@@ -52,8 +52,7 @@ class Group:
         tiles = self.first.selection.network.tiles if windows[0].steps is not None else None
         wanted = [(tiles.tensor, None) if tiles else _value(member) for member in self.members]
         tensors = list(dict.fromkeys(tensor for tensor, _ in wanted))
-        inputs = frontends.apply(self.first.preparation.frontend, stack)
-        found = dict(zip(tensors, self.first.session.run(inputs, tensors), strict=True))
+        found = dict(zip(tensors, self._computed(stack, tensors), strict=True))
         # Members with the same output share an array.
         own = {
             (tensor, samples): [
@@ -63,6 +62,22 @@ class Group:
             for tensor, samples in wanted
         }
         return list(zip(*(own[value] for value in wanted), strict=True))
+
+    def _computed(
+        self, stack: NDArray[np.float32], tensors: Sequence[str]
+    ) -> Sequence[NDArray[np.float32]]:
+        """The values of these tensors for windows (batch, channels, samples)."""
+        first = self.first
+        sides = [stack]
+        if first.preparation.channels == "each":
+            sides = [stack[:, :1], stack[:, 1:]]
+        made = [
+            first.session.run(frontends.apply(first.preparation.frontend, side), tensors)
+            for side in sides
+        ]
+        return (
+            made[0] if len(made) == 1 else [np.concatenate(v, -1) for v in zip(*made, strict=True)]
+        )
 
     def join(
         self,

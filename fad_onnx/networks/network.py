@@ -63,12 +63,12 @@ class TextTower(Output):
 
     Attributes
     ----------
-    tokenizer : {"roberta"}
+    tokenizer : {"roberta", "gpt2"}
         How a caption becomes the graph's input: see `fad_onnx.networks.tokenizer`.
     """
 
     checkpoints: tuple[str, ...] = ("main", "vocab", "merges")
-    tokenizer: Literal["roberta"] = "roberta"
+    tokenizer: Literal["roberta", "gpt2"] = "roberta"
 
 
 @dataclass(frozen=True)

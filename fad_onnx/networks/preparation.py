@@ -37,9 +37,10 @@ class Stft:
     ----------
     frame_samples, hop_samples, fft_samples : int
         The length of a frame, the distance between frames, the size of the transform.
-    padding : {"none", "reflect"}
+    padding : {"none", "reflect", "zeros_after"}
         "none": frames lie within the window; "reflect": the window is extended at both ends by
-        reflecting half a frame.
+        reflecting half a frame; "zeros_after": a frame starts at every hop of the window, and
+        zeros follow the window where frames reach beyond it.
     spectrum : {"power", "magnitude"}
         The squared or the absolute value.
     precision : {"float64", "float32"}
@@ -57,7 +58,7 @@ class Stft:
     frame_samples: int
     hop_samples: int
     fft_samples: int
-    padding: Literal["none", "reflect"] = "none"
+    padding: Literal["none", "reflect", "zeros_after"] = "none"
     spectrum: Literal["power", "magnitude"] = "power"
     precision: Literal["float64", "float32"] = "float64"
     hann: Literal["periodic", "symmetric"] = "periodic"
@@ -98,11 +99,12 @@ class Windows:
         continue at every hop to the end of the clip, each padded with zeros.
     seed : int
         The random seed for `long` "random".
-    margins : {"none", "reflect", "zeros"}
+    margins : {"none", "reflect", "zeros", "zeros_before"}
         Of `cover` "windows". "reflect": a clip of up to `length_samples` is one window, as short
         as it is; a longer one is extended at both ends by reflecting half a window. "zeros": any
         clip is extended with zeros to a multiple of a window, and then at both ends by half a
-        window of zeros; all of these count as the clip's own.
+        window of zeros; all of these count as the clip's own. "zeros_before": half a window of
+        zeros precedes the clip.
     """
 
     cover: Literal["whole", "windows", "crop"] = "whole"
@@ -112,7 +114,7 @@ class Windows:
     long: Literal["all", "center", "random", "head"] = "all"
     tail: Literal["drop", "pad", "keep", "pad_every"] = "drop"
     seed: int = 0
-    margins: Literal["none", "reflect", "zeros"] = "none"
+    margins: Literal["none", "reflect", "zeros", "zeros_before"] = "none"
 
 
 @dataclass(frozen=True)
@@ -142,16 +144,18 @@ class Preparation:
     ----------
     sample_rate_hz : int
         The sample rate of the network.
-    channels : {"mean", "doubled", "stereo", "stereo_across", "first"}
+    channels : {"mean", "doubled", "stereo", "stereo_across", "first", "each"}
         The mean over channels, taken before resampling; or that mean twice; or two channels (one
         is doubled, of more than two the mean is doubled); or the first channel alone.
         "stereo_across": as "stereo", but the filter runs across the two channels of a stereo clip,
         and its rate stays; frechet_audio_distance/utils.py 0.3.4, load_audio_task, resamples the
-        last axis.
+        last axis. "each": the first two channels, or one twice, each of which goes through the
+        network alone; its two embeddings are joined.
     resampler : {"soxr_hq", "resampy_kaiser_best", "resampy_kaiser_fast", "torchaudio_hann", \
-"torchaudio_hann_float32", "torchaudio_kaiser_best", "julius"}
+"torchaudio_hann_float32", "torchaudio_kaiser_best", "julius", "soxr_44100_resampy"}
         soxr HQ, cut to floor(frames * target / source) samples; or a filter of
-        `audio.sinc.FILTERS`, with the length that its original gives.
+        `audio.sinc.FILTERS`, with the length that its original gives. "soxr_44100_resampy": soxr HQ
+        to 44.1 kHz, not cut, and then "resampy_kaiser_best".
     level_before, level_after : tuple of {"remove_dc", "peak_minus_1_db", "positive_peak", \
 "loudness_minus_16", "pcm16", "int16_cut"}
         Steps in order, at the rate of the file and at that of the network. "remove_dc": the
@@ -179,7 +183,7 @@ class Preparation:
     """
 
     sample_rate_hz: int
-    channels: Literal["mean", "doubled", "stereo", "stereo_across", "first"] = "mean"
+    channels: Literal["mean", "doubled", "stereo", "stereo_across", "first", "each"] = "mean"
     resampler: Literal[
         "soxr_hq",
         "resampy_kaiser_best",
@@ -188,6 +192,7 @@ class Preparation:
         "torchaudio_hann_float32",
         "torchaudio_kaiser_best",
         "julius",
+        "soxr_44100_resampy",
     ] = "soxr_hq"
     level_before: tuple[LevelStep, ...] = ()
     level_after: tuple[LevelStep, ...] = ()

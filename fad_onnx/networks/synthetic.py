@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+NEAR_ONE = ("weight_g", "running_var", "gamma", "moving_variance")
+
 
 class TensorLike(Protocol):
     """The type and the shape of a tensor."""
@@ -27,7 +29,7 @@ def tensors(infos: Mapping[str, TensorLike], seed: int) -> dict[str, NDArray[Any
     """A random array for each tensor, scaled so that signals neither vanish nor explode.
 
     Matrices and kernels are uniform with He's variance 2 / fan-in (arXiv:1502.01852). Vectors
-    named weight or running_var are near one, others near zero. Filterbanks are not negative, and
+    named weight or as in NEAR_ONE are near one, others near zero. Filterbanks are not negative, and
     indices are within their table.
     """
     random = np.random.RandomState(seed)
@@ -46,12 +48,13 @@ def _tensor(
     if last == "melW":
         # About ten bins per band, as in a real filterbank.
         values = np.where(uniform > 1 - 10 / shape[0], uniform, 0) * np.float32(0.1)
-    elif last in ("weight_g", "running_var") or (last == "weight" and len(shape) < 2):
+    elif last in NEAR_ONE or (last == "weight" and len(shape) < 2):
         values = np.float32(0.75) + uniform * np.float32(0.5)
     elif len(shape) < 2 or last.startswith(("bias", "attn_mask")) or last.endswith("bias_table"):
         values = (uniform - np.float32(0.5)) * np.float32(0.4)
     else:
-        fan_in = math.prod(shape[1:])
+        # A Keras kernel has its outputs last, a torch weight first.
+        fan_in = math.prod(shape[:-1] if last == "kernel" else shape[1:])
         values = (uniform - np.float32(0.5)) * np.float32(math.sqrt(24 / fan_in))
     return values.astype(info.dtype)
 

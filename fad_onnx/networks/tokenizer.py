@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -179,6 +179,49 @@ class Roberta:
                 yield self._special[special]
 
 
+class Gpt2:
+    """GPT-2's tokenizer as Microsoft's CLAP asks for it.
+
+    transformers' GPT2Tokenizer on the caption, a space and the end (msclap 1.3.4, CLAPWrapper.py,
+    preprocess_text), without its padding to 77. "!" is made the padding there, and so a special
+    token: it is never merged with its neighbours. The original cuts nothing, and fails above the
+    1024 positions of GPT-2; here a longer caption is cut.
+
+    Parameters
+    ----------
+    files : mapping of str to Path
+        "merges": from it follow the numbers of all tokens.
+
+    Raises
+    ------
+    CheckpointError
+        If it holds no merges.
+    """
+
+    longest = 1024
+    END, PAD = "<|endoftext|>", "!"
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        merges = read_merges(files["merges"])
+        tokens = [*LETTERS.values(), *(first + second for first, second in merges), self.END]
+        numbers = {token: number for number, token in enumerate(tokens)}
+        self._special = {token: numbers[token] for token in (self.END, self.PAD)}
+        self._pairs = BytePairs(numbers, merges, numbers[self.END])
+        self._split = re.compile(f"({'|'.join(map(re.escape, self._special))})")
+
+    def encode(self, caption: str) -> Encoded:
+        """The numbers of a caption."""
+        ids = tuple(islice(self._numbers(f"{caption} {self.END}"), self.longest + 1))
+        return Encoded(ids[: self.longest], cut=len(ids) > self.longest)
+
+    def _numbers(self, text: str) -> Iterator[int]:
+        for part in self._split.split(text):
+            if part in self._special:
+                yield self._special[part]
+            else:
+                yield from self._pairs.encode(part)
+
+
 def read_vocabulary(path: Path, needed: Iterable[str] = ()) -> dict[str, int]:
     """The numbers of all tokens, from a JSON object.
 
@@ -238,4 +281,7 @@ def check_caption(caption: object, where: str) -> str:
     return caption
 
 
-TOKENIZERS: Mapping[str, Callable[[Mapping[str, Path]], Tokenizer]] = {"roberta": Roberta}
+TOKENIZERS: Mapping[str, Callable[[Mapping[str, Path]], Tokenizer]] = {
+    "roberta": Roberta,
+    "gpt2": Gpt2,
+}

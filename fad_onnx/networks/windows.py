@@ -95,6 +95,11 @@ class Windower:
         self._short, self._path = short, path
         self._buffer = _Buffer(preparation.channel_count)
         self._seen = self._dropped = 0
+        self._ahead = 0  # zeros in front of the clip
+        if self._rules.margins == "zeros_before":
+            assert self._rules.length_samples
+            self._ahead = self._rules.length_samples // 2
+            self._buffer.append(np.zeros((preparation.channel_count, self._ahead), np.float32))
         self._extended = False  # whether the margin in front of the clip is in the buffer
         self._next_step = 0  # of a clip that is cut into tiles
 
@@ -216,7 +221,7 @@ class Windower:
                 for start in range(0, rest.shape[1], hop)
                 for part in [rest[:, start : start + length]]
             ]
-        elif last and (rest.shape[1] > length - hop or rest.shape[1] == self._seen):
+        elif last and (rest.shape[1] > length - hop or rest.shape[1] == self._ahead + self._seen):
             windows += self._tail(rest, length)
         self._buffer.drop(count * hop)
         return windows

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import random
 import struct
 
 import numpy as np
 
-from . import writers
+from . import hdf5_writer, writers
 from .writers import Call, Storage, Tensor, external, initializer, ordered, tensor
 
 RNG = np.random.RandomState(23)
@@ -39,6 +40,12 @@ def seeds():
     """Name -> bytes of a valid file."""
     arrays = {"a": RNG.randn(2, 3).astype(np.float32), "b": np.arange(4), "c": np.ones(2, bool)}
     beside = external(location="weights.bin", offset="64", length="24")
+    keras = hdf5_writer.keras(
+        [
+            ("input", []),
+            ("conv_3", [("conv_3/kernel:0", arrays["a"]), ("conv_3/bias:0", arrays["a"][0])]),
+        ]
+    )
     typed = (7, b"".join(writers.varint(n) for n in (1, -1, 2**40, 0)))
     return {
         "torch_zip": writers.torch_zip(checkpoint()),
@@ -46,6 +53,9 @@ def seeds():
         "npz": npz(np.savez),
         "npz_deflated": npz(np.savez_compressed),
         "safetensors": writers.safetensors(arrays),
+        "hdf5": keras,
+        "hdf5_variable": hdf5_writer.keras([("a", [("a/w:0", arrays["a"])])], variable=True),
+        "gzip": gzip.compress(keras, mtime=0),
         "onnx": writers.onnx_model(
             initializer("raw", arrays["a"]),
             initializer("typed", arrays["b"], typed),

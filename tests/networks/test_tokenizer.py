@@ -7,7 +7,7 @@ import pytest
 
 from fad_onnx.errors import CaptionError, CheckpointError
 from fad_onnx.networks import tokenizer
-from fad_onnx.networks.tokenizer import LETTERS, BytePairs, Roberta, check_caption
+from fad_onnx.networks.tokenizer import LETTERS, BytePairs, Gpt2, Roberta, check_caption
 
 MERGES = [("d", "o"), ("do", "g"), ("Ġ", "dog"), ("a", "a"), ("aa", "aa"), ("Ġ", "a")]
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
@@ -151,3 +151,40 @@ def test_line_ends_and_the_head_of_the_merges_do_not_matter(tmp_path):
     assert expected == MERGES
     files["merges"].write_bytes(files["merges"].read_bytes().replace(b"\n", b"\r\n"))
     assert tokenizer.read_merges(files["merges"]) == expected
+
+
+GPT2_TOKENS = [*LETTERS.values(), *("".join(pair) for pair in MERGES), "<|endoftext|>"]
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("", ["Ġ"]),
+        ("dog", ["dog", "Ġ"]),
+        ("a dog", ["a", "Ġdog", "Ġ"]),
+        ("dog! dog", ["dog", "!", "Ġdog", "Ġ"]),
+        ("dog!!", ["dog", "!", "!", "Ġ"]),  # though "!!" is a merge
+        ("a<|endoftext|>dog", ["a", "<|endoftext|>", "dog", "Ġ"]),
+        ("<|end", ["<", "|", "e", "n", "d", "Ġ"]),
+    ],
+)
+def test_gpt2_ends_a_caption_and_never_merges_its_padding(tmp_path, caption, expected):
+    merges = [*MERGES, ("!", "!")]
+    made = Gpt2({"merges": write(tmp_path, merges=merges)["merges"]})
+    tokens = [*GPT2_TOKENS[:-1], "!!", "<|endoftext|>"]
+    found = made.encode(caption)
+    assert [tokens[number] for number in found.ids] == [*expected, "<|endoftext|>"]
+    assert not found.cut
+
+
+def test_gpt2_numbers_letters_by_their_bytes_and_then_merges(tmp_path):
+    made = Gpt2({"merges": write(tmp_path)["merges"]})
+    assert made.encode("!~\n").ids == (0, 93, 198, 220, 256 + len(MERGES))
+
+
+def test_gpt2_cuts_at_its_positions_and_says_so(tmp_path):
+    made = Gpt2({"merges": write(tmp_path)["merges"]})
+    for words in (1022, 1023, 2000):
+        encoded = made.encode("dog" + " dog" * (words - 1))
+        assert len(encoded.ids) == min(1024, words + 2)
+        assert encoded.cut == (words > 1022)

@@ -198,6 +198,21 @@ def test_a_clip_up_to_a_window_is_not_reflected(samples, blocks):
     assert window.valid_samples == samples
 
 
+@pytest.mark.parametrize("hop", [10, 49, 50, 51, 100])
+@pytest.mark.parametrize("samples", [1, 9, 10, 11, 49, 50, 51, 60, 100, 101, 150, 1003])
+@pytest.mark.parametrize("blocks", [1, 3, 101])
+def test_centred_windows_cover_every_sample(samples, blocks, hop):
+    """As many as openl3 says: core.py, _get_num_windows."""
+    clip = synthetic.clip(8, samples)
+    rules = Windows("windows", 100, hop, tail="pad", margins="zeros_before")
+    windows = cut(clip, blocks, rules, ANY)
+    count = 1 + max(0, -(-(samples + 50 - 100) // hop))
+    wide = np.pad(clip, ((0, 0), (50, count * hop + 100)))
+    assert len(windows) == count
+    for i, window in enumerate(windows):
+        np.testing.assert_array_equal(window.samples, wide[:, i * hop : i * hop + 100])
+
+
 def test_a_long_reflected_clip_is_not_held():
     rules = Windows("windows", 100, 25, margins="reflect")
     windower = Windower(Preparation(16000, windows=rules), None, "error")
@@ -213,8 +228,9 @@ def test_the_plan_counts_what_the_windower_cuts(samples):
     reflected = replace(DEFAULT.windows, margins="reflect", hop_samples=LENGTH // 4)
     padded = replace(DEFAULT.windows, tail="pad", hop_samples=LENGTH)
     overlapping = replace(padded, hop_samples=LENGTH // 3)
-    cases = ((DEFAULT.windows, MINIMUM), (padded, ANY), (overlapping, ANY), (reflected, ANY))
-    for rules, minimum in cases:
+    centred = replace(overlapping, margins="zeros_before")
+    rules_of_any = (padded, overlapping, reflected, centred)
+    for rules, minimum in ((DEFAULT.windows, MINIMUM), *((one, ANY) for one in rules_of_any)):
         expected = 0 if samples < minimum else len(cut(clip, 1, rules, minimum))
         prepared = replace(DEFAULT, windows=rules, minimum_samples=minimum)
         chosen = replace(one, preparation=prepared)

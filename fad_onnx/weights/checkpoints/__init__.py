@@ -1,8 +1,9 @@
 """Checkpoints of any container as lazy mappings of names to arrays; nothing they hold runs.
 
-Torch's two containers, safetensors, indexes of several files, NumPy archives and ONNX models are
-told apart by their contents, mapped into memory, and read tensor by tensor. A pickle can name
-tensors, NumPy arrays, dictionaries and plain values; whatever else it names ends the reading.
+Torch's two containers, safetensors, indexes of several files, NumPy archives, ONNX models and the
+HDF5 files of Keras 2 are told apart by their contents, mapped into memory, and read tensor by
+tensor. A pickle can name tensors, NumPy arrays, dictionaries and plain values; whatever else it
+names ends the reading.
 """
 
 from __future__ import annotations
@@ -10,7 +11,16 @@ from __future__ import annotations
 import pathlib
 
 from ...audio import lookalikes
-from . import npz, onnx_file, safetensors, sharded, torch_legacy, torch_zip
+from . import (
+    gzipped,
+    hdf5,
+    npz,
+    onnx_file,
+    safetensors,
+    sharded,
+    torch_legacy,
+    torch_zip,
+)
 from .checkpoint import Checkpoint
 from .mapped import Mapped, Path
 from .tensors import LazyTensor
@@ -19,8 +29,8 @@ from .zip_directory import members
 __all__ = ["Checkpoint", "LazyTensor", "open", "shards"]
 
 KNOWN = (
-    "torch checkpoints (zip and legacy), safetensors, their indexes of several files, .npz and ONNX"
-    " models are known"
+    "torch checkpoints (zip and legacy), safetensors, their indexes of several files, .npz, ONNX"
+    " models and weights of Keras 2 (.h5, .h5.gz) are known"
 )
 
 
@@ -31,6 +41,8 @@ def open(path: Path) -> Checkpoint:
     or names anything but tensors and plain values.
     """
     file = Mapped(path)
+    if gzipped.holds(file):
+        file = gzipped.unpack(file)
     if bytes(file.data[:2]) == b"PK":
         return _open_zip(file)
     if torch_legacy.holds(file):
@@ -41,6 +53,8 @@ def open(path: Path) -> Checkpoint:
         return Checkpoint(file, "onnx", onnx_file.read(file))
     if sharded.holds(file):
         return Checkpoint(file, "sharded", sharded.read(file, _tensors))
+    if hdf5.holds(file):
+        return Checkpoint(file, "hdf5", hdf5.read(file))
     raise file.error(_unknown(bytes(file.data[:64])))
 
 

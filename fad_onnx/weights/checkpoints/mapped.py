@@ -97,6 +97,19 @@ class Mapped:
         return int.from_bytes(self.span(offset, width, what), "little")
 
 
+class Unpacked(Mapped):
+    """The bytes that a compressed file expands to, in memory, under the file's name."""
+
+    def __init__(self, file: Mapped, content: bytes | bytearray) -> None:
+        self.path = file.path
+        self.data = memoryview(content).toreadonly()
+        self.size = len(self.data)
+        self._allowance = self.size + ALLOWANCE_BYTES
+
+    def check_whole(self) -> None:
+        """Nobody can cut it short."""
+
+
 def quoted(name: object, limit: int = 120) -> str:
     """A name out of an untrusted file, printable and short enough for one line."""
     if not isinstance(name, str):
