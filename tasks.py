@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +43,9 @@ def large(*arguments: str) -> int:
 
 
 def parity(*arguments: str) -> int:
-    """the comparison with the original torch networks (extra [export])"""
-    return _python("-m", "pytest", "-m", "parity and not slow", *arguments)
+    """the comparison with the original networks, as far as it changed; --all: all of it"""
+    folder = "parity_transformers" if find_spec("transformers") else "parity"
+    return _python(".ci/parity.py", f"tests/{folder}", *arguments)
 
 
 def lint() -> int:
