@@ -45,11 +45,12 @@ def value(name, *axes, kind=1):
     return message((1, name.encode()), (2, message((1, message((1, kind), (2, shape))))))
 
 
-def model(nodes, inputs, outputs):
+def model(nodes, inputs, outputs, initializers=()):
     """A ModelProto."""
     main = message(
         *((1, one) for one in nodes),
         (2, b"toy"),
+        *((5, one) for one in initializers),
         *((11, one) for one in inputs),
         *((12, one) for one in outputs),
     )

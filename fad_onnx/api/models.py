@@ -46,6 +46,8 @@ class ModelInfo:
         "none needed", "ready" or "to download", as it is now.
     citation : str
         What to cite.
+    text : int or None
+        Numbers in the embedding of a caption; None for a model without a text tower.
     """
 
     name: str
@@ -57,6 +59,7 @@ class ModelInfo:
     options: Mapping[str, tuple[str, ...]]
     weights: str
     citation: str
+    text: int | None = None
 
 
 def models() -> Mapping[str, ModelInfo]:
@@ -86,6 +89,7 @@ def _info(model: table.Model) -> ModelInfo:
         {name: tuple(option.values) for name, option in model.options.items()},
         prepare.state(selection_of(model)),
         model.network.citation,
+        model.network.text.width if model.network.text else None,
     )
 
 

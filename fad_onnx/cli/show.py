@@ -219,6 +219,7 @@ def _model_object(row: Model) -> dict[str, Any]:
         "default": row.default,
         **selection_of(row).describe(),
         "outputs": {name: output.width for name, output in row.network.outputs.items()},
+        "text": row.network.text.width if row.network.text else None,
         "weights": prepare.state(selection_of(row)),
         "checkpoints": {
             name: {"url": c.url, "bytes": c.bytes, "digests": c.digests, "licence": c.licence}
