@@ -130,6 +130,13 @@ def test_nothing_else_is_the_same_name(clip, name):
         of([clip, "other.wav"], [name, "other"])
 
 
+@pytest.mark.parametrize(("clips", "names"), [(["a.wav", "b.wav"], ["a"]), (["a.wav"], ["a", "b"])])
+def test_either_side_without_a_partner_is_an_error(clips, names):
+    with pytest.raises(UncaptionedError):
+        of(clips, names)
+    assert of(clips, names, skip=True)[0] == "of a"
+
+
 def test_clips_of_one_stem_need_their_suffix():
     both = ["a.wav", "a.flac"]
     assert of(both, ["a.flac", "a.wav"]) == ["of a.wav", "of a.flac"]
