@@ -94,7 +94,7 @@ def _streams(
     """The steps from one rate to the other."""
     if kind == VIA_44100:
         first = [] if source_hz == 44_100 else [_Soxr(source_hz, 44_100, channels, cut=False)]
-        return [*first, *_streams("resampy_kaiser_best", 44_100, target_hz, channels, across)]
+        return [*first, *_streams("resampy_0_2_kaiser_best", 44_100, target_hz, channels, across)]
     if source_hz == target_hz:
         return []
     if across:

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Tabled:
-    """resampy 0.4.3: a table of one wing, read with linear interpolation (core.py, interpn.py).
+    """resampy 0.4.3 and 0.2.2: a table of one wing, read by linear interpolation (interpn.py).
 
     Attributes
     ----------
@@ -138,6 +138,7 @@ Filter = Tabled | Sinc
 
 FILTERS: dict[str, Filter] = {
     "resampy_kaiser_best": Tabled(50, 8192, 0.9173473712608761, 12.984585247040012),
+    "resampy_0_2_kaiser_best": Tabled(64, 512, 0.9475937167399596, 14.769656459379492),
     "resampy_kaiser_fast": Tabled(24, 512, 0.8682120388377784, 9.903224416455277),
     "torchaudio_hann": Sinc(6, 0.99),
     "torchaudio_hann_float32": Sinc(6, 0.99, precision="float32"),

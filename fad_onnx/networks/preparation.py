@@ -152,10 +152,11 @@ class Preparation:
         last axis. "each": the first two channels, or one twice, each of which goes through the
         network alone; its two embeddings are joined.
     resampler : {"soxr_hq", "resampy_kaiser_best", "resampy_kaiser_fast", "torchaudio_hann", \
-"torchaudio_hann_float32", "torchaudio_kaiser_best", "julius", "soxr_44100_resampy"}
+"torchaudio_hann_float32", "torchaudio_kaiser_best", "julius", "resampy_0_2_kaiser_best", \
+"soxr_44100_resampy"}
         soxr HQ, cut to floor(frames * target / source) samples; or a filter of
         `audio.sinc.FILTERS`, with the length that its original gives. "soxr_44100_resampy": soxr HQ
-        to 44.1 kHz, not cut, and then "resampy_kaiser_best".
+        to 44.1 kHz, not cut, and then "resampy_0_2_kaiser_best".
     level_before, level_after : tuple of {"remove_dc", "peak_minus_1_db", "positive_peak", \
 "loudness_minus_16", "pcm16", "int16_cut"}
         Steps in order, at the rate of the file and at that of the network. "remove_dc": the
@@ -192,6 +193,7 @@ class Preparation:
         "torchaudio_hann_float32",
         "torchaudio_kaiser_best",
         "julius",
+        "resampy_0_2_kaiser_best",
         "soxr_44100_resampy",
     ] = "soxr_hq"
     level_before: tuple[LevelStep, ...] = ()
