@@ -76,7 +76,7 @@ def test_csv_markdown_latex_and_the_table(run, sets, tmp_path):  # noqa: F811
     assert len(said) == 3
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
     assert [row["metric"] for row in rows] == [*METRICS, *METRICS]
-    assert {row["k"] for row in rows} == {"5", ""}
+    assert {row["k"] for row in rows} == {"5", ""} and {row["ci_low"] for row in rows} == {""}
     markdown = run(*line, "--markdown").out
     assert f"| Coverage {WEIGHTLESS} ↑ | Precision {WEIGHTLESS} |" in markdown
     assert "**" in markdown.splitlines()[2]
@@ -245,7 +245,7 @@ def test_clips_without_a_partner_are_listed_or_counted(sets, classifier, run, tm
         write_clip(tmp_path / "e" / f"{index}.wav", index, 4)
     line = ("evaluate", tmp_path / "e", "--reference", sets[0], "--metric", "kl:classifier")
     error = run(*line, code=1).err
-    assert "6 of 12" in error or "6.wav" in error
+    assert "6 of" in error and "6.wav" in error and "--skip-errors goes on with the pairs" in error
     said = json.loads(run(*line, "--skip-errors", "--json").out)
     assert said["results"][0]["pairs"] == 6 and said["results"][0]["value"] > 0
     assert any("kl is of 6 pairs: 6 clips of" in text for text in said["warnings"])

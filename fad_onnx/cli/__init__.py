@@ -13,7 +13,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import AudioError, FadError, printable
+from ..errors import AudioError, FadError, UnpairedError, printable
 from . import stop, streams
 from .parser import build
 
@@ -36,8 +36,12 @@ def main(
     except FadError as error:
         from .flags import in_flags
 
-        skip = isinstance(error, AudioError) and not getattr(options, "skip_errors", True)
-        hint = "; --skip-errors goes on without such files and lists them" if skip else ""
+        skips = not getattr(options, "skip_errors", True)
+        hints = (
+            (AudioError, "; --skip-errors goes on without such files and lists them"),
+            (UnpairedError, "; --skip-errors goes on with the pairs that there are"),
+        )
+        hint = next((text for kind, text in hints if skips and isinstance(error, kind)), "")
         streams.note(f"fad-onnx: {printable(in_flags(error))}{hint}")
         return 1
     return 0

@@ -10,9 +10,12 @@ from functools import partial
 from typing import Any
 
 from .. import report as reports
-from ..api.evaluated import Evaluation
+from ..api import measure
+from ..api.evaluated import Evaluation, Result
 from ..errors import OptionError, printable, shown
 from ..metrics import registry
+from ..metrics.registry import Measured
+from ..metrics.with_intervals import bounds_of
 from . import csv_file, show, tables
 from .streams import note, say
 
@@ -20,7 +23,7 @@ from .streams import note, say
 def csv_columns() -> tuple[str, ...]:
     """Of --csv: one line for each metric, model and dataset."""
     fields = (column for one in registry.metrics().values() for column in one.columns)
-    own = ("timestamp", "metric", "model", "reference", "path", "value")
+    own = ("timestamp", "metric", "model", "reference", "path", "value", "ci_low", "ci_high")
     return tuple(dict.fromkeys((*own, *show.COUNTED, *fields, "fingerprint")))
 
 
@@ -77,17 +80,23 @@ def _say(options: Namespace, found: Evaluation) -> None:
 def _rows(found: Evaluation) -> list[dict[str, Any]]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return [
-        {
-            "timestamp": now,
-            "metric": name,
-            "model": one.model,
-            "reference": one.reference and one.reference.path,
-            "path": one.path,
-            "value": value.value,
-            **{key: one.evaluation.counts[key] for key in show.COUNTED},
-            **{column: value.column(column) for column in registry.metric(name).columns},
-            "fingerprint": one.evaluation.metadata.get("fingerprint"),
-        }
+        {"timestamp": now, **_row(one, measured)}
         for one in found.results
-        for name, value in one.metrics.items()
+        for measured in measure.measured([one])
     ]
+
+
+def _row(one: Result, found: Measured) -> dict[str, Any]:
+    low, high = bounds_of(found) or (None, None)
+    return {
+        "metric": found.metric.name,
+        "model": one.model,
+        "reference": one.reference and one.reference.path,
+        "path": one.path,
+        "value": found.value.value,
+        "ci_low": low,
+        "ci_high": high,
+        **{key: one.evaluation.counts[key] for key in show.COUNTED},
+        **{column: found.value.column(column) for column in found.metric.columns},
+        "fingerprint": one.evaluation.metadata.get("fingerprint"),
+    }
