@@ -75,12 +75,12 @@ def graphs(paths: set[Path]) -> list[str]:
 def described(names: list[str]) -> list[object]:
     """What the table says of the models whose graphs these are."""
     from fad_onnx.networks import table
-    from fad_onnx.networks.selection import variants
+    from fad_onnx.networks.selection import parts
 
     return [
         one.describe() | {"graph": one.graph_sha256}
         for model in table.models().values()
-        for one in variants(model)
+        for one in parts(model)
         if one.graph.removesuffix(".onnx") in names
     ]
 

@@ -64,7 +64,9 @@ def example(name: str, batch: int):
         for axis, dim in axes.items():
             shape[axis] = batch if dim == "batch" else shape[axis]
         values = random.random_sample(shape)
-        if tensor.dtype == torch.bool:
+        if tensor.dtype == torch.int64:
+            inputs.append(random.randint(0, 50, size=shape))
+        elif tensor.dtype == torch.bool:
             inputs.append(np.arange(batch).reshape(shape) % 2 == 0)
         else:
             inputs.append((values * 2 - 0.5 if tensor.min() < 0 else values).astype(np.float32))
