@@ -89,13 +89,15 @@ def test_the_parts_of_the_inception_score_are_the_jackknife_within_each_split():
     value, found = doubts("isc", one, isc_splits=2, seed=3)
     assert value.value == inception_score(logits, 2, 3)[0]
     order = np.random.RandomState(3).permutation(23)
-    expected = np.zeros(23)
+    variance = 0.0
     for split in (order[:11], order[11:]):
-        scores = np.array([
-            inception_score(logits[split[split != i]], 1)[0] for i in split
-        ])  # fmt: skip
-        expected[split] = (scores.mean() - scores) * (len(split) - 1) / len(split) / 2
-    assert found["isc"].parts[0] == pytest.approx(expected, abs=1e-12)
+        scores = np.array([inception_score(logits[split[split != i]], 1)[0] for i in split])
+        variance += (len(split) - 1) * scores.var() / 4
+        parts = found["isc"].parts[0][split]
+        assert parts / parts[0] == pytest.approx(
+            (scores.mean() - scores) / (scores.mean() - scores[0]), rel=1e-6
+        )
+    assert sum(one.variance for one in found["isc"].variance()) == pytest.approx(variance)
     assert found["isc"].least == 20 and found["isc"].bounds[0] == 1.0
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._version import __version__
 from ..metrics import registry
-from ..metrics.registry import FIRST, Metric
+from ..metrics.registry import FIRST
+from .argument_types import gigabytes, npz, positive, seconds, shard, whole
+from .common_flags import LEVEL as LEVEL
+from .common_flags import add_json, add_metric_options, add_option, add_registered, add_run
 
 PROG = "fad-onnx"
-LEVEL = 0.95
 AUDIO = (
     "a folder (searched recursively), an audio file, a list (.txt, .csv, .tsv, .jsonl), an archive"
     " (.tar, .tar.gz, .zip, .parquet), or several of these by a pattern in quotes"
@@ -63,15 +63,15 @@ def _score(commands: Commands) -> None:
     parser.add_argument(
         "evaluations", metavar="EVAL", nargs="+", help="a dataset to score, of the same kinds"
     )
-    _run(parser, several=True)
-    _json(parser)
+    add_run(parser, several=True)
+    add_json(parser)
     parser.add_argument("--csv", metavar="FILE", help="append one line per result")
     parser.add_argument(
         "--key", help="which statistics to read from another tool's .npz that holds several"
     )
     for switch, metric in registry.switches().items():
         parser.add_argument(f"--{switch}", action="store_true", help=metric.summary)
-    _metric_options(parser, [registry.metric(FIRST), *registry.switches().values()])
+    add_metric_options(parser, [registry.metric(FIRST), *registry.switches().values()])
     parser.add_argument(
         "--per-file", metavar="FILE.csv",
         help="write one CSV line per clip, those that raise FAD most first",
@@ -104,7 +104,7 @@ def _evaluate(commands: Commands) -> None:
         help="also say whether dataset A is better than B: clips of one name are compared with each"
         " other; may be given several times",
     )  # fmt: skip
-    _metric_options(parser, known)
+    add_metric_options(parser, known)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object")
     form.add_argument("--markdown", action="store_true", help="print a table in Markdown")
@@ -116,22 +116,7 @@ def _evaluate(commands: Commands) -> None:
     parser.add_argument(
         "--key", help="which statistics to read from another tool's .npz that holds several"
     )
-    _run(parser, model=False)
-
-
-def _metric_options(parser: argparse.ArgumentParser, metrics: Sequence[Metric]) -> None:
-    """A flag for each option of these metrics; one that is not given leaves it to the protocol."""
-    for option in registry.options(metrics).values():
-        kind: dict[str, Any] = {"type": str}
-        if option.choices:
-            kind = {"choices": option.choices}
-        elif option.whole:
-            kind = {"type": _whole(*option.whole), "metavar": "N"}
-        elif option.number:
-            kind = {"type": _between(*option.number), "metavar": "X"}
-        elif option.level:
-            kind = {"type": _level, "metavar": "LEVEL", "nargs": "?", "const": LEVEL}
-        parser.add_argument(option.flag, default=argparse.SUPPRESS, help=option.help, **kind)
+    add_run(parser, model=False)
 
 
 def _stats(commands: Commands) -> None:
@@ -139,7 +124,7 @@ def _stats(commands: Commands) -> None:
         commands, "stats", "Compute the statistics of a dataset, to score against later."
     )
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help=AUDIO)
-    parser.add_argument("-o", "--output", metavar="STATS.npz", type=_npz, required=True)
+    parser.add_argument("-o", "--output", metavar="STATS.npz", type=npz, required=True)
     parser.add_argument("--name", help="name of the dataset, stored in the file")
     parser.add_argument(
         "--licence", metavar="TEXT", help="licence of the dataset, stored in the file"
@@ -147,19 +132,19 @@ def _stats(commands: Commands) -> None:
     parser.add_argument(
         "--shard",
         metavar="I/N",
-        type=_shard,
+        type=shard,
         help="only part I of N of the clips (combine them with merge)",
     )
-    _run(parser)
-    _json(parser)
+    add_run(parser)
+    add_json(parser)
 
 
 def _embed(commands: Commands) -> None:
     parser = _command(commands, "embed", "Compute the embeddings of every clip.")
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help=AUDIO)
-    parser.add_argument("-o", "--output", metavar="EMB.npz", type=_npz, required=True)
-    _run(parser)
-    _json(parser)
+    parser.add_argument("-o", "--output", metavar="EMB.npz", type=npz, required=True)
+    add_run(parser)
+    add_json(parser)
 
 
 def _merge(commands: Commands) -> None:
@@ -167,16 +152,16 @@ def _merge(commands: Commands) -> None:
         commands, "merge", "Merge the statistics of parts into those of the whole dataset."
     )
     parser.add_argument("parts", metavar="PART", nargs="+", help="files written by `stats`")
-    parser.add_argument("-o", "--output", metavar="ALL.npz", type=_npz, required=True)
-    _json(parser)
+    parser.add_argument("-o", "--output", metavar="ALL.npz", type=npz, required=True)
+    add_json(parser)
 
 
 def _models(commands: Commands) -> None:
     parser = _command(
         commands, "models", "List the models, and whether their weights are on this machine."
     )
-    _registered(parser)
-    _json(parser)
+    add_registered(parser)
+    add_json(parser)
 
 
 def _pull(commands: Commands) -> None:
@@ -187,11 +172,11 @@ def _pull(commands: Commands) -> None:
         help="use this official checkpoint instead of downloading it",
     )  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="keep the download after conversion")
-    _option(parser)
+    add_option(parser)
     parser.add_argument("--offline", action="store_true", help="never touch the network")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
-    _registered(parser)
-    _json(parser)
+    add_registered(parser)
+    add_json(parser)
 
 
 def _verify(commands: Commands) -> None:
@@ -212,8 +197,8 @@ def _verify(commands: Commands) -> None:
     parser.add_argument(
         "--statistics", metavar="FILE", help="with --published: its statistics of the reference"
     )
-    _registered(parser)
-    _json(parser)
+    add_registered(parser)
+    add_json(parser)
 
 
 def _bench(commands: Commands) -> None:
@@ -228,32 +213,32 @@ def _bench(commands: Commands) -> None:
         help="execution provider; repeat to compare several (default: cpu)",
     )  # fmt: skip
     parser.add_argument(
-        "--workers", type=_positive, action="append", default=[], metavar="N",
+        "--workers", type=positive, action="append", default=[], metavar="N",
         help="worker threads; repeat to compare several (default: 1 and all cores)",
     )  # fmt: skip
     parser.add_argument(
-        "--batch", type=_positive, action="append", default=[], metavar="N",
+        "--batch", type=positive, action="append", default=[], metavar="N",
         help="windows per batch; repeat to compare several (default: the model's own)",
     )  # fmt: skip
     parser.add_argument(
-        "--clips", type=_positive, default=16, metavar="N", help="number of clips (default: 16)"
+        "--clips", type=positive, default=16, metavar="N", help="number of clips (default: 16)"
     )
     parser.add_argument(
         "--seconds",
-        type=_seconds,
+        type=seconds,
         default=10.0,
         metavar="N",
         help="length of a clip (default: 10)",
     )
     parser.add_argument(
         "--rate",
-        type=_whole(1000, 768_000),
+        type=whole(1000, 768_000),
         default=44100,
         metavar="HZ",
         help="sample rate of the clips (default: 44100)",
     )
-    _registered(parser)
-    _json(parser)
+    add_registered(parser)
+    add_json(parser)
 
 
 def _cache(commands: Commands) -> None:
@@ -274,9 +259,9 @@ def _cache(commands: Commands) -> None:
         help="clear only these; may be given several times",
     )  # fmt: skip
     parser.add_argument(
-        "--max-gb", type=_gigabytes, metavar="N", help="prune to this total size (default: 20)"
+        "--max-gb", type=gigabytes, metavar="N", help="prune to this total size (default: 20)"
     )
-    _json(parser)
+    add_json(parser)
 
 
 def _demo(commands: Commands) -> None:
@@ -289,159 +274,4 @@ def _demo(commands: Commands) -> None:
         "--folder", metavar="DIR",
         help="only write the datasets, a reference and three systems, into this folder",
     )  # fmt: skip
-    _json(parser)
-
-
-def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _registered(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--models", metavar="FILE.json", dest="registered", action="append", default=[],
-        help="add models of your own; may be given several times",
-    )  # fmt: skip
-
-
-def _option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--option", metavar="KEY=VALUE", type=_pair, action="append", default=[],
-        help="an option of the model; see `fad-onnx models`",
-    )  # fmt: skip
-
-
-def _run(parser: argparse.ArgumentParser, several: bool = False, model: bool = True) -> None:
-    """Add the options of all commands that embed audio."""
-    if model:
-        parser.add_argument(
-            "-m", "--model", metavar="MODEL", action="append" if several else "store",
-            help="a name from `fad-onnx models`"
-            + ("; may be given several times" if several else ""),
-        )  # fmt: skip
-    _registered(parser)
-    _option(parser)
-    parser.add_argument(
-        "--protocol", metavar="NAME",
-        help="prepare clips as a published harness does: gudgud96, fadtk, kadtk, ... (default:"
-        " native)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--weights", metavar="[MODEL:][NAME=]FILE", action="append", default=[],
-        help="a checkpoint of the same architecture, instead of the official one",
-    )  # fmt: skip
-    parser.add_argument(
-        "--provider", default="auto",
-        help="auto (CUDA if it loads, else CPU), cpu, cuda, tensorrt, coreml, directml, ...",
-    )  # fmt: skip
-    parser.add_argument("--device", type=_whole(0), default=0, metavar="N", help="index of the GPU")
-    parser.add_argument(
-        "--gpu-memory-mb",
-        type=_positive,
-        metavar="N",
-        help="limit of the GPU memory that CUDA uses",
-    )
-    parser.add_argument(
-        "--skip-errors", action="store_true", help="skip unusable files, and list them"
-    )
-    parser.add_argument(
-        "--short", choices=("error", "skip", "pad"), default="error",
-        help="clips too short for the model: stop, skip them, or pad them with silence",
-    )  # fmt: skip
-    parser.add_argument(
-        "--workers", type=_positive, metavar="N", help="number of worker threads (default: cores)"
-    )
-    parser.add_argument(
-        "--dask", metavar="ADDRESS", help="use the workers of a running Dask scheduler"
-    )
-    parser.add_argument(
-        "--no-cache", action="store_true", help="neither read nor store cached embeddings"
-    )
-    parser.add_argument("--cache-dir", metavar="DIR", help="where to cache embeddings")
-    parser.add_argument("--offline", action="store_true", help="never touch the network")
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="only estimate files, seconds, embeddings, memory and time",
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    return key, value
-
-
-def _npz(text: str) -> str:
-    if not text.endswith(".npz"):
-        raise argparse.ArgumentTypeError(f"{text!r}: the output file must have the extension .npz")
-    return text
-
-
-def _level(text: str) -> float:
-    level = _number(text)
-    if level is None or not 0 < level < 1:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a level between 0 and 1; before a path, write --ci=0.95"
-        )
-    return level
-
-
-def _number(text: str) -> float | None:
-    """A finite number, or None."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _between(least: float, most: float) -> Callable[[str], float]:
-    """The type of an argument that is a number within bounds."""
-
-    def parse(text: str) -> float:
-        number = _number(text)
-        if number is None or not least <= number <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least:g} to {most:g}")
-        return number
-
-    return parse
-
-
-def _gigabytes(text: str) -> float:
-    number = _number(text)
-    if number is None or not 0 <= number <= 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size in GB from 0 to 1e9")
-    return number
-
-
-def _seconds(text: str) -> float:
-    number = _number(text)
-    if number is None or not 0 < number <= 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number up to 1e9")
-    return number
-
-
-def _whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
-    """An argument type: a whole number within bounds."""
-
-    def parse(text: str) -> int:
-        # int() raises for more than 4,300 digits.
-        if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
-            kind = "positive number" if least == 1 else "whole number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {kind} from {least} to {most}")
-        return int(text)
-
-    return parse
-
-
-_positive = _whole(1)
-
-
-def _shard(text: str) -> str:
-    index, _, count = text.partition("/")
-    digits = index.isdecimal() and count.isdecimal() and len(text) < 40
-    if not (digits and 1 <= int(index) <= int(count)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N")
-    return text
+    add_json(parser)

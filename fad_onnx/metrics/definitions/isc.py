@@ -143,15 +143,16 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
 def _doubts(
     names: Sequence[str], logits: NDArray[Any], splits: int, seed: int, tell: Tell
 ) -> dict[str, Doubt]:
-    """The jackknife that leaves out one clip of a split."""
+    """The jackknife that leaves out one clip of a split, whose clips are a sample of their own."""
     import numpy as np
 
     from ..intervals import Linear
 
-    found = np.zeros(len(names))
+    found, all_clips = np.zeros(len(names)), (len(names) - 1) / len(names)
     for chosen, part in _split(logits, splits, seed):
-        without = without_each(part)
-        found[chosen] = (without.mean() - without) * (len(part) - 1) / len(part) / splits
+        without, own = without_each(part), (len(part) - 1) / len(part)
+        # With these factors the sum of squares is the jackknife's variance of each split.
+        found[chosen] = (without.mean() - without) * np.sqrt(own * all_clips) / splits
     least = LEAST_CLIPS_OF_A_SPLIT * splits
     return {METRIC.column: Linear((names,), (found,), least=least, bounds=(1.0, np.inf))}
 
