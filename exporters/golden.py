@@ -6,8 +6,8 @@
 * ``clips``: int64 (k, 2), seed and samples of `fad_onnx.networks.synthetic.clip` with the
   model's channels, at its rate;
 * ``OPTIONS/i``: float32 (m, width), embeddings of clip i with these options, written as
-  ``use_activation=false,use_pca=true`` or ``default``. Of more than MOST_EMBEDDINGS every s-th is
-  kept, s = ceil(m / MOST_EMBEDDINGS), from the first on.
+  ``use_activation=false,use_pca=true`` or ``default``. Of more than `most` = MOST_NUMBERS / width
+  every s-th is kept, s = ceil(m / most), from the first on.
 
 ``fad_onnx/networks/golden/GRAPH.npz`` of a text tower holds ``seed``, captions as numbers,
 ``ids/i`` int64 (length,), and ``embeddings`` float32 (captions, width).
@@ -33,7 +33,7 @@ from .skeleton import GRAPHS_FOLDER
 
 FOLDER = GRAPHS_FOLDER.parent / "golden"
 SEED = 0
-MOST_EMBEDDINGS = 32
+MOST_NUMBERS = 4096  # Of one clip.
 LONGEST_SECONDS, MOST_CLIPS = 3, 4
 LENGTHS = (2, 3, 17, 77)  # of captions
 NUDGE = (
@@ -127,4 +127,5 @@ def _settled(embed: Embed, clip: NDArray[np.float32]) -> bool:
 
 
 def _thinned(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    return embeddings[:: -(-len(embeddings) // MOST_EMBEDDINGS)].astype(np.float32)
+    most = max(2, MOST_NUMBERS // embeddings.shape[1])
+    return embeddings[:: -(-len(embeddings) // most)].astype(np.float32)

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx.api.dry_run import estimate
+from fad_onnx.api.dry_run import count_embeddings, estimate
 from fad_onnx.audio import sources
 from fad_onnx.networks import synthetic
 from fad_onnx.networks.pooling import pool
 from fad_onnx.networks.preparation import Pooling
 from fad_onnx.networks.runtime import Settings
+from fad_onnx.networks.selection import select
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.pipeline.batching import Engine
 from fad_onnx.pipeline.clip_windows import Policy
@@ -91,3 +92,26 @@ def test_a_weighted_mean_counts_a_window_by_the_samples_that_are_its_own(toy):
         assert got == 0.5
     else:  # the second window is half its own: 0.5 * 300 / 450 + 0.25 * 150 / 450
         np.testing.assert_allclose(got, 0.5 * 2 / 3 + 0.25 / 3, rtol=1e-6)
+
+
+def test_seconds_of_a_clip_that_is_cut_are_those_that_are_used(monkeypatch, tmp_path, tones):
+    """Of 5 s only 2.5 are used: two whole seconds, from files, from samples and in a dry run."""
+    folder = tmp_path / "graphs"
+    folder.mkdir()
+    toys.install(monkeypatch, folder, maximum_samples=2500)
+    model, label = load("toy:pooling=seconds,output=frames"), "toy:output=frames"
+    clip = synthetic.clip(4, LENGTHS[4])[0]
+    got = model.embed(clip, 1000)
+    every = load(label).embed(clip, 1000)
+    assert len(every) == 25
+    np.testing.assert_allclose(got, every[:20].reshape(2, 10, 1).mean(axis=1), rtol=1e-6)
+    results = list(Engine([model], Policy(), 2).embed(sources.find(tones)))
+    np.testing.assert_array_equal(results[4].embeddings[0], got)
+    counted = estimate([tones], "toy:pooling=seconds,output=frames")["embeddings"]
+    assert counted == sum(len(result.embeddings[0]) for result in results)
+
+
+@pytest.mark.parametrize(("samples", "frames"), [(400, 1), (719, 1), (720, 2), (16_000, 49)])
+def test_a_dry_run_counts_complete_frames_alone(samples, frames):
+    assert count_embeddings(select("mert-95m"), 1, samples, samples / 24_000) == frames
+    assert count_embeddings(select("mert-95m:pooling=clip"), 1, samples, samples / 24_000) == 1

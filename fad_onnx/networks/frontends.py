@@ -42,7 +42,19 @@ def apply(frontend: Frontend, windows: NDArray[np.float32]) -> Inputs:
 
 
 def _samples(frontend: Samples, windows: NDArray[np.float32]) -> Inputs:
-    return (windows,)
+    return (normalised(windows) if frontend.normalise else windows,)
+
+
+def normalised(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Windows with a mean of zero and a standard deviation of one, computed in float64.
+
+    transformers 4.57.6, feature_extraction_wav2vec2.py, zero_mean_unit_var_norm: 1e-7 is added
+    to the variance, so that a silent window gives zeros.
+    """
+    mean = windows.mean(axis=-1, dtype=np.float64, keepdims=True)
+    centred = windows - mean
+    variance = np.square(centred).mean(axis=-1, keepdims=True)
+    return np.asarray((centred / np.sqrt(variance + 1e-7)).astype(np.float32))
 
 
 def _stft(frontend: Stft, windows: NDArray[np.float32]) -> Inputs:

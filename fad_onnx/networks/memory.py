@@ -60,7 +60,8 @@ def limit_bytes() -> int:
 def check_fits(selection: Selection, path: str, frames: int, rate_hz: int) -> None:
     """Raise TooLongError if a clip of this many frames does not fit into memory."""
     seconds = frames / rate_hz
-    window = longest_window(selection, int(seconds * selection.preparation.sample_rate_hz))
+    used = selection.preparation.used_seconds(seconds)
+    window = longest_window(selection, int(used * selection.preparation.sample_rate_hz))
     needed = needed_bytes(selection.network, window)
     available = available_bytes() if needed > ALWAYS_BYTES else None
     if available is not None and needed > available:

@@ -39,6 +39,9 @@ class Output:
         embedding, or nothing.
     per_window : int
         How many embeddings a window gives, where there are no steps.
+    overlap_samples : int
+        How much longer than a step the stretch of samples is that an embedding is of, where
+        there are steps: embeddings lie within the window.
     """
 
     width: int
@@ -48,13 +51,14 @@ class Output:
     samples_per_embedding: int | None = None
     remainder: Literal["embedding", "none"] = "embedding"
     per_window: int = 1
+    overlap_samples: int = 0
 
     def count(self, samples: int) -> int:
         """How many embeddings a window of so many samples gives."""
         if self.samples_per_embedding is None:
             return self.per_window
         last = self.samples_per_embedding - 1 if self.remainder == "embedding" else 0
-        return (samples + last) // self.samples_per_embedding
+        return (samples - self.overlap_samples + last) // self.samples_per_embedding
 
 
 @dataclass(frozen=True)

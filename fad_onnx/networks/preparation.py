@@ -24,9 +24,17 @@ LevelStep = Literal[
 
 @dataclass(frozen=True)
 class Samples:
-    """The front end of networks that take samples directly."""
+    """The front end of networks that take samples directly.
+
+    Attributes
+    ----------
+    normalise : bool
+        Whether the mean of the window is subtracted, and the result divided by its standard
+        deviation.
+    """
 
     kind: ClassVar[str] = "samples"
+    normalise: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,6 +218,11 @@ class Preparation:
     def channel_count(self) -> int:
         """The number of channels of a window."""
         return 1 if self.channels in ("mean", "first") else 2
+
+    def used_seconds(self, seconds: float) -> float:
+        """How much is used of a clip of this length."""
+        most = self.maximum_samples
+        return seconds if most is None else min(seconds, most / self.sample_rate_hz)
 
     @property
     def most_samples(self) -> float:

@@ -16,7 +16,7 @@ from .network import Network, Output
 from .preparation import Preparation
 from .schema import canonical, complete
 from .spec import NATIVE, ModelSpec
-from .table import Model, model, protocol
+from .table import Model, Option, model, protocol
 
 FINGERPRINT_VERSION = 2
 TEXT = "text"  # what the text tower is called where outputs are named
@@ -246,6 +246,9 @@ def _of_protocol(one: Model, name: str) -> dict[str, Any]:
 def variants(one: Model) -> tuple[Selection, ...]:
     """A selection for each output and each combination of the options that change an output.
 
+    Of an option that selects one of the layers of a network, the default and the first stand for
+    all: every layer is computed by the same rules, and the last from all others.
+
     Parameters
     ----------
     one : Model
@@ -257,7 +260,7 @@ def variants(one: Model) -> tuple[Selection, ...]:
         The one with the first output and all defaults comes first.
     """
     names = [name for name in one.options if _changes_output(one, name)]
-    values = [one.options[name].values for name in names]
+    values = [_told_apart(one.options[name]) for name in names]
     return tuple(
         selection_of(one, dict(zip(names, combination, strict=True)), output)
         for output in one.network.outputs
@@ -275,6 +278,11 @@ def parts(one: Model) -> tuple[Selection, ...]:
     """All `variants`, and the text tower if there is one."""
     tower = text_tower(one)
     return (*variants(one), *([tower] if tower else []))
+
+
+def _told_apart(option: Option) -> tuple[str, ...]:
+    others = [value for value in option.values if value != option.default]
+    return option.default, *(others[:1] if option.sets else others)
 
 
 def _changes_output(one: Model, name: str) -> bool:

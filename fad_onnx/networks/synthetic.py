@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEAR_ONE = ("weight_g", "running_var", "gamma", "moving_variance")
+# The last map of a residual branch. With He's variance a dozen random layers would make all
+# embeddings of a clip alike, and the rounding of the first layers as large as their differences.
+BRANCH_ENDS = ("attention.out_proj.weight", "feed_forward.output_dense.weight")
 
 
 class TensorLike(Protocol):
@@ -30,7 +33,7 @@ def tensors(infos: Mapping[str, TensorLike], seed: int) -> dict[str, NDArray[Any
 
     Matrices and kernels are uniform with He's variance 2 / fan-in (arXiv:1502.01852). Vectors
     named weight or as in NEAR_ONE are near one, others near zero. Filterbanks are not negative, and
-    indices are within their table.
+    indices are within their table. What ends a residual branch is a quarter as large.
     """
     random = np.random.RandomState(seed)
     return {name: _tensor(random, name, info, infos) for name, info in infos.items()}
@@ -56,6 +59,8 @@ def _tensor(
         # A Keras kernel has its outputs last, a torch weight first.
         fan_in = math.prod(shape[:-1] if last == "kernel" else shape[1:])
         values = (uniform - np.float32(0.5)) * np.float32(math.sqrt(24 / fan_in))
+        if name.endswith(BRANCH_ENDS):
+            values *= np.float32(0.25)
     return values.astype(info.dtype)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fad_onnx.networks import frontends, synthetic, table
-from fad_onnx.networks.preparation import SamplesAndStft
+from fad_onnx.networks.preparation import Samples, SamplesAndStft
 
 NONE = replace(
     table.model().preparation.frontend, frame_samples=40, hop_samples=16, fft_samples=64,
@@ -92,3 +92,18 @@ def test_kernels_are_the_transform():
     power = (frames @ real[:, 0].T) ** 2 + (frames @ imaginary[:, 0].T) ** 2
     (expected,) = frontends.apply(REFLECT, clip[None])
     np.testing.assert_allclose(power, expected[0], rtol=1e-4, atol=1e-5 * expected.max())
+
+
+def test_samples_are_normalised_in_float64():
+    """Whatever their level and offset; a silent window gives zeros, and windows stand alone."""
+    tones = synthetic.clip(9, 4_001)[0]
+    clips = np.stack([tones, tones * 0.001 + 0.9, np.zeros_like(tones), np.full_like(tones, 0.3)])
+    clips = clips[:, None].astype(np.float32)
+    (got,) = frontends.apply(Samples(normalise=True), clips)
+    assert got.dtype == np.float32 and got.shape == clips.shape
+    for clip, found in zip(clips.astype(np.float64), got, strict=True):
+        expected = (clip - np.mean(clip)) / np.sqrt(np.var(clip) + 1e-7)
+        np.testing.assert_allclose(found, expected, atol=2e-7, rtol=2e-7)
+    assert not got[2].any()
+    (plain,) = frontends.apply(Samples(), clips)
+    np.testing.assert_array_equal(plain, clips)
