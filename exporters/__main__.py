@@ -125,6 +125,8 @@ def _verify(arguments: Sequence[str]) -> int:
     parser.add_argument("models", nargs="*", metavar="MODEL")
     parser.add_argument("--weights", action="append", default=[], metavar="[CHECKPOINT=]FILE")
     parser.add_argument("--seeds", type=int, default=3, help="synthetic checkpoints (default 3)")
+    parser.add_argument("--clips", type=int, default=scores.SET_CLIPS,
+                        help="of each synthetic dataset (default %(default)s)")  # fmt: skip
     parser.add_argument("--audio", nargs=2, type=Path, metavar=("REFERENCE", "EVALUATION"))
     parser.add_argument("--json", action="store_true")
     parser.add_argument(
@@ -133,11 +135,10 @@ def _verify(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.weights and len(chosen.models) != 1:
         parser.error("--weights needs one MODEL")
-    sets = None
-    if chosen.audio:
-        sets = scores.read_set(chosen.audio[0]), scores.read_set(chosen.audio[1])
+    given = [scores.read_set(folder) for folder in chosen.audio or ()]
     findings = []
     for model in _models(chosen.models):
+        sets = tuple(given) or scores.synthetic_sets(model, chosen.clips)
         for finding in verify.verify(model, _given(chosen.weights), chosen.seeds, sets):
             findings.append(finding)
             print(verify.table([finding]).splitlines()[-1], file=sys.stderr)

@@ -36,9 +36,9 @@ class Clip:
     rate_hz: int
 
 
-def synthetic_sets(model: Model) -> tuple[list[Clip], list[Clip]]:
-    """Make a reference and an evaluation that differ in level and noise."""
-    count, seconds, random = SET_CLIPS, SET_SECONDS, np.random.RandomState(5)
+def synthetic_sets(model: Model, count: int = SET_CLIPS) -> tuple[list[Clip], list[Clip]]:
+    """Make a reference and an evaluation of so many clips that differ in level and noise."""
+    seconds, random = SET_SECONDS, np.random.RandomState(5)
     rules, channels = model.preparation.windows, model.preparation.channel_count
     if rules.fill == "zeros":
         count = FILLED_CLIPS

@@ -24,7 +24,7 @@ from fad_onnx.weights import checkpoints, prepare
 
 from . import parity
 from .parity import Embed, Tensors
-from .scores import Clip, resampled, scores, synthetic_sets
+from .scores import Clip, resampled, scores
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def verify(
     model: Model,
     given: Mapping[str, Path],
     seeds: int,
-    sets: tuple[Sequence[Clip], Sequence[Clip]] | None = None,
+    sets: tuple[Sequence[Clip], Sequence[Clip]],
 ) -> Iterator[Finding]:
     """Compare a model with the original.
 
@@ -69,8 +69,8 @@ def verify(
         Checkpoints, in place of synthetic ones.
     seeds : int
         Synthetic checkpoints to make.
-    sets : two sequences of Clip, optional
-        The reference and the evaluation, in place of synthetic ones.
+    sets : two sequences of Clip
+        The reference and the evaluation.
 
     Yields
     ------
@@ -84,7 +84,7 @@ def verify(
             with tempfile.TemporaryDirectory() as folder:
                 source, tensors, ours = _loaded(selection, given, seed, Path(folder))
                 theirs = parity.original(selection, tensors)
-                yield _finding(source, ours, theirs, tensors, sets or synthetic_sets(model))
+                yield _finding(source, ours, theirs, tensors, sets)
 
 
 def _loaded(
