@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +147,9 @@ def original_score(reference: Rows, evaluation: Rows) -> float | None:
     float or None
         None where the original refuses the result of its matrix square root.
     """
-    with parity.stand_ins():
+    # Where transformers is installed, laion_clap asks it for files from the network.
+    unwanted = ("torchvision", "torchaudio", "laion_clap") if find_spec("transformers") else ()
+    with parity.stand_ins(*unwanted):
         from frechet_audio_distance.fad import FrechetAudioDistance as Original
     # Neither method looks at its object, whose constructor downloads.
     statistics = Original.calculate_embd_statistics

@@ -219,11 +219,6 @@ class Preparation:
         """The number of channels of a window."""
         return 1 if self.channels in ("mean", "first") else 2
 
-    def used_seconds(self, seconds: float) -> float:
-        """How much is used of a clip of this length."""
-        most = self.maximum_samples
-        return seconds if most is None else min(seconds, most / self.sample_rate_hz)
-
     @property
     def most_samples(self) -> float:
         """How many samples of a clip are used at most."""
