@@ -40,6 +40,7 @@ from fad_onnx.networks.table import Model
 from fad_onnx.tools.known_answers import spread_error
 from fad_onnx.weights.binding import external as bound  # the checkpoint's tensors in a graph
 from fad_onnx.weights.binding import write_model
+from fad_onnx.weights.checkpoints.onnx_file import pruned
 
 from .skeleton import GRAPHS_FOLDER, Graph
 
@@ -198,7 +199,7 @@ def embedder(selection: Selection, tensors: Tensors, folder: Path) -> Embedder:
         The loaded model.
     """
     write_model(selection, tensors.__getitem__, folder)
-    session = Session(folder / "model.onnx", Settings("cpu"))
+    session = Session(folder / "model.onnx", Settings("cpu"), frozenset(selection.tensors), pruned)
     return Embedder(selection, session, {}, "")
 
 

@@ -189,6 +189,8 @@ def original(
 
     one = PUBLISHED[name]
     module = network(one.form, one.family, tensors).to(getattr(torch, precision))
+    # The state before a layer is kept as it enters it, so no layer after that one is needed.
+    module.encoder.layers = module.encoder.layers[: int(layer) + 1]
     extract = transformers.Wav2Vec2FeatureExtractor(
         sampling_rate=one.rate_hz, do_normalize=one.normalise
     )
