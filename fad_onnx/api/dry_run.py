@@ -62,11 +62,9 @@ def estimate(
             continue
         if runner.policy.short == "pad":
             samples = max(samples, preparation.minimum_samples)
-        used = preparation.used_seconds(own_seconds)
-        samples = min(samples, preparation.maximum_samples or samples)
         files, longest, seconds = files + 1, max(longest, samples), seconds + own_seconds
         count = count_windows(selection, samples)
-        rows += count_embeddings(selection, count, samples, used)
+        rows += count_embeddings(selection, count, samples, own_seconds)
         whole = samples if rules.cover == "whole" else 0
         work += count * max(whole, longest_window(selection, samples))
     result = {
