@@ -343,6 +343,21 @@ def test_only_captions_of_clips_are_embedded(spoken, tmp_path, monkeypatch):
     assert len(seen) == 3
 
 
+def test_embeddings_of_captions_are_cached(spoken, tmp_path, monkeypatch):
+    from fad_onnx.networks.text import TextEmbedder
+
+    ran, run = [], TextEmbedder.run
+    monkeypatch.setattr(TextEmbedder, "run", lambda self, ids: ran.append(ids) or run(self, ids))
+    first = evaluate(tmp_path, spoken, cache=True).to_dict()
+    assert ran and evaluate(tmp_path, spoken, cache=False).to_dict() == first
+    ran.clear()
+    assert evaluate(tmp_path, spoken, cache=True).to_dict() == first
+    assert not ran
+    write(tmp_path / "c.jsonl", [*list(TEXTS.items())[:2], ("sub/c", "another")])
+    assert evaluate(tmp_path, spoken, cache=True).to_dict() != first
+    assert sum(map(len, ran)) == 1
+
+
 def test_the_report_shows_the_caption_of_a_clip(spoken, tmp_path):
     pytest.importorskip("matplotlib")
     from fad_onnx import report

@@ -157,7 +157,9 @@ class Datasets(Gathered):
         }
         run = self.run
         found = {
-            spec: CaptionedClips(self.captions, tower, run.worker_count, run.tell)
+            spec: CaptionedClips(
+                self.captions, tower, run.worker_count, run.tell, self.runner.cache_folder
+            )
             for spec, tower in towers.items()
         }
         for texts in found.values():

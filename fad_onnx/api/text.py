@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.sources import SUFFIXES
+from ..cache.embeddings import CachedEmbeddings, RowCache
 from ..errors import CaptionError, UncaptionedError
 from ..files import captions as files
 from ..metrics.registry import Arrays
@@ -144,13 +149,15 @@ class CaptionedClips:
     workers : int
     progress : callable, optional
         As of `RunOptions`.
+    cache : path, optional
+        The folder of cached embeddings.
     """
 
     def __init__(
         self, captions: Captions, tower: TextEmbedder, workers: int = 1,
-        progress: Callable[[str, int, int], None] | None = None,
+        progress: Callable[[str, int, int], None] | None = None, cache: Path | None = None,
     ) -> None:  # fmt: skip
-        self._captions, self._tower = captions, tower
+        self._captions, self._tower, self._cache = captions, tower, cache
         self._workers, self._progress = workers, progress
         self._encoded: dict[str, Encoded] = {}
         self._rows: dict[str, NDArray[np.float32]] = {}
@@ -164,9 +171,27 @@ class CaptionedClips:
             if self._progress:
                 self._progress(f"captions of {self._captions.path}", done, steps)
 
-        rows = self._tower.embed(encoded, self._workers, tell)
+        with RowCache(self._cache) if self._cache else nullcontext() as cache:
+            held = self._found(cache, encoded)
+            missing = [one for one in encoded if one.ids not in held]
+            for one, row in zip(
+                missing, self._tower.embed(missing, self._workers, tell), strict=True
+            ):
+                held[one.ids] = row
+                if cache:
+                    facts = CachedEmbeddings(row[None], 0.0, 0, 0.0, 0.0)
+                    cache.put(_digest(one), self._tower.cache_key, row[None], facts)
         self._encoded |= dict(zip(new, encoded, strict=True))
-        self._rows |= dict(zip(new, rows, strict=True))
+        self._rows |= {text: held[one.ids] for text, one in zip(new, encoded, strict=True)}
+
+    def _found(
+        self, cache: RowCache | None, encoded: Sequence[Encoded]
+    ) -> dict[tuple[int, ...], NDArray[np.float32]]:
+        """The embeddings that are kept from another run."""
+        if cache is None:
+            return {}
+        kept = ((one.ids, cache.get(_digest(one), self._tower.cache_key)) for one in encoded)
+        return {ids: found.embeddings[0] for ids, found in kept if found}
 
     def __call__(self, held: Arrays) -> tuple[Arrays, list[str]]:
         """The clips of a dataset that have a caption, with its embedding; what to say of them."""
@@ -195,6 +220,10 @@ class CaptionedClips:
             **self._tower.session.versions(),
         }
         return {self._captions.path: facts}
+
+
+def _digest(encoded: Encoded) -> str:
+    return hashlib.sha256(json.dumps(encoded.ids).encode()).hexdigest()
 
 
 def _places(names: Sequence[str]) -> dict[str, int]:

@@ -31,6 +31,13 @@ class TextEmbedder:
     tensors_sha256: str
     tokenizer: Tokenizer
 
+    @property
+    def cache_key(self) -> str:
+        """Everything, besides the numbers of a caption, that determines its embedding."""
+        made = self.selection.fingerprint(self.tensors_sha256), self.selection.graph_sha256
+        threads = str(self.session.settings.threads)
+        return "/".join(["text", *made, *self.session.versions().values(), threads])
+
     def encode(self, captions: Iterable[str]) -> list[Encoded]:
         """The numbers of each caption; CaptionError for one that is no text."""
         every = list(captions)

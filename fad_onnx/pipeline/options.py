@@ -268,11 +268,12 @@ class Run:
             tuple(embedder.fingerprint for embedder in self.embedders),
             self.policy,
             self._options.worker_count,
-            self._cache_folder(),
+            self.cache_folder,
             self._keep_rows,
         )
 
-    def _cache_folder(self) -> Path | None:
+    @cached_property
+    def cache_folder(self) -> Path | None:
         """Where embeddings are kept; None, with a warning, where there is no place to keep them."""
         if not self._options.cache:
             return None
