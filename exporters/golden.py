@@ -94,10 +94,18 @@ def write_text(graph: str) -> Path:
 
 
 def _original(selection: Selection, made: dict[str, Tensors]) -> Embed:
-    """The original; outputs of one graph share the tensors, which may be 6 GB."""
+    """The original, which runs once a clip; outputs of one graph share tensors of up to 6 GB."""
     if selection.graph not in made:
         made[selection.graph] = parity.checkpoint(selection, SEED)
-    return parity.original(selection, made[selection.graph])
+    embed, known = parity.original(selection, made[selection.graph]), dict[bytes, Any]()
+
+    def remembering(clip: NDArray[np.float32]) -> NDArray[np.float32]:
+        if (key := clip.tobytes()) not in known:
+            known[key] = embed(clip)
+        found: NDArray[np.float32] = known[key]
+        return found
+
+    return remembering
 
 
 def _clips(model: Model, originals: Sequence[Embed]) -> list[tuple[int, int]]:
