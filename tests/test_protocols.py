@@ -28,7 +28,7 @@ def test_a_protocol_is_in_the_label_and_moves_the_fingerprint(model, protocol):
     assert native.protocol == "native" and changed.protocol == protocol
     assert changed.label == f"{model}:protocol={protocol}"
     assert changed.fingerprint("0" * 64) != native.fingerprint("0" * 64)
-    assert changed.preparation.resampler != native.preparation.resampler
+    assert changed.preparation != native.preparation
     assert changed.note and changed.note != native.note
 
 
