@@ -13,6 +13,7 @@ from fad_onnx.metrics.moments import Moments
 from fad_onnx.networks import synthetic
 from fad_onnx.pipeline.datasets import Dataset
 from fad_onnx.pipeline.executors import FileSummary
+from fad_onnx.pipeline.metadata import Metadata
 
 ALL = Wanted(inf=True, ci=0.95, kad=True, per_file=True)
 PROTOCOL = {
@@ -46,10 +47,11 @@ def audio_set(
         FileSummary(AudioFile(str(file), file.name), (rows_each,), 1.0, 16000, False, None)
         for file in files
     )
-    metadata = {
+    said = {
         "model": model, "protocol": PROTOCOL, "fingerprint": "f" * 64, "files": len(files),
         "embeddings": len(files) * rows_each, "seconds": float(len(files)), **(extra or {}),
     }  # fmt: skip
+    metadata = Metadata.from_json(said)
     moments = Moments.of(np.concatenate(rows))
     return Dataset(path, moments, metadata, summaries, rows_by_file=rows)
 
@@ -62,6 +64,6 @@ def score(
     against = Against(reference, wanted.metrics, wanted.options)
     values = against.values(evaluation)
     files = clip_scores(against.arrays.gaussian, evaluation, None) if wanted.per_file else ()
-    name = model or evaluation.metadata["model"]
+    name = model or evaluation.metadata.model
     value = values["fad"].value
     return Score(value, name, reference, evaluation, values, files, tuple(warnings))

@@ -95,9 +95,9 @@ def test_a_loaded_model_takes_no_option_of_loading(clips, given):
 
 def test_a_model_decodes_as_it_was_loaded(clips):
     made = fad_onnx.stats(clips, model=fad_onnx.load_model(WEIGHTLESS, sample_format="int16"))
-    assert made.metadata["fingerprint"] == fad_onnx.stats(
+    assert made.metadata.fingerprint == fad_onnx.stats(
         clips, model=WEIGHTLESS, sample_format="int16"
-    ).metadata["fingerprint"]  # fmt: skip
+    ).metadata.fingerprint  # fmt: skip
 
 
 @pytest.mark.parametrize("model", [3, [3], 2.5, {"name": 1}.values()])

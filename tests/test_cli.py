@@ -177,9 +177,9 @@ def test_only_what_differs_is_named(clips, tmp_path):
     """Metadata from a file holds lists where those of this process hold tuples."""
     fad_onnx.stats(clips, tmp_path / "a.npz", WEIGHTLESS, cache=False)
     first, second = archives.read_set(tmp_path / "a.npz"), fad_onnx.stats(clips, None, WEIGHTLESS)
-    made = second.metadata["protocol"]
+    made = second.metadata.protocol
     protocol = {**made, "preparation": {**made["preparation"], "resampler": "none"}}
-    changed = {**second.metadata, "fingerprint": "0" * 64, "protocol": protocol}
+    changed = replace(second.metadata, fingerprint="0" * 64, protocol=protocol)
     with pytest.raises(fad_onnx.FadError) as caught:
         archives.check_comparable(first, replace(second, metadata=changed))
     assert "do not mix: preparation.resampler soxr_hq and none; compute" in str(caught.value)

@@ -15,6 +15,7 @@ from fad_onnx.metrics.frechet import frechet_distance
 from fad_onnx.metrics.moments import Moments
 from fad_onnx.networks import table
 from fad_onnx.pipeline.datasets import warnings
+from fad_onnx.pipeline.metadata import Metadata
 
 from .conftest import write_clip
 from .test_cli import WEIGHTLESS, run  # noqa: F401 - a fixture
@@ -230,7 +231,7 @@ def test_warnings_begin_where_the_covariance_is_singular_or_one_clip_is_most(
         "fingerprint": "f" * 64, "protocol": {"dimension": 8}, "files": 2, "embeddings": count,
         "largest_file": {"name": "a.wav", "embeddings": largest},
     }  # fmt: skip
-    found = warnings("s", metadata)
+    found = warnings("s", Metadata.from_json(metadata))
     assert found == () if warned is None else len(found) == 1 and warned in found[0]
     covariance = Moments.of(np.random.RandomState(0).randn(count, 8)).dense_scatter()
     singular = np.linalg.matrix_rank(covariance) < 8

@@ -101,5 +101,5 @@ def test_the_cache_holds_each_output_and_pooling_apart(toy, tones, tmp_path, fet
     before = len(fetched)
     again = fad_onnx.stats(tones, model=pooled, **cached)
     assert len(fetched) == before
-    assert again.metadata["fingerprint"] == first.metadata["fingerprint"]
+    assert again.metadata.fingerprint == first.metadata.fingerprint
     np.testing.assert_array_equal(again.moments.mean, first.moments.mean)

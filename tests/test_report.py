@@ -24,6 +24,7 @@ from .report_factory import audio_set, clip_files, score
 pytest.importorskip("matplotlib", reason="needs the extra [report]")
 pytest.importorskip("jinja2", reason="needs the extra [report]")
 
+from fad_onnx.pipeline.metadata import Metadata
 from fad_onnx.report import blame, clips, excerpt, plots, projection, svg, tables, text
 
 HOSTILE = [
@@ -346,7 +347,7 @@ def test_a_reference_of_statistics_is_drawn_as_its_ellipse(tmp_path):
     files = clip_files(tmp_path / "clips", ["a.wav", "b.wav"])
     reference = audio_set("r", files, seed=1)
     gaussian = Gaussian.of(reference.moments)
-    bare = replace(reference, moments=gaussian, rows_by_file=None, files=(), metadata={})
+    bare = replace(reference, moments=gaussian, rows_by_file=None, files=(), metadata=Metadata())
     own = score(bare, audio_set("e", files), Wanted(per_file=True))
     html = write(tmp_path / "r.html", [own])
     assert (

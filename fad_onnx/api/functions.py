@@ -238,4 +238,4 @@ def _score(
 
 
 def _label(one: Dataset) -> str | None:
-    return one.metadata.get("label") or one.metadata.get("model")
+    return one.metadata.label or one.metadata.model

@@ -202,7 +202,7 @@ class Datasets(Gathered):
 
 def _check_output(metric: Metric, held: Dataset) -> None:
     """StatisticsError for embeddings where a metric needs another output."""
-    output, found = metric.needs.output, held.metadata.get("output") or registry.EMBEDDING
+    output, found = metric.needs.output, held.metadata.output or registry.EMBEDDING
     if output not in (registry.EMBEDDING, found):
         raise StatisticsError(
             held.path, f"holds the output {found}, {metric.name} needs {output}: give audio, or a"
@@ -212,5 +212,5 @@ def _check_output(metric: Metric, held: Dataset) -> None:
 
 def _label(evaluation: Dataset, implied: bool) -> str:
     """The model with its options, without an output that the name of the metric implies."""
-    made = evaluation.metadata.get("label") or evaluation.metadata.get("model") or "unknown"
+    made = evaluation.metadata.label or evaluation.metadata.model or "unknown"
     return str(replace(ModelSpec.parse(made), output=None)) if implied else made

@@ -14,6 +14,7 @@ from ..files.archives import is_archive, read_set
 from ..metrics.moments import Moments
 from ..pipeline.datasets import Dataset
 from ..pipeline.executors import StoredClip
+from ..pipeline.metadata import Metadata
 from ..pipeline.options import PathLike
 
 Source = PathLike | Sequence[PathLike] | Dataset | Moments | NDArray[Any]
@@ -57,7 +58,7 @@ def _unknown(moments: Moments, side: str, by_clip: Sequence[NDArray[np.float32]]
     """A dataset without any metadata; its embeddings count as those of one clip."""
     clips = tuple(StoredClip(side, None) for _ in by_clip)
     return Dataset(
-        side, moments, {"embeddings": moments.count}, clips,
+        side, moments, Metadata(embeddings=moments.count), clips,
         warnings=(f"{side}: given in memory, nothing says how it was made",),
         rows_by_file=by_clip or None,
     )  # fmt: skip

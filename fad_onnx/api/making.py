@@ -92,15 +92,15 @@ def stats(
     if output is not None:
         outputs.check([output], [*paths, *run.checkpoints.values()])
     listed, files = _listed(paths, run.offline)
-    published: dict[str, Any] = {"name": name, "licence": licence}
+    part = None
     if shard is not None:
-        own = shards.cut(files, shard)
-        published["shard"] = shards.part_of(paths, files, shard)
+        own, part = shards.cut(files, shard), shards.part_of(paths, files, shard)
         files = own
     (result,) = Run(model, run).embed(listed, files, may_be_empty=shard is not None)
-    result = replace(result, metadata={**result.metadata, **published})
+    said = replace(result.metadata, name=name, licence=licence, shard=part)
+    result = replace(result, metadata=said)
     if output is not None and isinstance(result.moments, Moments):
-        statistics.save(output, result.moments, result.metadata)
+        statistics.save(output, result.moments, said.to_json())
     return result
 
 
@@ -189,7 +189,7 @@ def embed_into(
     def fill(writer: embeddings.Writer) -> None:
         made.append(_embed(audio, model, run, writer.add))
         seconds = [file.seconds and round(file.seconds, 3) for file in made[0].files]
-        writer.metadata({**made[0].metadata, "file_seconds": seconds})
+        writer.metadata(replace(made[0].metadata, file_seconds=tuple(seconds)).to_json())
 
     embeddings.write(output, fill)
     return made[0]

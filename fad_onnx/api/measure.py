@@ -180,7 +180,7 @@ class Against:
 
 def protocol_of(*datasets: Dataset | None) -> str:
     """The protocol with which the first of them was made whose model is known."""
-    labels = (one.metadata.get("label") for one in datasets if one is not None)
+    labels = (one.metadata.label for one in datasets if one is not None)
     label = next(filter(None, labels), None)
     return (ModelSpec.parse(label).protocol if label else None) or NATIVE
 

@@ -36,7 +36,7 @@ class Score:
         return format(self.value, spec) if spec else repr(self)
 
     def __repr__(self) -> str:
-        sides = (f"{one.path} ({one.metadata.get('embeddings', 'unknown')} embeddings)"
+        sides = (f"{one.path} ({one.metadata.embeddings or 'unknown'} embeddings)"
                  for one in (self.evaluation, self.reference))  # fmt: skip
         return f"<Score {self.value:.6g}, {self.model}: {' against '.join(sides)}>"
 

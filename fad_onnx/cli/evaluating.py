@@ -98,5 +98,5 @@ def _row(one: Result, found: Measured) -> dict[str, Any]:
         "ci_high": high,
         **{key: one.evaluation.counts[key] for key in show.COUNTED},
         **{column: found.value.column(column) for column in found.metric.columns},
-        "fingerprint": one.evaluation.metadata.get("fingerprint"),
+        "fingerprint": one.evaluation.metadata.fingerprint,
     }

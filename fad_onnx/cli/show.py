@@ -82,9 +82,9 @@ def _first_value(scores: Sequence[Score], path: str) -> float:
 def notes(scores: Sequence[Score]) -> None:
     """What a reference was published as, warnings and skipped files, on stderr."""
     for said in {score.model: score.reference.metadata for score in scores}.values():
-        if said.get("name") or said.get("licence"):
-            mark = str(said.get("fingerprint"))[:16]
-            note(printable(f"reference: {said.get('name')}, {said.get('licence')}, {mark}"))
+        if said.name or said.licence:
+            mark = str(said.fingerprint)[:16]
+            note(printable(f"reference: {said.name}, {said.licence}, {mark}"))
     _notes(dict.fromkeys(pair for s in scores for pair in s.skipped), warnings_of(scores))
 
 
@@ -110,8 +110,8 @@ def _notes(skipped: Iterable[tuple[str, str]], warnings: Iterable[str]) -> None:
 def written(path: str, made: Dataset) -> str:
     """The line that says what a file holds."""
     said = made.metadata
-    counts = f"{said['files']} files, {said['embeddings']} embeddings, {said['seconds']:.1f} s"
-    return f"{shown(path)}: {counts}, {shown(str(said.get('model')))}"
+    counts = f"{said.files} files, {said.embeddings} embeddings, {said.seconds or 0:.1f} s"
+    return f"{shown(path)}: {counts}, {shown(str(said.model))}"
 
 
 def written_object(path: str, made: Dataset) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def written_object(path: str, made: Dataset) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "output": path,
-        "model": made.metadata.get("model"),
+        "model": made.metadata.model,
         **made.counts,
         "protocol": made.provenance,
         "skipped": [{"path": shown(path), "reason": reason} for path, reason in made.skipped],

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import IncompatibleStatisticsError, OptionError, StatisticsError, UnknownModelError
+from ..metrics.clips import ByClip
 from ..metrics.frechet import Gaussian
 from ..metrics.moments import Moments
 from ..networks import version_1
@@ -15,36 +16,10 @@ from ..networks.spec import ModelSpec
 from ..pipeline import datasets, provenance
 from ..pipeline.datasets import Dataset
 from ..pipeline.executors import StoredClip, fold
+from ..pipeline.metadata import Metadata
 from . import embeddings, outputs, shards, statistics
 
 PathLike = str | os.PathLike[str]
-Plain = str | int | float | bool | None
-# Of what is read from a file's metadata.
-KINDS: Mapping[str, Any] = {
-    **dict.fromkeys(("model", "label", "output", "fingerprint", "tensors_sha256"), str),
-    **dict.fromkeys(("name", "licence", "note", "left_out"), str),
-    **dict.fromkeys(("options", "protocol", "weights", "shard"), dict),
-    **dict.fromkeys(("largest_file", "loudest_file"), dict),
-    **dict.fromkeys(("files", "embeddings", "lowest_source_hz"), int),
-    **dict.fromkeys(("files_skipped", "files_padded", "files_below_rate"), int),
-    **dict.fromkeys(("files_loud", "files_silent"), int),
-    "seconds": int | float,
-    "file_seconds": list,
-}
-NESTED: Mapping[str, Mapping[str, Any]] = {
-    "protocol": {
-        "protocol": str | None,
-        "dimension": int | None,
-        "sample_rate_hz": int | None,
-        **dict.fromkeys(("network", "output", "preparation"), dict | None),
-        **dict.fromkeys(provenance.RECORDED, str | list | None),
-    },
-    "protocol.output": {"width": int | None},
-    "protocol.preparation": {"sample_rate_hz": int | None, "sample_format": str | None},
-    "shard": {"part": int, "of": int, "list_sha256": str},
-    "largest_file": {"name": str, "embeddings": int},
-    "loudest_file": {"name": str, "peak": int | float},
-}
 
 
 def is_archive(path: PathLike) -> bool:
@@ -63,71 +38,45 @@ def read_set(path: PathLike, key: str | None = None) -> Dataset:
     Raises StatisticsError.
     """
     if embeddings.holds(statistics.names(path)):
-        clips, stored_metadata = embeddings.read(path)
-        metadata = _current(stored_metadata)
-        _check(metadata, path, len(clips.by_clip.embeddings))
-        return _embedded(os.fspath(path), clips, metadata)
+        clips, values = embeddings.read(path)
+        return _embedded(os.fspath(path), clips, _metadata(values, path, clips.by_clip))
     stored = statistics.load(path, key)
-    metadata = _current(stored.metadata)
-    count = stored.moments.count if isinstance(stored.moments, Moments) else None
-    _check(metadata, path, count)
-    warnings = datasets.warnings(os.fspath(path), metadata)
+    said = _metadata(stored.metadata, path, stored.moments)
+    warnings = datasets.warnings(os.fspath(path), said)
     if stored.foreign:
         warnings = (f"{os.fspath(path)}: foreign statistics, nothing says how they were made",)
-    return Dataset(os.fspath(path), stored.moments, metadata, warnings=warnings)
+    return Dataset(os.fspath(path), stored.moments, said, warnings=warnings)
 
 
-def _current(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata under the names of today: embeddings were called rows in version 1."""
-    if "rows" not in metadata or "embeddings" in metadata:
-        return dict(metadata)
-    made = {**metadata, "embeddings": metadata["rows"]}
-    del made["rows"]
-    largest = made.get("largest_file")
-    if isinstance(largest, dict) and "rows" in largest:
-        made["largest_file"] = {"name": largest.get("name"), "embeddings": largest["rows"]}
-    return made
-
-
-def _check(metadata: Mapping[str, Any], path: PathLike, count: int | None) -> None:
-    """StatisticsError unless what is used of a file's metadata is of the kind that it should be."""
-    wrong = [key for key, kind in KINDS.items() if not _is(metadata.get(key), kind | None)]
-    for outer, kinds in NESTED.items():
-        inner: Any = metadata
-        for key in outer.split("."):
-            inner = inner.get(key) if isinstance(inner, dict) else None
-        if isinstance(inner, dict):
-            wrong += [f"{outer}.{key}" for key, kind in kinds.items()
-                      if not _is(inner.get(key), kind)]  # fmt: skip
-            several = (value for value in inner.values() if isinstance(value, list))
-            wrong += [outer for value in several if not all(_is(one, Plain) for one in value)]
-    if wrong:
-        raise StatisticsError(path, f"metadata: {wrong[0]} is not of the kind that it should be")
-    if metadata.get("embeddings") not in (None, count):
+def _metadata(
+    values: Mapping[str, Any], path: PathLike, held: ByClip | Moments | Gaussian
+) -> Metadata:
+    """What a file says of itself; StatisticsError unless it fits the embeddings that it holds."""
+    try:
+        said = Metadata.from_json(values)
+    except ValueError as error:
+        raise StatisticsError(path, str(error)) from error
+    if isinstance(held, ByClip):
+        count: int | None = len(held.embeddings)
+    else:
+        count = held.count if isinstance(held, Moments) else None
+    if said.embeddings not in (None, count):
         raise StatisticsError(
-            path, f"metadata: {metadata['embeddings']} embeddings, the file holds {count}"
+            path, f"metadata: {said.embeddings} embeddings, the file holds {count}"
         )
+    return said
 
 
-def _is(value: object, kind: Any) -> bool:
-    """Whether a value is of the kind; a number must also be one that can be counted with."""
-    if isinstance(value, int | float):
-        return isinstance(value, kind) and type(value) is not bool and 0 <= value < 2**63
-    return isinstance(value, kind)
-
-
-def _embedded(path: str, clips: embeddings.Clips, metadata: Mapping[str, Any]) -> Dataset:
+def _embedded(path: str, clips: embeddings.Clips, said: Metadata) -> Dataset:
     """The set behind an embeddings file."""
     if not clips:
         raise StatisticsError(path, "no embeddings in it")
-    seconds = metadata.get("file_seconds") or [None] * len(clips)
-    if len(seconds) != len(clips) or not all(_is(one, int | float | None) for one in seconds):
+    seconds = said.file_seconds or (None,) * len(clips)
+    if len(seconds) != len(clips):
         raise StatisticsError(path, f"metadata: file_seconds are not those of {len(clips)} files")
     moments = fold(clips.by_clip, clips.by_clip.embeddings.shape[1], path)
     files = tuple(map(StoredClip, clips, seconds))
-    return Dataset(
-        path, moments, metadata, files, (), datasets.warnings(path, metadata), clips.by_clip
-    )
+    return Dataset(path, moments, said, files, (), datasets.warnings(path, said), clips.by_clip)
 
 
 def check_comparable(first: Dataset, second: Dataset) -> None:
@@ -137,41 +86,42 @@ def check_comparable(first: Dataset, second: Dataset) -> None:
         raise IncompatibleStatisticsError(
             first.path, second.path, f"{first.moments.dim} and {second.moments.dim} dimensions"
         )
-    if a.get("fingerprint") and b.get("fingerprint") and not _same(a, b):
+    if a.fingerprint and b.fingerprint and not _same(a, b):
         raise IncompatibleStatisticsError(first.path, second.path, _why(a, b))
 
 
-def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+def _same(a: Metadata, b: Metadata) -> bool:
     """Whether two fingerprints say the same, of whatever versions they are."""
     if _version(a) == _version(b):
-        return bool(a["fingerprint"] == b["fingerprint"])
+        return a.fingerprint == b.fingerprint
     old, new = (a, b) if _version(a) < _version(b) else (b, a)
-    return bool(old["fingerprint"] == _in_version_1(new))
+    return old.fingerprint == _in_version_1(new)
 
 
-def _version(metadata: Mapping[str, Any]) -> int:
+def _version(said: Metadata) -> int:
     """Version 1 recorded no tensors."""
-    return 2 if metadata.get("tensors_sha256") else 1
+    return 2 if said.tensors_sha256 else 1
 
 
-def _in_version_1(metadata: Mapping[str, Any]) -> str | None:
+def _in_version_1(said: Metadata) -> str | None:
     """The fingerprint that version 1 would have given, if this release knows the model."""
-    made = (metadata.get("protocol") or {}).get("preparation") or {}
-    spec = ModelSpec(metadata.get("model") or "", metadata.get("options") or {})
+    made = said.protocol.get("preparation") or {}
     try:
-        one = select(spec).decoding(made.get("sample_format", "float32"))
+        one = select(ModelSpec(said.model or "", said.options)).decoding(
+            made.get("sample_format", "float32")
+        )
     except (UnknownModelError, OptionError):
         return None
     described = one.describe()["preparation"]
     known = all(described.get(key) == value for key, value in made.items())
-    return version_1.fingerprint(one, metadata["tensors_sha256"]) if known else None
+    return version_1.fingerprint(one, said.tensors_sha256 or "") if known else None
 
 
-def _why(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+def _why(a: Metadata, b: Metadata) -> str:
     """Why two datasets do not compare."""
     if _version(a) != _version(b):
         return "one was made by an earlier version, by other weights or another preparation"
-    differing = provenance.defining(a.get("protocol") or {}, b.get("protocol") or {})
+    differing = provenance.defining(a.protocol, b.protocol)
     return "; ".join(differing) or "their weights differ"
 
 
@@ -199,6 +149,6 @@ def merge(parts: Sequence[PathLike], output: PathLike) -> Dataset:
         held.append(part.moments)
     metadata = shards.merged_metadata(read)
     moments = Moments.total(held)
-    statistics.save(output, moments, metadata)
+    statistics.save(output, moments, metadata.to_json())
     path = os.fspath(output)
     return Dataset(path, moments, metadata, warnings=datasets.warnings(path, metadata))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from ..audio.sources import AudioFile, Listing, left_out
 from ..errors import OptionError, StatisticsError
 from ..pipeline.datasets import Dataset
+from ..pipeline.metadata import Metadata, Shard
 from ..pipeline.provenance import RECORDED, together
 
 COUNTS = (
@@ -37,7 +39,7 @@ def _parsed(part: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def part_of(listed: Sequence[str], files: Sequence[AudioFile], part: str) -> dict[str, Any]:
+def part_of(listed: Sequence[str], files: Sequence[AudioFile], part: str) -> Shard:
     """What the statistics of a part record: which part of how many it is, and its files.
 
     The files are known by their names within the set and the set by its own: machines may have it
@@ -47,21 +49,21 @@ def part_of(listed: Sequence[str], files: Sequence[AudioFile], part: str) -> dic
     names = [*(os.path.basename(os.path.abspath(path)) for path in listed)]
     text = "\0".join([*names, *(file.name for file in files)])
     digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-    return {"part": index, "of": count, "list_sha256": digest}
+    return Shard(index, count, digest)
 
 
 def check(parts: Sequence[Dataset]) -> None:
     """StatisticsError unless all parts of every list are there, each once."""
     held: dict[tuple[str, int], dict[int, Dataset]] = {}
     for one in parts:
-        said = one.metadata.get("shard")
+        said = one.metadata.shard
         if not said:
             continue
-        own = held.setdefault((said["list_sha256"], said["of"]), {})
-        if said["part"] in own:
-            where = f"part {said['part']} of {said['of']}, as is {own[said['part']].path}"
+        own = held.setdefault((said.list_sha256, said.of), {})
+        if said.part in own:
+            where = f"part {said.part} of {said.of}, as is {own[said.part].path}"
             raise StatisticsError(one.path, f"{where}; merge every part once")
-        own[said["part"]] = one
+        own[said.part] = one
     for (_, count), own in held.items():
         if len(own) < count:
             missing = (str(part) for part in range(1, count + 1) if part not in own)
@@ -73,29 +75,34 @@ def check(parts: Sequence[Dataset]) -> None:
             )  # fmt: skip
 
 
-def merged_metadata(parts: Sequence[Dataset]) -> dict[str, Any]:
+def merged_metadata(parts: Sequence[Dataset]) -> Metadata:
     """What is to be said of the whole: counts add up, and where the parts differ all is kept."""
     every = [part.metadata for part in parts]
-    merged = {key: value for key, value in every[0].items() if key not in ("shard", "file_seconds")}
-    for key in COUNTS:
-        merged[key] = sum(one.get(key) or 0 for one in every)
-    protocols = [one.get("protocol") or {} for one in every]
-    if any(protocols):
-        recorded = {key: together([one.get(key) for one in protocols]) for key in RECORDED}
-        merged["protocol"] = protocols[0] | {k: v for k, v in recorded.items() if v is not None}
-    merged["weights"] = together([one.get("weights") for one in every])
-    for key in ("name", "licence"):
-        merged[key] = _published([one.get(key) for one in every])
-    lowest = (one.get("lowest_source_hz") for one in every)
-    largest = (one.get("largest_file") for one in every)
-    merged["lowest_source_hz"] = min(filter(None, lowest), default=None)
-    merged["largest_file"] = max(
-        filter(None, largest), key=lambda one: int(one["embeddings"]), default=None
+    lowest = [one.lowest_source_hz for one in every if one.lowest_source_hz]
+    largest = [one.largest_file for one in every if one.largest_file]
+    loudest = [one.loudest_file for one in every if one.loudest_file]
+    counts: dict[str, Any] = {key: sum(getattr(one, key) or 0 for one in every) for key in COUNTS}
+    return replace(
+        every[0],
+        **counts,
+        protocol=_protocol([one.protocol for one in every]),
+        weights=together([one.weights for one in every if one.weights]) or {},
+        name=_published([one.name for one in every]),
+        licence=_published([one.licence for one in every]),
+        lowest_source_hz=min(lowest, default=None),
+        largest_file=max(largest, key=lambda one: one.embeddings, default=None),
+        loudest_file=max(loudest, key=lambda one: one.peak, default=None),
+        left_out="; ".join(filter(None, (one.left_out for one in every))),
+        shard=None,
+        file_seconds=None,
     )
-    merged["left_out"] = "; ".join(filter(None, (one.get("left_out") for one in every)))
-    loudest = (one.get("loudest_file") for one in every)
-    merged["loudest_file"] = max(filter(None, loudest), key=lambda one: one["peak"], default=None)
-    return merged
+
+
+def _protocol(every: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if not any(every):
+        return {}
+    recorded = {key: together([one.get(key) for one in every]) for key in RECORDED}
+    return {**every[0], **{key: value for key, value in recorded.items() if value is not None}}
 
 
 def _published(values: Sequence[str | None]) -> str | None:

@@ -21,19 +21,20 @@ from ..networks.embedder import Embedder, Rows
 from . import provenance
 from .executors import Chunk, FileSummary, Job, StoredClip, chunks, cut, versions
 from .held import Held
+from .metadata import Largest, Loudest, Metadata
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """One side of a comparison for one model: statistics, and how they were made.
 
-    `metadata` is what a statistics file carries: model, fingerprint, protocol, weights, counts.
+    `metadata` is what a statistics file carries of it.
     `files` are those that gave embeddings; `rows_by_file` their embeddings, where they are kept.
     """
 
     path: str
     moments: Moments | Gaussian = field(repr=False)  # a Gaussian: of an unknown number
-    metadata: Mapping[str, Any] = field(repr=False)
+    metadata: Metadata = field(repr=False)
     files: tuple[FileSummary | StoredClip, ...] = field(default=(), repr=False)
     skipped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
@@ -47,14 +48,15 @@ class Dataset:
     @property
     def provenance(self) -> dict[str, Any]:
         """How the embeddings were made: protocol, fingerprint, weights; {} if nothing says it."""
-        return provenance.of(self.metadata)
+        return self.metadata.provenance
 
     @property
     def counts(self) -> dict[str, Any]:
         """files, embeddings and seconds; what the dataset was published as, if it was."""
-        published = {k: self.metadata[k] for k in ("name", "licence") if self.metadata.get(k)}
-        counts = {key: self.metadata.get(key) for key in ("files", "embeddings", "seconds")}
-        return {"path": self.path, **counts, **published}
+        said = self.metadata
+        published = {"name": said.name, "licence": said.licence}
+        counts = {"files": said.files, "embeddings": said.embeddings, "seconds": said.seconds}
+        return {"path": self.path, **counts, **{k: v for k, v in published.items() if v}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,11 +176,11 @@ def gather(
         reason = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise NoAudioError(name, f"none of {len(summaries)} files could be used{reason}")
     described = [
-        {
-            **_metadata(embedder, used, len(skipped), i),
-            "protocol": protocol(embedder, job.policy.short) | by,
-            "left_out": omitted,
-        }
+        replace(
+            _metadata(embedder, used, len(skipped), i),
+            protocol=protocol(embedder, job.policy.short) | by,
+            left_out=omitted,
+        )
         for i, (embedder, by) in enumerate(zip(embedders, made_by, strict=True))
     ]
     return [
@@ -197,34 +199,32 @@ def gather(
     ]
 
 
-def _metadata(
-    embedder: Embedder, used: Sequence[FileSummary], skipped: int, i: int
-) -> dict[str, Any]:
+def _metadata(embedder: Embedder, used: Sequence[FileSummary], skipped: int, i: int) -> Metadata:
     preparation = embedder.preparation
     rate = preparation.sample_rate_hz
     largest = max(used, key=lambda one: one.counts[i], default=None)
     loudest = max(used, key=lambda one: one.peak, default=None)
-    return {
-        "model": embedder.name,
-        "label": embedder.label,
-        "options": embedder.selection.changed_options,
-        "output": embedder.selection.output_name,
-        "fingerprint": embedder.fingerprint,
-        "tensors_sha256": embedder.tensors_sha256,
-        "weights": {name: dict(facts) for name, facts in embedder.weights.items()},
-        "note": embedder.selection.note,
-        "files": len(used),
-        "embeddings": sum(summary.counts[i] for summary in used),
-        "seconds": round(sum(summary.seconds for summary in used), 3),
-        "files_skipped": skipped,
-        "files_padded": sum(_samples(one, rate) < preparation.minimum_samples for one in used),
-        "files_below_rate": sum(one.source_hz < rate for one in used),
-        "lowest_source_hz": min((one.source_hz for one in used), default=None),
-        "largest_file": largest and {"name": shown(largest.name), "embeddings": largest.counts[i]},
-        "files_silent": sum(one.mixed_peak <= SILENT for one in used),
-        "files_loud": sum(one.peak > LOUD for one in used),
-        "loudest_file": loudest and {"name": shown(loudest.name), "peak": loudest.peak},
-    }
+    return Metadata(
+        model=embedder.name,
+        label=embedder.label,
+        options=embedder.selection.changed_options,
+        output=embedder.selection.output_name,
+        fingerprint=embedder.fingerprint,
+        tensors_sha256=embedder.tensors_sha256,
+        weights={name: dict(facts) for name, facts in embedder.weights.items()},
+        note=embedder.selection.note,
+        files=len(used),
+        embeddings=sum(summary.counts[i] for summary in used),
+        seconds=round(sum(summary.seconds for summary in used), 3),
+        files_skipped=skipped,
+        files_padded=sum(_samples(one, rate) < preparation.minimum_samples for one in used),
+        files_below_rate=sum(one.source_hz < rate for one in used),
+        lowest_source_hz=min((one.source_hz for one in used), default=None),
+        largest_file=Largest(shown(largest.name), largest.counts[i]) if largest else None,
+        files_silent=sum(one.mixed_peak <= SILENT for one in used),
+        files_loud=sum(one.peak > LOUD for one in used),
+        loudest_file=Loudest(shown(loudest.name), loudest.peak) if loudest else None,
+    )
 
 
 def _samples(summary: FileSummary, rate: int) -> int:
@@ -237,61 +237,49 @@ def _why_not_cuda(embedder: Embedder) -> tuple[str, ...]:
     return (f"computed on the CPU, for CUDA failed: {reason}",) if reason else ()
 
 
-def warnings(name: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
+def warnings(name: str, said: Metadata) -> tuple[str, ...]:
     """What the numbers of a set say against it, whether it was made now or read from a file."""
-    said, made = metadata, metadata.get("protocol") or {}
-    count, files = said.get("embeddings") or 0, said.get("files") or 0
-    largest = said.get("largest_file")
-    dim, rate = width_and_rate(made)
+    count, files = said.embeddings or 0, said.files or 0
+    largest, dim, rate = said.largest_file, said.width, said.sample_rate_hz
     found = []
-    if shard := said.get("shard"):
-        found.append(f"part {shard['part']} of {shard['of']} only: merge all of them")
-    if not said.get("fingerprint"):
+    if shard := said.shard:
+        found.append(f"part {shard.part} of {shard.of} only: merge all of them")
+    if not said.fingerprint:
         found.append("nothing in it says how it was made")
-    if several := provenance.mixed(made):
+    if several := provenance.mixed(said.protocol):
         found.append(f"its parts were made differently: {'; '.join(several)}")
     if 0 < count <= dim:
         found.append(f"{count} embeddings for {dim} dimensions: FAD is biased upward, add audio")
-    if files > 1 and largest and largest["embeddings"] > count / 2:
-        found.append(
-            f"{shown(largest['name'])} holds {largest['embeddings']} of {count} embeddings"
-        )
-    if padded := said.get("files_padded"):
+    if files > 1 and largest and largest.embeddings > count / 2:
+        found.append(f"{shown(largest.name)} holds {largest.embeddings} of {count} embeddings")
+    if padded := said.files_padded:
         found.append(f"{padded} of {files} clips were short and padded with silence")
-    if skipped := said.get("files_skipped"):
+    if skipped := said.files_skipped:
         found.append(f"{skipped} of {files + skipped} files were skipped")
-    if omitted := said.get("left_out"):
+    if omitted := said.left_out:
         found.append(
             f"left out {omitted}; to include audio of them, convert it to wav or flac,"
             " or name the folders"
         )
-    if silent := said.get("files_silent"):
+    if silent := said.files_silent:
         found.append(
             f"{silent} of {files} files are silent, or their channels cancel where they are mixed"
         )
-    if loud := said.get("files_loud"):
-        loudest = said.get("loudest_file") or {"name": "?", "peak": LOUD}
+    if loud := said.files_loud:
+        loudest = said.loudest_file or Loudest("?", LOUD)
         found.append(
-            f"{loud} of {files} files have samples beyond {LOUD:g}, up to {loudest['peak']:.6g} in"
-            f" {shown(loudest['name'])}: floats are read as they are, and full scale is 1; divide"
+            f"{loud} of {files} files have samples beyond {LOUD:g}, up to {loudest.peak:.6g} in"
+            f" {shown(loudest.name)}: floats are read as they are, and full scale is 1; divide"
             " what was int16 by 32768"
         )
-    if low := said.get("files_below_rate"):
-        lowest = said.get("lowest_source_hz") or 0
+    if low := said.files_below_rate:
+        lowest = said.lowest_source_hz or 0
         found.append(
             f"{low} of {files} files are sampled below the model's {rate} Hz (down to"
             f" {lowest} Hz): nothing is above {lowest / 2:.0f} Hz in them"
         )
-    found += _unvouched(said.get("weights") or {})
+    found += _unvouched(said.weights)
     return tuple(f"{name}: {text}" for text in found)
-
-
-def width_and_rate(protocol: Mapping[str, Any]) -> tuple[int, int | None]:
-    """Numbers in an embedding and rate of the network, as recorded; version 1 had them flat."""
-    output, preparation = protocol.get("output"), protocol.get("preparation")
-    if isinstance(output, dict) and isinstance(preparation, dict):
-        return output.get("width") or 0, preparation.get("sample_rate_hz")
-    return protocol.get("dimension") or 0, protocol.get("sample_rate_hz")
 
 
 def _unvouched(weights: Mapping[str, Any]) -> list[str]:

@@ -215,7 +215,8 @@ class Run:
 
         Raises IncompatibleStatisticsError if only others were named: before they are loaded.
         """
-        made = archive.metadata.get("model")
+        said = archive.metadata
+        made = said.model
         if made and self._named and made not in [spec.name for spec in self.specs]:
             named = " -m ".join(map(str, self.specs))
             raise IncompatibleStatisticsError(
@@ -223,11 +224,9 @@ class Run:
             )
         if not self._named and made in table.models():
             (given,) = self.specs
-            options = {**(archive.metadata.get("options") or {}), **given.options}
-            output = archive.metadata.get("output")
-            harness = (archive.metadata.get("protocol") or {}).get("protocol")
-            protocol = given.protocol or harness
-            self.specs = (ModelSpec(made, options, output, protocol, given.weights),)
+            options = {**said.options, **given.options}
+            protocol = given.protocol or said.harness
+            self.specs = (ModelSpec(made, options, said.output, protocol, given.weights),)
 
     @cached_property
     def selections(self) -> tuple[Selection, ...]:

@@ -18,12 +18,6 @@ RECORDED: Mapping[str, str] = {
 }
 
 
-def of(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The protocol, the fingerprint and the weights on record; {} for foreign statistics."""
-    found = dict(metadata.get("protocol") or {})
-    return found | {key: metadata[key] for key in ("fingerprint", "weights") if metadata.get(key)}
-
-
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     """What is recorded otherwise of the second dataset than of the first, with both values.
 

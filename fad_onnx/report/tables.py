@@ -89,7 +89,7 @@ def score_table(model: str, scores: Sequence[Compared]) -> ScoreTable:
     heads = list(dict.fromkeys(head for score in ranked for head, _ in _cells(score)))
     return ScoreTable(
         plain(model),
-        plain(next(filter(None, (one.metadata.get("note") for one in sides)), "")),
+        plain(next(filter(None, (one.metadata.note for one in sides)), "")),
         tuple(heads),
         tuple(_row(score, heads) for score in ranked),
         None if reference is None else _counted(reference),
