@@ -102,6 +102,19 @@ class Writer:
             level += 1
         return self.header(message(0x11, struct.pack("<QQ", nodes[0], heap)), *attributes)
 
+    def nested(self, paths: dict[str, int], *attributes: bytes) -> int:
+        """A group of objects at the end of paths, with the groups on the way."""
+        members: dict[str, int] = {}
+        folders: dict[str, dict[str, int]] = {}
+        for path, address in paths.items():
+            folder, slash, rest = path.partition("/")
+            if slash:
+                folders.setdefault(folder, {})[rest] = address
+            else:
+                members[folder] = address
+        members |= {folder: self.nested(inner) for folder, inner in folders.items()}
+        return self.group(members, *attributes)
+
     def tree(self, level: int, children: list[int]) -> int:
         keys = b"".join(struct.pack("<QQ", child, 0) for child in children)
         head = struct.pack("<4sBBHQQ", b"TREE", 0, level, len(children), UNDEFINED, UNDEFINED)
@@ -118,13 +131,9 @@ def keras(layers, variable: bool = False, **dataset) -> bytes:
     """A file of weights: layers are pairs of a name and a list of pairs of a name and an array."""
     file, groups = Writer(), {}
     for layer, weights in layers:
-        inner: dict[str, dict[str, int]] = {}
-        for name, array in weights:
-            folder, _, leaf = name.partition("/")
-            inner.setdefault(folder, {})[leaf] = file.dataset(np.asarray(array), **dataset)
-        folders = {folder: file.group(members) for folder, members in inner.items()}
+        paths = {name: file.dataset(np.asarray(array), **dataset) for name, array in weights}
         names = file.names("weight_names", [name for name, _ in weights], variable)
-        groups[layer] = file.group(folders, names)
+        groups[layer] = file.nested(paths, names)
     names = file.names("layer_names", [layer for layer, _ in layers], variable)
     backend = attribute("backend", text(10), dataspace([]), b"tensorflow")
     return file.finish(file.group(groups, backend, names))

@@ -59,6 +59,12 @@ def test_the_order_of_the_names_counts_and_not_that_of_the_group(write):
     np.testing.assert_array_equal(found["0.1"], second)
 
 
+def test_names_of_several_parts(write):
+    array = RNG.randn(2).astype("<f4")
+    made = keras([("a", [("b/c/w:0", array)])])
+    np.testing.assert_array_equal(read(write(made))["0.0"], array)
+
+
 def test_an_empty_dataset(write):
     (found,) = read(write(keras([("a", [("a/w:0", np.zeros((0, 3), "<f4"))])]))).values()
     assert found.shape == (0, 3)
@@ -76,6 +82,13 @@ def superblock(at, value):
 
 BIG_ENDIAN = bytearray(hdf5_writer.floats("<f4"))
 BIG_ENDIAN[1] |= 1
+
+
+def a_group_for_a_weight():
+    file = Writer()
+    inner = {"b/w:0": file.dataset(np.zeros(2, "<f4"))}
+    layer = file.nested(inner, file.names("weight_names", ["b"], False))
+    return file.finish(file.group({"a": layer}, file.names("layer_names", ["a"], False)))
 
 
 def root(*messages):
@@ -99,7 +112,7 @@ def root(*messages):
         (with_dataset(kind=hdf5_writer.text(4)), "text, not floats"),
         (with_dataset(kind=struct.pack("<BBBBI", 0x10, 8, 0, 0, 4)), "integers, not floats"),
         (with_dataset(kind=bytes(BIG_ENDIAN)), "not little-endian IEEE 754"),
-        (keras([("a", [("b", np.zeros(2, "<f4"))])]), "no dataset"),
+        (a_group_for_a_weight(), "no dataset"),
         (root(message(0, b"")), "no attribute layer_names"),
         (root(message(0x15, b"")), "attributes of the newer format"),
         (root(message(0x06, b"")), "links of the newer format"),

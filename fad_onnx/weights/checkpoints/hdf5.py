@@ -14,6 +14,7 @@ to a library in C.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from math import prod
 
 from . import hdf5_messages as messages
@@ -37,9 +38,9 @@ def read(file: Mapped) -> dict[str, LazyTensor]:
     root = Object(file, _root(file), "the file")
     if (layers := root.texts("layer_names")) is None:
         raise file.error("has no attribute layer_names; is it a file of weights by Keras 2?")
-    groups, tensors, position = root.members(), {}, 0
+    tensors, position = {}, 0
     for layer in layers:
-        group = root.member(groups, layer)
+        group = root.below(layer)
         weights = group.texts("weight_names")
         if weights is None:
             raise file.error(f"{group.name} has no attribute weight_names")
@@ -81,6 +82,7 @@ class Object:
                 return self.file.span(message.start, message.length, self.name)
         raise self.file.error(f"{self.name} {missing}")
 
+    @cached_property
     def members(self) -> dict[str, int]:
         """Name -> address of a header, of everything in this group."""
         table = self._bytes(messages.SYMBOL_TABLE, "is no group")
@@ -93,17 +95,13 @@ class Object:
             found[messages.text(self.file, name, f"a name in {self.name}")] = address
         return found
 
-    def member(self, members: dict[str, int], name: str) -> Object:
-        """One of the members by its name."""
-        if name not in members:
-            raise self.file.error(f"{self.name} holds no {quoted(name, 80)}")
-        return Object(self.file, members[name], quoted(name))
-
     def below(self, path: str) -> Object:
         """The object at the end of a path of names."""
         found = self
-        for part in path.split("/"):
-            found = found.member(found.members(), part)
+        for name in path.split("/"):
+            if name not in found.members:
+                raise self.file.error(f"{found.name} holds no {quoted(name, 80)}")
+            found = Object(self.file, found.members[name], quoted(name))
         return found
 
     def texts(self, name: str) -> list[str] | None:
