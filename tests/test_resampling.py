@@ -163,3 +163,15 @@ def test_each_channel_goes_through_the_network_alone():
         got = each.embed(given, 16_000)
         np.testing.assert_array_equal(got, np.concatenate([left, right], axis=1))
     np.testing.assert_array_equal(each.embed(clip[:, 0], 16_000), np.concatenate([left, left], 1))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_joined_channels_follow_each_other(channels):
+    clip = np.ascontiguousarray(synthetic.clip(7, 1003, channels).T)
+    kind = "torchaudio_hann"
+    whole = [Resampler(16000, 44100, 1, "mean", kind).push(c[:, None], last=True) for c in clip.T]
+    for size in (1003, 100, 7):
+        resampler = Resampler(16000, 44100, channels, "joined", kind)
+        starts = range(0, len(clip), size)
+        parts = [resampler.push(clip[i : i + size], last=i + size >= len(clip)) for i in starts]
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), np.concatenate(whole, axis=1))

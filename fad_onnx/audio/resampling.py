@@ -32,7 +32,7 @@ class Resampler:
         stay as they are, one is duplicated, three or more are averaged and the mean is duplicated.
         "first": one channel, the first. "stereo_across": as "stereo", but two channels are filtered
         across each other, and their rate stays. "each": two channels, the first ones; one is
-        duplicated.
+        duplicated. "joined": one channel, which is all of them one after the other.
     kind
         "soxr_hq", "soxr_44100_resampy" for two steps, or a name of `sinc.FILTERS`.
     before, after
@@ -59,10 +59,12 @@ class Resampler:
         self._as_is = two and (source_channels == 2 or (each and source_channels > 1))
         self._duplicate = channel_rule == "doubled" or (two and not self._as_is)
         self._first = channel_rule == "first"
+        self._joined = channel_rule == "joined"
+        self._held: list[NDArray[np.float32]] = []
         self._before, self._after = Level(before, source_hz), Level(after, target_hz)
         self.peak = 0.0
         across = channel_rule == "stereo_across" and self._as_is
-        width = 2 if self._as_is else 1
+        width = source_channels if self._joined else 2 if self._as_is else 1
         self._streams = _streams(kind, source_hz, target_hz, width, across)
 
     def push(self, block: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
@@ -73,9 +75,15 @@ class Resampler:
         for stream in self._streams:
             block = stream.push(block, last)
         samples = np.ascontiguousarray(self._after.push(block, last).T)
+        if self._joined:
+            self._held.append(samples)
+            # Where the second channel begins is known at the end alone.
+            return np.concatenate(self._held, axis=1).reshape(1, -1) if last else samples[:1, :0]
         return np.repeat(samples, 2, axis=0) if self._duplicate else samples
 
     def _mixed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._joined:
+            return block
         if self._as_is or block.shape[1] == 1:
             return block[:, :2]
         return block[:, :1] if self._first else block.mean(axis=1, keepdims=True)

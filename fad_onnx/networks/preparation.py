@@ -152,13 +152,14 @@ class Preparation:
     ----------
     sample_rate_hz : int
         The sample rate of the network.
-    channels : {"mean", "doubled", "stereo", "stereo_across", "first", "each"}
+    channels : {"mean", "doubled", "stereo", "stereo_across", "first", "each", "joined"}
         The mean over channels, taken before resampling; or that mean twice; or two channels (one
         is doubled, of more than two the mean is doubled); or the first channel alone.
         "stereo_across": as "stereo", but the filter runs across the two channels of a stereo clip,
         and its rate stays; frechet_audio_distance/utils.py 0.3.4, load_audio_task, resamples the
         last axis. "each": the first two channels, or one twice, each of which goes through the
-        network alone; its two embeddings are joined.
+        network alone; its two embeddings are joined. "joined": all channels, one after the other
+        in time, as one (msclap 1.3.4, CLAPWrapper.py, load_audio_into_tensor).
     resampler : {"soxr_hq", "resampy_kaiser_best", "resampy_kaiser_fast", "torchaudio_hann", \
 "torchaudio_hann_float32", "torchaudio_kaiser_best", "julius", "resampy_0_2_kaiser_best", \
 "soxr_44100_resampy"}
@@ -192,7 +193,9 @@ class Preparation:
     """
 
     sample_rate_hz: int
-    channels: Literal["mean", "doubled", "stereo", "stereo_across", "first", "each"] = "mean"
+    channels: Literal["mean", "doubled", "stereo", "stereo_across", "first", "each", "joined"] = (
+        "mean"
+    )
     resampler: Literal[
         "soxr_hq",
         "resampy_kaiser_best",
@@ -217,7 +220,7 @@ class Preparation:
     @property
     def channel_count(self) -> int:
         """The number of channels of a window."""
-        return 1 if self.channels in ("mean", "first") else 2
+        return 1 if self.channels in ("mean", "first", "joined") else 2
 
     @property
     def most_samples(self) -> float:

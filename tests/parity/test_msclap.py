@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 from exporters import htsat, msclap, parity
 from fad_onnx.networks import synthetic
 from fad_onnx.networks.selection import select
+from fad_onnx.networks.windows import Windower
 from fad_onnx.tools.known_answers import spread_error
 
 pytestmark = pytest.mark.parity
@@ -49,6 +50,18 @@ def test_the_part_of_a_longer_clip_is_one_that_the_original_may_draw():
         expected = wrapper.load_audio_into_tensor("", 7).numpy()
     np.testing.assert_array_equal(msclap.window(clip), expected)
     np.testing.assert_array_equal(clip[0, spare // 2 :][: msclap.WINDOW_SAMPLES], expected)
+
+
+def test_stereo_as_av_benchmark_has_it():
+    """Its loading flattens (channels, n), so that the left channel precedes the right."""
+    clip = synthetic.clip(6, 100_003, 2)
+    wrapper = msclap.package().CLAPWrapper.__new__(msclap.package().CLAPWrapper)
+    wrapper.read_audio = lambda path, resample: (torch.from_numpy(clip), msclap.RATE_HZ)
+    preparation = select(f"{MODEL}:protocol=av-benchmark").preparation
+    samples = preparation.resample(msclap.RATE_HZ, 2).push(clip.T, last=True)
+    (window,) = Windower(preparation, None, "error").push(samples, last=True)
+    expected = wrapper.load_audio_into_tensor("", 7).numpy()
+    np.testing.assert_array_equal(window.samples[0], expected)
 
 
 def test_embeddings_do_not_depend_on_the_batch(tmp_path):
