@@ -1,6 +1,6 @@
 """Coverage of the intervals of every metric, and of differences of two datasets, simulated.
 
-    python benchmarks/interval_simulation.py [--repeats 200] > intervals.json
+    python benchmarks/interval_simulation.py [--repeats 200] [--only METRIC] > intervals.json
 
 Datasets are drawn again and again from known sources. A 95 % interval should hold the mean of the
 value over all repeats in 95 % of the cases. Prints JSON; asserts nothing. See README-statistics.md.
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from statistics_simulation import Source
 
 from fad_onnx.metrics import registry
+from fad_onnx.metrics.definitions.prdc import prdc
 from fad_onnx.metrics.intervals import Doubt, Interval, difference, interval, of_mean
 from fad_onnx.metrics.moments import Moments
 from fad_onnx.metrics.registry import Arrays, Value
@@ -160,7 +162,7 @@ def coverage(
 
 def differences(
     name: str, draw: Draw, repeats: int, options: Mapping[str, Any], **nominal: Any
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     """Of the difference of two systems in the value of one metric."""
     found, decided = [], 0
     for seed in range(repeats):
@@ -170,7 +172,7 @@ def differences(
         one = interval(gap, difference(*doubts), LEVEL)
         decided += one.low is not None and one.high is not None and (one.low > 0 or one.high < 0)
         found.append(one)
-    return summary(found, {"metric": name, **nominal, "decided": round(decided / repeats, 3)})
+    return [summary(found, {"metric": name, **nominal, "decided": round(decided / repeats, 3)})]
 
 
 def _first(value: Value) -> Doubt:
@@ -178,42 +180,91 @@ def _first(value: Value) -> Doubt:
     return next(iter(value.doubts(silent).values()))
 
 
-def simulate(repeats: int) -> dict[str, Any]:
-    one, two = [], []
+Case = tuple[str, Callable[[], list[dict[str, Any]]]]  # its metric, and what computes it
+
+
+def coverages(repeats: int) -> Iterator[Case]:
     for name, dim, clips, rows, apart in product(
         ("kad", "prdc", "fad-inf"), (8, 64), (10, 30, 50, 100), (1, 5), (False, True)
     ):
         if clips >= {"kad": 10, "prdc": 50, "fad-inf": 10}[name] and clips * rows <= 250:
             case = {"dim": dim, "clips": clips, "rows": rows, "apart": apart}
-            one += coverage(name, gaussians(**case), repeats, {}, **case)
-    for clips, (noise, wrong) in product((20, 50, 100, 300), ((0.3, 0.0), (1.0, 0.2))):
+            yield name, partial(coverage, name, gaussians(**case), repeats, {}, **case)
+    for clips, (noise, wrong) in product((50, 100, 300), ((0.3, 0.0), (1.0, 0.2))):
         case = {"clips": clips, "noise": noise, "wrong": wrong}
-        one += coverage("kl", pairs(**case), repeats, {}, **case)
+        yield "kl", partial(coverage, "kl", pairs(**case), repeats, {}, **case)
     for (clips, splits), sure in product(((30, 1), (100, 1), (100, 10), (300, 10)), (4.0, 10.0)):
-        case = {"clips": clips, "sure": sure}
-        options = {"isc_splits": splits}
-        one += coverage("isc", answers(**case), repeats, options, **case, splits=splits)
+        case, options = {"clips": clips, "sure": sure}, {"isc_splits": splits}
+        draw = answers(**case)
+        yield "isc", partial(coverage, "isc", draw, repeats, options, **case, splits=splits)
     for clips in (10, 30, 100):
-        one += coverage("mean", cosines(clips), repeats, {}, clips=clips)
+        yield "mean", partial(coverage, "mean", cosines(clips), repeats, {}, clips=clips)
+
+
+def comparisons(repeats: int) -> Iterator[Case]:
     for name, shift, paired, clips in product(
         ("fad", "kad", "prdc"), (0.0, 0.5), (True, False), (50, 100)
     ):
         case = {"dim": 16, "clips": clips, "rows": 2, "shift": shift, "paired": paired}
-        two.append(differences(name, two_systems(**case), repeats, {}, **case))
-    for clips, wrong in product((20, 50, 100), (0.0, 0.2)):
+        yield name, partial(differences, name, two_systems(**case), repeats, {}, **case)
+    for clips, wrong in product((50, 100), (0.0, 0.2)):
         case = {"clips": clips, "noise": 0.6, "wrong": wrong, "systems": 2}
-        two.append(differences("kl", pairs(**case), repeats, {}, **case))
-    return {"repeats": repeats, "level": LEVEL, "coverage": one, "differences": two}
+        yield "kl", partial(differences, "kl", pairs(**case), repeats, {}, **case)
+
+
+def others(repeats: int) -> Iterator[Case]:
+    """What was tried for prdc and left out; 100 clips of one embedding in 8 dimensions."""
+    for apart in (False, True):
+        yield (
+            "prdc",
+            partial(alternatives, gaussians(8, 100, 1, apart), max(repeats // 4, 2), apart),
+        )
+
+
+def alternatives(draw: Draw, repeats: int, apart: bool) -> list[dict[str, Any]]:
+    """The percentile bootstrap, and the jackknife that leaves out one clip."""
+    estimates, bounds, errors = [], [], []
+    for seed in range(repeats):
+        random = np.random.RandomState(seed)
+        x, y = (np.concatenate(one.clips or ()) for one in draw(random) if one is not None)
+        estimates.append(_coverage(x, y))
+        again = [_coverage(*(side[random.randint(100, size=100)] for side in (x, y)))
+                 for _ in range(100)]  # fmt: skip
+        bounds.append(np.percentile(again, [2.5, 97.5]))
+        without = [[_coverage(np.delete(x, i, 0), y) for i in range(100)],
+                   [_coverage(x, np.delete(y, i, 0)) for i in range(100)]]  # fmt: skip
+        errors.append(np.sqrt(sum(99 * np.var(side) for side in without)))
+    mean, deviation = float(np.mean(estimates)), float(np.std(estimates, ddof=1))
+    low, high = np.transpose(bounds)
+    gaps, reach = np.abs(np.array(estimates) - mean), 1.97 * np.array(errors)
+    return [
+        {
+            "metric": "prdc", "number": "coverage", "apart": apart, "value": round(mean, 4),
+            "bootstrap_covered_95": round(float(np.mean((low <= mean) & (mean <= high))), 3),
+            "jackknife_covered_95": round(float(np.mean(gaps <= reach)), 3),
+            "jackknife_error_over_sd": round(float(np.mean(errors)) / deviation, 2),
+        }
+    ]  # fmt: skip
+
+
+def _coverage(real: Array, fake: Array) -> float:
+    return prdc(real, fake)["coverage"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=200)
-    found = simulate(parser.parse_args().repeats)
-    print(f'{{\n "repeats": {found["repeats"]},\n "level": {found["level"]},')
-    for name, end in (("coverage", ","), ("differences", "")):
-        cases = ",\n".join(f"  {json.dumps(case)}" for case in found[name])
-        print(f' "{name}": [\n{cases}\n ]{end}')
+    parser.add_argument("--only", metavar="METRIC", help="the cases of one metric")
+    arguments = parser.parse_args()
+    print(f'{{\n "repeats": {arguments.repeats},\n "level": {LEVEL},')
+    parts = (
+        ("coverage", coverages, ","), ("differences", comparisons, ","), ("others", others, "")
+    )  # fmt: skip
+    for name, cases, end in parts:
+        chosen = [make for metric, make in cases(arguments.repeats)
+                  if arguments.only in (None, metric)]  # fmt: skip
+        lines = ",\n".join(f"  {json.dumps(one)}" for make in chosen for one in make())
+        print(f' "{name}": [\n{lines}\n ]{end}')
     print("}")
 
 

@@ -18,6 +18,7 @@ from fad_onnx.metrics.definitions.isc import inception_score
 from fad_onnx.metrics.definitions.kl import divergences
 from fad_onnx.metrics.definitions.prdc import prdc
 from fad_onnx.networks import synthetic, table
+from fad_onnx.networks.protocols import Definition, Protocol
 
 from .conftest import write_clip
 from .test_cli import WEIGHTLESS, run  # noqa: F401 - a fixture
@@ -249,3 +250,33 @@ def test_clips_without_a_partner_are_listed_or_counted(sets, classifier, run, tm
     said = json.loads(run(*line, "--skip-errors", "--json").out)
     assert said["results"][0]["pairs"] == 6 and said["results"][0]["value"] > 0
     assert any("kl is of 6 pairs: 6 clips of" in text for text in said["warnings"])
+
+
+def test_a_protocol_alone_computes_its_metrics_as_it_defines_them(sets, monkeypatch):
+    model = table.model(WEIGHTLESS)
+    embedding = model.network.outputs["embedding"]
+    network = replace(model.network, outputs={"embedding": embedding, "logits": replace(embedding)})
+    harness = Protocol(
+        "harness", "a harness", {"classifier": {"preparation.level_before": ["remove_dc"]}},
+        metrics={
+            "kl": Definition(("classifier",), {"kl_direction": "evaluation", "kl_epsilon": 1e-3}),
+            "isc": Definition((), {"isc_splits": 3}),
+            "fad": Definition(),
+        },
+    )  # fmt: skip
+    own = replace(model, name="classifier", network=network, protocols={"harness": harness})
+    every = {**table.models(), "classifier": own}
+    monkeypatch.setattr(table, "models", lambda: every)
+    monkeypatch.setattr(table, "protocol", lambda name: harness)
+    found = fad_onnx.evaluate(sets[1], sets[0], protocol="harness", cache=False)
+    said = {one["metric"]: one for one in found.to_json()["results"]}
+    assert list(said) == ["kl", "isc", "fad"]
+    assert {one["model"] for one in said.values()} == {"classifier:protocol=harness"}
+    assert said["kl"]["direction"] == "evaluation||reference" and said["kl"]["epsilon"] == 1e-3
+    assert said["isc"]["splits"] == 3
+    # What is asked for by name is prepared as the harness does, and an option decides over it.
+    given = {"metric_options": {"kl_epsilon": 0.0}, "protocol": "harness", "cache": False}
+    one = fad_onnx.evaluate(sets[1], sets[0], "kl:classifier", **given)
+    (result,) = one.to_json()["results"]
+    assert result["epsilon"] == 0.0 and result["direction"] == "evaluation||reference"
+    assert result["value"] != said["kl"]["value"]

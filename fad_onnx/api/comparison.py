@@ -125,7 +125,8 @@ def _between(
         return Difference(*named, None, None, None, level, None, (0, 0), 0, None, reason)
     mine, other = _doubt(first, ours), _doubt(second, theirs)
     gap = first.value - second.value
-    found = interval(gap, difference(mine, other), level)
+    sides = shown(ours.path), shown(theirs.path), "the reference"
+    found = interval(gap, difference(mine, other), level, sides)
     low, high = found.low, found.high
     better = None
     if low is not None and high is not None and not low <= 0.0 <= high:

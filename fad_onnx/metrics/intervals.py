@@ -183,6 +183,7 @@ def interval(
     estimate: float,
     doubt: Doubt,
     level: float = 0.95,
+    sides: Sequence[str] = ("the evaluation", "the reference"),
 ) -> Interval:
     """The interval around a value.
 
@@ -194,6 +195,8 @@ def interval(
         How it depends on its clips.
     level : float
         Share of such intervals that hold the value to expect, between 0 and 1.
+    sides : sequence of str
+        What a reason calls the datasets.
 
     Returns
     -------
@@ -219,17 +222,16 @@ def interval(
     pairs = sum(len(units[0]) for sides, units in strata(doubt.names).items() if len(sides) > 1)
     files = (counts[0], counts[1] if len(counts) > 1 else None)
     if min(counts) < doubt.least:
-        return Interval(level, estimate, files=files, pairs=pairs, reason=too_few(doubt))
+        return Interval(level, estimate, files=files, pairs=pairs, reason=too_few(doubt, sides))
     found = around(estimate, doubt.variance(), level, doubt.bounds)
     return replace(found, files=files, pairs=pairs)
 
 
-def too_few(doubt: Doubt) -> str:
+def too_few(doubt: Doubt, sides: Sequence[str]) -> str:
     """Why there is no interval."""
-    sides = ("of the evaluation", "of the reference")
     counts = [len(names) for names in doubt.names]
     each = " on each side" if len(counts) > 1 else ""
-    named = " and ".join(f"{n} {side}" for n, side in zip(counts, sides, strict=False))
+    named = " and ".join(f"{n} of {side}" for n, side in zip(counts, sides, strict=False))
     return f"a confidence interval needs at least {doubt.least} files{each}, there are {named}"
 
 

@@ -29,7 +29,7 @@ def with_interval(metric: Metric, found: Value, level: float, tell: Tell) -> Val
     alone = bounds is None or metric.needs.pairs or not metric.needs.reference
     note = "" if alone else first.sampling
     cell = Cell(f"{main}_ci", f"{metric.title}, {100 * level:g} % interval", bounds, note)
-    reasons = dict.fromkeys(one.reason for one in every.values() if one.reason)
+    reasons = dict.fromkeys(f"{metric.name}: {one.reason}" for one in every.values() if one.reason)
     return replace(
         found, fields={**found.fields, **fields}, cells=(cell, *found.cells),
         remarks=(*found.remarks, *reasons),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..intervals import Doubt
 
 # Divergences are skewed: intervals of fewer pairs hold the mean too seldom (simulated).
-LEAST_PAIRS = 20
+LEAST_PAIRS = 50
 
 
 def divergences(
