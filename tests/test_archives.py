@@ -68,13 +68,12 @@ def test_shards_in_the_order_of_names_give_the_bits_of_the_folder(clips, tmp_pat
     assert sum(part.counts["files"] for part in parts) == 10
 
 
-@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip", "stored zip", "list"])
-def test_workers_open_the_shards_themselves(clips, tmp_path, kind, monkeypatch):
-    source = all_kinds(clips, tmp_path / "kept")[kind]
+def test_workers_open_the_shards_themselves(clips, tmp_path, monkeypatch):
+    kinds, expected = all_kinds(clips, tmp_path / "kept"), bits(clips)
     monkeypatch.chdir(tmp_path)
-    relative = os.path.relpath(source, tmp_path)
     with ProcessPoolExecutor(1, get_context("spawn"), os.chdir, ("/",)) as executor:
-        assert bits(relative, executor=executor) == bits(clips)
+        for kind, source in kinds.items():
+            assert bits(os.path.relpath(source), executor=executor) == expected, kind
 
 
 def test_the_cache_knows_a_clip_by_its_content_wherever_it_is(clips, tmp_path, monkeypatch):
@@ -178,9 +177,9 @@ def test_a_brace_is_a_range_or_alternatives():
     assert list(patterns.expanded("{1..3}{x,yz}")) == ["1x", "1yz", "2x", "2yz", "3x", "3yz"]
     assert list(patterns.expanded("{3..1}")) == ["3", "2", "1"]
     assert list(patterns.expanded("{000..001}/{a,}")) == ["000/a", "000/", "001/a", "001/"]
-    with pytest.raises(SourceError, match="more than 1000000 files"):
+    with pytest.raises(SourceError, match="more than 100000 files"):
         patterns.matches("{0..99999999}")
-    with pytest.raises(SourceError, match="more than 1000000 files"):
+    with pytest.raises(SourceError, match="more than 100000 files"):
         patterns.matches("{0..9999}{0..9999}")
 
 

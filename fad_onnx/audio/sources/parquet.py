@@ -57,6 +57,8 @@ def listed(path: str) -> Listing:
     try:
         table = _table(path)
         names = table.names()
+    except SourceError:
+        raise
     except _errors() as error:
         damage: Part = Unusable(f"cannot be read as parquet: {error}")
         return Listing([AudioFile(path, "", part=damage)])

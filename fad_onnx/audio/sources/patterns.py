@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ...errors import NoAudioError, SourceError
 from ..remote import globbed, is_http, is_url
 
-MOST_FILES = 1_000_000
+MOST_FILES = 100_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 _MAGIC = re.compile(r"[*?\[]")
@@ -29,7 +29,7 @@ def _is_glob(path: str) -> bool:
 def expanded(pattern: str) -> Iterator[str]:
     """The text with every group of braces replaced, as bash does: ranges and alternatives.
 
-    Raises SourceError for more than a million.
+    Raises SourceError for more than MOST_FILES.
     """
     found = _BRACES.search(pattern)
     if not found:
