@@ -16,6 +16,7 @@ from fad_onnx.errors import OptionError
 from fad_onnx.pipeline.dask import dask_executor
 
 from .conftest import write_clip
+from .kept import as_tar, files_of
 from .kit import WEIGHTLESS
 
 
@@ -66,6 +67,17 @@ def test_a_killed_worker_changes_nothing(cluster, many):
     with dask_executor(cluster.scheduler_address) as executor:
         same(stats(many, executor=executor, progress=kill), expected)
     assert pids, "no worker was killed"
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def test_workers_open_shards_themselves(cluster, many, tmp_path, suffix):
+    files = files_of(many)
+    for index in range(3):
+        own = files[index * 43 : index * 43 + 43]
+        as_tar(many, tmp_path / f"{index}.{suffix}", own, dereference=True)
+    with dask_executor(cluster.scheduler_address) as executor:
+        found = stats(f"{tmp_path}/{{0..2}}.{suffix}", executor=executor)
+    same(found, stats(many, workers=1))
 
 
 def test_the_command_line_uses_a_scheduler(cluster, many, capsys):
