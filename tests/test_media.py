@@ -70,7 +70,10 @@ def of_ffmpeg(path, channels):
     return np.frombuffer(raw, "<f4").reshape(-1, channels)
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(44100, 2), (48000, 1), (22050, 1)])
+@pytest.mark.parametrize(
+    ("rate", "channels"),
+    [(44100, 2), *(pytest.param(rate, 1, marks=pytest.mark.large) for rate in (22050, 48000))],
+)
 @pytest.mark.parametrize("name", WRITTEN)
 def test_every_sample_is_that_of_ffmpeg(tmp_path, name, rate, channels, monkeypatch):
     if name == "x.webm" and rate == 22050:
@@ -119,6 +122,7 @@ def test_a_container_that_is_cut_is_no_shorter_clip(name):
             decoded(InMemory(data[: int(share * len(data))], "x"))
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", WRITTEN)
 def test_damage_gives_audio_or_an_audio_error(name):
     data = encoded(name, 22050, 1)
