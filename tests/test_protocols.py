@@ -106,12 +106,11 @@ def test_a_definition_is_of_a_metric_with_options_that_it_has(protocol, metric):
     assert known.chosen(definition.options).items() >= definition.options.items()
     for name in definition.models:
         assert known.needs.output in ("embedding", *table.model(name).network.outputs)
-        assert select(f"{name}:protocol={protocol}").metric_options(metric) == definition.options
+    assert PROTOCOLS[protocol].options_of(metric) == definition.options
 
 
 def test_a_metric_that_a_protocol_does_not_define_has_our_options():
-    assert select("vggish:protocol=gudgud96").metric_options("kad") == {}
-    assert select("vggish").metric_options("kad") == {}
+    assert table.protocol("gudgud96").options_of("kad") == {}
 
 
 def test_an_unknown_protocol_is_an_error_with_the_known_ones():

@@ -91,6 +91,13 @@ def checkpoint(model: str, seed: int) -> Tensors:
     return synthetic.tensors(found, seed)
 
 
+def saved(tensors: Tensors, folder: Path) -> Path:
+    """A checkpoint with these tensors in this folder, as torch writes it."""
+    path = folder / "weights.pth"
+    torch.save({name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}, path)
+    return path
+
+
 def scored(
     protocol: str, model: str, tensors: Tensors, folders: tuple[Path, Path],
     metrics: Sequence[str],
@@ -98,8 +105,7 @@ def scored(
     """The run time's numbers by metric."""
     named = [f"{metric}:{model}:protocol={protocol}" for metric in metrics]
     with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "weights.pth"
-        torch.save({name: torch.from_numpy(np.array(t)) for name, t in tensors.items()}, weights)
+        weights = saved(tensors, Path(folder))
         found = fad_onnx.evaluate(
             folders[1], folders[0], named, weights={f"{model}:main": weights}, short="pad",
             cache=False, offline=True, provider="cpu",

@@ -123,11 +123,6 @@ class Selection:
         protocol = None if self.protocol == NATIVE else self.protocol
         return str(ModelSpec(self.model.name, self.changed_options, output, protocol))
 
-    def metric_options(self, metric: str) -> Mapping[str, Any]:
-        """Options by keyword that the protocol gives to a metric where ours differ."""
-        own = self.model.protocols.get(self.protocol)
-        return own.options_of(metric) if own else {}
-
     @property
     def note(self) -> str | None:
         """What must be said with every score: of the model, and of the protocol."""

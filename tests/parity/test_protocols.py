@@ -2,6 +2,7 @@
 
 import pytest
 
+import fad_onnx
 from exporters import harnesses
 from exporters.harnesses import clips
 
@@ -27,3 +28,13 @@ def folders(tmp_path_factory):
 def test_a_protocol_gives_the_numbers_of_its_harness(protocol, model, folders):
     for one in harnesses.compared(protocol, model, folders):
         assert one.difference < CLOSER.get(protocol, LIMITS[one.metric]), one
+
+
+def test_the_drop_in_class_gives_the_originals_score(folders, tmp_path):
+    tensors = harnesses.checkpoint("vggish", 1)
+    expected = harnesses.cases()["gudgud96", "vggish"](tensors, *folders)["fad"]
+    weights = harnesses.saved(tensors, tmp_path)
+    metric = fad_onnx.FrechetAudioDistance(weights=weights, cache=False)
+    assert metric.score(*folders) == pytest.approx(expected, rel=1e-4)
+    native = fad_onnx.FrechetAudioDistance(weights=weights, cache=False, protocol="native")
+    assert native.score(*folders) != pytest.approx(expected, rel=1e-4)
