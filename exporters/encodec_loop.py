@@ -49,7 +49,7 @@ def write(tensors: Tensors, opset: int) -> ir.Model:
     quiet = ops.Expand(0.0, ops.Concat([1], batch, [HIDDEN], axis=0))
     weights = [lstm_weights(ops, tensors, number) for number in (0, 1)]
     body = _body(ops.body(), samples, with_kernels(ops, tensors), weights)
-    # The first tile looks back to its own mirror image; what stands here only has to fit it.
+    # The first tile looks back to its own mirror image; the value here only has to fit it.
     state = [quiet] * 4 + [ops.constant([[[0.0]]])] * len(LOOKS_BACK)
     rows = ops.many("Loop", len(state) + 1, tiles, True, *state, body=body)[-1]
     # (tiles, frames of a tile, batch, 128): in a row, without what fills the last tile.

@@ -47,7 +47,7 @@ def filterbank() -> Tensor:
 
 
 def middles(frames: Tensor) -> Tensor:
-    """Where the three stretches start in so many frames: int64 (3,).
+    """Where the three stretches start in this many frames: int64 (3,).
 
     numpy.array_split cuts the possible starts into thirds; an empty third means 0
     (training/data.py:433).
@@ -60,7 +60,7 @@ def middles(frames: Tensor) -> Tensor:
 
 
 def shrinking(frames: int) -> tuple[Tensor, Tensor]:
-    """Which of so many frames make each of 1001, and their weights: two (1001, taps).
+    """Which frames make each of 1001, and their weights: two (1001, taps).
 
     Linear interpolation with antialiasing as torch.nn.functional.interpolate works it out, in
     float32 (ATen/native/cpu/UpSampleKernel.cpp, HelperInterpBase): a triangle around the centre of

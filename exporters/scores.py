@@ -38,7 +38,7 @@ class Clip:
 
 
 def synthetic_sets(model: Model, count: int = SET_CLIPS) -> tuple[list[Clip], list[Clip]]:
-    """Make a reference and an evaluation of so many clips that differ in level and noise."""
+    """Make a reference and an evaluation of this many clips that differ in level and noise."""
     seconds, random = SET_SECONDS, np.random.RandomState(5)
     rules, channels = model.preparation.windows, model.preparation.channel_count
     if rules.fill == "zeros":

@@ -172,7 +172,7 @@ class Stage(nn.Module):
 
 
 def stages(width: int, depths: Sequence[int], side: int) -> nn.Sequential:
-    """Stages of so many blocks: each doubles width and heads, and halves the picture's side."""
+    """Stages with these depths: each doubles width and heads, and halves the picture's side."""
     last = len(depths) - 1
     return nn.Sequential(
         *(

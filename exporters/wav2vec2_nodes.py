@@ -54,7 +54,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Blocks:
-    """How frames are cut: `count` blocks of `size` frames, of which the last may be padding.
+    """How frames are cut: `count` blocks of `size` frames; the last frames may be padding.
 
     Each value is a tensor of one number.
     """

@@ -167,7 +167,7 @@ class CLAPScore:
             The column of the captions.
         text_embds_path, audio_embds_path : path, optional
             An .npy file of embeddings in the order of the clips by name; read if it exists, else
-            written. It does not say of which model or clips, so name it after them.
+            written. It names neither the model nor the clips, so name it after them.
         batch_size : int
             Accepted and not needed.
         dtype : str

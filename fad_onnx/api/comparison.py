@@ -40,7 +40,7 @@ class Difference:
     pairs : int
         Clips of the second that have the name of a clip of the first.
     clips_needed : int or None
-        With so many clips of each dataset, a difference as large as this one would be settled in
+        With this many clips of each dataset, a difference as large as this one would be settled in
         four of five experiments; None where there is no interval, or no difference.
     reason : str or None
         Why there is no value or no interval.

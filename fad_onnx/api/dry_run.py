@@ -174,7 +174,7 @@ def _peak_bytes() -> int:
 
 
 def _time(embedder: Embedder, longest: int, work: int, workers: int) -> float:
-    """Seconds for windows of so many samples in all."""
+    """Seconds for windows of this many samples in all."""
     preparation = embedder.preparation
     length = preparation.windows.length_samples or min(longest, 10 * preparation.sample_rate_hz)
     length = max(length, preparation.minimum_samples)

@@ -26,7 +26,7 @@ def known(start: bytes) -> str | None:
 def not_audio(start: bytes) -> str | None:
     """What a file that starts so is, where no audio that is read here starts so."""
     if start.startswith(_APPLE_DOUBLE):
-        return "is what macOS keeps beside a file (AppleDouble), not the file itself"
+        return "is what macOS keeps for a file (AppleDouble), not the file itself"
     media = [kind for magic, kind in _MEDIA.items() if start.startswith(magic)]
     if start.startswith(b"OggS"):
         media = [kind for magic, kind in _OGG.items() if start[28:].startswith(magic)]

@@ -26,8 +26,8 @@ SUFFIXES = frozenset(
 PIP = "pip install 'fad-onnx[av]'"
 # Containers that say how long their audio is; a stream of AAC alone does not.
 TIMED = ("mov", "matroska", "asf")
-# What a container may count beside the samples that come out: the first frame, which a lapped
-# transform only begins with, and what it rounds.
+# What a container may count in addition to the samples that come out: the first frame, which a
+# lapped transform only begins with, and what it rounds.
 SLACK_FRAMES, SLACK_SECONDS = 1, 0.01
 
 

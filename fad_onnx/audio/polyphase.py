@@ -109,7 +109,7 @@ class Across:
     kind : str
         A name of `sinc.FILTERS`, of a filter with zeros beyond the edges.
     source_hz, target_hz : int
-        The two rates, of which two samples make two.
+        The two rates.
     """
 
     def __init__(self, kind: str, source_hz: int, target_hz: int) -> None:

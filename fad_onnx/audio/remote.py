@@ -19,7 +19,7 @@ OFFLINE_VARIABLE = "FAD_ONNX_OFFLINE"
 MEMBER_BYTES = 1 << 29
 BLOCK_BYTES = 1 << 20
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-# What fsspec's file systems raise beside OSError, where their libraries are loaded.
+# What fsspec's file systems raise in addition to OSError, where their libraries are loaded.
 _ERRORS = {
     "aiohttp": ("ClientError",),
     "botocore.exceptions": ("BotoCoreError", "ClientError"),

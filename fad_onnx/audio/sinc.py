@@ -109,7 +109,7 @@ class Sinc:
         return int(np.ceil(self.zeros * down / (min(up, down) * self.rolloff))) + 1
 
     def length(self, frames: int, up: int, down: int) -> int:
-        """Output samples of so many input samples, from a quotient of single precision."""
+        """The number of output samples, from a quotient of single precision."""
         wanted = np.float32(up * frames / down)
         return int(np.ceil(wanted) if self.rounding == "up" else np.floor(wanted))
 

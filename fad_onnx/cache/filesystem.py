@@ -18,7 +18,7 @@ if sys.platform != "win32":
 
 SHARED_VARIABLE = "FAD_ONNX_SHARED"
 TRUE = ("1", "true", "yes", "on")
-# Left free beside what is about to be written: file systems and other programs need some too.
+# Left free after a file was written: file systems and other programs need some too.
 SPARE_BYTES = 1 << 24
 
 Failure = Callable[[Path, str], FadError]

@@ -302,7 +302,7 @@ def cache(options: Namespace) -> None:
 
 
 def demo(options: Namespace) -> None:
-    """demo: two synthetic datasets, the nearer of which must score lower; or the datasets alone."""
+    """demo: two synthetic datasets, and the nearer one must score lower; or the datasets alone."""
     from ..tools import demo as sets
 
     if options.folder is not None:

@@ -93,7 +93,7 @@ class _Column:
 
 
 def _columns(found: Sequence[Measured]) -> list[_Column]:
-    """A column for each metric and model, and for what stands next to its value."""
+    """A column for each metric and model, and for the fields next to its value."""
     by_label: dict[str, list[Measured]] = {}
     for one in found:
         by_label.setdefault(one.label, []).append(one)

@@ -54,7 +54,7 @@ class Output:
     overlap_samples: int = 0
 
     def count(self, samples: int) -> int:
-        """How many embeddings a window of so many samples gives."""
+        """The number of embeddings of a window of `samples` samples."""
         if self.samples_per_embedding is None:
             return self.per_window
         last = self.samples_per_embedding - 1 if self.remainder == "embedding" else 0

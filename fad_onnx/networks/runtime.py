@@ -56,7 +56,7 @@ PROVIDERS = {
     "openvino": Provider(
         "OpenVINOExecutionProvider",
         "pip install onnxruntime-openvino in place of onnxruntime, or, for Intel hardware,"
-        " pip install onnxruntime-ep-openvino beside it",
+        " pip install onnxruntime-ep-openvino as well",
         accelerator=False,
         plugin="onnxruntime_ep_openvino",
     ),

@@ -100,7 +100,7 @@ class Model:
     published : tuple of Published
         Known answers of the official weights.
     protocols : mapping of str to Protocol
-        The protocols that define it, beside "native".
+        The protocols that define it, except "native".
     """
 
     name: str

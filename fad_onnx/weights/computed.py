@@ -33,7 +33,7 @@ def constant(rule: SwinMask | SlaneyFilters, shape: Sequence[int]) -> NDArray[np
 
 
 def _swin_mask(windows: int) -> NDArray[np.float32]:
-    """Of a picture of so many windows to a side, as laion_clap 1.1.7, clap_module/htsat.py:397."""
+    """Of a picture with these windows to a side, as laion_clap 1.1.7, clap_module/htsat.py:397."""
     side = WINDOW * windows
     places = np.arange(side)
     # The last window holds what was shifted out at the other end.

@@ -116,7 +116,7 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
 
 
 class _Headers:
-    """A file of which no read may be large: what a header announces is not allocated."""
+    """A file that refuses large reads: what a header announces is not allocated."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

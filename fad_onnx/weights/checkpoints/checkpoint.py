@@ -73,7 +73,7 @@ def _containers(node: object) -> Iterable[object]:
 def _check_depth(file: Mapped, tree: object) -> None:
     """CheckpointError if the tree contains itself or is deeper than MAX_DEPTH.
 
-    Parts can be shared, so the paths are without number; the containers at each distance
+    Parts can be shared, so there may be too many paths to follow; the containers at each distance
     from the root are not.
     """
     level = {id(tree): tree}

@@ -161,7 +161,7 @@ def _content(file: Mapped, member: Member, what: str) -> bytes | memoryview:
 
 
 def _inflated(file: Mapped, packed: memoryview, size: int, member: Member) -> bytes:
-    """The first `size` bytes of a deflated member, of which there must be as many."""
+    """The content of a deflated member, which must have exactly `size` bytes."""
     return b"".join(_inflate(file, packed, size, member))
 
 
@@ -184,7 +184,7 @@ def _inflate(file: Mapped, packed: memoryview, size: int, member: Member) -> Ite
 
 
 def texts(file: Mapped, member: Member) -> Iterator[str]:
-    """The strings of a list of text, of which the padded form is never held as a whole."""
+    """The strings of a list of text; their padded form is never held as a whole."""
     what = f"array {quoted(member.name.removesuffix(SUFFIX))}"
     header = _header(file, _opening(file, member), what)
     width = header.dtype.itemsize

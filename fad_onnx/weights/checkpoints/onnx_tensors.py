@@ -1,4 +1,4 @@
-"""The elements of ONNX initializers: raw, in typed fields, or in a file beside the model."""
+"""The elements of ONNX initializers: raw, in typed fields, or in another file of the model."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from .tensors import Array, Element, LazyTensor, Region, checked, strided
 class TensorInfo(NamedTuple):
     """One initializer.
 
-    external: its bytes lie in the file `location` beside the model, at `offset`, `length` of
-    them; else in the model itself, as they are (`raw`) or in a typed field whose bytes these
-    are.
+    external: its bytes are `length` bytes at `offset` of the file `location` in the folder of the
+    model; else they are in the model itself, as they are (`raw`) or in a typed field.
     """
 
     name: str
@@ -50,12 +49,12 @@ def _read_external(file: Mapped, info: TensorInfo) -> Array:
     target = Path(os.path.realpath(folder / info.location))
     if not target.is_relative_to(folder):
         raise file.error(f"{quoted(info.location)} is a link out of the model's folder; refused")
-    beside = Mapped(target)
+    other = Mapped(target)
     what = f"initializer {quoted(info.name)}"
-    beside.check(info.offset, info.length, what)
+    other.check(info.offset, info.length, what)
     region = Region(info.offset, info.length)
     return strided(
-        beside, info.element, lambda: region, 0, info.shape, None, what, info.length
+        other, info.element, lambda: region, 0, info.shape, None, what, info.length
     ).read()
 
 

@@ -17,7 +17,7 @@ class TorchGlobals:
 
     file: Mapped
     locate: Callable[[str, int], Region | None]
-    """Where the storage of a key lies, of at least so many bytes; None if not yet known."""
+    """Where the storage of a key lies, with at least these bytes; None if not yet known."""
     storages: dict[str, Storage] = field(default_factory=dict)
     views: dict[str, Storage] = field(default_factory=dict)
 

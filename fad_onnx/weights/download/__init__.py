@@ -266,7 +266,7 @@ def _total(source: PublishedFile, announced: int | None, encoded: bool) -> int |
 
 
 def record(url: str, found: Fetched, destination: Path) -> None:
-    """Note beside a destination what arrived, or was found elsewhere, for later runs."""
+    """Note in the folder of a destination what arrived, or was found elsewhere, for later runs."""
     facts = {"url": url, "bytes": found.bytes, "sha256": found.sha256, "checked": found.checked}
     root.publish_bytes(_beside(destination, ".json"), json.dumps(facts, indent=2).encode())
 

@@ -22,7 +22,7 @@ SYNC_BYTES = 1 << 25
 
 @dataclass
 class Partial:
-    """NAME.part beside `final`, open for appending, with its hash so far.
+    """NAME.part in the folder of `final`, open for appending, with its hash so far.
 
     Beside it, NAME.part.json holds the URL, the server's validator (a strong ETag or a date)
     and the number of bytes flushed: only those are trusted when a later run goes on.

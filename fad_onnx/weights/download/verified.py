@@ -46,7 +46,7 @@ def local_files(name: str, folders: Iterable[Path] = ()) -> list[Path]:
 
     frechet_audio_distance 0.3.4, fad.py 92-121, keeps what torch.hub.load_state_dict_from_url
     fetches in `checkpoints` of its ckpt_dir or torch.hub's cache, and what it fetches by itself
-    (PANN, CLAP) beside that folder.
+    (PANN, CLAP) in the folder above.
     """
     hub = torch_hub_folder()
     places = [place for folder in folders for place in (Path(folder), Path(folder) / "checkpoints")]
