@@ -1,8 +1,8 @@
 """The cache folder: where it is, locks, and files that appear whole or not at all.
 
 Everything is written into the folder of its final place, under a name that begins with
-`.fad-onnx-tmp-`, flushed to the disk, and renamed once. What killed processes leave behind is removed by the next
-publication into the same folder, when nobody holds it and it is old enough.
+`.fad-onnx-tmp-`, flushed to the disk, and renamed once. What killed processes leave behind is
+removed by the next publication into the same folder, when nobody holds it and it is old enough.
 """
 
 from __future__ import annotations
