@@ -49,7 +49,7 @@ def info(name, size=0, kind=tarfile.REGTYPE, target=""):
 
 
 def test_names_that_lead_out_are_errors_and_nothing_is_written(wav, tmp_path):
-    names = ["../out.wav", "a/../../out.wav", "/root.wav", "./in.wav", "a//b.wav"]
+    names = ["../out.wav", "a/../../up.wav", "/root.wav", "./in.wav", "a//./b.wav"]
     inside = tmp_path / "deep" / "er"
     inside.mkdir(parents=True)
     path = tar_of([(name, wav) for name in names], inside / "x.tar")
@@ -58,10 +58,10 @@ def test_names_that_lead_out_are_errors_and_nothing_is_written(wav, tmp_path):
             archive.writestr(name, wav)
     before = sorted(tmp_path.rglob("*"))
     for one in (path, inside / "x.zip"):
-        said = dict.fromkeys(("../out.wav", "a/../../out.wav"), "its name leads out of the archive")
+        said = dict.fromkeys(("../out.wav", "../up.wav"), "its name leads out of the archive")
         assert reasons(one) == said
         made = fad_onnx.embed(one, WEIGHTLESS, skip_errors=True, cache=False)
-        assert list(made) == ["a//b.wav", "in.wav", "root.wav"]
+        assert list(made) == ["a/b.wav", "in.wav", "root.wav"]
     assert sorted(tmp_path.rglob("*")) == before
 
 

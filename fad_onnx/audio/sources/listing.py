@@ -109,7 +109,8 @@ def joined(listings: Iterable[Listing]) -> Listing:
 
 def in_order(files: Iterable[AudioFile]) -> list[AudioFile]:
     """The one order of clips, in every kind of dataset: by name, folder by folder, byte by byte."""
-    return sorted(files, key=lambda file: os.fsencode(file.name).split(b"/"))
+    # A zero byte, which no path holds, comes before all others: "a/b" before "a.wav".
+    return sorted(files, key=lambda file: os.fsencode(file.name).replace(b"/", b"\0"))
 
 
 def suffix_of(name: str) -> str:

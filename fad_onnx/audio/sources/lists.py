@@ -61,13 +61,21 @@ def _entries(path: str) -> Iterator[Line]:
             opened(path), "utf-8-sig", errors="surrogateescape", newline=""
         ) as text:
             for number, entry in READERS[suffix_of(file_part(path))](path, text):
-                if "\0" in entry:
-                    raise SourceError(path, f"line {number} holds a zero byte: it is no text")
+                _check_path(path, number, entry)
                 yield number, entry
     except SourceError:
         raise
     except _failures() as error:
         raise SourceError(path, f"cannot be read: {why(error)}") from error
+
+
+def _check_path(path: str, number: int, entry: str) -> None:
+    try:
+        is_path = b"\0" not in os.fsencode(entry)
+    except UnicodeError:  # JSON may hold half of a pair
+        is_path = False
+    if not is_path:
+        raise SourceError(path, f"line {number} is no path: a zero byte, or half a character")
 
 
 def _failures() -> tuple[type[Exception], ...]:

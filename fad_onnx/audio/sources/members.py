@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 
 from ...errors import NoAudioError, SourceError
@@ -36,7 +37,7 @@ class Members:
     def add(self, name: str, part: Part) -> None:
         """A regular file of this name."""
         self._count()
-        name = name.removeprefix("./").lstrip("/")
+        name = posixpath.normpath(name.lstrip("/"))
         if is_hidden(name) and ".." not in name.split("/"):
             return
         suffix = suffix_of(name)
