@@ -289,3 +289,25 @@ def test_a_protocol_alone_computes_its_metrics_as_it_defines_them(sets, monkeypa
     (result,) = one.to_json()["results"]
     assert result["epsilon"] == 0.0 and result["direction"] == "evaluation||reference"
     assert result["value"] != said["kl"]["value"]
+
+
+def test_a_reference_for_each_model(sets, classifier, run, tmp_path):  # noqa: F811
+    asked = ["fad:classifier", "kl:classifier", f"kad:{WEIGHTLESS}", "isc:classifier"]
+    models = ("classifier", "classifier:output=logits", WEIGHTLESS)
+    files = [tmp_path / f"{i}.npz" for i in range(3)]
+    for model, file in zip(models, files, strict=True):
+        run("embed", sets[0], "-m", model, "-o", file)
+    flags = [part for name in asked for part in ("--metric", name)]
+    given = [part for file in files for part in ("--reference", file)]
+    said = json.loads(run("evaluate", sets[1], *flags, *given, "--isc-splits", "2", "--json").out)
+    expected = fad_onnx.evaluate(sets[1], sets[0], asked, metric_options={"isc_splits": 2})
+    values = {f"{one['metric']}:{one['model']}": one["value"] for one in said["results"]}
+    assert values == pytest.approx(expected.to_dict(), rel=1e-9)
+    error = run("evaluate", sets[1], *flags, *given[:4], code=1).err
+    assert f"--reference: one made with {WEIGHTLESS} is needed; these were made with" in error
+    error = run("evaluate", sets[1], *flags, *given[:2], code=1).err
+    assert "a reference for each" in error
+    # One file goes with metrics of other models that need none.
+    one = run("evaluate", sets[1], "--metric", f"kad:{WEIGHTLESS}", "--metric", "isc:classifier",
+              *given[4:], "--isc-splits", "2", "--json").out  # fmt: skip
+    assert {o["metric"] for o in json.loads(one)["results"]} == {"kad", "isc"}

@@ -56,7 +56,7 @@ def evaluate(
         written by `stats` or `embed`, what these return, Moments, or an array of embeddings.
     reference : dataset, optional
         Likewise; needed by all metrics but `isc` and `clap-score`. Statistics and embeddings are
-        not made again.
+        not made again; a list of files or datasets that are made is one for each model.
     metrics : str or sequence of str, optional
         ``METRIC`` or ``METRIC:MODEL``, as in ``["fad:vggish", "prdc:clap"]``. By default FAD; with
         a protocol, every metric of that harness, as it defines them.

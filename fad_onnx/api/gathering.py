@@ -34,8 +34,8 @@ class Gathered:
     run : RunOptions
     evaluations : list of lists of Dataset
         Each evaluation dataset, for each of the models.
-    reference : list of Dataset, or None
-        Likewise; a single one where the models but one need no reference.
+    reference : list of Dataset or None, or None
+        One for each of the models, None for those that need none.
     texts : mapping
         The captions, for each model that needs them.
     """
@@ -43,7 +43,7 @@ class Gathered:
     asked: Sequence[Asked]
     run: RunOptions
     evaluations: list[list[Dataset]]
-    reference: list[Dataset] | None
+    reference: list[Dataset | None] | None
     texts: Mapping[ModelSpec | None, CaptionedClips]
 
     @property
@@ -69,18 +69,13 @@ class Gathered:
         index = self.specs.index(spec)
         metrics = [one.metric for one in self.asked if (one.spec, one.implied) == (spec, implied)]
         needed = any(metric.needs.reference for metric in metrics)
-        reference = self._reference(index) if needed else None
+        reference = self.reference[index] if self.reference and needed else None
         protocol = protocol_of(*(own[index] for own in self.evaluations), reference)
         texts = self.texts.get(spec)
         against = Against(reference, metrics, options, protocol, self.run.skip_errors, texts)
         for own in self.evaluations:
             found = self._result(implied, own[index], reference, against, per_file)
             yield replace(found, captions=texts.made) if texts else found
-
-    def _reference(self, index: int) -> Dataset | None:
-        if self.reference is None:
-            return None
-        return self.reference[index if len(self.reference) > 1 else 0]
 
     def _result(
         self, implied: bool, evaluation: Dataset, reference: Dataset | None,
@@ -116,16 +111,20 @@ class Datasets(Gathered):
         self._check_captions()
         names = [f"evaluation {number}" for number in range(1, len(evaluations) + 1)]
         held = [inputs.made(*pair, run.key) for pair in zip(evaluations, names, strict=True)]
-        fixed = None if reference is None else inputs.made(reference, "reference", run.key)
-        self._check(held, fixed, options, by_clip=bool(compare))
+        fixed = inputs.of_models(reference, run.key)
+        if not fixed and reference is not None:
+            fixed = list(filter(None, [inputs.made(reference, "reference", run.key)]))
         self.runner = Run(None if self.specs == [None] else list(filter(None, self.specs)), run,
                           keep_rows=True)  # fmt: skip
-        for dataset in filter(None, (*held, fixed)):
+        self._check(held, fixed, options, by_clip=bool(compare))
+        for dataset in (*filter(None, held), *fixed):
             self.runner.assume(dataset)
         texts = self._texts(evaluations, held)
-        sources = [*evaluations, *([] if reference is None else [reference])]
-        found = self._embedded(sources, [*held, *([] if reference is None else [fixed])])
-        theirs = None if reference is None else found[-1]
+        audio = [] if reference is None or fixed else [reference]
+        found = self._embedded([*evaluations, *audio], [*held, *(None for _ in audio)])
+        theirs: list[Dataset | None] | None = None
+        if reference is not None:
+            theirs = references(asked, self.runner, fixed) if fixed else [*found[-1]]
         super().__init__(asked, run, found[: len(evaluations)], theirs, texts)
 
     def _check_captions(self) -> None:
@@ -167,23 +166,26 @@ class Datasets(Gathered):
         return found
 
     def _check(
-        self, held: Sequence[Dataset | None], fixed: Dataset | None, options: Mapping[str, Any],
+        self, held: Sequence[Dataset | None], fixed: Sequence[Dataset], options: Mapping[str, Any],
         by_clip: bool,
     ) -> None:  # fmt: skip
         """An error, before anything is embedded, for datasets without what a metric needs."""
         ready = [one for one in held if one is not None]
         compared = dict.fromkeys(one.spec for one in self.asked if one.metric.needs.reference)
-        if (ready and len(self.specs) > 1) or (fixed and len(compared) > 1):
-            raise OptionError("metrics", "metrics of several models need audio on both sides")
-        for metric in [one.metric for one in self.asked]:
+        if (ready and len(self.specs) > 1) or (len(fixed) == 1 and len(compared) > 1):
+            problem = "metrics of several models need audio on both sides, or a reference for each"
+            raise OptionError("metrics", problem)
+        theirs_of = dict(zip(self.specs, references(self.asked, self.runner, fixed), strict=True))
+        for one in self.asked:
+            metric, theirs = one.metric, theirs_of[one.spec]
             if by_clip or metric.by_clip(metric.chosen(options)):
-                for one in ready:
-                    rows_of(one, metric.name)
-            if fixed is not None and metric.needs.reference == "clips":
-                rows_of(fixed, metric.name)
-            fixed_too = [fixed] if fixed is not None and metric.needs.reference else []
-            for one in (*ready, *fixed_too):
-                _check_output(metric, one)
+                for own in ready:
+                    rows_of(own, metric.name)
+            if theirs is not None and metric.needs.reference == "clips":
+                rows_of(theirs, metric.name)
+            compared_with = [theirs] if theirs is not None and metric.needs.reference else []
+            for own in (*ready, *compared_with):
+                _check_output(metric, own)
 
     def _embedded(
         self, sources: Sequence[Source], held: Sequence[Dataset | None]
@@ -198,6 +200,35 @@ class Datasets(Gathered):
             [one] if one is not None else made[inputs.audio_key(source)]
             for source, one in zip(sources, held, strict=True)
         ]
+
+
+def references(
+    asked: Sequence[Asked], runner: Run, fixed: Sequence[Dataset]
+) -> list[Dataset | None]:
+    """Of references that are made, that of each model; None where none is needed, or none is made.
+
+    Raises
+    ------
+    OptionError
+        If of several not one was made with a model.
+    """
+    specs = list(dict.fromkeys(one.spec for one in asked))
+    needed = {one.spec for one in asked if one.metric.needs.reference}
+    if len(fixed) < 2:
+        return [fixed[0] if fixed and spec in needed else None for spec in specs]
+    return [
+        _made_with(one.label, fixed) if spec in needed else None
+        for spec, one in zip(specs, runner.selections, strict=True)
+    ]
+
+
+def _made_with(label: str, fixed: Sequence[Dataset]) -> Dataset:
+    found = [one for one in fixed if one.metadata.label == label]
+    if len(found) != 1:
+        made = ", ".join(str(one.metadata.label) for one in fixed)
+        problem = f"one made with {label} is needed; these were made with {made}"
+        raise OptionError("reference", problem)
+    return found[0]
 
 
 def _check_output(metric: Metric, held: Dataset) -> None:

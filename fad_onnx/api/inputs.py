@@ -17,7 +17,7 @@ from ..pipeline.executors import StoredClip
 from ..pipeline.metadata import Metadata
 from ..pipeline.options import PathLike
 
-Source = PathLike | Sequence[PathLike] | Dataset | Moments | NDArray[Any]
+Source = PathLike | Sequence[PathLike] | Dataset | Sequence[Dataset] | Moments | NDArray[Any]
 
 
 def single(source: object) -> bool:
@@ -52,6 +52,17 @@ def made(source: Source, side: str, key: str | None) -> Dataset | None:
     if not paths:
         raise OptionError(side, "an empty list; name at least one path")
     return None
+
+
+def of_models(source: object, key: str | None) -> list[Dataset]:
+    """The datasets of a list of files or datasets, one for each model; empty for anything else."""
+    if not isinstance(source, list | tuple) or len(source) < 2:
+        return []
+    ready = [isinstance(one, Dataset) or (isinstance(one, str | os.PathLike) and is_archive(one))
+             for one in source]  # fmt: skip
+    if not all(ready):
+        return []
+    return [one if isinstance(one, Dataset) else read_set(one, key) for one in source]
 
 
 def _unknown(moments: Moments, side: str, by_clip: Sequence[NDArray[np.float32]] = ()) -> Dataset:

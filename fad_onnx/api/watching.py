@@ -24,7 +24,7 @@ from ..weights.prepare import load_text
 from . import inputs
 from .asked import asked_for, options_of
 from .evaluated import Evaluation
-from .gathering import Gathered
+from .gathering import Gathered, references
 from .inputs import Source
 from .text import CaptionedClips, Captions
 
@@ -102,14 +102,16 @@ class StreamingEvaluation:
         return Run(named or None, self._run, keep_rows=True)
 
     @cached_property
-    def _reference(self) -> list[Dataset] | None:
-        """The reference that was given."""
+    def _reference(self) -> list[Dataset | None] | None:
+        """The reference that was given, for each model."""
         if self._given is None:
             return None
-        held = inputs.made(self._given, "reference", None)
-        if held is not None:
-            return [held]
-        return self._runner.sides([inputs.paths_of(self._given)])[0]
+        fixed = inputs.of_models(self._given, None)
+        if not fixed:
+            fixed = list(filter(None, [inputs.made(self._given, "reference", None)]))
+        if fixed:
+            return references(self._asked, self._runner, fixed)
+        return [*self._runner.sides([inputs.paths_of(self._given)])[0]]
 
     def update(
         self,
@@ -180,9 +182,9 @@ class StreamingEvaluation:
         UnpairedError, UncaptionedError
             If pairs are compared, and clips have none.
         """
-        reference = None
+        reference: list[Dataset | None] | None = None
         if any(one.metric.needs.reference for one in self._asked):
-            reference = self._reference or self._dataset(real=True)
+            reference = self._reference or [*self._dataset(real=True)]
         evaluations = [self._dataset(real=False)]
         found = Gathered(self._asked, self._run, evaluations, reference, self._texts())
         return Evaluation(found.every(self._options, per_file=False))

@@ -101,7 +101,7 @@ def evaluate(options: Namespace) -> None:
     from . import evaluating
 
     evaluations = evaluating.evaluations(options)
-    paths = [*filter(None, [options.reference]), *evaluations]
+    paths = [*options.references, *evaluations]
     read = [*paths, *filter(None, [options.captions])]
     if options.dry_run:
         asked = asked_for(options.metrics, options.protocol, options.captions is not None)
@@ -113,7 +113,7 @@ def evaluate(options: Namespace) -> None:
     evaluating.check(options)
     with _run_options(options) as run:
         found = evaluation.evaluate(
-            evaluations, options.reference, options.metrics, compare=options.compare,
+            evaluations, evaluating.reference(options), options.metrics, compare=options.compare,
             captions=options.captions, per_file=options.report is not None,
             metric_options=evaluating.given(options),
             **run, key=options.key,

@@ -35,6 +35,12 @@ def evaluations(options: Namespace) -> list[str]:
     return list(dict.fromkeys(every))
 
 
+def reference(options: Namespace) -> str | list[str] | None:
+    """One, several, or none."""
+    found: list[str] = options.references
+    return found if len(found) > 1 else next(iter(found), None)
+
+
 def check(options: Namespace) -> None:
     """Before the work: whether a report can be made, and whether the CSV can be continued."""
     if options.report is not None:

@@ -88,7 +88,11 @@ def _evaluate(commands: Commands) -> None:
         commands, "evaluate", f"Several metrics of one or more datasets, in one pass. {said}."
     )
     parser.add_argument("evaluations", metavar="EVAL", nargs="*", help=DATASETS)
-    parser.add_argument("--reference", metavar="REFERENCE", help="what to compare with")
+    parser.add_argument(
+        "--reference", metavar="REFERENCE", action="append", dest="references", default=[],
+        help="what to compare with; may be given several times: an .npz for each model, or folders"
+        " that are one dataset",
+    )  # fmt: skip
     parser.add_argument(
         "--captions", metavar="FILE",
         help="captions of the clips, for clap-score: .csv or .tsv with columns file and caption, or"
