@@ -137,8 +137,8 @@ def _every(model: Model) -> str:
     """What one embedding stands for."""
     if samples := model.output().samples_per_embedding:
         return f"{samples} samples"
-    windows = model.preparation.windows
-    if windows.cover == "windows" and windows.hop_samples:
+    windows, pooling = model.preparation.windows, model.preparation.pooling
+    if windows.cover == "windows" and windows.hop_samples and pooling.over != "clip":
         return f"{windows.hop_samples / model.preparation.sample_rate_hz:.2f} s"
     return "clip"
 

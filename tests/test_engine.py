@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import soundfile
 
 from fad_onnx import score
 from fad_onnx.audio import decoding, resampling, sources
@@ -36,6 +37,19 @@ def load():
 def rows(folder, model, workers=1, **policy):
     results = Engine([model], Policy(**policy), workers).embed(sources.find(folder))
     return [result.embeddings[0] if result.embeddings else result.skipped for result in results]
+
+
+@pytest.mark.parametrize("seconds", [0.975, 1.0, 80.0])
+def test_a_file_with_reflected_margins_streams(tmp_path, seconds):
+    """80 s are three blocks of the decoder."""
+    write_clip(tmp_path / "clip.wav", 0, seconds, 16_000)
+    samples, rate = soundfile.read(tmp_path / "clip.wav", dtype="float32")
+    windows = Windows("windows", 15_600, 15_600, margins="reflect")
+    model = with_preparation(load(), windows=windows)
+    (got,) = rows(tmp_path, model)
+    padded = np.pad(samples, 7_800, mode="reflect") if len(samples) > 15_600 else samples
+    plain = with_preparation(load(), windows=Windows("windows", 15_600, 15_600))
+    np.testing.assert_array_equal(got, plain.embed(padded, rate))
 
 
 def test_order_and_bits_do_not_depend_on_workers_or_batches(clips):

@@ -96,7 +96,7 @@ DEFINED = [(name, metric) for name, one in PROTOCOLS.items() for metric in one.m
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_every_protocol_has_metrics(protocol):
-    assert "fad" in table.protocol(protocol).metrics
+    assert table.protocol(protocol).metrics
     assert table.protocol(protocol) is PROTOCOLS[protocol]
 
 
@@ -183,3 +183,28 @@ def test_windows_go_on_to_the_end_of_the_clip(samples, valid):
         wanted = np.zeros((1, 100), np.float32)
         wanted[:, : valid[i]] = clip[:, 10 * i : 10 * i + 100]
         np.testing.assert_array_equal(window.samples, wanted)
+
+
+@pytest.mark.parametrize("samples", [1, 4800, 255_999, 256_000, 256_001, 400_000])
+def test_passt_of_av_benchmark_is_8_s_filled_with_zeros_to_10_s(samples):
+    """av_bench/extract.py: cut to audio_length, then padded to 320,000 samples."""
+    windower = Windower(select("passt:protocol=av-benchmark").preparation, None, "error")
+    clip = synthetic.clip(2, samples)
+    (window,) = windower.push(clip[:, :100_000]) + windower.push(clip[:, 100_000:], last=True)
+    own = clip[0, :256_000]
+    np.testing.assert_array_equal(window.samples[0], np.pad(own, (0, 320_000 - len(own))))
+
+
+@pytest.mark.parametrize(
+    "samples", [48_001, 160_000, 160_001, 320_000, 320_001, 480_000, 480_001, 1_000_000]
+)
+def test_passt_of_stable_audio_metrics_has_windows_every_5_s(samples):
+    """src/passt_kld.py: starts up to 5 s before the end, each window filled with zeros to 10 s."""
+    windower = Windower(select("passt:protocol=stable-audio-metrics").preparation, None, "error")
+    clip = synthetic.clip(3, samples)
+    found = windower.push(clip[:, :40_000]) + windower.push(clip[:, 40_000:], last=True)
+    starts = range(0, max(160_000, samples - 160_000), 160_000)
+    assert len(found) == len(starts)
+    for window, start in zip(found, starts, strict=True):
+        own = clip[0, start : start + 320_000]
+        np.testing.assert_array_equal(window.samples[0], np.pad(own, (0, 320_000 - len(own))))

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from fad_onnx.networks import selection, table, version_1
-from fad_onnx.networks.preparation import Preparation, Samples, Stft
+from fad_onnx.networks.preparation import Preparation, Samples, SamplesAndStft, Stft
 from fad_onnx.networks.schema import canonical, from_json
 from fad_onnx.networks.selection import select
 
@@ -81,7 +81,7 @@ def test_a_new_kind_of_front_end_moves_nothing():
 
     wider = make_dataclass(
         "Wider",
-        [("frontend", Samples | Stft | Cepstrum, field(default_factory=Samples))],
+        [("frontend", Samples | Stft | SamplesAndStft | Cepstrum, field(default_factory=Samples))],
         bases=(Preparation,), frozen=True,
     )  # fmt: skip
     for model in table.models().values():
