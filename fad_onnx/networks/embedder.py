@@ -18,7 +18,7 @@ from ..errors import AudioError, OptionError
 from .group import Group
 from .memory import check_fits
 from .network import HEAD_FILE
-from .preparation import Preparation
+from .preparation import Pooling, Preparation
 from .runtime import Session
 from .selection import Selection
 from .windows import Window, Windower, checked_short
@@ -91,12 +91,14 @@ class Embedder:
         return replace(self, selection=self.selection.decoding(sample_format))
 
     def without_tiles(self, tensor: str) -> Embedder:
-        """The same network in one pass, whatever the length, up to another value in the graph."""
+        """The same network in one pass up to another value in the graph, which is not pooled."""
         one = self.selection
         network = replace(one.network, tiles=None)
         output = replace(one.output, tensor=tensor, samples_per_embedding=None)
         model = replace(one.model, network=network)
-        return replace(self, selection=replace(one, model=model, output=output))
+        prepared = replace(one.preparation, pooling=Pooling())
+        made = replace(one, model=model, output=output, preparation=prepared)
+        return replace(self, selection=made)
 
     @property
     def batch_windows(self) -> int:
