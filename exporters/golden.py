@@ -116,8 +116,10 @@ def _clips(model: Model, originals: Sequence[Embed]) -> list[tuple[int, int]]:
         model.preparation.channel_count,
     )
     short = [n for n in lengths if n <= longest] or lengths[:1]
+    # Of networks that take long, the family names a single length.
+    count = MOST_CLIPS if len(short) > 1 else 1
     chosen: list[tuple[int, int]] = []
-    for index in np.linspace(0, len(short) - 1, MOST_CLIPS).round().astype(int):
+    for index in np.linspace(0, len(short) - 1, count).round().astype(int):
         samples, seed = short[index], chosen[-1][0] + 1 if chosen else 0
         while not all(_settled(o, synthetic.clip(seed, samples, channels)) for o in originals):
             seed += 1
