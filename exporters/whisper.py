@@ -49,6 +49,7 @@ SIZES = {
     "base": Size(512, 6, 8),
     "small": Size(768, 12, 12),
     "medium": Size(1024, 24, 16),
+    "large": Size(1280, 32, 20),
 }
 
 
@@ -259,6 +260,6 @@ GRAPHS = tuple(
 ORIGINALS = {f"whisper-{name}": partial(original, size) for name, size in SIZES.items()}
 FEATURES = dict.fromkeys(ORIGINALS, ("div", original_features))
 CLIP_SAMPLES = dict.fromkeys(ORIGINALS, (1, 320, 321, 5_000, 480_000, 500_003))
-# A window of these takes half a minute: tests/parity_transformers has the other lengths.
-CLIP_SAMPLES |= dict.fromkeys(("whisper-medium",), (1, 321, 5_000))
+# A window of these takes up to a minute: tests/parity_transformers has the other lengths.
+CLIP_SAMPLES |= {"whisper-medium": (1, 321, 5_000), "whisper-large": (5_000,)}
 PACKAGES = dict.fromkeys(ORIGINALS, "transformers")
