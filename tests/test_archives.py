@@ -17,6 +17,7 @@ from fad_onnx.api.dry_run import estimate
 from fad_onnx.audio import decoding, sources
 from fad_onnx.audio.blobs import InMemory
 from fad_onnx.audio.sources import gzips, patterns
+from fad_onnx.cache.embeddings import hashes
 from fad_onnx.errors import AudioError, DuplicateNameError, NoAudioError, SourceError
 from fad_onnx.networks import synthetic
 
@@ -86,6 +87,21 @@ def test_the_cache_knows_a_clip_by_its_content_wherever_it_is(clips, tmp_path, m
     monkeypatch.setattr(decoding.Decoder, "__iter__", fail)
     for kind, source in kinds.items():
         assert bits(source, cache=True) == expected, kind
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip", "stored zip", "list"])
+def test_the_hash_of_each_member_is_remembered_by_itself(clips, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(hashes, "SETTLED_SECONDS", -1)
+    source = all_kinds(clips, tmp_path / "kept")[kind]
+    expected = bits(source)
+    assert bits(source, cache=True) == expected
+
+    def fail(*args):
+        raise AssertionError("read again")
+
+    for part in {type(file.part) for file in sources.find(source)} - {type(None)}:
+        monkeypatch.setattr(part, "blob", fail)
+    assert bits(source, cache=True) == expected
 
 
 def test_clips_keep_their_names(clips, tmp_path):

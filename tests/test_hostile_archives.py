@@ -203,6 +203,17 @@ def test_an_archive_within_an_archive_is_left_out(wav, tmp_path):
     assert found.left_out == "1 files of other suffixes (1 .tar)"
 
 
+def test_a_damaged_header_in_the_middle_is_no_end(wav, tmp_path):
+    path = tar_of([("a.wav", wav), ("b.wav", wav)], tmp_path / "x.tar")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"b.wav", b"B.wav", 1))
+    assert reasons(path) == {
+        "": f"cannot be read to its end: damaged at byte {data.index(b'b.wav')}"
+    }
+    path.write_bytes(data[: data.index(b"b.wav") + 9_000])
+    assert reasons(path)["b.wav"] == f"cut short: 8488 of {len(wav)} bytes are there"
+
+
 def test_two_tars_joined_into_one_are_noticed(wav, tmp_path):
     one = tar_of([("a.wav", wav)], tmp_path / "one.tar").read_bytes()
     (tmp_path / "two.tar").write_bytes(one + one)
