@@ -94,7 +94,10 @@ class Option:
 
 
 SEED = Option(
-    "seed", 0, "random seed of subsampling and of intervals (default: 0)", whole=(0, 2**32 - 1)
+    "seed",
+    0,
+    "random seed of subsampling and of intervals (default: 0; of isc 2020)",
+    whole=(0, 2**32 - 1),
 )
 
 CI = Option(

@@ -8,9 +8,11 @@ score is computed for ten parts, and their mean and population standard deviatio
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .. import registry
 from ..registry import (
     CI,
     Arrays,
@@ -176,7 +178,7 @@ MEANING = (
     " are of many classes. It knows no reference. Deviation: among the splits."
 )
 SPLITS = Option("isc_splits", 10, "parts of the inception score (default: 10)", whole=(1, 10_000))
-SEED = Option("seed", 2020, "random seed; of isc 2020 by default", whole=(0, 2**32 - 1))
+SEED = replace(registry.SEED, default=2020)
 METRIC = Metric(
     "isc", "Inception score", "higher",
     Needs(output="logits", reference=None, evaluation="clips"), against,

@@ -105,6 +105,6 @@ BANDWIDTH = Option(
 )  # fmt: skip
 METRIC = Metric(
     "kad", "KAD", "lower", Needs(reference="clips", evaluation="clips"), against,
-    "also compute the kernel audio distance", reading, (SEED, BANDWIDTH, CI),
+    "kernel audio distance", reading, (SEED, BANDWIDTH, CI),
     ("kad_ci_low", "kad_ci_high"), "kad",
 )  # fmt: skip
