@@ -163,7 +163,8 @@ def original(tensors: Mapping[str, NDArray[Any]]) -> Callable[[NDArray[np.int64]
     from transformers import RobertaConfig, RobertaModel
 
     config = RobertaConfig(
-        vocab_size=WORDS, max_position_embeddings=POSITIONS, type_vocab_size=1,
+        vocab_size=WORDS, hidden_size=WIDTH, num_hidden_layers=BLOCKS, num_attention_heads=HEADS,
+        intermediate_size=INNER, max_position_embeddings=POSITIONS, type_vocab_size=1,
         layer_norm_eps=EPSILON,
     )  # fmt: skip
     branch, projected = RobertaModel(config).eval(), projection().eval()
