@@ -11,10 +11,13 @@ pytestmark = pytest.mark.parity
 # Relative; of the inception score, of its excess over 1.
 LIMITS = {"fad": 1e-3, "kl": 1e-3, "kad": 2e-3, "isc": 5e-3}
 CLOSER = {"gudgud96": 1e-4}
-# VGGish for every protocol, stereo, and a classifier; the others take minutes.
-QUICK = {("gudgud96", "encodec-48k"), ("av-benchmark", "pann-16k")}
+# One of each kind, and stereo, and a classifier; all together take most of an hour.
+QUICK = {
+    ("gudgud96", "encodec-48k"), ("fadtk", "vggish"), ("kadtk", "vggish"),
+    ("av-benchmark", "pann-16k"), ("audiocraft", "vggish"),
+}  # fmt: skip
 CASES = [
-    pytest.param(*case, marks=() if case[1] == "vggish" or case in QUICK else pytest.mark.slow)
+    pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
     for case in harnesses.cases()
 ]
 
