@@ -1,5 +1,6 @@
 """A real Dask cluster of two worker processes gives the bits of serial, also if one is killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from distributed import Client, LocalCluster
 
 from fad_onnx.api import making
 from fad_onnx.cli import main
-from fad_onnx.errors import OptionError
+from fad_onnx.errors import ExecutorError, OptionError
 from fad_onnx.pipeline.dask import dask_executor
 
 from .conftest import write_clip
@@ -147,3 +148,31 @@ def test_a_signal_ends_a_run_on_a_scheduler(cluster, clips, tmp_path):
     _, error = process.communicate(timeout=30)
     assert process.returncode == 143 and "Traceback" not in error
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_is_an_error_and_the_next_run_continues(many, tmp_path):
+    def started(*words):
+        return subprocess.Popen([sys.executable, "-m", *words], stderr=subprocess.DEVNULL)
+
+    for index in range(128, 2000):
+        (many / f"{index:03}.wav").symlink_to(many / f"{index % 4:03}.wav")
+    place = tmp_path / "scheduler.json"
+    common = ("--scheduler-file", str(place), "--no-dashboard")
+    running = [started("distributed.cli.dask_scheduler", "--host", "127.0.0.1", *common)]
+    try:
+        while not place.is_file():
+            time.sleep(0.1)
+        one = ("--nthreads", "1", "--no-nanny", *common)
+        running += [started("distributed.cli.dask_worker", *one) for _ in range(2)]
+        address = json.loads(place.read_text("utf-8"))["address"]
+
+        def kill(name, count, total):
+            running[0].kill()
+
+        with dask_executor(address) as executor, pytest.raises(ExecutorError, match="run again"):
+            making.stats(many, model=WEIGHTLESS, executor=executor, progress=kill)
+    finally:
+        for process in running:
+            process.kill()
+    same(making.stats(many, model=WEIGHTLESS).moments, stats(many, workers=1))
