@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from .eigen import cosine
 from .preparation import Frontend, Samples, SamplesAndStft, Stft
 
 # Frames transformed at once, few enough that their spectrum stays in the processor's cache.
@@ -77,10 +78,14 @@ def hann(frontend: Stft) -> NDArray[Any]:
 
     The periodic one is periodic_hann in torchvggish/mel_features.py, and scipy.signal's 'hann' with
     fftbins, which torchlibrosa gets from librosa. The symmetric one is torch.hann_window with
-    periodic=False.
+    periodic=False. "tensorflow" is tf.signal.hann_window, bit for bit.
     """
-    period = frontend.frame_samples - (frontend.hann == "symmetric")
-    turns = np.arange(frontend.frame_samples) / period
+    count = frontend.frame_samples
+    if frontend.hann == "tensorflow":
+        angles = np.float32(2 * np.pi) * np.arange(count, dtype=np.float32) / np.float32(count)
+        return np.float32(0.5) - np.float32(0.5) * cosine(angles)
+    period = count - (frontend.hann == "symmetric")
+    turns = np.arange(count) / period
     return (0.5 - 0.5 * np.cos(2 * np.pi * turns)).astype(frontend.precision)
 
 

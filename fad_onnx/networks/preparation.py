@@ -53,8 +53,9 @@ class Stft:
         The squared or the absolute value.
     precision : {"float64", "float32"}
         The precision of the Hann window and of the input of the transform.
-    hann : {"periodic", "symmetric"}
-        The Hann window: its period is the frame, or one sample less than the frame.
+    hann : {"periodic", "symmetric", "tensorflow"}
+        The Hann window: its period is the frame, or one sample less than the frame. "tensorflow":
+        "periodic" as TensorFlow rounds it, in float32 at every step.
     pre_emphasis : float
         The share of the sample before that is subtracted from each sample; the first sample of
         the window, which has none before it, is dropped. 0: none, and no sample is dropped.
@@ -69,7 +70,7 @@ class Stft:
     padding: Literal["none", "reflect", "zeros_after"] = "none"
     spectrum: Literal["power", "magnitude"] = "power"
     precision: Literal["float64", "float32"] = "float64"
-    hann: Literal["periodic", "symmetric"] = "periodic"
+    hann: Literal["periodic", "symmetric", "tensorflow"] = "periodic"
     pre_emphasis: float = 0.0
     most_frames: int | None = None
 

@@ -1,5 +1,6 @@
 """The front end against the definition of the discrete Fourier transform."""
 
+import hashlib
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -82,6 +83,16 @@ def test_both_inputs_of_a_network_that_takes_two():
     samples, power = frontends.apply(SamplesAndStft(**asdict(REFLECT)), clips)
     assert samples is clips
     np.testing.assert_array_equal(power, frontends.apply(REFLECT, clips)[0])
+
+
+def test_the_window_of_tensorflow_is_its_own():
+    """SHA-256 of tf.signal.hann_window(2048) in TensorFlow 2.21 on x86-64."""
+    frontend = replace(NONE, frame_samples=2048, fft_samples=2048, precision="float32")
+    window = frontends.hann(replace(frontend, hann="tensorflow"))
+    digest = hashlib.sha256(window.astype("<f4").tobytes()).hexdigest()
+    assert digest == "e689f7ccf093a825f8c6252e583e432911bd546aa2ae18c9381b891addb455ec"
+    exact = frontends.hann(frontend)
+    assert 0 < np.abs(window - exact).max() < 3e-7
 
 
 def test_kernels_are_the_transform():

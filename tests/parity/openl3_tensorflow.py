@@ -22,8 +22,17 @@ from fad_onnx.weights.binding import external, graph_file
 
 ANSWERS = Path(__file__).with_name("openl3_tensorflow.npz")
 # Seed of the weights, samples, seconds between windows.
-CASES = ((0, 1, 0.5), (0, 24_001, 0.5), (0, 48_001, 0.5), (1, 24_001, 0.1))
+CASES = ((0, 1, 0.5), (0, 24_001, 0.5), (0, 48_001, 0.5), (1, 24_001, 0.1), (1, 24_001, 0.1))
 LEAVES = ("gamma", "beta", "moving_mean", "moving_variance", "kernel", "bias")
+
+
+def clip(index):
+    """Samples (1, n). The last clip is a tone: in most bands it has what rounding leaves alone."""
+    samples = CASES[index][1]
+    if index < len(CASES) - 1:
+        return synthetic.clip(index, samples)
+    tone = np.sin(2 * np.pi * 1000 / 48_000 * np.arange(samples)) / 2
+    return tone[None].astype(np.float32)
 
 
 def tensors(seed):
@@ -59,10 +68,9 @@ def main():
 
     models = {seed: model(seed) for seed in {case[0] for case in CASES}}
     answers = {}
-    for index, (seed, samples, hop) in enumerate(CASES):
-        clip = synthetic.clip(index, samples)[0]
+    for index, (seed, _samples, hop) in enumerate(CASES):
         found, _ = openl3.get_audio_embedding(
-            clip, 48_000, model=models[seed], hop_size=hop, verbose=False
+            clip(index)[0], 48_000, model=models[seed], hop_size=hop, verbose=False
         )
         answers[str(index)] = found.astype(np.float32)
     np.savez_compressed(ANSWERS, **answers)
