@@ -18,11 +18,11 @@ from fad_onnx.metrics.intervals import (
     difference,
     interval,
     of_mean,
-    strata,
 )
 from fad_onnx.metrics.kad import KernelReference
 from fad_onnx.metrics.moments import Moments
 from fad_onnx.metrics.registry import Arrays
+from fad_onnx.metrics.units import strata
 from fad_onnx.metrics.with_intervals import with_interval
 
 

@@ -20,25 +20,22 @@ each metric: benchmarks/README-statistics.md.
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from ..errors import OptionError, StatisticsError
+from .units import Indices, Names, half, strata
+from .units import pairs_by_name as pairs_by_name
 from .validation import Array
 
 LEAST_CLIPS = 10
 HALVES = 50
 Bounds = tuple[float, float]
 UNBOUNDED = (-np.inf, np.inf)
-Names = Sequence[str]
-Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,7 @@ class Draws:
     def values(self) -> Array:
         """The numbers of each half, one row for each draw."""
         random, groups = np.random.RandomState(self.seed), strata(self.names)
-        drawn = (_half(random, groups, len(self.names)) for _ in range(HALVES))
+        drawn = (half(random, groups, len(self.names)) for _ in range(HALVES))
         return np.array([self.again(half) for half in drawn])
 
 
@@ -246,55 +243,6 @@ def around(estimate: float, parts: Sequence[Part], level: float, bounds: Bounds)
     reach = float(stdtrit(degrees, 0.5 + level / 2)) * error
     low, high = max(bounds[0], estimate - reach), min(bounds[1], estimate + reach)
     return Interval(level, estimate, low, high, error, degrees)
-
-
-def strata(names: Sequence[Names]) -> dict[tuple[int, ...], list[Indices]]:
-    """Units by the datasets in which they occur: for each of these, the indices of their clips.
-
-    Examples
-    --------
-    >>> found = strata([["a.wav", "b.wav"], ["b.flac"]])
-    >>> {sides: [own.tolist() for own in units] for sides, units in found.items()}
-    {(0,): [[0]], (0, 1): [[1], [0]]}
-    """
-    units: dict[str | tuple[int, int], dict[int, int]] = {}
-    for side, own in enumerate(names):
-        stems = [os.path.splitext(name)[0] for name in own]
-        counts = Counter(stems)
-        for index, stem in enumerate(stems):
-            # A name that occurs twice in a dataset has no partner.
-            units.setdefault(stem if counts[stem] == 1 else (side, index), {})[side] = index
-    groups: dict[tuple[int, ...], list[dict[int, int]]] = {}
-    for unit in units.values():
-        groups.setdefault(tuple(sorted(unit)), []).append(unit)
-    return {
-        sides: [np.array([unit[side] for unit in own], np.intp) for side in sides]
-        for sides, own in groups.items()
-    }
-
-
-def _half(
-    random: np.random.RandomState, groups: Mapping[tuple[int, ...], list[Indices]], count: int
-) -> list[Indices]:
-    """Indices of half of the clips of each dataset, in order, units together."""
-    chosen: list[list[Indices]] = [[] for _ in range(count)]
-    for sides, units in groups.items():
-        order = random.permutation(len(units[0]))
-        # Of an odd number, one more or one fewer at random.
-        kept = order[: (len(order) + random.randint(2)) // 2]
-        for side, own in zip(sides, units, strict=True):
-            chosen[side].append(own[kept])
-    return [np.sort(np.concatenate(own)) for own in chosen]
-
-
-def pairs_by_name(evaluation: Names, reference: Names) -> tuple[tuple[int, int], ...]:
-    """Indices of the clips with the same relative path, apart from the suffix.
-
-    A name that occurs twice on a side has no pair. Unrelated clips of the same name do no harm:
-    their estimated covariance is about zero.
-    """
-    both = strata([evaluation, reference]).get((0, 1), [])
-    return tuple(sorted(zip(*(own.tolist() for own in both), strict=True))) if both else ()
 
 
 def difference(first: Doubt, second: Doubt) -> Doubt:
