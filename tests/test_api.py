@@ -46,8 +46,12 @@ def test_every_public_name_is_there_and_has_a_docstring(name):
 
 
 @pytest.mark.parametrize(
-    "module", ["api.functions", "api.making", "api.models", "api.streaming", "networks.spec"]
-)
+    "module",
+    ["api.comparison", "api.functions", "api.harness", "api.making", "api.models", "api.streaming",
+     "api.watching", "metrics.fad_infinity", "metrics.intervals", "metrics.units",
+     "metrics.definitions.isc", "metrics.definitions.kl", "metrics.definitions.prdc",
+     "networks.spec"],
+)  # fmt: skip
 def test_examples_run(module):
     failed, tried = doctest.testmod(importlib.import_module(f"fad_onnx.{module}"))
     assert tried and not failed

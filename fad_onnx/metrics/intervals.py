@@ -241,7 +241,7 @@ def around(estimate: float, parts: Sequence[Part], level: float, bounds: Bounds)
     degrees = variance * variance / weight if weight > 0.0 else float(fewest)
     error = float(np.sqrt(variance))
     reach = float(stdtrit(degrees, 0.5 + level / 2)) * error
-    low, high = max(bounds[0], estimate - reach), min(bounds[1], estimate + reach)
+    low, high = float(max(bounds[0], estimate - reach)), float(min(bounds[1], estimate + reach))
     return Interval(level, estimate, low, high, error, degrees)
 
 
