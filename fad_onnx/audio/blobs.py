@@ -54,7 +54,9 @@ class Span:
     name: str
 
     def open(self) -> BinaryIO:
-        """The span, open; AudioError if the file ends before it does."""
+        """The span, open; AudioError if it is not within the file."""
+        if self.start < 0:
+            raise AudioError(self.name, f"would begin {-self.start} bytes before the archive")
         file = OnDisk(self.path).open()
         there = file.seek(0, os.SEEK_END) - self.start
         if there < self.size:

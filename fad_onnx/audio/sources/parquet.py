@@ -18,6 +18,7 @@ from ...errors import AudioError, MissingDependencyError, SourceError, shown
 from ..blobs import Blob, InMemory
 from ..remote import errors, file_part, opened, version
 from .listing import AudioFile, Listing, Part, Unusable
+from .members import MOST_MEMBERS
 
 COLUMN = "audio"
 # Rows that are read together, and batches that are kept: threads ask a little out of order.
@@ -62,6 +63,9 @@ def listed(path: str) -> Listing:
     except _errors() as error:
         damage: Part = Unusable(f"cannot be read as parquet: {error}")
         return Listing([AudioFile(path, "", part=damage)])
+    if len(names) != table.rows:
+        damage = Unusable(f"damaged: {table.rows} rows are announced, {len(names)} are there")
+        return Listing([AudioFile(path, "", part=damage)])
     if not table.rows:
         raise SourceError(path, "a table without rows")
     counts, stem = Counter(names), os.path.splitext(os.path.basename(file_part(path)))[0]
@@ -88,8 +92,10 @@ class _Table:
             has = f"is {kind}" if kind else f"is not among {', '.join(map(shown, schema.names))}"
             raise SourceError(path, f"needs a column {COLUMN!r} of bytes, which {has}")
         metadata = self._file.metadata
-        self.rows = int(metadata.num_rows)
         self._groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        self.rows = sum(self._groups)
+        if self.rows > MOST_MEMBERS or min(self._groups, default=0) < 0:
+            raise SourceError(path, f"has {self.rows} rows: at most {MOST_MEMBERS} are read")
         self._kept: deque[tuple[int, Any]] = deque(maxlen=KEPT_BATCHES)
         if self.rows:
             self._go_to(0)
