@@ -42,7 +42,7 @@ def synthetic_sets(model: Model, count: int = SET_CLIPS) -> tuple[list[Clip], li
     seconds, random = SET_SECONDS, np.random.RandomState(5)
     rules, channels = model.preparation.windows, model.preparation.channel_count
     if rules.fill == "zeros":
-        count = FILLED_CLIPS
+        count = min(count, FILLED_CLIPS)
     if rules.tail == "pad" and rules.length_samples:
         count, seconds = FILLED_CLIPS, rules.length_samples / model.preparation.sample_rate_hz
     frames = round(seconds * FOREIGN_HZ)
