@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from .. import panns, vggish
+from .. import panns, passt, vggish
 from ..parity import Embed, Tensors
 from . import Numbers, torchaudio_parts
 
@@ -117,6 +117,20 @@ def _pann(
     return classified(generated, theirs, epsilon)
 
 
+def _passt(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
+    """The same of PaSST, av-benchmark's: every clip filled to 10 s, logits before the embedding."""
+    model = passt.original_model(99, tensors)
+
+    def both(folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+        clips = [read_av(path, 32_000) for path in _files(folder)]
+        filled = [torch.nn.functional.pad(clip, (0, 320_000 - clip.shape[-1])) for clip in clips]
+        with torch.inference_mode():
+            made = torch.cat([model(clip) for clip in filled]).numpy()
+        return made[:, passt.CLASSES :], made[:, : passt.CLASSES]
+
+    return classified(both(evaluation), both(reference), None)
+
+
 def classified(generated: Any, reference: Any, epsilon: float | None) -> Numbers:
     """The numbers of (embeddings, logits) of clips with equal names."""
     logits = [torch.from_numpy(side[1]) for side in (generated, reference)]
@@ -136,5 +150,6 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "av-benchmark": {
         "vggish": partial(_vggish, read_av),
         "pann-16k": partial(_pann, "pann-16k", read_av, None),
+        "passt": _passt,
     },
 }
