@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fad_onnx import FrechetAudioDistance, StreamingFAD, load_model
-from fad_onnx.errors import DownloadError, IncompatibleStatisticsError, ProviderError
+from fad_onnx.errors import CheckpointError, DownloadError, IncompatibleStatisticsError
 from fad_onnx.networks import synthetic, table
 from fad_onnx.networks.runtime import Session
 from fad_onnx.networks.spec import ModelSpec
@@ -138,7 +138,7 @@ def test_a_model_made_of_its_parts_opens_its_graph_again(tmp_path):
     copied = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(copied.embed(CLIPS[0], 16000), model.embed(CLIPS[0], 16000))
     model.session.graph = tmp_path / "gone.onnx"
-    with pytest.raises(ProviderError, match="gone"):
+    with pytest.raises(CheckpointError, match="gone"):
         pickle.loads(pickle.dumps(model))
 
 

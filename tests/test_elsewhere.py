@@ -48,7 +48,7 @@ def test_paths_that_a_worker_is_sent_are_absolute(here):
     spec = ModelSpec(WEIGHTLESS, weights={"main": "z.pth"})
     assert Run(spec).specs[0].weights == {"main": str(here / "z.pth")}
     assert request.folders == (str(here / "y"),)
-    assert made._cache_folder() == here / "kept"
+    assert made.cache_folder == here / "kept"
 
 
 def another_mount(monkeypatch, change):

@@ -18,6 +18,7 @@ from fad_onnx.networks import synthetic, table
 from fad_onnx.networks.selection import select
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.pipeline import executors, provenance
+from fad_onnx.pipeline.metadata import Metadata
 from fad_onnx.report import tables
 from fad_onnx.weights import prepare
 
@@ -159,7 +160,7 @@ def test_a_report_has_a_column_for_datasets_made_alike():
     assert found.heads == ("ref, y", "x, z") and found.unknown == ()
     assert tables.Setting("short_clips", ("error", "pad")) in found.settings
     assert tables.Setting("dimension", ("8",)) in found.settings
-    bare = replace(one("foreign"), metadata={})
+    bare = replace(one("foreign"), metadata=Metadata())
     found = tables.protocol("m", [replace(scores[0], evaluation=bare)])
     assert found.heads == ("ref",) and found.unknown == ("foreign",)
 

@@ -8,6 +8,7 @@ import pytest
 from fad_onnx.networks import frontends, runtime, synthetic, table
 from fad_onnx.networks.runtime import Session, Settings
 from fad_onnx.networks.selection import variants
+from fad_onnx.networks.windows import Windower
 from fad_onnx.weights import binding
 from fad_onnx.weights.checkpoints.onnx_file import initializers, pruned
 
@@ -30,8 +31,9 @@ def graph(tmp_path_factory):
 def inputs():
     preparation = MODEL.preparation
     samples = max(preparation.minimum_samples, 4000)
-    window = synthetic.clip(1, samples, preparation.channel_count)[None].astype(np.float32)
-    return frontends.apply(preparation.frontend, window)
+    clip = synthetic.clip(1, samples, preparation.channel_count).astype(np.float32)
+    (window, *_) = Windower(preparation, None, "error").push(clip, last=True)
+    return frontends.apply(preparation.frontend, window.samples[None])
 
 
 def test_one_output_takes_fewer_nodes_and_gives_the_same_bits(graph, inputs):
