@@ -187,7 +187,8 @@ def _verify(commands: Commands) -> None:
     parser = _command(
         commands, "verify",
         "Test this ONNX Runtime against known answers: every network with synthetic weights,"
-        " offline, one at a time (up to 0.4 GB of disk and 1 GB of memory, a few seconds each).",
+        " offline, one at a time (some seconds and up to 1.3 GB of disk each; the two largest take"
+        " minutes, and 3 and 6 GB).",
     )  # fmt: skip
     parser.add_argument("models", metavar="MODEL", nargs="*", help="default: all")
     parser.add_argument(
