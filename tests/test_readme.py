@@ -56,7 +56,7 @@ def test_every_generated_part_has_one_page(tasks):
 
 
 def test_every_network_is_in_the_parity_table():
-    """Models that differ by nothing but their checkpoint need one entry; the page names the rest."""
+    """Models that differ by nothing but their checkpoint need one; the page names the rest."""
     page = (ROOT / "docs" / "parity.md").read_text("utf-8")
     unknown = re.findall(r"`([\w-]+)`", page[page.index("Never compared") :].partition(".")[0])
     findings = json.loads((ROOT / "benchmarks" / "parity.json").read_text("utf-8"))["findings"]
