@@ -1,6 +1,6 @@
 """Runs the parity tier: what changed since it last passed, or everything.
 
-    python .ci/parity.py FOLDER [--all] [--list]
+    python .ci/parity.py FOLDER [--all] [--list] [--only=TEXT]
 
 FOLDER is tests/parity or tests/parity_transformers; the environment must have the packages that
 its tests import. A unit is a file of tests, or a family of exporters in test_exports.py. Its key
@@ -118,6 +118,12 @@ def units(folder: Path) -> Iterator[tuple[str, Path, str | None, set[Path]]]:
             yield f"{path.stem}[{family}]", path, family, own | modules(module)
 
 
+def passed() -> dict[str, str]:
+    """The key with which each unit last passed."""
+    found: dict[str, str] = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {}
+    return found
+
+
 def run(path: Path, family: str | None) -> int:
     """The tests of a unit, in a process of their own: its networks are gone before the next."""
     environment = os.environ | ({} if family is None else {"PARITY_FAMILY": family})
@@ -128,10 +134,12 @@ def run(path: Path, family: str | None) -> int:
 def main() -> int:
     arguments = sys.argv[1:]
     folder = (ROOT / arguments[0]).resolve()
-    record = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {}
-    failed = []
+    record, failed = passed(), []
+    only = next((one[7:] for one in arguments if one.startswith("--only=")), "")
     for name, path, family, own in units(folder):
         name = f"{folder.name}/{name}"
+        if only not in name:
+            continue
         now = key(own)
         same = record.get(name) == now
         if same and "--all" not in arguments:
@@ -144,7 +152,7 @@ def main() -> int:
         code = run(path, family)
         print(f"{name}: {time.monotonic() - start:.0f} s, code {code}", flush=True)
         if code == 0:
-            record[name] = now
+            record = {**passed(), name: now}  # another run may have written in the meantime
             RECORD.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n", "utf-8")
         else:
             failed.append(name)
