@@ -165,8 +165,10 @@ def clap_model(width, depths, fusion, seed):
     model = ClapModel(ClapConfig(audio_config=audio)).eval()
     with torch.no_grad():
         for name, tensor in model.named_parameters():
-            if "relative_position_bias_table" in name or name.endswith("bias"):
-                tensor.normal_(0, 0.1)
+            if name.startswith("text_") and tensor.ndim == 2:
+                tensor.mul_(4)  # as they are made, every caption has nearly the same embedding
+            elif "relative_position_bias_table" in name or name.endswith("bias"):
+                tensor.normal_(0, 0.02 if name.startswith("text_") else 0.1)
         for name, tensor in model.named_buffers():
             if name.endswith("running_var"):
                 tensor.uniform_(0.5, 1.5)
