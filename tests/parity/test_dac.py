@@ -224,8 +224,10 @@ def test_fadtk_and_kadtk(samples, meter, tensors, published, tmp_path, monkeypat
     parts = [part for window in windows for part in group.run([window])]
     found = group.join(parts, [220_500] * len(windows), samples / RATE, False)
     for got, expected in zip(found, (every, fifths), strict=True):
-        # get_embedding rounds to float16: a number on the edge may fall to either side.
+        # get_embedding rounds to float16: a number on the edge may fall to either side. Steps of
+        # numbers near 0 are finer than the rounding of float32 in the network.
         rounded = expected.numpy().astype(np.float16)
         assert got.shape == rounded.shape
-        off = np.abs(got - rounded.astype(np.float32)) / np.spacing(np.abs(rounded))
-        assert off.max() <= 1 and (off == 0).mean() > 0.95
+        off = np.abs(got - rounded.astype(np.float32))
+        step = np.spacing(np.abs(rounded)).astype(np.float32)
+        assert (off <= step + 5e-5 * float(expected.std())).all() and (off == 0).mean() > 0.95
