@@ -166,7 +166,7 @@ def clap_model(width, depths, fusion, seed):
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if name.startswith("text_") and tensor.ndim == 2:
-                tensor.mul_(4)  # as they are made, every caption has nearly the same embedding
+                tensor.mul_(2)  # as they are made, every caption has nearly the same embedding
             elif "relative_position_bias_table" in name or name.endswith("bias"):
                 tensor.normal_(0, 0.02 if name.startswith("text_") else 0.1)
         for name, tensor in model.named_buffers():
