@@ -183,7 +183,7 @@ def test_names_shapes_and_types_are_the_modules(name):
 
 
 def test_all_graphs_together_are_small():
-    assert sum(graph.path.stat().st_size for graph in GRAPHS.values()) < 6e6
+    assert sum(graph.path.stat().st_size for graph in GRAPHS.values()) < 8e6  # as the wheel
     assert {graph.path.name for graph in GRAPHS.values()} == {
         path.name for path in parity.GRAPHS_FOLDER.glob("*.onnx")
     }

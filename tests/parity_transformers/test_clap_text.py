@@ -162,7 +162,8 @@ def clap_model(width, depths, fusion, seed):
     audio = {"patch_embeds_hidden_size": width, "depths": list(depths), "enable_fusion": fusion,
              "hidden_size": 8 * width}  # fmt: skip
     torch.manual_seed(seed)
-    model = ClapModel(ClapConfig(audio_config=audio)).eval()
+    text = {"layer_norm_eps": 1e-5}  # LAION's; transformers' default is 1e-12
+    model = ClapModel(ClapConfig(audio_config=audio, text_config=text)).eval()
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if name.startswith("text_") and tensor.ndim == 2:
