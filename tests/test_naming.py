@@ -43,7 +43,7 @@ def fitted(path, name, shape):
     with ExitStack() as stack:
         parts = opened(path, stack).parts(name)
         assert parts, name
-        return naming.joined(name, parts, shape, np.dtype(np.float32))
+        return naming.joined(parts, shape, np.dtype(np.float32))
 
 
 @pytest.mark.parametrize("prefix", ["", "net.", "module.", "module.net."])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from . import provenance
@@ -192,10 +192,6 @@ class Metadata:
         made = self.protocol.get("preparation")
         found = made.get("sample_rate_hz") if isinstance(made, dict) else None
         return found or self.protocol.get("sample_rate_hz")
-
-    def published(self, name: str | None, licence: str | None) -> Self:
-        """The same under a name and a licence."""
-        return replace(self, name=name, licence=licence)
 
 
 def _current(data: Mapping[str, Any]) -> dict[str, Any]:

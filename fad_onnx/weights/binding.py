@@ -94,7 +94,7 @@ def bind(selection: Selection, sources: Mapping[str, CheckpointFile], folder: Pa
             parts, rule = tensors.parts(name), tensors.rule(name)
             if rule and not parts:
                 return constant(rule, wanted[name].shape)
-            return joined(name, parts, wanted[name].shape, wanted[name].dtype)
+            return joined(parts, wanted[name].shape, wanted[name].dtype)
 
         hashes, weights_sha256 = write_model(selection, read, folder)
     files = {"model.onnx": selection.graph_sha256, WEIGHTS_FILE: weights_sha256}

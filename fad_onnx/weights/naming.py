@@ -107,9 +107,7 @@ def _tensors(checkpoint: Checkpoint, path: Path, stack: ExitStack) -> dict[str, 
     return opened.tensors(checkpoint.nesting) or opened.tensors()
 
 
-def joined(
-    name: str, parts: Sequence[Part], shape: Sequence[int], dtype: np.dtype[Any]
-) -> NDArray[Any]:
+def joined(parts: Sequence[Part], shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
     """The tensor as the graph wants it, from the tensors of `Tensors.parts`.
 
     Axes of length 1 may be missing or added, and floats are cast, as torch's load_state_dict does.
