@@ -53,7 +53,7 @@ def audio_set(
     }  # fmt: skip
     metadata = Metadata.from_json(said)
     moments = Moments.of(np.concatenate(rows))
-    return Dataset(path, moments, metadata, summaries, rows_by_file=rows)
+    return Dataset(path, moments, metadata, summaries, embeddings_by_file=rows)
 
 
 def score(

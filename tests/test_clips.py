@@ -27,7 +27,7 @@ def resident_file_bytes():
 
 @pytest.mark.parametrize("count", [0, 1, 5, 6, 7, 23])
 def test_chosen_embeddings_come_in_order_and_in_full_blocks(count, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK_ROWS", 6)
+    monkeypatch.setattr(module, "BLOCK", 6)
     whole, chosen = rows(count), np.random.RandomState(1).uniform(size=count) < 0.6
     found = list(chosen_blocks(whole, chosen))
     assert all(len(block) == 6 for block in found[:-1])

@@ -62,7 +62,7 @@ def test_a_seed_gives_the_same_numbers_and_another_seed_others(score, sets):
 @pytest.mark.large
 def test_fad_infinity_draws_clips_unless_embeddings_are_asked_for(run, sets, tmp_path):  # noqa: F811
     made = functions.score(*sets, WEIGHTLESS, Wanted(per_file=True), cache=False)
-    rows = made.evaluation.rows_by_file
+    rows = made.evaluation.embeddings_by_file
     found = {}
     for draw, by_clip in (("clips", [len(one) for one in rows]), ("embeddings", None)):
         flags = [] if draw == "clips" else ["--inf-draw", draw]
@@ -86,8 +86,8 @@ def test_clips_come_with_their_influence_highest_first(score):
     influences = [file.influence for file in files]
     assert influences == sorted(influences, reverse=True) and influences[0] > 0 > influences[-1]
     reference = score.reference.moments
-    by_name = dict(zip((f.file.name for f in score.evaluation.files), score.evaluation.rows_by_file,
-                       strict=True))  # fmt: skip
+    by_name = dict(zip((f.file.name for f in score.evaluation.files),
+                       score.evaluation.embeddings_by_file, strict=True))  # fmt: skip
     for file in files:
         rest = np.concatenate([rows for name, rows in by_name.items() if name != file.name])
         without = frechet_distance(Moments.of(rest), reference)

@@ -90,7 +90,7 @@ def test_files_of_version_1_score_as_they_did(tmp_path):
     assert one.metadata == other.metadata and one.files == other.files
     np.testing.assert_array_equal(one.moments.mean, other.moments.mean)
     np.testing.assert_array_equal(one.moments.scatter, other.moments.scatter)
-    assert archives.holds_rows(tmp_path / "old.npz")
+    assert archives.holds_embeddings(tmp_path / "old.npz")
     wanted = Wanted(per_file=True)
     first, second = (
         fad_onnx.score(tmp_path / "new.npz", path, wanted=wanted)
@@ -125,7 +125,7 @@ def test_a_file_of_version_1_with_as_many_clips(tmp_path, monkeypatch):
     monkeypatch.setattr("fad_onnx.weights.checkpoints.mapped.ALLOWANCE_BYTES", 3 << 20)
     clips = {f"{index:06}.wav": np.full((1, 4), index, np.float32) for index in range(1700)}
     version_1(tmp_path / "old.npz", clips)
-    assert archives.holds_rows(tmp_path / "old.npz")
+    assert archives.holds_embeddings(tmp_path / "old.npz")
     found, _ = embeddings.read(tmp_path / "old.npz")
     assert len(found) == 1700 and found["001699.wav"][0, 3] == 1699
 

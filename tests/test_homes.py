@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fad_onnx.cache import root
-from fad_onnx.cache.embeddings import RowCache
+from fad_onnx.cache.embeddings import EmbeddingCache
 from fad_onnx.cli import main
 from fad_onnx.errors import CacheError, FadError
 from fad_onnx.networks import table
@@ -150,14 +150,14 @@ def test_a_cache_that_others_may_change_is_not_trusted(
     with pytest.raises(CacheError, match=r"FAD_ONNX_SHARED=1.*FAD_ONNX_HOME"):
         root.root()
     with pytest.raises(CacheError, match="FAD_ONNX_SHARED=1"):
-        RowCache(home)
+        EmbeddingCache(home)
     for value, said in (("false", "everybody|another"), ("nonsense", "neither 1 nor 0")):
         monkeypatch.setenv("FAD_ONNX_SHARED", value)
         with pytest.raises(FadError, match=said):
             root.root()
     monkeypatch.setenv("FAD_ONNX_SHARED", "1")
     assert root.root() == home
-    RowCache(home).close()
+    EmbeddingCache(home).close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX only")

@@ -100,7 +100,7 @@ def kill_and_resume(folder, tmp_path, moments, expected):
         time.sleep(moment)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        with embeddings.RowCache(cache) as held:
+        with embeddings.EmbeddingCache(cache) as held:
             assert held.info().values >= rows_seen, "what was kept must stay"
             rows_seen = held.info().values
         if out.exists():

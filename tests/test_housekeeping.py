@@ -15,7 +15,7 @@ from fad_onnx.pipeline.options import cache_folder
 from fad_onnx.tools import housekeeping
 from fad_onnx.weights import converted, prepare
 
-from .test_rowcache import Facts
+from .test_embedding_cache import Facts
 from .test_weights import ROW, bound
 
 
@@ -28,7 +28,7 @@ def convert(tmp_path, seed):
 
 
 def keep_embeddings(count):
-    with embeddings.RowCache(cache_folder()) as rows:
+    with embeddings.EmbeddingCache(cache_folder()) as rows:
         for n in range(count):
             rows.put("0" * 64, f"{n}", np.zeros((100, 100), np.float32), Facts())
 

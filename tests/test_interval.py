@@ -117,7 +117,7 @@ def test_blocks_and_empty_files_do_not_matter(monkeypatch: pytest.MonkeyPatch) -
     whole = interval(Side.of(x), Moments.of(random.randn(50, 3)))
     random = np.random.RandomState(4)
     x = [random.randn(n, 3) for n in (1, 4, 2, 9, 1, 1, 3, 2, 2, 5, 1)]
-    monkeypatch.setattr(module, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(module, "BLOCK", 4)
     reference = Moments.of(random.randn(50, 3))
     cut = interval(Side.of([np.zeros((0, 3)), *x, np.zeros((0, 3))]), reference)
     assert cut.files == whole.files == (11, None)

@@ -31,7 +31,7 @@ def by_pairs(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 @pytest.mark.parametrize(("n", "m"), [(2, 2), (3, 8), (20, 17), (31, 32)])
 @pytest.mark.parametrize("block", [1, 7, 1024])
 def test_equals_the_definition(n: int, m: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kad, "BLOCK_ROWS", block)
+    monkeypatch.setattr(kad, "BLOCK", block)
     x, y = rows(n, 1), rows(m, 2) * 1.5 + 0.3
     value, bandwidth = by_pairs(x, y)
     found = kernel_distance(x, y)
@@ -63,7 +63,7 @@ def test_the_median_is_numpys_whatever_the_blocks(
     monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     x = rows(count, 3)
-    monkeypatch.setattr(kad, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(kad, "BLOCK", 16)
     pairs = [np.linalg.norm(x[i] - x[j]) for i in range(count) for j in range(i)]
     assert kad.median_distance(x) == pytest.approx(np.median(pairs), rel=1e-12)
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from fad_onnx.errors import StatisticsError, TooFewEmbeddingsError
-from fad_onnx.metrics.clips import BLOCK_ROWS
+from fad_onnx.metrics.clips import BLOCK
 from fad_onnx.metrics.moments import Moments, MomentsAccumulator
 
 DIM = 6
 # Either side of every boundary: nothing, one row, factor full, dense, more than a block.
-COUNTS = (0, 1, 2, DIM, DIM + 1, DIM + 2, 40, BLOCK_ROWS + 1)
+COUNTS = (0, 1, 2, DIM, DIM + 1, DIM + 2, 40, BLOCK + 1)
 
 
 def rows(count: int, seed: int = 0, dim: int = DIM) -> np.ndarray:

@@ -182,7 +182,9 @@ def test_the_page_says_what_the_numbers_were_drawn_from(page, tmp_path):
                     for kind in ("a", "b"))  # fmt: skip
     reference = audio_set("r", theirs, seed=1)
     wanted = Wanted(ci=0.9, inf=True, inf_draw="embeddings")
-    alone = replace(reference, moments=Gaussian.of(reference.moments), rows_by_file=None, files=())
+    alone = replace(
+        reference, moments=Gaussian.of(reference.moments), embeddings_by_file=None, files=()
+    )
     for one, said in ((reference, "Sampling: independent."), (alone, "Sampling: fixed reference.")):
         text = Page(write(tmp_path / "r.html", [score(one, audio_set("e", ours), wanted)])).text
         assert said in text and "subsets of single embeddings, as published" in text
@@ -250,9 +252,9 @@ def test_the_plane_is_that_of_most_variance(tmp_path):
     files = [Path(f"{i}.wav") for i in range(40)]
     base = audio_set("a", files, dim=5)
     scale = np.array([1, 8, 1, 3, 1], np.float32)
-    rows = tuple(one * scale for one in base.rows_by_file)
+    rows = tuple(one * scale for one in base.embeddings_by_file)
     joined = np.concatenate(rows).astype(np.float64)
-    one = replace(base, rows_by_file=rows, moments=Moments.of(joined))
+    one = replace(base, embeddings_by_file=rows, moments=Moments.of(joined))
     found = projection.project(one, one, seed=1)
     values, vectors = np.linalg.eigh(np.cov(joined.T))
     expected = (joined - joined.mean(axis=0)) @ vectors[:, :-3:-1]
@@ -272,8 +274,8 @@ def test_rows_are_drawn_by_the_seed_without_replacement(tmp_path):
     files = [Path(f"{i}.wav") for i in range(80)]
     one, two = audio_set("a", files, seed=1), audio_set("b", files, seed=2)
     first, again, other = (projection.project(one, two, seed) for seed in (1, 1, 2))
-    assert len(first.reference.points) == projection.SHOWN_ROWS < first.reference.rows == 800
-    assert len(np.unique(first.reference.points, axis=0)) == projection.SHOWN_ROWS
+    assert len(first.reference.points) == projection.SHOWN_EMBEDDINGS < first.reference.count == 800
+    assert len(np.unique(first.reference.points, axis=0)) == projection.SHOWN_EMBEDDINGS
     np.testing.assert_array_equal(first.evaluation.points, again.evaluation.points)
     assert not np.array_equal(first.evaluation.points, other.evaluation.points)
     html = write(tmp_path / "r.html", [score(one, two)], seed=7)
@@ -347,7 +349,9 @@ def test_a_reference_of_statistics_is_drawn_as_its_ellipse(tmp_path):
     files = clip_files(tmp_path / "clips", ["a.wav", "b.wav"])
     reference = audio_set("r", files, seed=1)
     gaussian = Gaussian.of(reference.moments)
-    bare = replace(reference, moments=gaussian, rows_by_file=None, files=(), metadata=Metadata())
+    bare = replace(
+        reference, moments=gaussian, embeddings_by_file=None, files=(), metadata=Metadata()
+    )
     own = score(bare, audio_set("e", files), Wanted(per_file=True))
     html = write(tmp_path / "r.html", [own])
     assert (
@@ -361,7 +365,7 @@ def test_a_reference_of_statistics_is_drawn_as_its_ellipse(tmp_path):
 def test_an_evaluation_set_of_statistics_is_refused(tmp_path):
     files = [Path("a.wav"), Path("b.wav")]
     one = audio_set("r", files)
-    bare = replace(audio_set("e.npz", files), rows_by_file=None)
+    bare = replace(audio_set("e.npz", files), embeddings_by_file=None)
     with pytest.raises(StatisticsError, match=r"e\.npz.*needs embeddings"):
         report.write(tmp_path / "r.html", [score(one, bare, Wanted())])
     assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ import fad_onnx
 from fad_onnx.api import dry_run, functions, making
 from fad_onnx.api.measure import Wanted
 from fad_onnx.audio import sources
-from fad_onnx.cache.embeddings import RowCache
+from fad_onnx.cache.embeddings import EmbeddingCache
 from fad_onnx.cli import commands, main
 from fad_onnx.errors import (
     AudioError,
@@ -276,7 +276,7 @@ def test_padding_is_said_of_the_models_that_pad_also_from_the_cache(tmp_path):
     other = load()
     one = with_preparation(other, minimum_samples=16000)
     for cached in (False, True):
-        with RowCache(tmp_path / "cache") as cache:
+        with EmbeddingCache(tmp_path / "cache") as cache:
             found = list(
                 Engine([one, other], Policy("pad"), 1, cache).embed(sources.find(tmp_path / "set"))
             )
@@ -395,7 +395,7 @@ def test_rows_that_some_of_the_models_have_cached_are_made_for_all(clips, tmp_pa
     one = load()
     other = one.decoding("int16")
     files = sources.find(clips)
-    with RowCache(tmp_path / "cache") as cache:
+    with EmbeddingCache(tmp_path / "cache") as cache:
         alone = [result.embeddings[0] for result in Engine([one], Policy(), 1, cache).embed(files)]
         for result, expected in zip(
             Engine([one, other], Policy(), 1, cache).embed(files), alone, strict=True

@@ -27,7 +27,7 @@ from ..networks.text import TextEmbedder
 from ..pipeline import datasets
 from ..pipeline.options import PathLike, Run, RunOptions, check_keywords
 from ..weights import prepare
-from .compat import ORIGINAL, read_rows
+from .compat import ORIGINAL, read_embeddings
 from .text import Captions, cut
 
 logger = logging.getLogger("fad_onnx")
@@ -193,15 +193,15 @@ class CLAPScore:
                 files, audio = self._embedded(audio_dir, files, dtype)
             if text is None:
                 text = self.get_text_embeddings(self._texts(captions, audio_dir, files))
-        for path, rows in ((text_embds_path, text), (audio_embds_path, audio)):
+        for path, embeddings in ((text_embds_path, text), (audio_embds_path, audio)):
             if path in new:
-                outputs.write(path, partial(_save, rows))
+                outputs.write(path, partial(_save, embeddings))
         return self.calculate_clap_score(text, audio, batch_size)
 
     def _read(self, path: PathLike | None) -> NDArray[Any] | None:
         if path is None or not os.path.exists(path):
             return None
-        return read_rows(Path(path), self.model.output().width)
+        return read_embeddings(Path(path), self.model.output().width)
 
     def _captioned(self, captions: Captions, folder: PathLike) -> list[AudioFile]:
         """The clips that have a caption; UncaptionedError unless all have one."""
@@ -214,13 +214,13 @@ class CLAPScore:
         self, folder: PathLike, files: Sequence[AudioFile], dtype: str
     ) -> tuple[list[AudioFile], NDArray[np.float32]]:
         """The clips that could be used, and an embedding of each."""
-        run = Run(self.embedder.decoding(dtype), self._run.of_files(), keep_rows=True)
+        run = Run(self.embedder.decoding(dtype), self._run.of_files(), keep_embeddings=True)
         (made,) = run.embed(os.fspath(folder), files)
         for text in made.warnings:
             logger.warning("%s", text)
         used = {one.name for one in made.files}
-        rows = [own.mean(axis=0) for own in made.rows_by_file or ()]
-        return [file for file in files if file.name in used], np.stack(rows)
+        embeddings = [own.mean(axis=0) for own in made.embeddings_by_file or ()]
+        return [file for file in files if file.name in used], np.stack(embeddings)
 
     def _texts(self, captions: Captions, folder: PathLike, files: Sequence[AudioFile]) -> list[str]:
         """The caption of each of these clips, which all have one."""
@@ -228,5 +228,5 @@ class CLAPScore:
         return [one for one in found if one is not None]
 
 
-def _save(rows: NDArray[Any], out: Any) -> None:
-    np.save(out, rows, allow_pickle=False)
+def _save(embeddings: NDArray[Any], out: Any) -> None:
+    np.save(out, embeddings, allow_pickle=False)

@@ -130,52 +130,52 @@ class FrechetAudioDistance(StreamingFAD):
     ) -> float:
         """The FAD of eval_dir to background_dir.
 
-        *_embds_path: an .npy file of rows, read if it exists, else written; it does not say of
-        which model, so name it after one. dtype: how PCM is read. Raises FadError where the
+        *_embds_path: an .npy file of embeddings, read if it exists, else written; it does not say
+        which model made it, so name it after one. dtype: how PCM is read. Raises FadError where the
         original returns -1, and before the work OutputError for a file that cannot be written or
         is named for both.
         """
         stored = [path for path in (background_embds_path, eval_embds_path) if path is not None]
         outputs.check([path for path in stored if not os.path.exists(path)])
-        background = self._rows(background_dir, background_embds_path, dtype)
-        evaluation = self._rows(eval_dir, eval_embds_path, dtype)
+        background = self._embeddings(background_dir, background_embds_path, dtype)
+        evaluation = self._embeddings(eval_dir, eval_embds_path, dtype)
         return frechet_distance(
             Moments.of(background, background_dir), Moments.of(evaluation, eval_dir)
         )
 
-    def _rows(self, folder: PathLike, stored: PathLike | None, dtype: str) -> NDArray[Any]:
+    def _embeddings(self, folder: PathLike, stored: PathLike | None, dtype: str) -> NDArray[Any]:
         if stored is not None and Path(stored).exists():
-            return read_rows(Path(stored), self._width)
+            return read_embeddings(Path(stored), self._width)
         files = datasets.list_files([folder])
         # The model is loaded once, not for each dataset.
-        run = Run(self.embedder.decoding(dtype), self._run.of_files(), keep_rows=True)
+        run = Run(self.embedder.decoding(dtype), self._run.of_files(), keep_embeddings=True)
         (made,) = run.embed(os.fspath(folder), files)
         for text in made.warnings:
             logger.warning("%s", text)
-        rows = np.concatenate(made.rows_by_file or ())
-        if len(rows) < 2:
-            raise TooFewEmbeddingsError(folder, len(rows), 2)
+        embeddings = np.concatenate(made.embeddings_by_file or ())
+        if len(embeddings) < 2:
+            raise TooFewEmbeddingsError(folder, len(embeddings), 2)
         if stored is not None:
-            outputs.write(stored, lambda out: np.save(out, rows, allow_pickle=False))
-        return rows
+            outputs.write(stored, lambda out: np.save(out, embeddings, allow_pickle=False))
+        return embeddings
 
 
 def _at_least(mu: ArrayLike, sigma: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     return np.atleast_1d(np.asarray(mu)), np.atleast_2d(np.asarray(sigma))
 
 
-def read_rows(path: Path, dimension: int) -> NDArray[Any]:
+def read_embeddings(path: Path, dimension: int) -> NDArray[Any]:
     """The embeddings (n, dimension) of an .npy file; StatisticsError if it holds no such array."""
     try:
         with open(path, "rb") as file:
-            rows: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+            embeddings: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise StatisticsError(
             path, f"not an .npy file of embeddings: {error} (`fad-onnx score` takes an .npz)"
         ) from error
-    if rows.ndim == 1 and dimension == 1:
-        return rows[:, None]  # of the original's PANN
-    if rows.ndim != 2 or rows.shape[1] != dimension:
-        problem = f"shape {rows.shape}, needed is (embeddings, {dimension}): not of this model"
+    if embeddings.ndim == 1 and dimension == 1:
+        return embeddings[:, None]  # of the original's PANN
+    if embeddings.ndim != 2 or embeddings.shape[1] != dimension:
+        problem = f"shape {embeddings.shape}, needed is (count, {dimension}): not of this model"
         raise StatisticsError(path, f"{problem}, or of another protocol; remove it to compute anew")
-    return rows
+    return embeddings

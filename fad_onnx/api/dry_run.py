@@ -37,7 +37,7 @@ def estimate(
     shard: str | None = None,
     run: RunOptions = NO_OPTIONS,
 ) -> dict[str, Any]:
-    """Files, seconds, rows, unreadable files, memory and, if the weights are here, time.
+    """Files, seconds, embeddings, unreadable files, memory and, if the weights are here, time.
 
     The model is the named one, or that of a statistics file among the paths. The time comes from
     running the network on one batch of synthetic windows. shard: as of `stats`.
@@ -50,7 +50,7 @@ def estimate(
     rules, rate = preparation.windows, preparation.sample_rate_hz
     audio = [path for path in paths if not is_archive(path)]
     listed = datasets.list_files(audio, run.offline) if audio else ()
-    files, seconds, rows, work, longest, widest, bad = 0, 0.0, 0, 0, 0, 0, []
+    files, seconds, embeddings, work, longest, widest, bad = 0, 0.0, 0, 0, 0, 0, []
     for file in shards.cut(listed, shard) if shard else listed:
         try:
             with Decoder(file.blob()) as decoder:
@@ -64,14 +64,14 @@ def estimate(
             samples = max(samples, preparation.minimum_samples)
         files, longest, seconds = files + 1, max(longest, samples), seconds + own_seconds
         count = count_windows(selection, samples)
-        rows += count_embeddings(selection, count, samples, own_seconds)
+        embeddings += count_embeddings(selection, count, samples, own_seconds)
         whole = samples if rules.cover == "whole" else 0
         work += count * max(whole, longest_window(selection, samples))
     result = {
         "model": selection.label,
         "files": files,
         "seconds": round(seconds, 3),
-        "embeddings": rows,
+        "embeddings": embeddings,
     }
     state = prepare.state(selection, runner.specs[0].weights)
     embedder = None if state == "to download" else runner.embedders[0]

@@ -16,7 +16,7 @@ from ..pipeline.options import ModelName, PathLike, Run, RunOptions, check_singl
 from ..weights.prepare import Progress as FetchProgress
 from . import inputs
 from .inputs import Source
-from .measure import Against, Progress, Wanted, clip_scores, protocol_of, rows_of
+from .measure import Against, Progress, Wanted, clip_scores, embeddings_of, protocol_of
 from .results import Score, Scores
 
 NOTHING = Wanted()
@@ -168,7 +168,7 @@ def _compare(
     names = ["evaluation"] if len(evaluations) == 1 else _numbered(len(evaluations))
     sides = zip(sources, ["reference", *names], strict=True)
     held = [inputs.made(source, name, run.key) for source, name in sides]
-    runner = Run(model, run, keep_rows=bool(wanted))
+    runner = Run(model, run, keep_embeddings=bool(wanted))
     for dataset in filter(None, held):
         runner.assume(dataset)
     if any(held_one is not None for held_one in held) and len(runner.specs) > 1:
@@ -200,11 +200,11 @@ def _check_clips(held: Sequence[Dataset | None], wanted: Wanted) -> None:
     reference, *evaluations = held
     for one in evaluations if wanted else ():
         if one is not None:
-            rows_of(one, "what was asked for")
+            embeddings_of(one, "what was asked for")
     for metric in wanted.metrics if reference is not None else ():
         if metric.needs.reference == "clips":
             assert reference is not None
-            rows_of(reference, metric.name)
+            embeddings_of(reference, metric.name)
 
 
 def _scores(

@@ -19,7 +19,7 @@ from . import inputs
 from .asked import Asked
 from .evaluated import Result, joined
 from .inputs import Source
-from .measure import Against, clip_scores, protocol_of, rows_of
+from .measure import Against, clip_scores, embeddings_of, protocol_of
 from .text import CaptionedClips, Captions
 
 
@@ -115,7 +115,7 @@ class Datasets(Gathered):
         if not fixed and reference is not None:
             fixed = list(filter(None, [inputs.made(reference, "reference", run.key)]))
         self.runner = Run(None if self.specs == [None] else list(filter(None, self.specs)), run,
-                          keep_rows=True)  # fmt: skip
+                          keep_embeddings=True)  # fmt: skip
         self._check(held, fixed, options, by_clip=bool(compare))
         for dataset in (*filter(None, held), *fixed):
             self.runner.assume(dataset)
@@ -180,9 +180,9 @@ class Datasets(Gathered):
             metric, theirs = one.metric, theirs_of[one.spec]
             if by_clip or metric.by_clip(metric.chosen(options)):
                 for own in ready:
-                    rows_of(own, metric.name)
+                    embeddings_of(own, metric.name)
             if theirs is not None and metric.needs.reference == "clips":
-                rows_of(theirs, metric.name)
+                embeddings_of(theirs, metric.name)
             compared_with = [theirs] if theirs is not None and metric.needs.reference else []
             for own in (*ready, *compared_with):
                 _check_output(metric, own)

@@ -71,7 +71,7 @@ def _unknown(moments: Moments, side: str, by_clip: Sequence[NDArray[np.float32]]
     return Dataset(
         side, moments, Metadata(embeddings=moments.count), clips,
         warnings=(f"{side}: given in memory, nothing says how it was made",),
-        rows_by_file=by_clip or None,
+        embeddings_by_file=by_clip or None,
     )  # fmt: skip
 
 

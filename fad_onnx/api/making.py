@@ -14,7 +14,7 @@ from ..errors import DuplicateNameError, StatisticsError
 from ..files import embeddings, outputs, shards, statistics
 from ..files.archives import is_archive
 from ..metrics.moments import Moments
-from ..networks.embedder import Embedder, Rows
+from ..networks.embedder import Embedder, Embeddings
 from ..pipeline import datasets
 from ..pipeline.datasets import Dataset, EmbeddedDataset
 from ..pipeline.options import Model, PathLike, Progress, Run, RunOptions, check_single
@@ -165,18 +165,18 @@ def embed(
     if output is not None:
         made = embed_into(output, audio, model, run)
         clips, _ = embeddings.read(output)
-        return _with_rows(made, clips.by_clip)
-    held: dict[str, Rows] = {}
+        return _with_embeddings(made, clips.by_clip)
+    held: dict[str, Embeddings] = {}
 
-    def keep(name: str, rows: Rows) -> None:
+    def keep(name: str, embeddings: Embeddings) -> None:
         if name in held:
             raise DuplicateNameError(name)
-        held[name] = rows
+        held[name] = embeddings
 
     made = _embed(audio, model, run, keep)
     for text in made.warnings:
         logger.warning("%s", text)
-    return _with_rows(made, list(held.values()))
+    return _with_embeddings(made, list(held.values()))
 
 
 def embed_into(
@@ -195,22 +195,22 @@ def embed_into(
     return made[0]
 
 
-def _with_rows(made: Dataset, rows: Sequence[Rows]) -> EmbeddedDataset:
+def _with_embeddings(made: Dataset, embeddings: Sequence[Embeddings]) -> EmbeddedDataset:
     parts = {one.name: getattr(made, one.name) for one in fields(made)}
-    return EmbeddedDataset(**{**parts, "rows_by_file": rows})
+    return EmbeddedDataset(**{**parts, "embeddings_by_file": embeddings})
 
 
 def _embed(
     audio: PathLike | Sequence[PathLike],
     model: Model | None,
     run: RunOptions,
-    keep: Callable[[str, Rows], object],
+    keep: Callable[[str, Embeddings], object],
 ) -> Dataset:
-    """The set, after `keep` was handed the name and rows of every file in order."""
+    """The set, after `keep` was handed the name and embeddings of every file in order."""
     check_single(model)
     name, files = _listed(audio, run.offline)
-    (made,) = Run(model, run, keep_rows=True).embed(
-        name, files, lambda done: done.rows and keep(done.file.name, done.rows[0])
+    (made,) = Run(model, run, keep_embeddings=True).embed(
+        name, files, lambda done: done.embeddings and keep(done.file.name, done.embeddings[0])
     )
     return made
 

@@ -20,7 +20,7 @@ from ..networks import table
 from ..networks.spec import NATIVE, ModelSpec
 from ..pipeline.datasets import Dataset
 
-Rows = NDArray[np.float32]
+Embeddings = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 Paired = Callable[[Arrays], tuple[Arrays, Sequence[str]]]
 
@@ -192,7 +192,7 @@ def silent(what: str, done: int, steps: int) -> None:
 def arrays(one: Dataset, partial: bool = False) -> Arrays:
     """What metrics know of a dataset."""
     names = tuple(file.name for file in one.files)
-    return Arrays(one.path, one.moments, one.rows_by_file, names, partial)
+    return Arrays(one.path, one.moments, one.embeddings_by_file, names, partial)
 
 
 def measured(found: Iterable[Compared]) -> list[Measured]:
@@ -208,16 +208,16 @@ def clip_scores(
     reference: Gaussian, evaluation: Dataset, progress: Progress | None
 ) -> tuple[FileScore, ...]:
     """Every clip, highest influence first."""
-    rows, moments = rows_of(evaluation, "the influence of a clip"), evaluation.moments
+    embeddings, moments = embeddings_of(evaluation, "the influence of a clip"), evaluation.moments
     assert isinstance(moments, Moments)
 
     def tell(count: int) -> None:
         if progress:
-            progress(f"clips of {evaluation.path}", count, len(rows))
+            progress(f"clips of {evaluation.path}", count, len(embeddings))
 
-    moved = influences(rows, moments, reference, tell)
+    moved = influences(embeddings, moments, reference, tell)
     scores = []
-    for file, own, influence in zip(evaluation.files, rows, moved, strict=True):
+    for file, own, influence in zip(evaluation.files, embeddings, moved, strict=True):
         found = file_distance(reference, Moments.of(own, file.name))
         scores.append(
             FileScore(
@@ -228,6 +228,6 @@ def clip_scores(
     return tuple(sorted(scores, key=lambda score: (-score.influence, score.name)))
 
 
-def rows_of(one: Dataset, what: str) -> Sequence[Rows]:
+def embeddings_of(one: Dataset, what: str) -> Sequence[Embeddings]:
     """The embeddings of every clip; StatisticsError for a dataset that is statistics alone."""
     return arrays(one).by_clip(what)

@@ -222,14 +222,14 @@ def verify(
 
     given = [model] if isinstance(model, str | ModelSpec) else model or list(table.models())
     specs = [ModelSpec.parse(one) if isinstance(one, str) else one for one in given]
-    rows = [table.model(spec.name) for spec in specs]
+    models = [table.model(spec.name) for spec in specs]
     settings, texts = Settings(provider), set[str]()
     return tuple(
         check
-        for row in rows
+        for model in models
         for checks in (
-            known_answers.every(row, settings, texts),
-            published_scores.of_synthetic_clips(row, settings),
+            known_answers.every(model, settings, texts),
+            published_scores.of_synthetic_clips(model, settings),
         )
         for check in checks
     )

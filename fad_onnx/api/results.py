@@ -56,7 +56,7 @@ class Score:
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
-        """(path, reason) of every file of either set that gave no rows."""
+        """(path, reason) of every file of either set that gave no embeddings."""
         return self.reference.skipped + self.evaluation.skipped
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.sources import SUFFIXES
-from ..cache.embeddings import CachedEmbeddings, RowCache
+from ..cache.embeddings import CachedEmbeddings, EmbeddingCache
 from ..errors import CaptionError, UncaptionedError
 from ..files import captions as files
 from ..metrics.registry import Arrays
@@ -160,32 +160,32 @@ class CaptionedClips:
         self._captions, self._tower, self._cache = captions, tower, cache
         self._workers, self._progress = workers, progress
         self._encoded: dict[str, Encoded] = {}
-        self._rows: dict[str, NDArray[np.float32]] = {}
+        self._embeddings: dict[str, NDArray[np.float32]] = {}
 
     def embed(self, texts: Iterable[str]) -> None:
         """Embed those of these captions that are not yet."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._rows]
+        new = [text for text in dict.fromkeys(texts) if text not in self._embeddings]
         encoded = self._tower.encode(new)
 
         def tell(done: int, steps: int) -> None:
             if self._progress:
                 self._progress(f"captions of {self._captions.path}", done, steps)
 
-        with RowCache(self._cache) if self._cache else nullcontext() as cache:
+        with EmbeddingCache(self._cache) if self._cache else nullcontext() as cache:
             held = self._found(cache, encoded)
             missing = [one for one in encoded if one.ids not in held]
-            for one, row in zip(
+            for one, embedding in zip(
                 missing, self._tower.embed(missing, self._workers, tell), strict=True
             ):
-                held[one.ids] = row
+                held[one.ids] = embedding
                 if cache:
-                    facts = CachedEmbeddings(row[None], 0.0, 0, 0.0, 0.0)
-                    cache.put(_digest(one), self._tower.cache_key, row[None], facts)
+                    facts = CachedEmbeddings(embedding[None], 0.0, 0, 0.0, 0.0)
+                    cache.put(_digest(one), self._tower.cache_key, embedding[None], facts)
         self._encoded |= dict(zip(new, encoded, strict=True))
-        self._rows |= {text: held[one.ids] for text, one in zip(new, encoded, strict=True)}
+        self._embeddings |= {text: held[one.ids] for text, one in zip(new, encoded, strict=True)}
 
     def _found(
-        self, cache: RowCache | None, encoded: Sequence[Encoded]
+        self, cache: EmbeddingCache | None, encoded: Sequence[Encoded]
     ) -> dict[tuple[int, ...], NDArray[np.float32]]:
         """The embeddings that are kept from another run."""
         if cache is None:
@@ -201,12 +201,12 @@ class CaptionedClips:
         self.embed(texts)
         by_clip, total = held.by_clip("a score of captions"), len(self._captions.by_name)
         clips = [by_clip[place] for place in places]
-        rows = np.stack([self._rows[text] for text in texts])
+        embeddings = np.stack([self._embeddings[text] for text in texts])
         remarks = [cut([self._encoded[text] for text in texts], self._tower)]
         if len(places) < max(len(found), total):
             remarks.append(f"{len(places)} pairs of {len(found)} clips and {total} captions")
         names = [held.names[i] for i in places]
-        own = replace(held, clips=clips, names=names, captions=rows, texts=texts)
+        own = replace(held, clips=clips, names=names, captions=embeddings, texts=texts)
         return own, [f"{held.where}: {text}" for text in remarks if text]
 
     @property

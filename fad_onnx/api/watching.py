@@ -99,7 +99,7 @@ class StreamingEvaluation:
     @cached_property
     def _runner(self) -> Run:
         named = [spec for spec in self._specs if spec is not None]
-        return Run(named or None, self._run, keep_rows=True)
+        return Run(named or None, self._run, keep_embeddings=True)
 
     @cached_property
     def _reference(self) -> list[Dataset | None] | None:

@@ -76,8 +76,8 @@ def _wanted(options: Namespace) -> Wanted:
     known = registry.options([registry.metric(registry.FIRST), *switches.values()])
     given = {key: getattr(options, key) for key in (*switches, *known) if hasattr(options, key)}
     if report:
-        rows = archives.holds_rows(options.reference)
-        can = {key: rows or one.needs.reference != "clips" for key, one in switches.items()}
+        held = archives.holds_embeddings(options.reference)
+        can = {key: held or one.needs.reference != "clips" for key, one in switches.items()}
         given |= {key: given[key] or possible for key, possible in can.items()}
         levels = (key for key, one in known.items() if one.level)
         given = {**dict.fromkeys(levels, LEVEL), **given}
@@ -174,8 +174,8 @@ def _say_written(options: Namespace, made: Dataset) -> None:
 
 def models(options: Namespace) -> None:
     """models: the table."""
-    rows = list(table.models().values())
-    say(show.models_json(rows) if options.json else show.models_table(rows))
+    models = list(table.models().values())
+    say(show.models_json(models) if options.json else show.models_table(models))
 
 
 def pull(options: Namespace) -> None:
@@ -288,15 +288,15 @@ def cache(options: Namespace) -> None:
     # A folder that was named holds embeddings alone.
     named = options.cache_dir is not None
     kinds = ("embeddings",) if named else options.only or housekeeping.KINDS
-    with embeddings.RowCache(Path(options.cache_dir) if named else cache_folder()) as rows:
+    with embeddings.EmbeddingCache(Path(options.cache_dir) if named else cache_folder()) as cache:
         limit = embeddings.MAX_BYTES if options.max_gb is None else int(options.max_gb * 1e9)
         if options.action == "clear":
-            housekeeping.clear(rows, kinds)
+            housekeeping.clear(cache, kinds)
         elif options.action == "prune" and named:
-            rows.prune(limit)
+            cache.prune(limit)
         elif options.action == "prune":
-            housekeeping.prune(rows, limit)
-        info = {**asdict(rows.info()), "folder": str(rows.folder)}
+            housekeeping.prune(cache, limit)
+        info = {**asdict(cache.info()), "folder": str(cache.folder)}
     items = [] if named else housekeeping.items()
     say(caching.as_json(info, items) if options.json else caching.as_text(info, items))
 

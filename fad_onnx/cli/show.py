@@ -190,42 +190,49 @@ def write_per_file(path: str, scores: Sequence[Score]) -> None:
     outputs.write(path, into)
 
 
-def models_table(rows: Sequence[Model]) -> str:
+def models_table(models: Sequence[Model]) -> str:
     """The models for a person."""
     lines = [["model", "rate", "dim", "weights", "what"]]
-    for row in rows:
-        name = row.name + (" (default)" if row.default else "")
-        state = prepare.state(selection_of(row))
+    for model in models:
+        name = model.name + (" (default)" if model.default else "")
+        state = prepare.state(selection_of(model))
         lines.append(
-            [name, str(row.preparation.sample_rate_hz), str(row.output().width), state, row.summary]
+            [
+                name,
+                str(model.preparation.sample_rate_hz),
+                str(model.output().width),
+                state,
+                model.summary,
+            ]
         )
-        for key, option in row.options.items():
+        for key, option in model.options.items():
             values = "|".join(option.values) or "N"
             lines.append(["", "", "", "", f"--option {key}={values}: {option.help}"])
     return tables.columns(lines)
 
 
-def models_json(rows: Sequence[Model]) -> str:
+def models_json(models: Sequence[Model]) -> str:
     """The models for a program."""
     return json.dumps(
-        {"schema": SCHEMA, "models": {row.name: _model_object(row) for row in rows}}, indent=2
+        {"schema": SCHEMA, "models": {model.name: _model_object(model) for model in models}},
+        indent=2,
     )
 
 
-def _model_object(row: Model) -> dict[str, Any]:
+def _model_object(model: Model) -> dict[str, Any]:
     return {
-        "summary": row.summary,
-        "note": row.note,
-        "default": row.default,
-        **selection_of(row).describe(),
-        "outputs": {name: output.width for name, output in row.network.outputs.items()},
-        "text": row.network.text.width if row.network.text else None,
-        "weights": prepare.state(selection_of(row)),
+        "summary": model.summary,
+        "note": model.note,
+        "default": model.default,
+        **selection_of(model).describe(),
+        "outputs": {name: output.width for name, output in model.network.outputs.items()},
+        "text": model.network.text.width if model.network.text else None,
+        "weights": prepare.state(selection_of(model)),
         "checkpoints": {
             name: {"url": c.url, "bytes": c.bytes, "digests": c.digests, "licence": c.licence}
-            for name, c in row.network.checkpoints.items()
+            for name, c in model.network.checkpoints.items()
         },
-        "citation": row.network.citation,
+        "citation": model.network.citation,
     }
 
 

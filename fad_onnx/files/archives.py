@@ -27,7 +27,7 @@ def is_archive(path: PathLike) -> bool:
     return os.fspath(path).endswith((".npz", ".npy")) and not os.path.isdir(path)
 
 
-def holds_rows(path: PathLike) -> bool:
+def holds_embeddings(path: PathLike) -> bool:
     """Whether a path means audio or embeddings rather than statistics alone."""
     return not is_archive(path) or embeddings.holds(statistics.names(path))
 
@@ -145,7 +145,7 @@ def merge(parts: Sequence[PathLike], output: PathLike) -> Dataset:
                 known.path, unknown.path, "nothing says how the second was made"
             )
         if isinstance(part.moments, Gaussian):
-            raise StatisticsError(part.path, "foreign, without a count of rows: cannot be merged")
+            raise StatisticsError(part.path, "foreign, without a count: cannot be merged")
         held.append(part.moments)
     metadata = shards.merged_metadata(read)
     moments = Moments.total(held)

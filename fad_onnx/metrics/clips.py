@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Embeddings = NDArray[Any]
 
 # Embeddings are processed in blocks of this many, to bound the memory of float64 copies.
-BLOCK_ROWS = 4096
+BLOCK = 4096
 # A process forgets the pages of a mapped file after it has looked at this much of it.
 FORGET_BYTES = 64 << 20
 
@@ -33,10 +33,10 @@ def forget(array: Embeddings) -> None:
 
 
 def blocks(array: Embeddings) -> Iterator[Embeddings]:
-    """Consecutive embeddings, BLOCK_ROWS at a time."""
+    """Consecutive embeddings, BLOCK at a time."""
     seen = 0
-    for start in range(0, len(array), BLOCK_ROWS):
-        block = array[start : start + BLOCK_ROWS]
+    for start in range(0, len(array), BLOCK):
+        block = array[start : start + BLOCK]
         yield block
         seen += block.nbytes
         if seen >= FORGET_BYTES:
@@ -46,7 +46,7 @@ def blocks(array: Embeddings) -> Iterator[Embeddings]:
 
 
 def chosen_blocks(array: Embeddings, chosen: NDArray[np.bool_]) -> Iterator[Embeddings]:
-    """The chosen embeddings in their order, BLOCK_ROWS at a time, as copies.
+    """The chosen embeddings in their order, BLOCK at a time, as copies.
 
     Parameters
     ----------
@@ -61,10 +61,10 @@ def chosen_blocks(array: Embeddings, chosen: NDArray[np.bool_]) -> Iterator[Embe
         start += len(block)
         held.append(picked)
         count += len(picked)
-        if count >= BLOCK_ROWS:
+        if count >= BLOCK:
             whole = np.concatenate(held)
-            yield whole[:BLOCK_ROWS]
-            held, count = [whole[BLOCK_ROWS:]], count - BLOCK_ROWS
+            yield whole[:BLOCK]
+            held, count = [whole[BLOCK:]], count - BLOCK
     if count:
         yield np.concatenate(held)
 

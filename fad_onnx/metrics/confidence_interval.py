@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from ..errors import Path, StatisticsError
 from . import intervals
-from .clips import BLOCK_ROWS
+from .clips import BLOCK
 from .frechet import Gaussian
 from .intervals import Interval, Linear
 from .moments import Moments
@@ -159,12 +159,12 @@ def file_influences(
 
 
 def _blocks(files: Iterable[Embeddings]) -> Iterator[tuple[Array, NDArray[np.intp]]]:
-    """Embeddings of whole clips, at least BLOCK_ROWS at a time, and where each clip starts."""
+    """Embeddings of whole clips, at least BLOCK at a time, and where each clip starts."""
     held: list[Embeddings] = []
     for one in files:
         if len(one):
             held.append(one)
-        if sum(map(len, held)) >= BLOCK_ROWS:
+        if sum(map(len, held)) >= BLOCK:
             yield _joined(held)
             held = []
     if held:

@@ -27,7 +27,7 @@ from .validation import Array, check_embeddings
 
 SCALE = 100.0
 MOST_EMBEDDINGS = 10_000
-BLOCK_ROWS = 1024
+BLOCK = 1024
 # Relative to the largest embedding: smaller distances are rounding errors. Above the square root of
 # float64's precision, below the precision of float32, in which embeddings are stored.
 EQUAL = 1e-7
@@ -171,8 +171,8 @@ def drawn_indices(count: int, seed: int, limit: int) -> NDArray[np.intp]:
 
 
 def blocks(count: int) -> list[slice]:
-    """Of at most BLOCK_ROWS."""
-    return [slice(i, min(i + BLOCK_ROWS, count)) for i in range(0, count, BLOCK_ROWS)]
+    """Of at most BLOCK."""
+    return [slice(i, min(i + BLOCK, count)) for i in range(0, count, BLOCK)]
 
 
 def _upper_blocks(count: int) -> Iterator[tuple[slice, slice]]:

@@ -26,7 +26,7 @@ class Drawn:
     """The embeddings that were used of one dataset, clip by clip."""
 
     names: tuple[str, ...]
-    rows: Array
+    embeddings: Array
     starts: NDArray[np.intp]  # of each clip
     sizes: NDArray[np.intp]
 
@@ -36,31 +36,33 @@ class Drawn:
         ids = np.repeat(np.arange(len(clips)), [len(own) for own in clips])
         chosen = drawn_indices(len(ids), seed, MOST_EMBEDDINGS)
         used, starts, sizes = np.unique(ids[chosen], return_index=True, return_counts=True)
-        rows = taken(joined(clips), chosen).astype(np.float64)
-        return cls(tuple(names[i] for i in used), rows, starts, sizes)
+        embeddings = taken(joined(clips), chosen).astype(np.float64)
+        return cls(tuple(names[i] for i in used), embeddings, starts, sizes)
 
-    def by_clip(self, of_rows: Array) -> Array:
+    def by_clip(self, of_embeddings: Array) -> Array:
         """The sum over the embeddings of each clip."""
-        found: Array = np.add.reduceat(of_rows, self.starts)
+        found: Array = np.add.reduceat(of_embeddings, self.starts)
         return found
 
     def each(self) -> Iterator[Array]:
         """The embeddings of each clip."""
-        yield from np.split(self.rows, self.starts[1:])
+        yield from np.split(self.embeddings, self.starts[1:])
 
 
 def linear(evaluation: Drawn, reference: Drawn, bandwidth: float) -> Linear:
     """What each clip of both sides adds to the distance."""
-    shift = reference.rows.mean(axis=0)
-    sides = [Drawn(one.names, one.rows - shift, one.starts, one.sizes)
+    shift = reference.embeddings.mean(axis=0)
+    sides = [Drawn(one.names, one.embeddings - shift, one.starts, one.sizes)
              for one in (evaluation, reference)]  # fmt: skip
     own, other = sides
-    across = [_sums(one.rows, two.rows, bandwidth) for one, two in (sides, sides[::-1])]
+    across = [_sums(one.embeddings, two.embeddings, bandwidth) for one, two in (sides, sides[::-1])]
     total = float(across[0].sum())
     parts = []
     for one, two, between in zip(sides, sides[::-1], across, strict=True):
         within = _left_out(one, bandwidth)
-        rest = (total - one.by_clip(between)) / ((len(one.rows) - one.sizes) * len(two.rows))
+        rest = (total - one.by_clip(between)) / (
+            (len(one.embeddings) - one.sizes) * len(two.embeddings)
+        )
         without = SCALE * (within - 2.0 * rest)
         parts.append((without.mean() - without) * (len(without) - 1) / len(without))
     return Linear((own.names, other.names), tuple(parts))
@@ -68,11 +70,11 @@ def linear(evaluation: Drawn, reference: Drawn, bandwidth: float) -> Linear:
 
 def _left_out(one: Drawn, bandwidth: float) -> Array:
     """The mean of the kernel over pairs i != j without each clip."""
-    rows = one.by_clip(_sums(one.rows, one.rows, bandwidth) - 1.0)
+    sums = one.by_clip(_sums(one.embeddings, one.embeddings, bandwidth) - 1.0)
     own = np.array([kernel(clip, clip, bandwidth).sum() - len(clip) for clip in one.each()])
-    left = len(one.rows) - one.sizes
+    left = len(one.embeddings) - one.sizes
     # Where fewer than two are left there is no mean; that few clips get no interval either.
-    found: Array = (rows.sum() - 2.0 * rows + own) / np.maximum(left * (left - 1), 1)
+    found: Array = (sums.sum() - 2.0 * sums + own) / np.maximum(left * (left - 1), 1)
     return found
 
 

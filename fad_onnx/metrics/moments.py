@@ -73,7 +73,7 @@ class Moments:
 
     @classmethod
     def of_blocks(cls, parts: Iterable[NDArray[Any]], dim: int) -> Moments:
-        """The moments of embeddings that `check_embeddings` has seen, in blocks of BLOCK_ROWS."""
+        """The moments of embeddings that `check_embeddings` has seen, in blocks of BLOCK."""
         return cls.total(map(_of_block, parts), dim)
 
     @classmethod

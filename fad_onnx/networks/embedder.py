@@ -26,7 +26,7 @@ from .windows import Window, Windower, checked_short
 if TYPE_CHECKING:
     from ..weights.prepare import Request
 
-Rows = NDArray[np.float32]
+Embeddings = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,12 @@ class Embedder:
             for start in range(0, len(same), self.batch_windows):
                 yield same[start : start + self.batch_windows]
 
-    def run(self, windows: Sequence[Window]) -> list[Rows]:
+    def run(self, windows: Sequence[Window]) -> list[Embeddings]:
         """The embeddings (n, width) of each window, or the steps of a tile.
 
         The windows must have the same shape.
         """
-        return [rows for (rows,) in Group((self,)).run(windows)]
+        return [embeddings for (embeddings,) in Group((self,)).run(windows)]
 
     @cached_property
     def head(self) -> Session:
@@ -136,7 +136,7 @@ class Embedder:
         workers: int | None = None,
         short: str | None = None,
         cache: bool = False,
-    ) -> Iterator[Rows]:
+    ) -> Iterator[Embeddings]:
         """Embed clips in memory, on several threads and in batches across clips.
 
         Parameters
@@ -177,7 +177,7 @@ class Embedder:
 
     def embed_file(
         self, path: str | os.PathLike[str], *, short: str | None = None, cache: bool = False
-    ) -> Rows:
+    ) -> Embeddings:
         """Embed one audio file, decoded block by block.
 
         Parameters
@@ -201,8 +201,10 @@ class Embedder:
 
         return embed_file(self, path, self.short if short is None else short, cache)
 
-    def embed(self, samples: ArrayLike, sample_rate: int, *, short: str | None = None) -> Rows:
-        """Rows float32 (n, dim) of one clip.
+    def embed(
+        self, samples: ArrayLike, sample_rate: int, *, short: str | None = None
+    ) -> Embeddings:
+        """Embeddings float32 (n, dim) of one clip.
 
         samples: (frames,) or (frames, channels), float in [-1, 1] or int16 / int32.
         sample_rate: in Hz. short: "error" or "pad"; by default what the model was loaded with.
@@ -216,7 +218,7 @@ class Embedder:
         resampler = self.preparation.resample(sample_rate, block.shape[1])
         windows = self.windower(short).push(resampler.push(block, last=True), last=True)
         group = Group((self,))
-        parts = [rows for batch in self.batches(windows) for rows in group.run(batch)]
+        parts = [embeddings for batch in self.batches(windows) for embeddings in group.run(batch)]
         valid = [window.valid_samples for window in windows]
         tiled = windows[0].steps is not None
         (joined,) = group.join(parts, valid, len(block) / sample_rate, tiled)

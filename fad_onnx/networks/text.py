@@ -56,15 +56,15 @@ class TextEmbedder:
         """
         unique = list(dict.fromkeys(one.ids for one in encoded))
         batches = list(_batches(unique))
-        rows = np.empty((len(unique), self.selection.width), np.float32)
+        embeddings = np.empty((len(unique), self.selection.width), np.float32)
         with ThreadPoolExecutor(workers) as pool:
             stacks = [np.array([unique[place] for place in batch], np.int64) for batch in batches]
             for batch, found in zip(batches, pool.map(self.run, stacks), strict=True):
-                rows[batch] = found
+                embeddings[batch] = found
                 if progress:
                     progress(len(batch), len(unique))
         places = {ids: place for place, ids in enumerate(unique)}
-        return rows[[places[one.ids] for one in encoded]]
+        return embeddings[[places[one.ids] for one in encoded]]
 
     def run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Embeddings (batch, width) of captions of one length: ids (batch, length)."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..audio.sources import AudioFile
-from ..cache.embeddings import RowCache
+from ..cache.embeddings import EmbeddingCache
 from ..errors import AudioError, TooLongError, TooShortError
 from ..networks.embedder import Embedder
 from ..networks.group import Group, grouped
@@ -132,7 +132,7 @@ class Engine:
         embedders: Sequence[Embedder],
         policy: Policy,
         workers: int = 1,
-        cache: RowCache | None = None,
+        cache: EmbeddingCache | None = None,
     ) -> None:
         self._embedders, self._policy, self._cache = list(embedders), policy, cache
         self._workers = workers

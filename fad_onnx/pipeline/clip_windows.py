@@ -21,7 +21,7 @@ from ..audio.blobs import Blob, sha256, why
 from ..audio.decoding import READING, Decoder, with_last
 from ..audio.remote import is_url
 from ..audio.sources import AudioFile
-from ..cache.embeddings import RowCache
+from ..cache.embeddings import EmbeddingCache
 from ..cache.embeddings.hashes import Part
 from ..errors import AudioError, FileMismatchError
 from ..networks.embedder import Embedder, as_frames, checked_rate
@@ -88,7 +88,7 @@ def cache_key(embedder: Embedder, policy: Policy) -> str:
 
 
 def load(
-    file: AudioFile, groups: Sequence[Group], policy: Policy, cache: RowCache | None
+    file: AudioFile, groups: Sequence[Group], policy: Policy, cache: EmbeddingCache | None
 ) -> Iterator[LoadedBlock]:
     """Load a clip; AudioError, TooShortError or TooLongError if it is not usable."""
     if isinstance(file, SamplesClip):
@@ -97,7 +97,7 @@ def load(
 
 
 def _load_file(
-    file: AudioFile, groups: Sequence[Group], policy: Policy, cache: RowCache | None
+    file: AudioFile, groups: Sequence[Group], policy: Policy, cache: EmbeddingCache | None
 ) -> Iterator[LoadedBlock]:
     """A file whose size or date changes while it is read is an AudioError: its embeddings would
     belong to neither version.
@@ -117,7 +117,7 @@ def _load_file(
         raise AudioError(file.label, "changed while it was read; run again")
 
 
-def _content_sha256(file: AudioFile, fetch: Callable[[], Blob], cache: RowCache) -> str:
+def _content_sha256(file: AudioFile, fetch: Callable[[], Blob], cache: EmbeddingCache) -> str:
     if file.part is None:
         return cache.content_sha256(file.path)
     if is_url(file.path):
@@ -126,7 +126,7 @@ def _content_sha256(file: AudioFile, fetch: Callable[[], Blob], cache: RowCache)
 
 
 def _held(
-    digest: str, groups: Sequence[Group], policy: Policy, cache: RowCache
+    digest: str, groups: Sequence[Group], policy: Policy, cache: EmbeddingCache
 ) -> LoadedBlock | None:
     """The embeddings of every model for content of this hash; None if one is not in the cache."""
     hits = [cache.get(digest, cache_key(member, policy)) for member in _in_order(groups)]
@@ -139,7 +139,7 @@ def _held(
 
 
 def _load_samples(
-    clip: SamplesClip, groups: Sequence[Group], policy: Policy, cache: RowCache | None
+    clip: SamplesClip, groups: Sequence[Group], policy: Policy, cache: EmbeddingCache | None
 ) -> Iterator[LoadedBlock]:
     samples, rate = as_frames(clip.samples, clip.path), checked_rate(clip.sample_rate)
     digest = None

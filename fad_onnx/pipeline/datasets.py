@@ -17,7 +17,7 @@ from ..audio.sources import AudioFile, Listing, find, joined, left_out
 from ..errors import NoAudioError, OptionError, shown
 from ..metrics.frechet import Gaussian
 from ..metrics.moments import Moments, MomentsAccumulator
-from ..networks.embedder import Embedder, Rows
+from ..networks.embedder import Embedder, Embeddings
 from . import provenance
 from .executors import Chunk, FileSummary, Job, StoredClip, chunks, cut, versions
 from .held import Held
@@ -29,7 +29,7 @@ class Dataset:
     """One side of a comparison for one model: statistics, and how they were made.
 
     `metadata` is what a statistics file carries of it.
-    `files` are those that gave embeddings; `rows_by_file` their embeddings, where they are kept.
+    `files` are those that gave embeddings, which `embeddings_by_file` holds where they are kept.
     """
 
     path: str
@@ -38,7 +38,7 @@ class Dataset:
     files: tuple[FileSummary | StoredClip, ...] = field(default=(), repr=False)
     skipped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
-    rows_by_file: Sequence[Rows] | None = field(default=None, repr=False)
+    embeddings_by_file: Sequence[Embeddings] | None = field(default=None, repr=False)
 
     @property
     def embedded(self) -> bool:
@@ -60,16 +60,16 @@ class Dataset:
 
 
 @dataclass(frozen=True, eq=False)
-class EmbeddedDataset(Dataset, Mapping[str, Rows]):
+class EmbeddedDataset(Dataset, Mapping[str, Embeddings]):
     """A dataset with its embeddings: a mapping from a clip's name to its embeddings (n, width)."""
 
     @cached_property
     def _index(self) -> dict[str, int]:
         return {file.name: i for i, file in enumerate(self.files)}
 
-    def __getitem__(self, name: str) -> Rows:
-        assert self.rows_by_file is not None
-        return self.rows_by_file[self._index[name]]
+    def __getitem__(self, name: str) -> Embeddings:
+        assert self.embeddings_by_file is not None
+        return self.embeddings_by_file[self._index[name]]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._index)
@@ -167,9 +167,9 @@ def gather(
             if keep is not None:
                 keep(summary)
             else:
-                for one, rows in zip(held, summary.rows or (), strict=False):
-                    one.add(rows)
-            summaries.append(replace(summary, rows=None))
+                for one, embeddings in zip(held, summary.embeddings or (), strict=False):
+                    one.add(embeddings)
+            summaries.append(replace(summary, embeddings=None))
     used = tuple(summary for summary in summaries if summary.skipped is None)
     skipped = tuple((s.file.label, s.skipped) for s in summaries if s.skipped is not None)
     if not used and not may_be_empty:
@@ -191,7 +191,7 @@ def gather(
             used,
             skipped,
             (*_why_not_cuda(embedder), *warnings(name, metadata)),
-            held[i].result() if job.keep_rows and keep is None else None,
+            held[i].result() if job.keep_embeddings and keep is None else None,
         )
         for i, (embedder, total, metadata) in enumerate(
             zip(embedders, totals, described, strict=True)

@@ -22,11 +22,11 @@ from .._version import __version__
 from ..audio.blobs import sha256
 from ..audio.remote import is_url
 from ..audio.sources import AudioFile
-from ..cache.embeddings import RowCache, shared
+from ..cache.embeddings import EmbeddingCache, shared
 from ..cache.root import file_sha256
 from ..errors import AudioError, ExecutorError, FileMismatchError, IncompatibleStatisticsError
 from ..metrics.moments import Moments
-from ..networks.embedder import Embedder, Rows
+from ..networks.embedder import Embedder, Embeddings
 from ..networks.machine import starting_threads
 from ..weights.prepare import Request, load_all
 from .batching import Engine, FileResult
@@ -48,7 +48,7 @@ class Job:
     policy: Policy
     workers: int = 1
     cache: Path | None = None
-    keep_rows: bool = False
+    keep_embeddings: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class FileSummary:
     seconds: float
     source_hz: int
     skipped: str | None
-    rows: tuple[Rows, ...] | None = None
+    embeddings: tuple[Embeddings, ...] | None = None
     peak: float = 0.0
     mixed_peak: float = 0.0
 
@@ -102,8 +102,8 @@ class Chunk:
     def bytes(self) -> int:
         """What its arrays hold."""
         moments = [array for part in self.moments for array in part.to_arrays().values()]
-        rows = [array for file in self.files for array in file.rows or ()]
-        return sum(array.nbytes for array in (*moments, *rows))
+        embeddings = [array for file in self.files for array in file.embeddings or ()]
+        return sum(array.nbytes for array in (*moments, *embeddings))
 
 
 def cut(files: Sequence[Item]) -> list[Sequence[Item]]:
@@ -123,7 +123,7 @@ def chunks(
     The parts are computed in one go: work on the next fills the cores while one comes to its end.
     """
     if executor is None:
-        with RowCache(job.cache) if job.cache else nullcontext() as cache:
+        with EmbeddingCache(job.cache) if job.cache else nullcontext() as cache:
             yield from _here(job, embedders, parts, cache, progress or (lambda count: None))
         return
     yield from _elsewhere(job, parts, executor, progress or (lambda count: None))
@@ -223,7 +223,7 @@ def _here(
     job: Job,
     embedders: Sequence[Embedder],
     parts: Sequence[Sequence[AudioFile]],
-    cache: RowCache | None,
+    cache: EmbeddingCache | None,
     progress: Callable[[int], None],
 ) -> Iterator[Chunk]:
     # What decodes and what is on record: two places until one owns both.
@@ -235,15 +235,15 @@ def _here(
         for result in islice(results, len(files)):
             held.append(result)
             progress(1)
-        yield _fold(held, dims, job.keep_rows, tuple(map(versions, embedders)))
+        yield _fold(held, dims, job.keep_embeddings, tuple(map(versions, embedders)))
 
 
-def fold(rows_by_file: Sequence[Rows], dim: int, where: str) -> Moments:
+def fold(embeddings_by_file: Sequence[Embeddings], dim: int, where: str) -> Moments:
     """The moments of all embeddings, chunk by chunk, with the same bits as from audio."""
-    starts = range(0, len(rows_by_file), CHUNK_FILES)
+    starts = range(0, len(embeddings_by_file), CHUNK_FILES)
     # One after another: slices of a mapped file are forgotten as they are handed out.
-    parts = (np.concatenate(rows_by_file[start : start + CHUNK_FILES]) for start in starts)
-    return Moments.total((Moments.of(rows, where) for rows in parts), dim)
+    parts = (np.concatenate(embeddings_by_file[start : start + CHUNK_FILES]) for start in starts)
+    return Moments.total((Moments.of(embeddings, where) for embeddings in parts), dim)
 
 
 def versions(embedder: Embedder) -> dict[str, str]:
@@ -255,7 +255,7 @@ def versions(embedder: Embedder) -> dict[str, str]:
 def _fold(
     results: Sequence[FileResult],
     dims: Sequence[int],
-    keep_rows: bool,
+    keep_embeddings: bool,
     made_by: tuple[dict[str, str], ...],
 ) -> Chunk:
     used = [result for result in results if result.skipped is None]
@@ -264,18 +264,18 @@ def _fold(
         fold([result.embeddings[model] for result in used], dim, where)
         for model, dim in enumerate(dims)
     )
-    return Chunk(tuple(_summary(result, keep_rows) for result in results), moments, made_by)
+    return Chunk(tuple(_summary(result, keep_embeddings) for result in results), moments, made_by)
 
 
-def _summary(result: FileResult, keep_rows: bool) -> FileSummary:
+def _summary(result: FileResult, keep_embeddings: bool) -> FileSummary:
     facts = result.facts
     return FileSummary(
         result.file,
-        tuple(len(rows) for rows in result.embeddings),
+        tuple(len(embeddings) for embeddings in result.embeddings),
         facts.seconds if facts else 0.0,
         facts.source_hz if facts else 0,
         result.skipped,
-        result.embeddings if keep_rows and facts else None,
+        result.embeddings if keep_embeddings and facts else None,
         facts.peak if facts else 0.0,
         facts.mixed_peak if facts else 0.0,
     )

@@ -15,7 +15,7 @@ from ..cache import root
 from ..cache.filesystem import guarded
 from ..errors import CacheError
 from ..metrics.clips import ByClip
-from ..networks.embedder import Rows
+from ..networks.embedder import Embeddings
 
 # More than this goes to a file.
 SPILL_BYTES = 64 << 20
@@ -32,12 +32,12 @@ class Held:
 
     def __init__(self, width: int) -> None:
         self._width, self._offsets = width, array("q", [0])
-        self._parts: list[Rows] = []
+        self._parts: list[Embeddings] = []
         self._bytes = 0
         self._file: IO[bytes] | None = None
         self._folder = Path(tempfile.gettempdir())
 
-    def add(self, embeddings: Rows) -> None:
+    def add(self, embeddings: Embeddings) -> None:
         """Add those of one clip."""
         self._offsets.append(self._offsets[-1] + len(embeddings))
         self._parts.append(embeddings)

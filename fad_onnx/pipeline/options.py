@@ -198,9 +198,9 @@ class Run:
     """Models and settings, loaded when first needed and used for every set."""
 
     def __init__(
-        self, model: ModelName, options: RunOptions = NO_OPTIONS, keep_rows: bool = False
+        self, model: ModelName, options: RunOptions = NO_OPTIONS, keep_embeddings: bool = False
     ) -> None:
-        self._options, self._keep_rows = options, keep_rows
+        self._options, self._keep_embeddings = options, keep_embeddings
         self._models = _asked(model)
         if any(isinstance(one, Embedder) for one in self._models):
             for name in OF_A_MODEL:
@@ -268,7 +268,7 @@ class Run:
             self.policy,
             self._options.worker_count,
             self.cache_folder,
-            self._keep_rows,
+            self._keep_embeddings,
         )
 
     @cached_property
@@ -291,7 +291,7 @@ class Run:
         keep: Callable[[FileSummary], object] | None = None,
         may_be_empty: bool = False,
     ) -> list[Dataset]:
-        """The set of these files for each model; `keep` is handed every file, with its rows."""
+        """The set of these files for each model; `keep` is called with every file's result."""
         return self._sets([(name, files)], keep, may_be_empty)[0]
 
     def sides(self, sides: Sequence[Sequence[PathLike]]) -> list[list[Dataset]]:

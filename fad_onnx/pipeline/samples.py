@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..audio.sources import AudioFile
-from ..cache.embeddings import RowCache
+from ..cache.embeddings import EmbeddingCache
 from ..cache.root import part
 from ..errors import OptionError
-from ..networks.embedder import Embedder, Rows
+from ..networks.embedder import Embedder, Embeddings
 from ..networks.machine import cores
 from .batching import Engine
 from .clip_windows import Policy, SamplesClip
@@ -25,14 +25,16 @@ def embed_many(
     workers: int | None,
     short: str,
     cache: bool,
-) -> Iterator[Rows]:
+) -> Iterator[Embeddings]:
     """The embeddings of each clip; see `Embedder.embed_many`."""
     if workers is not None and workers < 1:
         raise OptionError("workers", f"{workers} is not a positive number")
     return _embedded(embedder, _named(clips), workers or cores(), short, cache)
 
 
-def embed_file(embedder: Embedder, path: str | os.PathLike[str], short: str, cache: bool) -> Rows:
+def embed_file(
+    embedder: Embedder, path: str | os.PathLike[str], short: str, cache: bool
+) -> Embeddings:
     """The embeddings of one file; see `Embedder.embed_file`."""
     file = AudioFile(os.fspath(path), os.path.basename(path))
     (found,) = _embedded(embedder, [file], 1, short, cache)
@@ -41,8 +43,8 @@ def embed_file(embedder: Embedder, path: str | os.PathLike[str], short: str, cac
 
 def _embedded(
     embedder: Embedder, clips: Iterable[AudioFile], workers: int, short: str, cache: bool
-) -> Iterator[Rows]:
-    with RowCache(part("embeddings")) if cache else nullcontext() as kept:
+) -> Iterator[Embeddings]:
+    with EmbeddingCache(part("embeddings")) if cache else nullcontext() as kept:
         engine = Engine([embedder], Policy("error" if short == "skip" else short), workers, kept)
         with closing(engine.embed(clips)) as results:
             for result in results:

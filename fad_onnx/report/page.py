@@ -163,9 +163,9 @@ def _distribution(key: str, score: Compared, limit: int) -> str:
 def _drawn(cloud: Cloud, name: str) -> str:
     if not len(cloud.points):
         return f"no {name} embeddings (statistics alone)"
-    if cloud.rows == len(cloud.points):
-        return f"all {count(cloud.rows)} {name} embeddings"
-    return f"{count(len(cloud.points))} of {count(cloud.rows)} {name} embeddings"
+    if cloud.count == len(cloud.points):
+        return f"all {count(cloud.count)} {name} embeddings"
+    return f"{count(len(cloud.points))} of {count(cloud.count)} {name} embeddings"
 
 
 def _template() -> Template:

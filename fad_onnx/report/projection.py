@@ -6,27 +6,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..api.measure import rows_of
+from ..api.measure import embeddings_of
 from ..metrics.clips import joined, taken
 from ..metrics.frechet import Gaussian
 from ..metrics.moments import Array
 from ..pipeline.datasets import Dataset
 
 # Of each set. More points hide each other, and each weighs a hundred bytes in the page.
-SHOWN_ROWS = 600
+SHOWN_EMBEDDINGS = 600
 # An ellipse of two standard deviations holds 1 - exp(-2) = 86 % of a Gaussian in two dimensions.
 DEVIATIONS = 2.0
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """One dataset in the plane: points (n, 2), drawn from `rows` embeddings, and their Gaussian.
+    """One dataset in the plane: points (n, 2), drawn from `count` embeddings, and their Gaussian.
 
-    `points` is empty for statistics without embeddings; `rows` is None where it is unknown.
+    `points` is empty for statistics without embeddings; `count` is None where it is unknown.
     """
 
     points: Array
-    rows: int | None
+    count: int | None
     mean: Array
     covariance: Array
 
@@ -52,18 +52,18 @@ def project(reference: Dataset, evaluation: Dataset, seed: int = 0) -> Projectio
     """Principal components of embeddings drawn from both datasets, without replacement.
 
     The same seed draws the same embeddings with every version of NumPy. A reference that is
-    statistics alone is drawn as its ellipse, in the plane of the evaluation rows. Raises
+    statistics alone is drawn as its ellipse, in the plane of the evaluation embeddings. Raises
     StatisticsError for an evaluation dataset without embeddings.
     """
     random = np.random.RandomState(seed)
-    rows_of(evaluation, "a report")
+    embeddings_of(evaluation, "a report")
     drawn = [_draw(one, random) for one in (reference, evaluation)]
     pooled = np.concatenate(drawn)
     centre = pooled.mean(axis=0)
     axes, shares = principal_axes(pooled - centre)
     clouds = [
-        _cloud(one, rows, centre, axes)
-        for one, rows in zip((reference, evaluation), drawn, strict=True)
+        _cloud(one, embeddings, centre, axes)
+        for one, embeddings in zip((reference, evaluation), drawn, strict=True)
     ]
     return Projection(clouds[0], clouds[1], shares)
 
@@ -74,9 +74,9 @@ def principal_axes(centred: Array) -> tuple[Array, tuple[float, float]]:
     Each axis points where its largest component is positive, so that a picture does not flip
     with the library that factors.
     """
-    _, values, rows = np.linalg.svd(centred, full_matrices=False)
+    _, values, vectors = np.linalg.svd(centred, full_matrices=False)
     axes = np.zeros((2, centred.shape[1]))
-    axes[: min(2, len(rows))] = rows[:2]
+    axes[: min(2, len(vectors))] = vectors[:2]
     largest = np.abs(axes).argmax(axis=1)
     axes *= np.where(axes[[0, 1], largest] < 0.0, -1.0, 1.0)[:, None]
     power = np.zeros(2)
@@ -86,18 +86,18 @@ def principal_axes(centred: Array) -> tuple[Array, tuple[float, float]]:
 
 
 def _draw(one: Dataset, random: np.random.RandomState) -> Array:
-    if one.rows_by_file is None:
+    if one.embeddings_by_file is None:
         return np.zeros((0, one.moments.dim))
-    rows = joined(one.rows_by_file)
-    chosen = np.sort(random.permutation(len(rows))[:SHOWN_ROWS])
-    return taken(rows, chosen).astype(np.float64)
+    embeddings = joined(one.embeddings_by_file)
+    chosen = np.sort(random.permutation(len(embeddings))[:SHOWN_EMBEDDINGS])
+    return taken(embeddings, chosen).astype(np.float64)
 
 
 def _cloud(one: Dataset, drawn: Array, centre: Array, axes: Array) -> Cloud:
     moments = one.moments
     if isinstance(moments, Gaussian):
-        factor, rows = moments.factor @ axes.T, None
+        factor, count = moments.factor @ axes.T, None
         spread = factor.T @ factor
     else:
-        spread, rows = axes @ moments.covariance() @ axes.T, moments.count
-    return Cloud((drawn - centre) @ axes.T, rows, axes @ (moments.mean - centre), spread)
+        spread, count = axes @ moments.covariance() @ axes.T, moments.count
+    return Cloud((drawn - centre) @ axes.T, count, axes @ (moments.mean - centre), spread)

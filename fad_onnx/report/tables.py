@@ -28,7 +28,7 @@ class Row:
     exact: str
     cells: tuple[str, ...]
     files: str
-    rows: str
+    embeddings: str
     audio: str
 
 

@@ -22,7 +22,7 @@ from ..audio import decoding, sources
 from ..audio.sources import AudioFile
 from ..errors import OptionError
 from ..networks import frontends, machine, synthetic
-from ..networks.embedder import Embedder, Rows
+from ..networks.embedder import Embedder, Embeddings
 from ..networks.memory import full_batch, longest_window
 from ..networks.network import Batch
 from ..networks.preparation import Preparation
@@ -153,7 +153,7 @@ def _stages(embedder: Embedder, files: Sequence[AudioFile]) -> dict[str, float]:
     )
     tensors = (embedder.selection.output.tensor,)
     outputs, network = _timed(lambda batch: embedder.session.run(batch, tensors)[0], inputs)
-    parts: list[Rows] = [output.reshape(-1, embedder.width) for output in outputs]
+    parts: list[Embeddings] = [output.reshape(-1, embedder.width) for output in outputs]
     start = time.perf_counter()
     fold(parts, embedder.width, "bench")
     spent = (decode, resample, front, network, time.perf_counter() - start)

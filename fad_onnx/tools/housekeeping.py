@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..cache import root
-from ..cache.embeddings import RowCache
+from ..cache.embeddings import EmbeddingCache
 from ..cache.embeddings.hashes import FileHashes
 from ..cache.filesystem import guarded
 from ..errors import DamagedModelError
@@ -95,7 +95,7 @@ def _swept() -> list[Item]:
     return items()
 
 
-def clear(embeddings: RowCache, kinds: Sequence[Kind] = KINDS) -> None:
+def clear(embeddings: EmbeddingCache, kinds: Sequence[Kind] = KINDS) -> None:
     """Remove everything of these kinds that no running process is writing."""
     if "embeddings" in kinds:
         embeddings.clear()
@@ -107,7 +107,7 @@ def clear(embeddings: RowCache, kinds: Sequence[Kind] = KINDS) -> None:
             hashes.clear()
 
 
-def prune(embeddings: RowCache, max_bytes: int) -> None:
+def prune(embeddings: EmbeddingCache, max_bytes: int) -> None:
     """Remove items until at most `max_bytes` are left in total.
 
     Downloads and models that this release does not use go first, then embeddings, then the other

@@ -56,7 +56,7 @@ class CachedEmbeddings:
     mixed_peak: float
 
 
-class RowCache:
+class EmbeddingCache:
     """Embeddings by content and model, in a folder for any number of threads and processes.
 
     `max_bytes` limits the size of the folder. When it is full, the least recently used segments
@@ -139,12 +139,12 @@ class RowCache:
 
 
 @lru_cache(maxsize=4)
-def shared(folder: Path) -> RowCache:
-    """The RowCache of this process for a folder, opened once.
+def shared(folder: Path) -> EmbeddingCache:
+    """The EmbeddingCache of this process for a folder, opened once.
 
     Reading the index of a large cache takes a second, too long for every chunk of files.
     """
-    return RowCache(folder)
+    return EmbeddingCache(folder)
 
 
 def _key(content_sha256: str, fingerprint: str) -> bytes:

@@ -79,11 +79,11 @@ def _split(
 
     from ..validation import check_embeddings
 
-    rows = log_softmax(check_embeddings(logits, "logits").astype(np.float64), axis=1)
-    order = np.random.RandomState(seed).permutation(len(rows))
+    logs = log_softmax(check_embeddings(logits, "logits").astype(np.float64), axis=1)
+    order = np.random.RandomState(seed).permutation(len(logs))
     for i in range(splits):
-        chosen = order[i * len(rows) // splits : (i + 1) * len(rows) // splits]
-        yield chosen, rows[chosen]
+        chosen = order[i * len(logs) // splits : (i + 1) * len(logs) // splits]
+        yield chosen, logs[chosen]
 
 
 def _score(part: NDArray[Any]) -> float:

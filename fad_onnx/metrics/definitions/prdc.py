@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 # With fewer, intervals hold the value too seldom (simulated).
 LEAST_CLIPS = 50
 
-BLOCK_ROWS = 1024
+BLOCK = 1024
 NAMES = ("precision", "recall", "density", "coverage")
 
 
@@ -80,15 +80,15 @@ def prdc(reference: ArrayLike, evaluation: ArrayLike, k: int = 5) -> dict[str, f
     return _between(real, squared_radii(real, k), fake, squared_radii(fake, k), k)
 
 
-def squared_radii(rows: NDArray[Any], k: int) -> NDArray[Any]:
+def squared_radii(embeddings: NDArray[Any], k: int) -> NDArray[Any]:
     """The squared distance of each embedding to its k-th nearest neighbour among the others."""
     import numpy as np
 
-    radii = np.empty(len(rows))
-    for left in _slices(len(rows)):
+    radii = np.empty(len(embeddings))
+    for left in _slices(len(embeddings)):
         nearest = np.full((left.stop - left.start, k), np.inf)
-        for right in _slices(len(rows)):
-            found = _squared(rows[left], rows[right])
+        for right in _slices(len(embeddings)):
+            found = _squared(embeddings[left], embeddings[right])
             if left == right:
                 np.fill_diagonal(found, np.inf)
             nearest = np.partition(np.concatenate([nearest, found], axis=1), k - 1, axis=1)[:, :k]
@@ -125,7 +125,7 @@ def _squared(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
 
 
 def _slices(count: int) -> list[slice]:
-    return [slice(i, min(i + BLOCK_ROWS, count)) for i in range(0, count, BLOCK_ROWS)]
+    return [slice(i, min(i + BLOCK, count)) for i in range(0, count, BLOCK)]
 
 
 def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:

@@ -21,7 +21,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fad_onnx.cache.embeddings import CachedEmbeddings, RowCache, hashes, keyed, segments, shared
+from fad_onnx.cache.embeddings import (
+    CachedEmbeddings,
+    EmbeddingCache,
+    hashes,
+    keyed,
+    segments,
+    shared,
+)
 from fad_onnx.cache.embeddings.keyed import Keyed
 from fad_onnx.errors import AudioError, CacheError
 
@@ -40,7 +47,7 @@ def sha(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-def rows_of(number: int, count: int = 10, dim: int = 8) -> np.ndarray[Any, Any]:
+def embeddings_of(number: int, count: int = 10, dim: int = 8) -> np.ndarray[Any, Any]:
     return np.random.RandomState(number).randn(count, dim).astype(np.float32)
 
 
@@ -48,8 +55,8 @@ def facts_of(number: int) -> Facts:
     return Facts(number / 7, 8000 + number, number / 4, number / 8)
 
 
-def put(cache: RowCache, number: int, fingerprint: str = "f") -> bool:
-    return cache.put(sha(number), fingerprint, rows_of(number), facts_of(number))
+def put(cache: EmbeddingCache, number: int, fingerprint: str = "f") -> bool:
+    return cache.put(sha(number), fingerprint, embeddings_of(number), facts_of(number))
 
 
 def same(found: CachedEmbeddings | None, number: int) -> bool:
@@ -57,7 +64,7 @@ def same(found: CachedEmbeddings | None, number: int) -> bool:
     if found is None:
         return False
     facts = facts_of(number)
-    assert found.embeddings.tobytes() == rows_of(number).tobytes()
+    assert found.embeddings.tobytes() == embeddings_of(number).tobytes()
     assert found.embeddings.dtype == np.float32
     assert (found.seconds, found.source_hz) == (facts.seconds, facts.source_hz)
     assert (found.peak, found.mixed_peak) == (facts.peak, facts.mixed_peak)
@@ -66,7 +73,7 @@ def same(found: CachedEmbeddings | None, number: int) -> bool:
 
 def held(folder: Path, numbers: range, fingerprint: str = "f") -> list[int]:
     """Which of the values a fresh process would find."""
-    with RowCache(folder) as cache:
+    with EmbeddingCache(folder) as cache:
         return [n for n in numbers if same(cache.get(sha(n), fingerprint), n)]
 
 
@@ -78,7 +85,7 @@ def files(folder: Path, suffix: str = ".seg") -> list[Path]:
 
 
 def test_what_is_put_is_found_by_this_and_by_later_instances(tmp_path: Path) -> None:
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     assert cache.get(sha(1), "f") is None
     assert all(put(cache, n) for n in range(200))
     assert all(same(cache.get(sha(n), "f"), n) for n in range(200))
@@ -91,11 +98,11 @@ def test_the_size_is_that_of_rows_and_remembered_hashes(
     monkeypatch.setattr(hashes, "SETTLED_SECONDS", -10.0)
     file = tmp_path / "a.wav"
     file.write_bytes(b"x" * 100)
-    with RowCache(tmp_path / "cache") as cache:
+    with EmbeddingCache(tmp_path / "cache") as cache:
         put(cache, 1)
         rows = cache.info()
         cache.content_sha256(file)
-    with RowCache(tmp_path / "cache") as cache:
+    with EmbeddingCache(tmp_path / "cache") as cache:
         both = cache.info()
     on_disk = [path.stat().st_size for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert both.bytes == sum(on_disk) > rows.bytes and both.segments == rows.segments + 1
@@ -103,7 +110,7 @@ def test_the_size_is_that_of_rows_and_remembered_hashes(
 
 def test_nothing_is_written_before_the_first_value(tmp_path: Path) -> None:
     folder = tmp_path / "not" / "yet"
-    with RowCache(folder) as cache:
+    with EmbeddingCache(folder) as cache:
         assert cache.get(sha(1), "f") is None
         assert cache.info().values == 0
         assert cache.clear().bytes == 0
@@ -116,24 +123,24 @@ def test_nothing_is_written_before_the_first_value(tmp_path: Path) -> None:
 def test_another_model_or_content_is_never_found(
     tmp_path: Path, content: str, fingerprint: str
 ) -> None:
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     put(cache, 1)
     assert cache.get(content, fingerprint) is None
 
 
 def test_content_and_fingerprint_do_not_run_together(tmp_path: Path) -> None:
-    cache = RowCache(tmp_path)
-    cache.put("ab", "c", rows_of(1), Facts())
+    cache = EmbeddingCache(tmp_path)
+    cache.put("ab", "c", embeddings_of(1), Facts())
     assert cache.get("a", "bc") is None
     assert cache.get("ab", "c") is not None
 
 
 @pytest.mark.parametrize("shape", [(0, 128), (1, 1), (3, 2048), (750, 128)])
 def test_any_shape(tmp_path: Path, shape: tuple[int, int]) -> None:
-    rows = rows_of(3, *shape)
-    with RowCache(tmp_path) as cache:
+    rows = embeddings_of(3, *shape)
+    with EmbeddingCache(tmp_path) as cache:
         assert cache.put("x", "f", rows, Facts())
-    found = RowCache(tmp_path).get("x", "f")
+    found = EmbeddingCache(tmp_path).get("x", "f")
     assert found is not None
     assert found.embeddings.shape == shape
     assert found.embeddings.tobytes() == rows.tobytes()
@@ -141,7 +148,7 @@ def test_any_shape(tmp_path: Path, shape: tuple[int, int]) -> None:
 
 def test_values_that_are_not_numbers_come_back_to_the_bit(tmp_path: Path) -> None:
     rows = np.array([[np.nan, np.inf, -0.0, 1e-45]], np.float32)
-    with RowCache(tmp_path) as cache:
+    with EmbeddingCache(tmp_path) as cache:
         cache.put("x", "f", rows, Facts())
         found = cache.get("x", "f")
     assert found is not None
@@ -151,12 +158,12 @@ def test_values_that_are_not_numbers_come_back_to_the_bit(tmp_path: Path) -> Non
 @pytest.mark.parametrize("rows", [np.zeros(3, np.float32), np.zeros((3, 2))])
 def test_only_rows_are_taken(tmp_path: Path, rows: np.ndarray[Any, Any]) -> None:
     with pytest.raises(TypeError, match="float32"):
-        RowCache(tmp_path).put("x", "f", rows, Facts())
+        EmbeddingCache(tmp_path).put("x", "f", rows, Facts())
 
 
 def test_views_are_kept_as_they_look(tmp_path: Path) -> None:
-    rows = rows_of(1).T[::2]
-    cache = RowCache(tmp_path)
+    rows = embeddings_of(1).T[::2]
+    cache = EmbeddingCache(tmp_path)
     cache.put("x", "f", rows, Facts())
     found = cache.get("x", "f")
     assert found is not None
@@ -164,7 +171,7 @@ def test_views_are_kept_as_they_look(tmp_path: Path) -> None:
 
 
 def test_a_value_is_written_once(tmp_path: Path) -> None:
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     put(cache, 1)
     before = cache.info()
     assert put(cache, 1)
@@ -176,7 +183,7 @@ def test_what_another_process_adds_is_found_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyed, "REFRESH_SECONDS", 0.0)
-    one, two = RowCache(tmp_path), RowCache(tmp_path)
+    one, two = EmbeddingCache(tmp_path), EmbeddingCache(tmp_path)
     for n in range(0, 300, 2):
         assert one.get(sha(n), "f") is None
         assert two.get(sha(n + 1), "f") is None
@@ -193,14 +200,14 @@ def test_what_another_process_adds_is_found_in_time(
 
 def test_a_segment_is_gone_on_with(tmp_path: Path) -> None:
     for n in range(5):
-        with RowCache(tmp_path) as cache:
+        with EmbeddingCache(tmp_path) as cache:
             put(cache, n)
     assert len(files(tmp_path)) == 1
     assert held(tmp_path, range(6)) == list(range(5))
 
 
 def test_what_an_adopted_segment_holds_is_learned(tmp_path: Path) -> None:
-    late, other = RowCache(tmp_path), RowCache(tmp_path)
+    late, other = EmbeddingCache(tmp_path), EmbeddingCache(tmp_path)
     assert late.get(sha(1), "f") is None
     put(other, 1)
     other.close()
@@ -211,7 +218,7 @@ def test_what_an_adopted_segment_holds_is_learned(tmp_path: Path) -> None:
 
 def test_a_refresh_learns_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyed, "LARGEST_SEGMENT_BYTES", 5000)
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     for n in range(50):
         put(cache, n)
         cache._values.refresh()
@@ -221,7 +228,7 @@ def test_a_refresh_learns_nothing_twice(tmp_path: Path, monkeypatch: pytest.Monk
 def test_an_interrupt_between_writing_and_noting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     put(cache, 1)
     honest = segments.write_all
 
@@ -243,7 +250,7 @@ def test_an_interrupt_between_writing_and_noting(
 def test_many_values_and_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyed, "OPEN_FILES", 3)
     monkeypatch.setattr(keyed, "LARGEST_SEGMENT_BYTES", 4000)
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     for n in range(100):
         put(cache, n)
     assert len(files(tmp_path)) > 8
@@ -254,7 +261,7 @@ def test_many_values_and_few_open_files(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_late_values_are_sorted_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fad_onnx.cache.embeddings.places.LATE_VALUES", 10)
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     for n in range(100):
         put(cache, n)
         assert all(same(cache.get(sha(k), "f"), k) for k in (0, n // 2, n))
@@ -275,7 +282,7 @@ def test_keys_with_the_same_prefix_stay_apart(tmp_path: Path) -> None:
 
 
 def test_eight_threads(tmp_path: Path) -> None:
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
 
     def work(seed: int) -> int:
         chance, good = random.Random(seed), 0
@@ -294,7 +301,7 @@ def test_eight_threads(tmp_path: Path) -> None:
 
 
 def _write(folder: str, numbers: range) -> int:
-    with RowCache(folder) as cache:
+    with EmbeddingCache(folder) as cache:
         return sum(put(cache, n) for n in numbers)
 
 
@@ -309,7 +316,7 @@ def test_processes_at_once_do_not_harm_each_other(tmp_path: Path, method: str) -
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_writes_its_own_segment(tmp_path: Path) -> None:
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     put(cache, 0)
     stop = threading.Event()
 
@@ -339,7 +346,7 @@ def test_a_forked_child_writes_its_own_segment(tmp_path: Path) -> None:
 
 
 def test_it_travels_to_other_processes(tmp_path: Path) -> None:
-    cache = RowCache(tmp_path, 10**8)
+    cache = EmbeddingCache(tmp_path, 10**8)
     put(cache, 1)
     copy = pickle.loads(pickle.dumps(cache))
     assert copy.max_bytes == 10**8
@@ -357,7 +364,7 @@ def copied(source: Path, target: Path) -> Path:
 
 @pytest.mark.parametrize("indexed", [True, False])
 def test_a_segment_cut_at_any_byte(tmp_path: Path, indexed: bool) -> None:
-    with RowCache(tmp_path / "whole") as cache:
+    with EmbeddingCache(tmp_path / "whole") as cache:
         ends = []
         for n in range(4):
             put(cache, n)
@@ -371,21 +378,21 @@ def test_a_segment_cut_at_any_byte(tmp_path: Path, indexed: bool) -> None:
             index.unlink()
         expected = [n for n in range(4) if ends[n] <= cut]
         assert held(folder, range(4)) == expected
-        with RowCache(folder) as cache:
+        with EmbeddingCache(folder) as cache:
             for n in range(8):
                 put(cache, n)
         assert held(folder, range(8)) == list(range(8))
 
 
 def test_an_index_cut_at_any_byte(tmp_path: Path) -> None:
-    with RowCache(tmp_path / "whole") as cache:
+    with EmbeddingCache(tmp_path / "whole") as cache:
         for n in range(5):
             put(cache, n)
     for cut in range(5 * 16 + 1):
         folder = copied(tmp_path / "whole", tmp_path / "cut")
         os.truncate(files(folder, ".idx")[0], cut)
         assert held(folder, range(5)) == list(range(5))
-        with RowCache(folder) as cache:
+        with EmbeddingCache(folder) as cache:
             put(cache, 5)
         assert held(folder, range(6)) == list(range(6))
         assert len(files(folder)) == 1
@@ -395,7 +402,7 @@ def test_an_index_cut_at_any_byte(tmp_path: Path) -> None:
 def test_damage_anywhere_is_a_miss_and_mends(
     tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with RowCache(tmp_path / "whole") as cache:
+    with EmbeddingCache(tmp_path / "whole") as cache:
         for n in range(6):
             put(cache, n)
     chance = random.Random(5)
@@ -409,7 +416,7 @@ def test_damage_anywhere_is_a_miss_and_mends(
         path.write_bytes(data)
         good = held(folder, range(6))  # asserts that what is found is right
         lost += 6 - len(good)
-        with RowCache(folder) as cache:
+        with EmbeddingCache(folder) as cache:
             for n in range(6):
                 if not same(cache.get(sha(n), "f"), n):
                     assert put(cache, n)
@@ -420,7 +427,7 @@ def test_damage_anywhere_is_a_miss_and_mends(
 
 
 def test_one_warning_a_segment(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with RowCache(tmp_path) as cache:
+    with EmbeddingCache(tmp_path) as cache:
         for n in range(9):
             put(cache, n)
     [path] = files(tmp_path)
@@ -436,7 +443,7 @@ def test_files_of_another_kind_are_left_alone(tmp_path: Path, data: bytes) -> No
     other = tmp_path / "rows" / f"{segments._host()}-0.seg"
     other.parent.mkdir()
     other.write_bytes(data)
-    with RowCache(tmp_path) as cache:
+    with EmbeddingCache(tmp_path) as cache:
         put(cache, 1)
     assert held(tmp_path, range(2)) == [1]
     assert other.read_bytes() == data
@@ -444,8 +451,8 @@ def test_files_of_another_kind_are_left_alone(tmp_path: Path, data: bytes) -> No
 
 WRITER = """
 import sys
-from tests.test_rowcache import RowCache, put
-with RowCache(sys.argv[1]) as cache:
+from tests.test_embedding_cache import EmbeddingCache, put
+with EmbeddingCache(sys.argv[1]) as cache:
     for number in range(int(sys.argv[2]), 10**9):
         put(cache, number)
         print(number, flush=True)
@@ -473,7 +480,7 @@ def kill_and_go_on(folder: Path, kills: int, chance: random.Random) -> None:
         # Nothing that was said to be kept is lost: better than the seconds that are allowed.
         assert found[: last + 1] == list(range(last + 1))
         first = last + 1
-    with RowCache(folder) as cache:
+    with EmbeddingCache(folder) as cache:
         put(cache, 10**6)
         assert same(cache.get(sha(10**6), "f"), 10**6)
 
@@ -498,7 +505,7 @@ def used(folder: Path) -> int:
 
 def test_the_folder_stays_within_its_bound(tmp_path: Path) -> None:
     bound = 1 << 20
-    with RowCache(tmp_path, bound) as cache:
+    with EmbeddingCache(tmp_path, bound) as cache:
         for n in range(2600):
             put(cache, n)
             if n % 100 == 0:
@@ -514,12 +521,12 @@ def test_the_least_recently_used_segment_goes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyed, "LARGEST_SEGMENT_BYTES", 5000)
-    with RowCache(tmp_path) as cache:
+    with EmbeddingCache(tmp_path) as cache:
         for n in range(40):
             put(cache, n)
     for age, path in enumerate(files(tmp_path)):
         os.utime(path, (time.time() - 10**6 + age,) * 2)
-    with RowCache(tmp_path) as cache:
+    with EmbeddingCache(tmp_path) as cache:
         assert same(cache.get(sha(0), "f"), 0)
         first = cache._values._places
         [(number, _)] = first.find(segments.prefix(_record_key(0)))
@@ -539,7 +546,7 @@ def _record_key(number: int) -> bytes:
 
 
 def test_info_prune_and_clear(tmp_path: Path) -> None:
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     for n in range(10):
         put(cache, n)
     info = cache.info()
@@ -559,7 +566,7 @@ def test_info_prune_and_clear(tmp_path: Path) -> None:
 
 @POSIX
 def test_clear_spares_what_another_instance_writes(tmp_path: Path) -> None:
-    one, two = RowCache(tmp_path), RowCache(tmp_path)
+    one, two = EmbeddingCache(tmp_path), EmbeddingCache(tmp_path)
     put(one, 1)
     put(two, 2)
     assert two.clear().in_use == 1
@@ -570,7 +577,7 @@ def test_clear_spares_what_another_instance_writes(tmp_path: Path) -> None:
 
 @POSIX
 def test_a_segment_removed_under_its_writer(tmp_path: Path) -> None:
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     put(cache, 1)
     shutil.rmtree(tmp_path / "rows")
     assert put(cache, 2)
@@ -581,17 +588,17 @@ def test_a_segment_removed_under_its_writer(tmp_path: Path) -> None:
 def test_a_segment_pruned_by_another_process_is_a_quiet_miss(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with RowCache(tmp_path) as cache:
+    with EmbeddingCache(tmp_path) as cache:
         put(cache, 1)
-    reader = RowCache(tmp_path)
+    reader = EmbeddingCache(tmp_path)
     assert reader.get(sha(2), "f") is None
-    assert RowCache(tmp_path).clear().segments == 1
+    assert EmbeddingCache(tmp_path).clear().segments == 1
     assert reader.get(sha(1), "f") is None
     assert caplog.records == []
 
 
 def test_rows_larger_than_a_segment_are_not_kept(tmp_path: Path) -> None:
-    cache = RowCache(tmp_path, 1 << 20)
+    cache = EmbeddingCache(tmp_path, 1 << 20)
     assert not cache.put("x", "f", np.zeros((300, 128), np.float32), Facts())
     assert put(cache, 1)
 
@@ -602,7 +609,7 @@ def test_rows_larger_than_a_segment_are_not_kept(tmp_path: Path) -> None:
 @pytest.fixture
 def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache with one value on a file system that takes no more writes."""
-    with RowCache(tmp_path) as cache:
+    with EmbeddingCache(tmp_path) as cache:
         put(cache, 1)
     honest = os.open
 
@@ -620,7 +627,7 @@ def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_read_only_cache_is_read(read_only: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cache = RowCache(read_only)
+    cache = EmbeddingCache(read_only)
     assert same(cache.get(sha(1), "f"), 1)
     assert not put(cache, 2)
     assert not put(cache, 3)
@@ -633,7 +640,7 @@ def test_a_read_only_cache_is_read(read_only: Path, caplog: pytest.LogCaptureFix
 def test_a_full_disk_keeps_what_was_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     put(cache, 1)
     honest = segments.write_all
 
@@ -649,7 +656,7 @@ def test_a_full_disk_keeps_what_was_kept(
     assert "full" in caplog.text
     assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) == 1
     assert held(tmp_path, range(4)) == [1]
-    with RowCache(tmp_path) as cache:
+    with EmbeddingCache(tmp_path) as cache:
         put(cache, 4)
     assert held(tmp_path, range(5)) == [1, 4]
     assert len(files(tmp_path)) == 1, "the half record was taken back"
@@ -662,7 +669,7 @@ def test_a_folder_that_cannot_be_listed(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "scandir", refuse)
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     assert cache.get(sha(1), "f") is None
     assert not put(cache, 1)
     assert "permission denied" in caplog.text
@@ -673,7 +680,7 @@ def test_a_folder_that_cannot_be_listed(
 def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("x")
     with pytest.raises(CacheError, match="is not a folder"):
-        RowCache(tmp_path / "x")
+        EmbeddingCache(tmp_path / "x")
 
 
 def test_a_process_shares_one_instance_a_folder(tmp_path: Path) -> None:
@@ -686,7 +693,7 @@ def test_a_process_shares_one_instance_a_folder(tmp_path: Path) -> None:
 
 
 def test_an_instance_goes_on_after_close(tmp_path: Path) -> None:
-    cache = RowCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     put(cache, 1)
     cache.close()
     cache.close()
@@ -698,7 +705,7 @@ def test_an_instance_goes_on_after_close(tmp_path: Path) -> None:
 def test_no_file_stays_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for n in range(20):
-        with RowCache(tmp_path) as cache:
+        with EmbeddingCache(tmp_path) as cache:
             put(cache, n)
             cache.get(sha(0), "f")
             cache.info()
@@ -730,7 +737,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def content_hash(folder: Path, path: Path) -> str:
-    with RowCache(folder) as cache:
+    with EmbeddingCache(folder) as cache:
         return cache.content_sha256(path)
 
 
@@ -798,14 +805,14 @@ def test_a_file_that_changes_while_it_is_read(
 def test_hashes_without_a_cache(read_only: Path, reads: list[str]) -> None:
     path = Path(__file__)
     expected = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert RowCache(read_only).content_sha256(path) == expected
+    assert EmbeddingCache(read_only).content_sha256(path) == expected
 
 
 def test_a_missing_clip_is_an_audio_error(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="no such file"):
-        RowCache(tmp_path / "c").content_sha256(tmp_path / "absent.wav")
+        EmbeddingCache(tmp_path / "c").content_sha256(tmp_path / "absent.wav")
     with pytest.raises(AudioError):
-        RowCache(tmp_path / "c").content_sha256(tmp_path)
+        EmbeddingCache(tmp_path / "c").content_sha256(tmp_path)
 
 
 @POSIX
@@ -813,7 +820,7 @@ def test_a_missing_clip_is_an_audio_error(tmp_path: Path) -> None:
 def test_names_of_any_bytes(tmp_path: Path) -> None:
     path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\n.wav")
     Path(path).write_bytes(b"x")
-    with RowCache(tmp_path / "c") as cache:
+    with EmbeddingCache(tmp_path / "c") as cache:
         expected = hashlib.sha256(b"x").hexdigest()
         assert cache.content_sha256(path) == cache.content_sha256(path) == expected
 
@@ -823,10 +830,10 @@ def test_a_thread_that_outlives_its_run_opens_nothing(tmp_path: Path) -> None:
     """What a pool still does after an error ended the run that the cache belonged to."""
     audio = tmp_path / "clip.wav"
     audio.write_bytes(b"sound")
-    with RowCache(tmp_path / "cache") as cache:
+    with EmbeddingCache(tmp_path / "cache") as cache:
         assert put(cache, 1)
     before = len(os.listdir("/proc/self/fd"))
-    with RowCache(tmp_path / "cache") as cache:
+    with EmbeddingCache(tmp_path / "cache") as cache:
         assert same(cache.get(sha(1), "f"), 1)
     with ThreadPoolExecutor(2) as pool:
         assert (
