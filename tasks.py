@@ -102,14 +102,19 @@ def _models() -> Iterator[str]:
 
     yield "| model | what it is | rate | embeddings | download |"
     yield "|---|---|---|---|---|"
-    for model in table.models().values():
-        files = model.network.checkpoints.values()
-        sizes = "unknown" if any(one.bytes is None for one in files) else _megabytes(files)
-        name = f"`{model.name}`" + (" (default)" if model.default else "")
-        yield (
-            f"| {name} | {model.summary} | {_kilohertz(model)}"
-            f" | {model.output().width} per {_every(model)} | {sizes if files else 'none'} |"
-        )
+    for family, models in table.families().items():
+        yield f"| **{family}** | | | | |"
+        yield from map(_model, models)
+
+
+def _model(model: Model) -> str:
+    files = model.network.checkpoints.values()
+    sizes = "unknown" if any(one.bytes is None for one in files) else _megabytes(files)
+    name = f"`{model.name}`" + (" (default)" if model.default else "")
+    return (
+        f"| {name} | {model.summary} | {_kilohertz(model)}"
+        f" | {model.output().width} per {_every(model)} | {sizes if files else 'none'} |"
+    )
 
 
 def _megabytes(files: Iterable[Checkpoint]) -> str:

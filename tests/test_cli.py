@@ -442,6 +442,12 @@ def test_models_and_demo(run):
     listed = json.loads(run("models", "--json").out)["models"]
     for name in table.models():
         assert name in shown and name in listed
+    blocks = shown.split("\n\n")[1:]
+    assert [block.splitlines()[0] for block in blocks] == list(table.families())
+    for (family, models), block in zip(table.families().items(), blocks, strict=True):
+        names = [line.split()[0] for line in block.splitlines()[1:] if line[2] != " "]
+        assert names == [model.name for model in models]
+        assert {listed[name]["family"] for name in names} == {family}
     out = run("demo").out
     assert "not comparable with published FAD" in out
     scores = [float(line.split()[-1]) for line in out.splitlines()[2:]]

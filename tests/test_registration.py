@@ -71,7 +71,7 @@ def test_the_command_line_takes_a_file(folder, clips, capsys):
     result = json.loads(capsys.readouterr().out)["results"][0]
     assert result["model"] == "bands" and abs(result["fad"]) < 1e-6
     assert main(["models", "--models", file]) == 0
-    assert "bands" in capsys.readouterr().out
+    assert "\n\nother\n  bands " in capsys.readouterr().out
     assert main(["verify", "bands", "--models", file]) == 0
 
 

@@ -174,8 +174,8 @@ def _say_written(options: Namespace, made: Dataset) -> None:
 
 def models(options: Namespace) -> None:
     """models: the table."""
-    models = list(table.models().values())
-    say(show.models_json(models) if options.json else show.models_table(models))
+    families = table.families()
+    say(show.models_json(families) if options.json else show.models_table(families))
 
 
 def pull(options: Namespace) -> None:

@@ -162,7 +162,10 @@ def _merge(commands: Commands) -> None:
 
 def _models(commands: Commands) -> None:
     parser = _command(
-        commands, "models", "List the models, and whether their weights are on this machine."
+        commands,
+        "models",
+        "List the models by the family of their network, and whether their weights are on this"
+        " machine.",
     )
     add_registered(parser)
     add_json(parser)

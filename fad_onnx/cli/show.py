@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from ..api.measure import measured
@@ -190,37 +191,42 @@ def write_per_file(path: str, scores: Sequence[Score]) -> None:
     outputs.write(path, into)
 
 
-def models_table(models: Sequence[Model]) -> str:
-    """The models for a person."""
-    lines = [["model", "rate", "dim", "weights", "what"]]
-    for model in models:
-        name = model.name + (" (default)" if model.default else "")
-        state = prepare.state(selection_of(model))
-        lines.append(
-            [
-                name,
-                str(model.preparation.sample_rate_hz),
-                str(model.output().width),
-                state,
-                model.summary,
-            ]
-        )
-        for key, option in model.options.items():
-            values = "|".join(option.values) or "N"
-            lines.append(["", "", "", "", f"--option {key}={values}: {option.help}"])
-    return tables.columns(lines)
+def models_table(families: Mapping[str, Sequence[Model]]) -> str:
+    """The models for a person, below a heading for each family of networks."""
+    rows = {
+        family: [row for model in models for row in _model_rows(model)]
+        for family, models in families.items()
+    }
+    heads = ["model", "rate", "dim", "weights", "what"]
+    aligned = iter(tables.columns([heads, *chain(*rows.values())]).splitlines())
+    lines = [next(aligned)]
+    for family, own in rows.items():
+        lines += ["", printable(family), *islice(aligned, len(own))]
+    return "\n".join(lines)
 
 
-def models_json(models: Sequence[Model]) -> str:
+def _model_rows(model: Model) -> list[list[str]]:
+    name = f"  {model.name}" + (" (default)" if model.default else "")
+    rate, width = str(model.preparation.sample_rate_hz), str(model.output().width)
+    options = [
+        f"--option {key}={'|'.join(option.values) or 'N'}: {option.help}"
+        for key, option in model.options.items()
+    ]
+    return [
+        [name, rate, width, prepare.state(selection_of(model)), model.summary],
+        *(["", "", "", "", option] for option in options),
+    ]
+
+
+def models_json(families: Mapping[str, Sequence[Model]]) -> str:
     """The models for a program."""
-    return json.dumps(
-        {"schema": SCHEMA, "models": {model.name: _model_object(model) for model in models}},
-        indent=2,
-    )
+    listed = {model.name: _model_object(model) for models in families.values() for model in models}
+    return json.dumps({"schema": SCHEMA, "models": listed}, indent=2)
 
 
 def _model_object(model: Model) -> dict[str, Any]:
     return {
+        "family": model.network.family,
         "summary": model.summary,
         "note": model.note,
         "default": model.default,

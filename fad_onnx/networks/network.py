@@ -133,6 +133,8 @@ class Network:
         SHA-256 of every graph file in the table.
     places : mapping of str to path
         Where graph files of the user are; those of the package lie in its own folder.
+    family : str
+        The heading under which its models are listed.
     """
 
     name: str
@@ -148,6 +150,7 @@ class Network:
     text: TextTower | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, Path] = field(default_factory=dict)
+    family: str = "other"
 
     @property
     def head(self) -> str | None:

@@ -347,6 +347,14 @@ def models() -> dict[str, Model]:
     return parse(_text())
 
 
+def families() -> dict[str, list[Model]]:
+    """The models by the family of their network, both in the order of the table."""
+    found: dict[str, list[Model]] = {}
+    for one in models().values():
+        found.setdefault(one.network.family, []).append(one)
+    return found
+
+
 def model(name: str | None = None) -> Model:
     """The model of this name, or the default.
 
