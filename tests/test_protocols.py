@@ -1,6 +1,7 @@
 """Protocols: what a published harness prepares otherwise, by name, in labels and in results."""
 
 import json
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -78,6 +79,45 @@ def test_an_output_that_the_network_lacks_is_an_error_of_the_table():
 def test_an_option_that_is_given_decides_over_the_protocol():
     made = select("clap:crop=random,protocol=gudgud96").preparation
     assert made.windows.long == "random" and made.resampler == "resampy_kaiser_best"
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "native"),
+    [
+        ("mert-95m:pooling=frames,protocol=kadtk", "pooling.over", "frames"),
+        ("hubert-base:normalise=true,protocol=odd", "frontend.normalise", True),
+        ("openl3-music:hop=0.5,protocol=odd", "windows.hop_samples", 24_000),
+    ],
+)
+def test_an_option_that_is_given_its_default_decides_over_the_protocol(
+    text, path, native, monkeypatch
+):
+    _add_a_protocol(
+        monkeypatch,
+        {
+            "hubert-base": {"preparation.frontend.normalise": False},
+            "openl3-music": {"preparation.windows.hop_samples": 2_400},
+        },
+    )
+    field, made = attrgetter(path), select(text)
+    plain = select(f"{made.model.name}:protocol={made.protocol}")
+    assert field(made.preparation) == field(select(made.model.name).preparation) == native
+    assert field(plain.preparation) != native
+    assert made.label == text and select(made.label) == made
+    assert made.fingerprint("0" * 64) != plain.fingerprint("0" * 64)
+    assert list(plain.changed_options) == [] != list(made.changed_options)
+
+
+def test_an_option_that_is_given_as_the_protocol_has_it_is_not_in_the_label():
+    assert select("mert-95m:pooling=frames,protocol=fadtk") == select("mert-95m:protocol=fadtk")
+    assert select("mert-95m:pooling=frames") == select("mert-95m")
+
+
+def _add_a_protocol(monkeypatch, models):
+    text = json.loads((table.PACKAGE.parent / "artifacts.json").read_text("utf-8"))
+    text["protocols"]["odd"] = {"summary": "", "models": models}
+    made = table.parse(json.dumps(text))
+    monkeypatch.setattr(table, "models", lambda: made)
 
 
 def test_a_protocol_of_an_unknown_model_or_field_is_an_error_of_the_table():

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
+from operator import attrgetter
+from types import SimpleNamespace
 from typing import Any
 
 from ..errors import ModelTableError, OptionError
@@ -40,6 +42,8 @@ class Selection:
         The preparation, after the changes of the protocol and the options.
     protocol : str
         The name of the protocol.
+    decided : frozenset of str
+        The options that were given where the protocol says something else.
     """
 
     model: Model
@@ -48,6 +52,7 @@ class Selection:
     output: Output
     preparation: Preparation
     protocol: str = NATIVE
+    decided: frozenset[str] = frozenset()
 
     @property
     def network(self) -> Network:
@@ -82,11 +87,11 @@ class Selection:
 
     @cached_property
     def changed_options(self) -> dict[str, str]:
-        """The options that differ from their defaults, in the order of the entry."""
+        """The options that differ from what holds unless they are given, in the entry's order."""
         return {
             name: value
             for name, value in self.options.items()
-            if value != self.model.options[name].default
+            if value != self.model.options[name].default or name in self.decided
         }
 
     def decoding(self, sample_format: str) -> Selection:
@@ -208,25 +213,33 @@ def selection_of(
 ) -> Selection:
     """The selection of a given model; see `select`.
 
-    An option that is given decides over the protocol, and the protocol over the defaults.
+    An option that is given decides over the protocol, also with the value that is its default, and
+    the protocol over the defaults.
     """
-    chosen = one.choose(options)
-    asked = [name for name, value in chosen.items() if value != one.options[name].default]
-    changes: dict[str, Any] = {}
-    for name in [name for name in chosen if name not in asked]:
-        changes |= one.options[name].changes(chosen[name])
-    changes |= _of_protocol(one, protocol)
-    for name in asked:
-        changes |= one.options[name].changes(chosen[name])
-    name = output or one.default_output(protocol)
+    chosen, name = one.choose(options), output or one.default_output(protocol)
+    native = {"output": one.output(name), "preparation": one.preparation}
+    settings = {key: _settings(one.options[key], chosen[key], native) for key in chosen}
+    defaults = {path: value for each in settings.values() for path, value in each.items()}
+    given = {path: value for key in options or {} for path, value in settings[key].items()}
+    of_harness = _of_protocol(one, protocol)
     made, prepared = changed(
-        one.output(name), one.preparation, changes, f"models.{one.name}.options"
-    )
+        one.output(name), one.preparation, {**defaults, **of_harness, **given},
+        f"models.{one.name}.options",
+    )  # fmt: skip
+    overruled = {path for path, value in of_harness.items() if given.get(path, value) != value}
+    decided = frozenset(key for key in options or {} if overruled & settings[key].keys())
     if prepared.pooling.over == "numbers" and output not in (None, next(iter(one.network.outputs))):
         raise OptionError(
             f"protocol={protocol}", f"does not have the output {output} of {one.name}"
         )
-    return Selection(one, chosen, name, made, prepared, protocol)
+    return Selection(one, chosen, name, made, prepared, protocol, decided)
+
+
+def _settings(option: Option, value: str, native: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field that the option governs, with its content for this value."""
+    governed = [path for other in option.values for path in option.changes(other)]
+    found = {path: attrgetter(path)(SimpleNamespace(**native)) for path in governed}
+    return {**found, **option.changes(value)}
 
 
 def _of_protocol(one: Model, name: str) -> dict[str, Any]:
