@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fad_onnx.networks import registration, synthetic, table
+from fad_onnx.networks import machine, registration, synthetic, table
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +21,12 @@ def home(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("FAD_ONNX_OFFLINE", "1")
     monkeypatch.delenv("FAD_ONNX_MIRROR", raising=False)
     return folder
+
+
+def pytest_xdist_auto_num_workers(config):
+    """The default tier on every core; what is chosen by hand, or large, in this process."""
+    whole = config.args == config.getini("testpaths") and "not large" in config.option.markexpr
+    return machine.cores() if whole else 0
 
 
 DEBIAN = {"opusdec": "opus-tools", "opusenc": "opus-tools"}

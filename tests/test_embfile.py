@@ -468,7 +468,7 @@ PLACES = (
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     place=st.sampled_from(PLACES), value=JSON, name=st.sampled_from(["s", "e"]),
     older=st.booleans(),

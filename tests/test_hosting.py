@@ -126,6 +126,7 @@ def uninterrupted(folder, tmp_path):
     return out.read_bytes()
 
 
+@pytest.mark.large
 def test_a_killed_run_goes_on_to_the_same_bytes(many, tmp_path):
     kill_and_resume(many, tmp_path, [1.0, 1.4], uninterrupted(many, tmp_path))
 
@@ -137,6 +138,7 @@ def test_twenty_kills_at_random_moments(many, tmp_path):
     assert kept > 0, "no run got far enough to keep anything"
 
 
+@pytest.mark.large
 def test_two_runs_on_one_cache_do_not_harm_each_other(many, tmp_path):
     expected = uninterrupted(many, tmp_path)
     outs = [tmp_path / f"{i}.npz" for i in range(2)]

@@ -42,6 +42,7 @@ def load(path, name=MODEL):
     return prepare.load(prepare.Request(ModelSpec(name, weights={"main": str(path)})))
 
 
+@pytest.mark.large
 def test_h5_and_h5_gz_give_what_the_tensors_give(tensors, tmp_path):
     np.savez(tmp_path / "own.npz", **tensors)
     data = hdf5_writer.keras(layers(tensors, counter=9))

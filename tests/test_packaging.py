@@ -46,6 +46,7 @@ def test_the_wheel_runs_by_itself(wheel, tmp_path):
     assert demo(tmp_path).endswith(f"{tmp_path / 'fad_onnx' / '__init__.py'}\n")
 
 
+@pytest.mark.large
 def test_the_wheel_built_from_the_sdist_is_the_same(wheel, tmp_path):
     sdist = build("sdist", ROOT, tmp_path / "sdist")
     with tarfile.open(sdist) as archive:

@@ -11,6 +11,8 @@ import pytest
 from .conftest import write_clip
 from .kit import WEIGHTLESS
 
+pytestmark = pytest.mark.large  # one run of fifteen seconds
+
 # The same score here, in a spawned process and in a Dask worker. ONNX Runtime's first report
 # goes out nine seconds after its start.
 PROGRAM = """

@@ -239,6 +239,7 @@ def test_a_signal_that_something_swallows_ends_the_run_all_the_same():
     assert done.returncode == 143 and time.monotonic() - start < 10
 
 
+@pytest.mark.large
 def test_a_signal_while_demo_and_bench_work_leaves_no_folder(tmp_path):
     for command in (["demo"], ["bench", "--clips", "400", "logmel"]):
         process = started(command, env={**os.environ, "TMPDIR": str(tmp_path)})

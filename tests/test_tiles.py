@@ -54,8 +54,11 @@ def test_the_tiles_of_every_model(one, tmp_path):
 
 @pytest.mark.parametrize(
     "samples",
-    [EDGE, EDGE + 1, EDGE + STEP - 1, 33 * STEP - 81, 33 * STEP - 80, 33 * STEP, 48 * STEP + 1003],
-)
+    [
+        EDGE, EDGE + 1, EDGE + STEP - 1, 33 * STEP - 81, 33 * STEP - 80,
+        *(pytest.param(n, marks=pytest.mark.large) for n in (33 * STEP, 48 * STEP + 1003)),
+    ],
+)  # fmt: skip
 def test_the_bits_of_one_pass(models, samples):
     whole, tiled = models
     clip = synthetic.clip(samples, samples)[0]
@@ -64,6 +67,7 @@ def test_the_bits_of_one_pass(models, samples):
     np.testing.assert_array_equal(tiled.embed(clip, RATE), whole.embed(clip, RATE))
 
 
+@pytest.mark.large
 def test_files_of_all_lengths_together(models, tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 10_000)
     lengths = [EDGE // 2, 3 * EDGE, EDGE + 7, EDGE // 2, 2 * EDGE + 4321]
@@ -77,6 +81,7 @@ def test_files_of_all_lengths_together(models, tmp_path, monkeypatch):
         np.testing.assert_array_equal(result.embeddings[0], expected)
 
 
+@pytest.mark.large
 def test_embedding_and_logits_of_tiles_are_one_run(models, tmp_path, monkeypatch):
     """The session gives the steps once, and the head both outputs of them."""
     label = FIRST.model.name
