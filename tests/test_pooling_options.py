@@ -62,9 +62,7 @@ def test_seconds_are_those_of_the_part_that_is_used(rules, monkeypatch, tmp_path
     assert estimate([tones], label)["embeddings"] == sum(max(1, n // 1000) for n in used)
 
 
-@pytest.mark.parametrize(
-    "output", [pytest.param("", marks=pytest.mark.large), ",output=frames"]
-)
+@pytest.mark.parametrize("output", [pytest.param("", marks=pytest.mark.large), ",output=frames"])
 @pytest.mark.parametrize("over", ["frames", "seconds", "clip"])
 @pytest.mark.parametrize("statistic", ["mean", "maximum", "weighted"])
 def test_files_samples_and_a_dry_run_agree(toy, tones, over, statistic, output):
