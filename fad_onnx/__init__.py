@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .api.clap_score import CLAPScore
     from .api.comparison import Difference
     from .api.compat import FrechetAudioDistance
-    from .api.evaluated import Evaluation
+    from .api.evaluated import Evaluation, Result
     from .api.evaluation import evaluate
     from .api.functions import compare, score
     from .api.making import embed, load_model, stats
@@ -28,20 +28,29 @@ if TYPE_CHECKING:
     from .api.watching import StreamingEvaluation
     from .errors import FadError
     from .files.archives import merge
-    from .metrics.frechet import frechet_distance
+    from .metrics.fad_infinity import Infinity
+    from .metrics.frechet import Gaussian, frechet_distance
+    from .metrics.intervals import Interval
     from .metrics.moments import Moments
-    from .metrics.registry import Value
+    from .metrics.registry import Measured
+    from .metrics.values import Blame, Cell, Curve, Value
     from .networks.embedder import Embedder
     from .networks.spec import ModelSpec
     from .pipeline.datasets import Dataset, EmbeddedDataset
+    from .pipeline.metadata import Metadata
     from .pipeline.options import RunOptions
+    from .tools.known_answers import Check
 
 # ONNX Runtime 1.29 and later writes a device id and reports to its maker from the moment it is
 # imported; it reads this variable then, and no call afterwards can stop it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "Blame",
     "CLAPScore",
+    "Cell",
+    "Check",
+    "Curve",
     "Dataset",
     "Difference",
     "EmbeddedDataset",
@@ -50,9 +59,15 @@ __all__ = [
     "FadError",
     "FileScore",
     "FrechetAudioDistance",
+    "Gaussian",
+    "Infinity",
+    "Interval",
+    "Measured",
+    "Metadata",
     "ModelInfo",
     "ModelSpec",
     "Moments",
+    "Result",
     "RunOptions",
     "Score",
     "Scores",
@@ -76,29 +91,39 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Blame": "metrics.values",
     "CLAPScore": "api.clap_score",
+    "Cell": "metrics.values",
+    "Check": "tools.known_answers",
+    "Curve": "metrics.values",
     "Dataset": "pipeline.datasets",
     "Difference": "api.comparison",
     "EmbeddedDataset": "pipeline.datasets",
     "Embedder": "networks.embedder",
     "Evaluation": "api.evaluated",
     "FadError": "errors",
-    "evaluate": "api.evaluation",
+    "FileScore": "api.measure",
     "FrechetAudioDistance": "api.compat",
+    "Gaussian": "metrics.frechet",
+    "Infinity": "metrics.fad_infinity",
+    "Interval": "metrics.intervals",
+    "Measured": "metrics.registry",
+    "Metadata": "pipeline.metadata",
     "ModelInfo": "api.models",
     "ModelSpec": "networks.spec",
     "Moments": "metrics.moments",
+    "Result": "api.evaluated",
     "RunOptions": "pipeline.options",
-    "FileScore": "api.measure",
     "Score": "api.results",
     "Scores": "api.results",
-    "Value": "metrics.registry",
     "StreamingEvaluation": "api.watching",
     "StreamingFAD": "api.streaming",
+    "Value": "metrics.values",
     "Wanted": "api.measure",
     "compare": "api.functions",
     "embed": "api.making",
     "embed_text": "api.text",
+    "evaluate": "api.evaluation",
     "frechet_distance": "metrics.frechet",
     "load_model": "api.making",
     "merge": "files.archives",

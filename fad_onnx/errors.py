@@ -41,7 +41,22 @@ def _revive(cls: type[FadError], message: str, state: dict[str, Any]) -> FadErro
 
 
 class FadError(Exception):
-    """The base class of all errors of this package."""
+    """The base class of all errors of this package; each is also a builtin exception.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, the number, and the remedy, in one line.
+
+    Examples
+    --------
+    >>> import fad_onnx
+    >>> try:
+    ...     fad_onnx.load_model("vgish")
+    ... except fad_onnx.FadError as error:
+    ...     print(error, isinstance(error, ValueError))
+    unknown model 'vgish': did you mean vggish? True
+    """
 
     def __init__(self, message: str = "") -> None:
         # The message may quote a file or a server: keep out line breaks and escape sequences.

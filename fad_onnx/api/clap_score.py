@@ -59,6 +59,13 @@ class CLAPScore:
         For a combination that no model has.
     KeywordError
         For an argument that does not exist.
+
+    Examples
+    --------
+    >>> from fad_onnx import CLAPScore
+    >>> metric = CLAPScore(provider="cpu")  # loads nothing yet
+    >>> metric.model.name, metric.sample_rate
+    ('clap', 48000)
     """
 
     def __init__(
@@ -100,12 +107,21 @@ class CLAPScore:
         return {name: value for name, value in vars(self).items() if name not in loaded}
 
     def get_text_embeddings(self, text_data: Iterable[str]) -> NDArray[np.float32]:
-        """The embeddings (captions, 512) of captions.
+        """Embed captions.
+
+        Parameters
+        ----------
+        text_data : iterable of str
+            The captions. Captions beyond the tower's length are cut, with a warning.
+
+        Returns
+        -------
+        ndarray of float32, shape (captions, 512)
 
         Raises
         ------
         CaptionError
-            For what is no text.
+            If a caption is not text.
         """
         encoded = self.tower.encode(text_data)
         if said := cut(encoded, self.tower):
@@ -113,12 +129,25 @@ class CLAPScore:
         return self.tower.embed(encoded, self._run.worker_count)
 
     def get_audio_embeddings(self, x: Iterable[ArrayLike], sr: int) -> NDArray[np.float32]:
-        """The embeddings (clips, 512) of clips, float arrays (frames,) at `sr` Hz.
+        """Embed clips in memory.
+
+        Parameters
+        ----------
+        x : iterable of arrays (frames,) or (frames, channels)
+            Float in [-1, 1], int16 or int32.
+        sr : int
+            The sample rate of all clips, in Hz.
+
+        Returns
+        -------
+        ndarray of float32, shape (clips, 512)
 
         Raises
         ------
         NoAudioError
-            Without a clip.
+            If there is no clip.
+        AudioError, TooShortError
+            If a clip cannot be used.
         """
         clips = list(x)
         if not clips:
@@ -128,18 +157,30 @@ class CLAPScore:
     def calculate_clap_score(
         self, text_embds: ArrayLike, audio_embds: ArrayLike, batch_size: int = 10
     ) -> tuple[float, float]:
-        """Mean and population standard deviation of the cosines of pairs.
+        """Mean and population standard deviation of the cosine similarities of pairs.
 
         Parameters
         ----------
         text_embds, audio_embds : array (pairs, width)
+            Embedding i of one array belongs to embedding i of the other.
         batch_size : int
-            Accepted and not needed.
+            Accepted and ignored.
+
+        Returns
+        -------
+        tuple of float
+            The mean and the standard deviation, between -1 and 1.
 
         Raises
         ------
         StatisticsError
             For arrays of different shapes.
+
+        Examples
+        --------
+        >>> from fad_onnx import CLAPScore
+        >>> CLAPScore(provider="cpu").calculate_clap_score([[1, 0], [0, 2]], [[3, 0], [0, 4]])
+        (1.0, 0.0)
         """
         found = cosines(audio_embds, text_embds)
         return float(found.mean()), float(found.std())
@@ -154,7 +195,7 @@ class CLAPScore:
         batch_size: int = 10,
         dtype: str = "float32",
     ) -> tuple[float, float]:
-        """Mean and population standard deviation of the cosines of clips and their captions.
+        """Mean and standard deviation of the cosine similarities of clips and their captions.
 
         Parameters
         ----------
@@ -167,11 +208,16 @@ class CLAPScore:
             The column of the captions.
         text_embds_path, audio_embds_path : path, optional
             An .npy file of embeddings in the order of the clips by name; read if it exists, else
-            written. It names neither the model nor the clips, so name it after them.
+            written. It records neither the model nor the clips, so choose a name that does.
         batch_size : int
-            Accepted and not needed.
+            Accepted and ignored.
         dtype : str
-            How PCM is read.
+            The type to which PCM is decoded, such as "float32" or "int16".
+
+        Returns
+        -------
+        tuple of float
+            The mean and the population standard deviation.
 
         Raises
         ------
@@ -180,7 +226,7 @@ class CLAPScore:
         CaptionError
             For a file of captions that cannot be read.
         FadError
-            In its kinds, where the original returns -1.
+            Where the original returns -1.
         """
         stored = [path for path in (text_embds_path, audio_embds_path) if path is not None]
         new = [path for path in stored if not os.path.exists(path)]

@@ -44,6 +44,14 @@ class Difference:
         four of five experiments; None where there is no interval, or no difference.
     reason : str or None
         Why there is no value or no interval.
+
+    Examples
+    --------
+    >>> import fad_onnx, numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> evaluation = fad_onnx.evaluate([noise + 1, noise + 2], noise)
+    >>> [one.path for one in evaluation.results]
+    ['evaluation 1', 'evaluation 2']
     """
 
     metric: str
@@ -74,7 +82,13 @@ class Difference:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The object of `fad-onnx evaluate --json`."""
+        """The object of `fad-onnx evaluate --json`.
+
+        Returns
+        -------
+        dict
+            The fields by name, as plain JSON values.
+        """
         return {**asdict(self), "clips": list(self.clips)}
 
 

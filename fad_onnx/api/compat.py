@@ -37,20 +37,50 @@ logger = logging.getLogger("fad_onnx")
 class FrechetAudioDistance(StreamingFAD):
     """Frechet audio distance with the interface of frechet_audio_distance.FrechetAudioDistance.
 
-    ckpt_dir: a folder searched for official checkpoint files; without it, the cache is used.
-    model_name, submodel_name, sample_rate, channels, enable_fusion choose a model of the
-    table; model_name may also be the name of a model there. use_pca, use_activation: the options
-    of VGGish. protocol: by default "gudgud96", the preparation of the original; "native" for a
-    model that the original does not have.
-    audio_load_worker: threads. verbose: accepted; nothing is printed, warnings are logged and
-    progress= is called as the work advances.
-    run: further keywords of fad_onnx.RunOptions, such as weights or provider.
+    A copy shares the loaded model. A pickle loads it again when it is first needed, and drops
+    `executor` and `progress`, which belong to one process.
 
-    A copy shares the loaded model; a pickle loads it again when it is first needed, and leaves
-    executor and progress, which belong to a process, behind.
+    Parameters
+    ----------
+    ckpt_dir : path, optional
+        A folder searched for official checkpoint files; without it, the cache is used.
+    model_name : str
+        "vggish", "pann", "clap" or "encodec", or any name in `fad_onnx.models()`.
+    submodel_name : str, optional
+        The variant of CLAP.
+    sample_rate : int, optional
+        The variant of PANN or Encodec, in Hz.
+    channels : int, optional
+        Accepted if the model can take it; otherwise an error.
+    use_pca, use_activation : bool
+        Options of VGGish.
+    verbose : bool
+        Accepted; nothing is printed, warnings are logged.
+    audio_load_worker : int
+        The number of threads.
+    enable_fusion : bool
+        The variant of CLAP with feature fusion.
+    protocol : str, optional
+        By default "gudgud96", the preparation of the original, and "native" for a model that the
+        original does not have.
+    **run
+        Further keywords of `fad_onnx.RunOptions`, such as `weights` or `provider`.
 
-    Raises OptionError or UnknownModelError for a combination that no model has, and KeywordError
-    for an argument that does not exist.
+    Raises
+    ------
+    OptionError, UnknownModelError
+        For a combination that no model has.
+    KeywordError
+        For an argument that does not exist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fad_onnx import FrechetAudioDistance
+    >>> metric = FrechetAudioDistance(model_name="logmel", provider="cpu")
+    >>> noise = np.random.RandomState(0).uniform(-1, 1, (4, 32000))
+    >>> metric.get_embeddings(list(noise), sr=16000).shape
+    (8, 128)
     """
 
     def __init__(
@@ -92,9 +122,26 @@ class FrechetAudioDistance(StreamingFAD):
         )
 
     def get_embeddings(self, x: Iterable[ArrayLike], sr: int) -> NDArray[np.float32]:
-        """Embeddings (n, dim) of all clips, in order; x holds arrays (frames,) or (frames, 2).
+        """Embed clips in memory.
 
-        Raises NoAudioError without a clip, AudioError and TooShortError as `update` does.
+        Parameters
+        ----------
+        x : iterable of arrays (frames,) or (frames, channels)
+            Float in [-1, 1], int16 or int32.
+        sr : int
+            The sample rate of all clips, in Hz.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, width)
+            The embeddings of all clips, in order.
+
+        Raises
+        ------
+        NoAudioError
+            If there is no clip.
+        AudioError, TooShortError
+            If a clip cannot be used.
         """
         x = list(x)
         if not x:
@@ -104,7 +151,24 @@ class FrechetAudioDistance(StreamingFAD):
     def calculate_embd_statistics(
         self, embd_lst: ArrayLike | Sequence[ArrayLike]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean (dim,) and covariance (dim, dim; ddof 1) of embeddings (n, dim)."""
+        """The mean and the covariance of embeddings.
+
+        Parameters
+        ----------
+        embd_lst : array (n, width)
+
+        Returns
+        -------
+        tuple of ndarray of float64
+            The mean (width,) and the covariance (width, width), with ddof 1.
+
+        Raises
+        ------
+        StatisticsError
+            If the array is not one of embeddings.
+        TooFewEmbeddingsError
+            For fewer than two embeddings.
+        """
         moments = Moments.of(np.asarray(embd_lst))
         return moments.mean, moments.covariance()
 
@@ -112,8 +176,25 @@ class FrechetAudioDistance(StreamingFAD):
         self, mu1: ArrayLike, sigma1: ArrayLike, mu2: ArrayLike, sigma2: ArrayLike,
         eps: float = 1e-6,
     ) -> float:  # fmt: skip
-        """The Frechet distance of two Gaussians. eps is accepted and not needed: no matrix
-        square root is taken, so nothing has to be added to a diagonal.
+        """The Frechet distance of two Gaussians.
+
+        Parameters
+        ----------
+        mu1, mu2 : array (width,)
+            The means.
+        sigma1, sigma2 : array (width, width)
+            The covariances.
+        eps : float
+            Accepted and ignored: no matrix square root is computed, so the diagonal needs no noise.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        StatisticsError
+            If the arrays are not means and covariances of the same width.
         """
         first = Gaussian.of_statistics(*_at_least(mu1, sigma1), "the first set")
         return frechet_distance(
@@ -128,12 +209,28 @@ class FrechetAudioDistance(StreamingFAD):
         eval_embds_path: PathLike | None = None,
         dtype: str = "float32",
     ) -> float:
-        """The FAD of eval_dir to background_dir.
+        """The FAD of one folder of clips to another.
 
-        *_embds_path: an .npy file of embeddings, read if it exists, else written; it does not say
-        which model made it, so name it after one. dtype: how PCM is read. Raises FadError where the
-        original returns -1, and before the work OutputError for a file that cannot be written or
-        is named for both.
+        Parameters
+        ----------
+        background_dir, eval_dir : path
+            The folders of the reference and of the evaluation.
+        background_embds_path, eval_embds_path : path, optional
+            An .npy file of embeddings, read if it exists, else written. It does not record which
+            model made it, so choose a name that does.
+        dtype : str
+            The type to which PCM is decoded, such as "float32" or "int16".
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        OutputError
+            Before any work, if a file cannot be written or is named for both folders.
+        FadError
+            Where the original returns -1.
         """
         stored = [path for path in (background_embds_path, eval_embds_path) if path is not None]
         outputs.check([path for path in stored if not os.path.exists(path)])

@@ -1,4 +1,4 @@
-"""What `evaluate` found."""
+"""The results of `evaluate`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,32 @@ from .measure import FileScore, measured
 
 @dataclass(frozen=True)
 class Result:
-    """The metrics of one evaluation dataset under one model."""
+    """The metrics of one evaluation dataset under one model.
+
+    Parameters
+    ----------
+    model : str
+        The model with the options that differ from its defaults.
+    reference : Dataset or None
+        None where no metric needs a reference.
+    evaluation : Dataset
+    metrics : mapping of str to Value
+        By the name of the metric.
+    files : tuple of FileScore
+        The clips, highest influence first, where they were asked for.
+    warnings : tuple of str
+        What a reader of the numbers should know.
+    captions : mapping
+        For each file of captions, how the embeddings of its captions were made.
+
+    Examples
+    --------
+    >>> import fad_onnx, numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> (result,) = fad_onnx.evaluate(noise + 1, noise).results
+    >>> round(result.metrics["fad"].value, 3)
+    4.0
+    """
 
     model: str
     reference: Dataset | None
@@ -23,7 +48,7 @@ class Result:
     metrics: Mapping[str, Value]
     files: tuple[FileScore, ...] = ()
     warnings: tuple[str, ...] = ()
-    captions: Mapping[str, Any] = field(default_factory=dict)  # by their file: what made them
+    captions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -43,31 +68,48 @@ class Result:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found."""
+    """The results of `evaluate`.
+
+    Parameters
+    ----------
+    results : tuple of Result
+        One for each evaluation dataset and model.
+    differences : tuple of Difference
+        Those between the datasets of `compare`.
+
+    Examples
+    --------
+    >>> import fad_onnx, numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> evaluation = fad_onnx.evaluate(noise + 1, noise, ["fad", "kad"])
+    >>> list(evaluation.to_dict())  # no model is known of arrays
+    ['fad:unknown', 'kad:unknown']
+    """
 
     results: tuple[Result, ...] = field(default=())
-    differences: tuple[Difference, ...] = ()  # of the datasets that were to be compared
+    differences: tuple[Difference, ...] = ()
 
     @property
     def measured(self) -> list[Measured]:
-        """Every number."""
+        """Every metric of every dataset under every model."""
         return measured(self.results)
 
     def compare(self, first: str, second: str, level: float = LEVEL) -> tuple[Difference, ...]:
         """Whether the first dataset is better than the second, by each metric and model.
 
-        Clips of one name are compared with each other.
+        Clips of the same name are compared with each other.
 
         Parameters
         ----------
         first, second : str
             Evaluation datasets, as they were named.
         level : float
-            Of the intervals.
+            Confidence level of the intervals, between 0 and 1.
 
         Returns
         -------
         tuple of Difference
+            One for each metric and model that both datasets have.
 
         Raises
         ------
@@ -80,16 +122,22 @@ class Evaluation:
 
     @property
     def warnings(self) -> list[str]:
-        """Each once."""
+        """Every warning once."""
         return list(dict.fromkeys(text for one in self.results for text in one.warnings))
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
-        """(path, reason) of each file once."""
+        """(path, reason) of every file that gave no embeddings, once."""
         return list(dict.fromkeys(pair for one in self.results for pair in one.skipped))
 
     def to_dict(self) -> dict[str, float | None]:
-        """``{"fad:vggish": 1.2}`` for a logger; of several datasets "PATH fad:vggish"."""
+        """The numbers by name, for a logger.
+
+        Returns
+        -------
+        dict of str to float or None
+            ``{"fad:vggish": 1.2}``; with several datasets, ``{"PATH fad:vggish": 1.2}``.
+        """
         found = self.measured
         several = len({one.path for one in found}) > 1
         return {
@@ -97,7 +145,14 @@ class Evaluation:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """The object of `fad-onnx evaluate --json`."""
+        """The object of `fad-onnx evaluate --json`.
+
+        Returns
+        -------
+        dict
+            `schema`, `results`, `protocols`, `skipped` and `warnings`, of plain JSON values;
+            `comparisons` where datasets were compared.
+        """
         results = [
             {
                 "path": one.path, "metric": one.metric.name, "model": one.model,

@@ -85,6 +85,13 @@ def evaluate(
         As `score` does; UnpairedError for clips without a partner where pairs are compared,
         UncaptionedError for clips without a caption and captions without a clip, CaptionError for
         a file of captions that cannot be read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> [round(one.value.value, 3) for one in evaluate(noise + 1, noise).measured]
+    [4.0]
     """
     run = RunOptions.of(locals())
     asked = asked_for(metrics, protocol, captions is not None)

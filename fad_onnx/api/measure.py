@@ -79,17 +79,40 @@ class Wanted:
 
 @dataclass(frozen=True)
 class FileScore:
-    """One clip and the reference.
+    """How one clip differs from the reference.
 
-    influence: the dataset's FAD minus its FAD without this clip, above zero for a clip that
-    raises it; the whole FAD where fewer than two embeddings would be left. fad: the Frechet
-    distance of the clip's own embeddings to the reference (of a single one |x - mu|^2 + Tr(S)),
-    which is the larger, the fewer they are. mean_distance: Euclidean, of the clip's mean to the
-    reference's.
+    Parameters
+    ----------
+    name : str
+        The clip's path relative to its dataset.
+    path : str or None
+        The file; None for a clip of an embeddings file.
+    embeddings : int
+        The number of its embeddings.
+    seconds : float or None
+        Its length; None if it is not recorded.
+    influence : float
+        The dataset's FAD minus its FAD without this clip: positive for a clip that raises the FAD.
+        The whole FAD if fewer than two embeddings would be left.
+    fad : float
+        The Frechet distance of the clip's own embeddings to the reference; for a single embedding
+        x, |x - mu|^2 + Tr(S). It grows as embeddings get fewer, so compare it only among clips of
+        the same length.
+    mean_distance : float
+        The Euclidean distance from the clip's mean embedding to that of the reference.
+
+    Examples
+    --------
+    >>> import fad_onnx, numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> wanted = fad_onnx.Wanted(per_file=True)
+    >>> score = fad_onnx.score(noise, noise + 1, wanted=wanted)
+    >>> len(score.files), round(score.files[0].mean_distance, 3)
+    (1, 2.0)
     """
 
     name: str
-    path: str | None  # None for a clip of an embeddings file: its audio is not known
+    path: str | None
     embeddings: int
     seconds: float | None
     influence: float

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model.
+    """The description of a model.
 
     Parameters
     ----------
@@ -41,13 +41,19 @@ class ModelInfo:
     outputs : mapping of str to int
         Numbers in one embedding of each output.
     options : mapping of str to tuple of str
-        Values of each option; an empty tuple stands for any number.
+        Values of each option; an empty tuple if any number is valid.
     weights : str
-        "none needed", "ready" or "to download", as it is now.
+        "none needed", "ready" or "to download" at the time of the call.
     citation : str
         What to cite.
     text : int or None
         Numbers in the embedding of a caption; None for a model without a text tower.
+
+    Examples
+    --------
+    >>> import fad_onnx
+    >>> fad_onnx.models()["vggish"].options["use_pca"]
+    ('false', 'true')
     """
 
     name: str
@@ -99,13 +105,13 @@ def register(entry: Mapping[str, Any] | PathLike, folder: PathLike = ".") -> tup
     Parameters
     ----------
     entry : mapping or path
-        A model with its name and, in place of the names of a network and a preparation, these
-        themselves; or a document with the sections "networks", "preparations" and "models" of
+        A model that holds its network and its preparation themselves, not their names; or a
+        document with the sections "networks", "preparations" and "models" of
         artifacts.json; or a JSON file that holds one of these. The sections are documented in
         `fad_onnx.networks.network.Network`, `fad_onnx.networks.preparation.Preparation` and
         `fad_onnx.networks.table.Model`. An entry may extend one of artifacts.json.
     folder : path
-        Where the ONNX files of a mapping lie; those of a JSON file lie relative to it.
+        The folder of the ONNX files of a mapping; paths in a JSON file are relative to it.
 
     Returns
     -------
@@ -151,27 +157,27 @@ def pull(
     model : str or ModelSpec
         A name with options, as in "vggish:use_pca=true".
     source : path, or mapping of str to path, optional
-        Official checkpoints at hand, in place of a download: a path for the main one, or a
+        Official checkpoints to use instead of a download: a path for the main one, or a
         mapping of their names to paths.
     options : mapping of str to value, optional
         Options of the model, as in ``{"use_pca": True}``.
     offline : bool
         Use no network.
     keep : bool
-        Leave a download in the cache after it was converted.
+        Keep a download in the cache after its conversion.
     progress : bool or callable, optional
         True draws a bar. A function is called with the name of a file, the bytes so far, and
-        the bytes in all or None.
+        the total bytes or None.
 
     Returns
     -------
     tuple of str
-        What is kept, a sentence each.
+        One sentence for each file that is kept.
 
     Raises
     ------
     DownloadError, ChecksumError, CheckpointError, CacheError
-        If the weights cannot be had, are not the official ones, or cannot be kept.
+        If the weights cannot be downloaded, are not the official ones, or cannot be stored.
 
     Examples
     --------

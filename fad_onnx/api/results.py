@@ -1,4 +1,4 @@
-"""Scores, and what a program or a notebook is shown of them."""
+"""Scores, as values, as JSON and as tables of a notebook."""
 
 from __future__ import annotations
 
@@ -19,14 +19,37 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class Score:
-    """A Frechet audio distance with everything that it depends on; `float(score)` is the number."""
+    """A Frechet audio distance with everything that it depends on; `float(score)` is the number.
+
+    Parameters
+    ----------
+    value : float
+        The distance, in squared units of the embedding.
+    model : str
+        The model with the options that differ from its defaults.
+    reference, evaluation : Dataset
+    metrics : mapping of str to Value
+        By the name of the metric; FAD is one of them.
+    files : tuple of FileScore
+        The clips, highest influence first, where they were asked for.
+    warnings : tuple of str
+        What a reader of the number should know.
+
+    Examples
+    --------
+    >>> import fad_onnx, numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> score = fad_onnx.score(noise, noise + 1)
+    >>> f"{score:.2f}", list(score.metrics)
+    ('4.00', ['fad'])
+    """
 
     value: float
     model: str
     reference: Dataset
     evaluation: Dataset
-    metrics: Mapping[str, Value] = field(default_factory=dict)  # by name; FAD is one of them
-    files: tuple[FileScore, ...] = ()  # the clips, highest influence first, where asked for
+    metrics: Mapping[str, Value] = field(default_factory=dict)
+    files: tuple[FileScore, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __float__(self) -> float:
@@ -42,21 +65,21 @@ class Score:
 
     @property
     def path(self) -> str:
-        """The evaluation set, as it was named."""
+        """The evaluation dataset, as the caller named it."""
         return self.evaluation.path
 
     @property
     def protocol(self) -> dict[str, dict[str, Any]]:
         """How the embeddings of the `reference` and of the `evaluation` were made.
 
-        {} for foreign statistics, which say nothing about themselves.
+        {} where that is unknown, as for statistics of another tool.
         """
         sides = {"reference": self.reference, "evaluation": self.evaluation}
         return {side: one.provenance for side, one in sides.items()}
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
-        """(path, reason) of every file of either set that gave no embeddings."""
+        """(path, reason) of every file of either dataset that gave no embeddings."""
         return self.reference.skipped + self.evaluation.skipped
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,19 +98,38 @@ class Score:
 
 
 class Scores(list[Score]):
-    """Scores in order, which a notebook shows as a table."""
+    """A list of scores, which a notebook shows as a table.
+
+    Parameters
+    ----------
+    iterable : iterable of Score
+
+    Examples
+    --------
+    >>> import fad_onnx, numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> scores = fad_onnx.compare(noise, [noise + 1, noise + 2])
+    >>> [one["fad"] for one in scores.to_dict()["results"]] == [float(one) for one in scores]
+    True
+    """
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `fad-onnx score --json`, of plain JSON values."""
+        """The object of `fad-onnx score --json`, of plain JSON values.
+
+        Returns
+        -------
+        dict
+            `schema`, `models`, `results`, `skipped` and `warnings`.
+        """
         return as_object(self)
 
     def _repr_html_(self) -> str:
-        """A table in a notebook, a line for each score."""
+        """A table in a notebook, with one line for each score."""
         return html_table(self)
 
 
 def as_object(scores: Sequence[Score]) -> dict[str, Any]:
-    """All scores as the one JSON object of --json."""
+    """The JSON object of --json for all scores."""
     by_model: dict[str, list[Score]] = {}
     for score in scores:
         by_model.setdefault(score.model, []).append(score)
@@ -110,7 +152,7 @@ def as_object(scores: Sequence[Score]) -> dict[str, Any]:
 
 
 def _model_of(scores: Sequence[Score]) -> dict[str, Any]:
-    """What all datasets of a model share, as far as it is on record; and their reference."""
+    """The recorded settings that all datasets of a model share, and their reference."""
     made = [side for score in scores for side in score.protocol.values()]
     common = provenance.shared(made)
     return {

@@ -97,7 +97,13 @@ class StreamingFAD:
 
     @property
     def embedder(self) -> Embedder:
-        """The loaded model; loaded when it is first needed."""
+        """The model, loaded when it is first needed.
+
+        Raises
+        ------
+        IncompatibleStatisticsError
+            In a copy, if this process loads other weights than the original had.
+        """
         if self._embedder is None:
             loaded = Run(self._asked, self._run).for_samples()
             if self._fingerprint not in (None, loaded.fingerprint):
@@ -175,6 +181,10 @@ class StreamingFAD:
     def compute(self) -> float:
         """The FAD of the evaluation to the reference so far.
 
+        Returns
+        -------
+        float
+
         Raises
         ------
         TooFewEmbeddingsError
@@ -200,7 +210,8 @@ class StreamingFAD:
         Returns
         -------
         dict
-            `real` and `fake`, both `Moments`; `model` and `fingerprint` say what made them.
+            `real` and `fake`, both `Moments`, with the `model` and the `fingerprint` of their
+            embeddings.
         """
         return {
             "model": self.embedder.name,
@@ -210,7 +221,17 @@ class StreamingFAD:
         }
 
     def merge_state(self, others: Iterable[StreamingFAD | Mapping[str, Any]]) -> Self:
-        """Add what other metrics of the same model, or their `state`, have gathered.
+        """Add what other metrics of the same model have gathered.
+
+        Parameters
+        ----------
+        others : iterable of StreamingFAD or mapping
+            Metrics, or what their `state` returned.
+
+        Returns
+        -------
+        StreamingFAD
+            This metric.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Captions: their embeddings, and which clip each is of."""
+"""Captions: their embeddings, and the clip that each one describes."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def embed_text(
     offline: bool = False,
     download_progress: FetchProgress | None = None,
 ) -> NDArray[np.float32]:
-    """The embeddings of captions, by the text tower of a model.
+    """Embed captions with the text tower of a model.
 
     Parameters
     ----------
     captions : str or iterable of str
-        Captions. Those beyond the text tower's length are cut, with a warning that counts them.
+        Captions. Those that exceed the tower's length are cut, with a warning that counts them.
     model : str, ModelSpec or Embedder
         A model with a text tower, such as "clap".
     weights : path, or mapping of str to path, optional
-        Files in place of the official ones: "main", "vocab" and "merges".
+        Files to use instead of the official ones: "main", "vocab" and "merges".
     folders, provider, ..., download_progress
         See `RunOptions`.
 
@@ -67,9 +67,15 @@ def embed_text(
     OptionError
         If the model has no text tower.
     CaptionError
-        If a caption is no text, or holds half of a surrogate pair.
+        If a caption is not text, or holds half of a surrogate pair.
     FadError
-        In its kinds, as `load_model` does.
+        As `load_model` does.
+
+    Examples
+    --------
+    >>> import fad_onnx
+    >>> fad_onnx.embed_text("rain on a roof", "clap").shape  # doctest: +SKIP
+    (1, 512)
     """
     run = RunOptions.of(locals())
     check_single(model)

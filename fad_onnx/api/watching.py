@@ -1,4 +1,4 @@
-"""Several metrics of clips in memory, as within a training loop."""
+"""Several metrics of clips in memory, such as within a training loop."""
 
 from __future__ import annotations
 
@@ -133,15 +133,15 @@ class StreamingEvaluation:
         captions : str or sequence of str, optional
             One for each clip, where a metric compares clips with these.
         names : sequence of str, optional
-            One for each clip. Clips of one name on both sides are a pair; by default the first
-            evaluation clip and the first reference clip, and so on.
+            One for each clip. Clips of the same name on both sides form a pair. By default, the
+            first evaluation clip forms a pair with the first reference clip, and so on.
         real : bool
             Whether they belong to the reference, or to the evaluation.
 
         Raises
         ------
         OptionError
-            If there is not one name or caption for each clip, or a name came before.
+            If there is not one name or caption for each clip, or a name is taken.
         AudioError, TooShortError, TooLongError
             If a clip cannot be used; then none of them is added.
         """
@@ -171,7 +171,12 @@ class StreamingEvaluation:
         return found
 
     def evaluation(self) -> Evaluation:
-        """All that is known so far, as `evaluate` returns it.
+        """The metrics of all clips so far.
+
+        Returns
+        -------
+        Evaluation
+            As `evaluate` returns it.
 
         Raises
         ------
@@ -190,7 +195,18 @@ class StreamingEvaluation:
         return Evaluation(found.every(self._options, per_file=False))
 
     def compute(self) -> dict[str, float | None]:
-        """``{"fad:vggish": 1.2}``, for a logger; as `evaluation` otherwise."""
+        """The metrics of all clips so far, by name, for a logger.
+
+        Returns
+        -------
+        dict of str to float or None
+            ``{"fad:vggish": 1.2}``.
+
+        Raises
+        ------
+        FadError
+            As `evaluation` does.
+        """
         return self.evaluation().to_dict()
 
     def reset(self, *, real: bool | None = None) -> None:
@@ -231,13 +247,13 @@ class StreamingEvaluation:
 
 
 def _clips(samples: Any) -> list[ArrayLike]:
-    """The clips of a list; a copy, for the caller may fill its buffers again."""
+    """The clips of a list; copies, because the caller may reuse its buffers."""
     single = not isinstance(samples, list | tuple) or not samples or np.ndim(samples[0]) == 0
     return [np.array(one) for one in ([samples] if single else samples)]
 
 
 def _each(given: str | Sequence[str] | None, clips: Sequence[Any], what: str) -> list[str] | None:
-    """One text for each clip."""
+    """The texts, checked to be one for each clip."""
     if given is None:
         return None
     found = [given] if isinstance(given, str) else list(given)
@@ -247,7 +263,7 @@ def _each(given: str | Sequence[str] | None, clips: Sequence[Any], what: str) ->
 
 
 def _without_samples(chunk: Chunk) -> Chunk:
-    """The same, without the audio."""
+    """The chunk without its audio."""
     files: Iterable[Any] = (
         replace(one, file=AudioFile(one.file.path, one.file.name)) for one in chunk.files
     )

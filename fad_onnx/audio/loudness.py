@@ -54,8 +54,8 @@ def loudness(clip: Samples, rate_hz: int) -> float:
     Examples
     --------
     >>> turns = np.arange(48000, dtype=np.float32) * (997 / 48000)
-    >>> round(loudness(np.sin(2 * np.pi * turns)[:, None], 48000), 1)
-    -3.0
+    >>> round(loudness(np.sin(2 * np.pi * turns)[:, None], 48000), 2)
+    -3.05
     """
     energies = _block_energies(clip, rate_hz)
     with np.errstate(divide="ignore"):

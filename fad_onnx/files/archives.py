@@ -1,4 +1,4 @@
-"""Sets on disk: which path is one, what it holds, whether two compare, parts into a whole."""
+"""Datasets on disk: what a file holds, whether two can be compared, and merging of parts."""
 
 from __future__ import annotations
 
@@ -33,10 +33,7 @@ def holds_embeddings(path: PathLike) -> bool:
 
 
 def read_set(path: PathLike, key: str | None = None) -> Dataset:
-    """A set from a file that `stats` or `embed` wrote, or from foreign statistics.
-
-    Raises StatisticsError.
-    """
+    """The dataset of a file that `stats`, `embed` or another tool wrote; StatisticsError."""
     if embeddings.holds(statistics.names(path)):
         clips, values = embeddings.read(path)
         return _embedded(os.fspath(path), clips, _metadata(values, path, clips.by_clip))
@@ -51,7 +48,7 @@ def read_set(path: PathLike, key: str | None = None) -> Dataset:
 def _metadata(
     values: Mapping[str, Any], path: PathLike, held: ByClip | Moments | Gaussian
 ) -> Metadata:
-    """What a file says of itself; StatisticsError unless it fits the embeddings that it holds."""
+    """The metadata of a file; StatisticsError unless it fits the embeddings of the file."""
     try:
         said = Metadata.from_json(values)
     except ValueError as error:
@@ -68,7 +65,7 @@ def _metadata(
 
 
 def _embedded(path: str, clips: embeddings.Clips, said: Metadata) -> Dataset:
-    """The set behind an embeddings file."""
+    """The dataset of an embeddings file."""
     if not clips:
         raise StatisticsError(path, "no embeddings in it")
     seconds = said.file_seconds or (None,) * len(clips)
@@ -80,7 +77,7 @@ def _embedded(path: str, clips: embeddings.Clips, said: Metadata) -> Dataset:
 
 
 def check_comparable(first: Dataset, second: Dataset) -> None:
-    """IncompatibleStatisticsError unless both sets were made by the same model and protocol."""
+    """IncompatibleStatisticsError unless the same model and protocol made both datasets."""
     a, b = first.metadata, second.metadata
     if first.moments.dim != second.moments.dim:
         raise IncompatibleStatisticsError(
@@ -91,7 +88,7 @@ def check_comparable(first: Dataset, second: Dataset) -> None:
 
 
 def _same(a: Metadata, b: Metadata) -> bool:
-    """Whether two fingerprints say the same, of whatever versions they are."""
+    """Whether two fingerprints agree, also across their versions."""
     if _version(a) == _version(b):
         return a.fingerprint == b.fingerprint
     old, new = (a, b) if _version(a) < _version(b) else (b, a)
@@ -126,10 +123,40 @@ def _why(a: Metadata, b: Metadata) -> str:
 
 
 def merge(parts: Sequence[PathLike], output: PathLike) -> Dataset:
-    """Statistics files of parts, in order, into those of the whole.
+    """Combine statistics files of parts into one.
 
-    Equal to those made in one go but for rounding (1e-12). Raises FadError, also for a shard
-    that is missing or given twice.
+    The result equals statistics of the whole, up to rounding (1e-12).
+
+    Parameters
+    ----------
+    parts : sequence of paths
+        Files that `stats` wrote. All shards of a dataset must be there, each once.
+    output : path
+        The file (.npz) to write.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    StatisticsError
+        If a file cannot be read, or a shard is missing or given twice.
+    IncompatibleStatisticsError
+        If parts were made by different models, weights or preparations.
+    OptionError, OutputError
+        If there is no part, or `output` cannot be written.
+
+    Examples
+    --------
+    >>> import fad_onnx, tempfile, numpy, soundfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in "ab":
+    ...         soundfile.write(f"{folder}/{name}.wav", numpy.full(32000, 0.1), 16000)
+    ...         _ = fad_onnx.stats(f"{folder}/{name}.wav", f"{folder}/{name}.npz", "logmel")
+    ...     parts = [f"{folder}/a.npz", f"{folder}/b.npz"]
+    ...     fad_onnx.merge(parts, f"{folder}/all.npz").counts["embeddings"]
+    4
     """
     if not parts:
         raise OptionError("parts", "an empty list; name at least one file")

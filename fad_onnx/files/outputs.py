@@ -52,7 +52,10 @@ def write(path: PathLike, writer: Writer) -> Path:
 
     Examples
     --------
-    >>> write("number.txt", lambda out: out.write(b"1.25"))  # doctest: +SKIP
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(f"{folder}/number.txt", lambda out: out.write(b"1.25")).name
+    'number.txt'
     """
     path = Path(path).absolute()
     with guarded(path, OutputError):

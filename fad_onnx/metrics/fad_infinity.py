@@ -41,9 +41,28 @@ DRAWS = ("clips", "embeddings")
 class Infinity:
     """The extrapolated distance and its fit, or the reason why there is none.
 
-    `value` is the intercept; it may be slightly negative for similar datasets. `r2` is the
-    coefficient of determination of the fit, None if all values are equal. `values` are the
-    distances of subsets of `sizes` embeddings. `draw` is what was drawn: "clips" or "embeddings".
+    Parameters
+    ----------
+    value : float or None
+        The intercept, in squared units of the embedding; it may be slightly negative for similar
+        datasets.
+    r2 : float or None
+        The coefficient of determination of the fit; None if all values are equal.
+    sizes : tuple of int
+        The numbers of embeddings of the subsets.
+    values : tuple of float
+        The distances of the subsets.
+    reason : str or None
+        Why there is no value.
+    draw : {"clips", "embeddings"}
+        What was drawn.
+
+    Examples
+    --------
+    >>> noise = np.random.RandomState(0).standard_normal((400, 4))
+    >>> found = fad_infinity(Moments.of(noise), noise[::2] + 1)
+    >>> abs(found.value - 4) < 0.5, len(found.sizes)
+    (True, 25)
     """
 
     value: float | None
@@ -67,15 +86,38 @@ def fad_infinity(
     progress: Callable[[int, int], object] | None = None,
     where: Path = "evaluation",
 ) -> Infinity:
-    """FAD-infinity of evaluation embeddings (n, dim) to a reference.
+    """FAD-infinity of evaluation embeddings to a reference.
 
-    `embeddings_per_clip` lists the number of embeddings of each clip, in order. Subsets then
-    consist of whole clips (the last one may be cut), and there must be ten clips. The same seed
-    gives the same subsets with every version of NumPy. `progress` is called with (sizes done, total
-    sizes). With fewer than `least_embeddings(dim)` embeddings or ten clips nothing is computed, and
-    `reason` gives the numbers. The cost is 25 distances and covariances, about a minute for 2048
-    dimensions. Raises StatisticsError for an invalid array, another dimension, or counts that do
-    not add up.
+    The cost is 25 distances and covariances, about a minute for 2048 dimensions.
+
+    Parameters
+    ----------
+    reference : Moments or Gaussian
+    embeddings : array (n, dim)
+        The evaluation.
+    seed : int
+        The same seed gives the same subsets with every version of NumPy.
+    embeddings_per_clip : sequence of int, optional
+        The number of embeddings of each clip, in order. Subsets then consist of whole clips; the
+        last one may be cut.
+    progress : callable, optional
+        Called with (sizes done, total sizes).
+    where : str
+        What error messages call the evaluation.
+
+    Returns
+    -------
+    Infinity
+        Without a value for fewer than `least_embeddings(dim)` embeddings or ten clips.
+
+    Raises
+    ------
+    StatisticsError
+        For an invalid array, another dimension, or counts that do not add up.
+
+    References
+    ----------
+    Gui et al. 2024, arXiv:2311.01616; Chong and Forsyth 2020, arXiv:1911.07023.
     """
     against, checked = Gaussian.of(reference, "reference"), check_embeddings(embeddings, where)
     count, dim = checked.shape

@@ -24,8 +24,21 @@ from .validation import Array, check_gaussian
 class Gaussian:
     """A mean and a factor of the covariance, precomputed for distances.
 
-    ``mean`` (dim,) float64, ``factor`` (k, dim) float64 with ``factor.T @ factor`` the
-    covariance, ``trace`` of the covariance. Immutable; arrays are read-only.
+    Immutable; arrays are read-only.
+
+    Parameters
+    ----------
+    mean : ndarray of float64, shape (dim,)
+    factor : ndarray of float64, shape (k, dim)
+        ``factor.T @ factor`` is the covariance.
+    trace : float
+        The trace of the covariance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Gaussian.of_statistics(np.zeros(2), np.eye(2)).trace
+    2.0
     """
 
     mean: Array
@@ -46,10 +59,25 @@ class Gaussian:
 
     @classmethod
     def of(cls, moments: Moments | Gaussian, where: Path = "statistics") -> Gaussian:
-        """The Gaussian of these moments (ddof 1); a Gaussian is returned as it is.
+        """The Gaussian of moments, with ddof 1.
 
-        Raises TooFewEmbeddingsError for fewer than two embeddings, and StatisticsError for
-        anything but Moments or a Gaussian.
+        Parameters
+        ----------
+        moments : Moments or Gaussian
+            A Gaussian is returned unchanged.
+        where : str
+            What error messages call the moments.
+
+        Returns
+        -------
+        Gaussian
+
+        Raises
+        ------
+        TooFewEmbeddingsError
+            For fewer than two embeddings.
+        StatisticsError
+            For anything but Moments or a Gaussian.
         """
         if isinstance(moments, Gaussian):
             return moments
@@ -69,9 +97,23 @@ class Gaussian:
     def of_statistics(
         cls, mean: ArrayLike, covariance: ArrayLike, where: Path = "statistics"
     ) -> Gaussian:
-        """From a mean (dim,) and a covariance (dim, dim) of an unknown number of embeddings.
+        """The Gaussian of published statistics of an unknown number of embeddings.
 
-        Raises StatisticsError for arrays that are not a mean and a covariance.
+        Parameters
+        ----------
+        mean : array (dim,)
+        covariance : array (dim, dim)
+        where : str
+            What error messages call the statistics.
+
+        Returns
+        -------
+        Gaussian
+
+        Raises
+        ------
+        StatisticsError
+            If the arrays are not a mean and a covariance.
         """
         mu, sigma = check_gaussian(mean, covariance, where)
         # The trace of the factor, not of sigma: the distance to itself is then exactly zero.
@@ -80,20 +122,56 @@ class Gaussian:
 
     @classmethod
     def point(cls, mean: Array) -> Gaussian:
-        """All mass at ``mean``; the distance to another Gaussian is |m1 - m2|^2 + Tr S2."""
+        """A Gaussian without spread; its distance to another is |m1 - m2|^2 + Tr S2.
+
+        Parameters
+        ----------
+        mean : ndarray of float64, shape (dim,)
+
+        Returns
+        -------
+        Gaussian
+        """
         return cls(mean, np.zeros((0, mean.shape[0])), 0.0)
 
 
 def frechet_distance(first: Moments | Gaussian, second: Moments | Gaussian) -> float:
-    """The Frechet distance of two datasets, >= 0, in squared units of the embedding.
+    """The Frechet distance of two datasets.
 
-    Pass a `Gaussian` for a dataset that is compared often, so that its covariance is factored only
-    once. A negative result, which rounding can cause for equal datasets (about 1e-15 of the
-    traces), is returned as 0. At large dimensions the last bits may depend on the number of BLAS
-    threads (1e-15 relative at 2048); those of Moments do not.
+    Parameters
+    ----------
+    first, second : Moments or Gaussian
+        Pass a `Gaussian` for a dataset that is compared often, so that its covariance is factored
+        only once.
 
-    Raises TooFewEmbeddingsError for fewer than two embeddings, and StatisticsError for unequal
-    dimensions.
+    Returns
+    -------
+    float
+        In squared units of the embedding, at least 0: a negative result, which rounding can cause
+        for equal datasets (about 1e-15 of the traces), is returned as 0.
+
+    Raises
+    ------
+    TooFewEmbeddingsError
+        For fewer than two embeddings.
+    StatisticsError
+        For unequal dimensions, or anything but moments.
+
+    Notes
+    -----
+    At large dimensions the last bits may depend on the number of BLAS threads (1e-15 relative at
+    2048); those of Moments do not.
+
+    References
+    ----------
+    Dowson and Landau 1982, "The Frechet distance between multivariate normal distributions".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> round(frechet_distance(Moments.of(noise), Moments.of(noise + 1)), 3)
+    4.0
     """
     a, b = Gaussian.of(first, "first dataset"), Gaussian.of(second, "second dataset")
     if a.dim != b.dim:

@@ -40,10 +40,30 @@ UNBOUNDED = (-np.inf, np.inf)
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval [low, high] around `estimate` at `level`, or the reason why there is none.
+    """A confidence interval, or the reason why there is none.
 
-    `files` are the numbers of resampled clips of the evaluation and of the reference (None if it is
-    fixed). `pairs` of them were resampled together; the others are assumed to be independent.
+    Parameters
+    ----------
+    level : float
+        The confidence level, between 0 and 1.
+    estimate : float
+        The value.
+    low, high : float or None
+        The ends.
+    standard_error, degrees_of_freedom : float or None
+        Of the estimate.
+    files : (int, int or None)
+        Resampled clips of the evaluation and of the reference; None if the reference is fixed.
+    pairs : int
+        Clips that were resampled together with a clip of the other dataset; all others are taken
+        to be independent.
+    reason : str or None
+        Why there is no interval.
+
+    Examples
+    --------
+    >>> Interval(0.95, 1.0, 0.8, 1.2, files=(24, 24), pairs=24).sampling
+    '24 pairs'
     """
 
     level: float

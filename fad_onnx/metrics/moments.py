@@ -30,11 +30,26 @@ __all__ = ["Array", "Moments", "MomentsAccumulator", "gram"]
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """The moments of ``count`` embeddings. Immutable; arrays are read-only.
+    """The count, mean and scatter of embeddings. Immutable; arrays are read-only.
 
-    ``mean`` (dim,) is float64. Either ``factor`` (count - 1, dim) or ``scatter`` (dim, dim) is an
-    array, and the other is None. Use the class methods: the constructor neither copies nor checks
-    its arrays.
+    Use the class methods: the constructor neither copies nor checks its arrays.
+
+    Parameters
+    ----------
+    count : int
+        The number of embeddings.
+    mean : ndarray of float64, shape (dim,)
+    factor : ndarray of float64, shape (count - 1, dim), or None
+        ``factor.T @ factor`` is the scatter.
+    scatter : ndarray of float64, shape (dim, dim), or None
+        The sum of (x - mean)(x - mean)' over all embeddings x. Either this or `factor` is given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> (Moments.of(noise[:30]) + Moments.of(noise[30:])).count
+    100
     """
 
     count: int
@@ -58,32 +73,85 @@ class Moments:
 
     @classmethod
     def empty(cls, dim: int) -> Moments:
-        """The moments of no embeddings, the identity of ``+``."""
+        """The moments of no embeddings, the identity of ``+``.
+
+        Parameters
+        ----------
+        dim : int
+            The dimension of an embedding.
+
+        Returns
+        -------
+        Moments
+        """
         return cls(0, np.zeros(dim), np.zeros((0, dim)))
 
     @classmethod
     def of(cls, embeddings: ArrayLike, where: Path = "embeddings") -> Moments:
-        """The moments of embeddings (n, dim), real numbers, n >= 0.
+        """The moments of an array of embeddings.
 
-        Raises StatisticsError, naming ``where``, for another shape or type and for NaN,
-        infinity or magnitudes above 1e140.
+        Parameters
+        ----------
+        embeddings : array (n, dim)
+            Real numbers; n may be 0.
+        where : str
+            What error messages call the array.
+
+        Returns
+        -------
+        Moments
+
+        Raises
+        ------
+        StatisticsError
+            For another shape or type, and for NaN, infinity or magnitudes above 1e140.
         """
         checked = check_embeddings(embeddings, where)
         return cls.of_blocks(blocks(checked), checked.shape[1])
 
     @classmethod
     def of_blocks(cls, parts: Iterable[NDArray[Any]], dim: int) -> Moments:
-        """The moments of embeddings that `check_embeddings` has seen, in blocks of BLOCK."""
+        """The moments of embeddings that `check_embeddings` has accepted, in blocks.
+
+        Parameters
+        ----------
+        parts : iterable of arrays (n, dim), n >= 1
+            As `clips.blocks` cuts them.
+        dim : int
+            The dimension of an embedding.
+
+        Returns
+        -------
+        Moments
+        """
         return cls.total(map(_of_block, parts), dim)
 
     @classmethod
     def of_statistics(
         cls, mean: ArrayLike, covariance: ArrayLike, count: int, where: Path = "statistics"
     ) -> Moments:
-        """Moments from a mean (dim,), a covariance (dim, dim; ddof 1) and a count of embeddings.
+        """The moments behind published statistics.
 
-        Raises StatisticsError as `check_gaussian` does, and TooFewEmbeddingsError for fewer than
-        two.
+        Parameters
+        ----------
+        mean : array (dim,)
+        covariance : array (dim, dim)
+            With ddof 1.
+        count : int
+            The number of embeddings.
+        where : str
+            What error messages call the statistics.
+
+        Returns
+        -------
+        Moments
+
+        Raises
+        ------
+        StatisticsError
+            If the arrays are not a mean and a covariance.
+        TooFewEmbeddingsError
+            For fewer than two embeddings.
         """
         if count < 2:
             raise TooFewEmbeddingsError(where, count, 2)
@@ -92,10 +160,25 @@ class Moments:
 
     @classmethod
     def total(cls, parts: Iterable[Moments], dim: int | None = None) -> Moments:
-        """The sum of ``parts`` in their order; ``dim`` is only needed if there may be none.
+        """The sum of moments.
 
         The same parts in the same order give the same bits. Cheaper than repeated ``+``, because
         factors are collected and added to the dense scatter ``dim`` rows at a time.
+
+        Parameters
+        ----------
+        parts : iterable of Moments
+        dim : int, optional
+            The dimension; needed only if there may be no part.
+
+        Returns
+        -------
+        Moments
+
+        Raises
+        ------
+        StatisticsError
+            For parts of different dimensions, or for none without `dim`.
         """
         accumulator = MomentsAccumulator(dim)
         for part in parts:
@@ -109,27 +192,71 @@ class Moments:
         return Moments.total((self, other))
 
     def covariance(self, where: Path = "statistics") -> Array:
-        """The covariance (dim, dim; ddof 1); TooFewEmbeddingsError below two embeddings."""
+        """The covariance.
+
+        Parameters
+        ----------
+        where : str
+            What error messages call the moments.
+
+        Returns
+        -------
+        ndarray of float64, shape (dim, dim)
+            With ddof 1.
+
+        Raises
+        ------
+        TooFewEmbeddingsError
+            For fewer than two embeddings.
+        """
         if self.count < 2:
             raise TooFewEmbeddingsError(where, self.count, 2)
         return self.dense_scatter() / float(self.count - 1)
 
     def dense_scatter(self) -> Array:
-        """The scatter (dim, dim): the sum of (x - mean)(x - mean)' over all embeddings x."""
+        """The scatter, also where only its factor is stored.
+
+        Returns
+        -------
+        ndarray of float64, shape (dim, dim)
+        """
         if self.scatter is not None:
             return self.scatter
         assert self.factor is not None
         return gram(self.factor)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Named arrays, from which `from_arrays` restores the same bits."""
+        """Named arrays, from which `from_arrays` restores the same bits.
+
+        Returns
+        -------
+        dict of str to ndarray
+            `count`, `mean`, and `factor` or `scatter`.
+        """
         held = {"factor": self.factor, "scatter": self.scatter}
         arrays: dict[str, NDArray[Any]] = {k: v for k, v in held.items() if v is not None}
         return {"count": np.array(self.count, np.int64), "mean": self.mean, **arrays}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, ArrayLike], where: Path = "moments") -> Moments:
-        """The inverse of `to_arrays`; StatisticsError for anything else."""
+        """The inverse of `to_arrays`.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array
+            What `to_arrays` returned.
+        where : str
+            What error messages call the arrays.
+
+        Returns
+        -------
+        Moments
+
+        Raises
+        ------
+        StatisticsError
+            For anything else.
+        """
         count, mean, factor, scatter = _checked_arrays(arrays, where)
         return cls(count, mean, factor, scatter)
 

@@ -30,7 +30,25 @@ EMBEDDING = "embedding"  # the output that a model gives unless another is asked
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric of one evaluation dataset under one model."""
+    """One metric of one evaluation dataset under one model.
+
+    Parameters
+    ----------
+    path : str
+        The evaluation dataset, as the caller named it.
+    model : str
+        The model with the options that differ from its defaults.
+    metric : Metric
+        The definition of the metric.
+    value : Value
+
+    Examples
+    --------
+    >>> import fad_onnx, numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> [one.metric.name for one in fad_onnx.evaluate(noise + 1, noise).measured]
+    ['fad']
+    """
 
     path: str
     model: str
@@ -39,7 +57,7 @@ class Measured:
 
     @property
     def label(self) -> str:
-        """METRIC:MODEL."""
+        """The metric and the model, as in "fad:vggish"."""
         return f"{self.metric.name}:{self.model}"
 
 

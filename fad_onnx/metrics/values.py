@@ -1,6 +1,6 @@
-"""What metrics are computed from, and what they find: plain values.
+"""The plain values that metrics take and return.
 
-Nothing here imports NumPy when it is loaded; see `registry`.
+This module imports no NumPy when it is loaded; see `registry`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """What a metric knows of one dataset under one model.
+    """What a metric receives of one dataset under one model.
 
     Parameters
     ----------
     where : str
-        What messages call it.
+        What error messages call the dataset.
     moments : Moments, Gaussian or None
         Of all embeddings.
     clips : sequence of arrays (n, width), or None
-        What the network gave for each clip; None where only statistics are known.
+        The output of the network for each clip; None where only statistics are known.
     names : sequence of str
         The clips' relative paths.
     partial : bool
@@ -75,17 +75,52 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number or a range that tables show next to a metric's value; None if there is none."""
+    """A number or a range that tables show next to a metric's value.
 
-    head: str  # in a table of plain text, and in Markdown
-    title: str  # in the report
+    Parameters
+    ----------
+    head : str
+        The head of its column in tables of plain text and Markdown.
+    title : str
+        The head of its column in the report.
+    value : float, (low, high), or None
+        None if there is none; `note` says why.
+    note : str
+
+    Examples
+    --------
+    >>> Cell("interval", "95 % interval", (0.9, 1.3)).value
+    (0.9, 1.3)
+    """
+
+    head: str
+    title: str
     value: float | Range | None
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The metric of smaller subsets, and the line through them to infinitely many embeddings."""
+    """The metric of smaller subsets, and the line that extrapolates them.
+
+    Parameters
+    ----------
+    title, caption : str
+        For the report.
+    sizes : tuple of int
+        The numbers of embeddings.
+    values : tuple of float
+        The metric of a subset of each size.
+    limit : float
+        The value of the line at infinitely many embeddings.
+    r2 : float or None
+        The coefficient of determination of the line; None if all values are equal.
+
+    Examples
+    --------
+    >>> Curve("FAD", "", (50, 100), (1.4, 1.2), 1.0, 1.0).limit
+    1.0
+    """
 
     title: str
     caption: str
@@ -97,16 +132,21 @@ class Curve:
 
 @dataclass(frozen=True)
 class Blame:
-    """What a metric says of single clips, worst first.
+    """The clips in order of what a metric gives for each, worst first.
 
     Parameters
     ----------
     head : str
-        What the numbers are, in a few words.
+        A short name of the numbers.
     clips : tuple of (name, number)
         The evaluation's clips by their names, worst first.
     texts : mapping
-        What each was compared with, such as its caption, by its name.
+        What each clip was compared with, such as its caption, by the clip's name.
+
+    Examples
+    --------
+    >>> Blame.of("distance", ["a.wav", "b.wav"], [1.0, 3.0]).clips
+    (('b.wav', 3.0), ('a.wav', 1.0))
     """
 
     head: str
@@ -116,7 +156,25 @@ class Blame:
     @classmethod
     def of(cls, head: str, names: Sequence[str], numbers: Iterable[float], *,
            lowest: bool = False, texts: Mapping[str, str] | None = None) -> Blame:  # fmt: skip
-        """Sorted; `lowest`: the lowest number is the worst."""
+        """Sort clips by their numbers.
+
+        Parameters
+        ----------
+        head : str
+            A short name of the numbers.
+        names : sequence of str
+            The clips.
+        numbers : iterable of float
+            One for each clip.
+        lowest : bool
+            Whether the lowest number is the worst.
+        texts : mapping, optional
+            What each clip was compared with.
+
+        Returns
+        -------
+        Blame
+        """
         pairs = zip(names, map(float, numbers), strict=True)
         sign = 1.0 if lowest else -1.0
         ordered = sorted(pairs, key=lambda pair: (sign * pair[1], pair[0]))
@@ -125,27 +183,35 @@ class Blame:
 
 @dataclass(frozen=True)
 class Value:
-    """What a metric found.
+    """The result of one metric.
 
     Parameters
     ----------
     value : float or None
-        None where it cannot be computed; `remarks` say why.
-    fields : mapping
-        What else JSON carries, by its names there.
+        None if it cannot be computed; `remarks` say why.
+    fields : mapping of str to value
+        Further fields of the JSON object.
     remarks : tuple of str
-        What a reader must know: why there is no value, or of what part it was computed.
+        What a reader must know: why there is no value, or that a part of the clips was left out.
     variant : str
-        Which variant of the metric it is, for heads of tables.
+        The variant of the metric, for heads of tables.
     cells : tuple of Cell
         What tables show next to the value.
     curve : Curve or None
-        What the report draws of it.
+        A curve that the report draws.
     doubts : callable or None
-        Takes a function to tell progress; gives, by the names of the numbers, how each depends on
-        the clips. The first is that of `value`.
+        Takes a function that receives progress, and returns how each number depends on the clips,
+        by the name of the number. The first is that of `value`.
     blame : callable or None
-        Gives what the metric says of each clip.
+        Returns the `Blame`: the metric's number for each clip.
+
+    Examples
+    --------
+    >>> import fad_onnx, numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> value = fad_onnx.score(noise, noise + 1).metrics["fad"]
+    >>> round(value.value, 3), value.remarks
+    (4.0, ())
     """
 
     value: float | None
@@ -160,7 +226,18 @@ class Value:
     blame: Callable[[], Blame] | None = field(default=None, repr=False, compare=False)
 
     def column(self, name: str) -> Any:
-        """A field as one CSV cell; the ends of a range are NAME_low and NAME_high."""
+        """One cell of the CSV.
+
+        Parameters
+        ----------
+        name : str
+            A field; NAME_low and NAME_high are the ends of a range.
+
+        Returns
+        -------
+        str, float, int or None
+            None if there is no such field.
+        """
         stem, _, end = name.rpartition("_")
         if end in ("low", "high") and stem in self.fields:
             ends = self.fields[stem]

@@ -31,17 +31,39 @@ Embeddings = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Embedder:
-    """A selected model with the session that runs its network.
+    """A loaded model, as `load_model` returns it.
 
     Safe to use from many threads. The embeddings of a clip do not depend on the other clips in a
     batch. A copy is the same object; a pickle holds the request, and loads the model again.
+
+    Parameters
+    ----------
+    selection : Selection
+        The model with all options resolved.
+    session : Session
+        The session of ONNX Runtime that runs the network.
+    weights : mapping of str to mapping
+        For each checkpoint its file, its SHA-256 and how it was checked.
+    tensors_sha256 : str
+        The hash of all weights of the network.
+    short : {"error", "pad"}
+        What `embed` does with a clip below the model's minimum length.
+    request : Request, optional
+        What was asked for, from which a pickle loads the model again.
+
+    Examples
+    --------
+    >>> import fad_onnx
+    >>> model = fad_onnx.load_model("logmel", provider="cpu")
+    >>> model.name, model.width, model.preparation.sample_rate_hz
+    ('logmel', 128, 16000)
     """
 
     selection: Selection
     session: Session
-    weights: Mapping[str, Mapping[str, Any]]  # checkpoint name -> file, sha256, what was checked
+    weights: Mapping[str, Mapping[str, Any]]
     tensors_sha256: str
-    short: str = "error"  # what `embed` does with a short clip
+    short: str = "error"
     request: Request | None = field(default=None, repr=False, compare=False)
 
     def __copy__(self) -> Embedder:
@@ -87,11 +109,36 @@ class Embedder:
         return self.selection.fingerprint(self.tensors_sha256)
 
     def decoding(self, sample_format: str) -> Embedder:
-        """The same model and session, with PCM decoded as another type."""
+        """The same model and session, with PCM decoded to another type.
+
+        Parameters
+        ----------
+        sample_format : str
+            The type, such as "float32" or "int16".
+
+        Returns
+        -------
+        Embedder
+
+        Raises
+        ------
+        OptionError
+            If there is no such type.
+        """
         return replace(self, selection=self.selection.decoding(sample_format))
 
     def without_tiles(self, tensor: str) -> Embedder:
-        """The same network in one pass up to another value in the graph, which is not pooled."""
+        """The same network, run in one pass up to another tensor of the graph, without pooling.
+
+        Parameters
+        ----------
+        tensor : str
+            The name of the tensor.
+
+        Returns
+        -------
+        Embedder
+        """
         one = self.selection
         network = replace(one.network, tiles=None)
         output = replace(one.output, tensor=tensor, samples_per_embedding=None)
@@ -107,20 +154,50 @@ class Embedder:
         return batch.gpu if self.session.provider.accelerator else batch.cpu
 
     def windower(self, short: str, path: str = "samples") -> Windower:
-        """A new Windower for the samples of one clip."""
+        """A new Windower for the samples of one clip.
+
+        Parameters
+        ----------
+        short : {"error", "skip", "pad"}
+            What to do with a clip below the model's minimum length.
+        path : str
+            What error messages call the clip.
+
+        Returns
+        -------
+        Windower
+        """
         return Windower(self.preparation, self.selection.network.tiles, short, path)
 
     def batches(self, windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
-        """Batches of up to `batch_windows` consecutive windows of the same shape."""
+        """Split windows into batches of consecutive windows of the same shape.
+
+        Parameters
+        ----------
+        windows : sequence of Window
+
+        Yields
+        ------
+        sequence of Window
+            At most `batch_windows` of them.
+        """
         for _, alike in groupby(windows, lambda window: window.samples.shape):
             same = list(alike)
             for start in range(0, len(same), self.batch_windows):
                 yield same[start : start + self.batch_windows]
 
     def run(self, windows: Sequence[Window]) -> list[Embeddings]:
-        """The embeddings (n, width) of each window, or the steps of a tile.
+        """Run the network on one batch.
 
-        The windows must have the same shape.
+        Parameters
+        ----------
+        windows : sequence of Window
+            Windows of the same shape.
+
+        Returns
+        -------
+        list of ndarray of float32, shape (n, width)
+            The embeddings of each window, or the steps of a tile.
         """
         return [embeddings for (embeddings,) in Group((self,)).run(windows)]
 
@@ -148,8 +225,8 @@ class Embedder:
         short : {"error", "pad"}, optional
             What to do with a clip below the minimum; by default what the model was loaded with.
         cache : bool
-            Whether embeddings are kept in the cache by the content of the samples, and looked for
-            there.
+            Whether to look for embeddings in the cache, by the content of the samples, and to
+            keep new ones there.
 
         Yields
         ------
@@ -159,8 +236,8 @@ class Embedder:
         Raises
         ------
         AudioError, TooShortError, TooLongError
-            For a clip that cannot be used, as soon as it is read; the message has its place, as
-            in "clip 3".
+            For a clip that cannot be used, as soon as it is read; the message gives its index,
+            as in "clip 3".
 
         Examples
         --------
@@ -169,7 +246,7 @@ class Embedder:
         >>> model = fad_onnx.load_model("logmel", provider="cpu")
         >>> noise = np.random.RandomState(0).uniform(-1, 1, (3, 32000))
         >>> [found.shape for found in model.embed_many((clip, 16000) for clip in noise)]
-        [(2, 64), (2, 64), (2, 64)]
+        [(2, 128), (2, 128), (2, 128)]
         """
         from ..pipeline.samples import embed_many  # the pipeline runs models, and imports them
 
@@ -196,6 +273,15 @@ class Embedder:
         ------
         AudioError, TooShortError, TooLongError
             If the file cannot be used.
+
+        Examples
+        --------
+        >>> import tempfile, numpy, soundfile, fad_onnx
+        >>> model = fad_onnx.load_model("logmel", provider="cpu")
+        >>> with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        ...     soundfile.write(file.name, numpy.full(32000, 0.1), 16000)
+        ...     model.embed_file(file.name).shape
+        (2, 128)
         """
         from ..pipeline.samples import embed_file
 
@@ -204,12 +290,39 @@ class Embedder:
     def embed(
         self, samples: ArrayLike, sample_rate: int, *, short: str | None = None
     ) -> Embeddings:
-        """Embeddings float32 (n, dim) of one clip.
+        """Embed one clip in memory.
 
-        samples: (frames,) or (frames, channels), float in [-1, 1] or int16 / int32.
-        sample_rate: in Hz. short: "error" or "pad"; by default what the model was loaded with.
-        Raises AudioError for unusable samples, TooShortError for a clip below the model's
-        minimum, and TooLongError for one that the memory cannot take.
+        Parameters
+        ----------
+        samples : array (frames,) or (frames, channels)
+            Float in [-1, 1], int16 or int32; anything with `__array__`.
+        sample_rate : int
+            In Hz.
+        short : {"error", "pad"}, optional
+            What to do with a clip below the model's minimum length; by default what the model was
+            loaded with.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, width)
+
+        Raises
+        ------
+        AudioError
+            If the samples cannot be used.
+        TooShortError
+            If the clip is below the model's minimum length.
+        TooLongError
+            If the clip needs more memory than there is.
+        OptionError
+            If the sample rate or `short` is not valid.
+
+        Examples
+        --------
+        >>> import fad_onnx
+        >>> model = fad_onnx.load_model("logmel", provider="cpu")
+        >>> model.embed([0.1] * 32000, sample_rate=16000).shape
+        (2, 128)
         """
         short = checked_short("short", self.short if short is None else short)
         block = as_frames(samples)

@@ -70,7 +70,16 @@ class ModelSpec:
 
     @classmethod
     def parse(cls, text: str) -> ModelSpec:
-        """Read ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``.
+        """Read the text form.
+
+        Parameters
+        ----------
+        text : str
+            ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``.
+
+        Returns
+        -------
+        ModelSpec
 
         Raises
         ------

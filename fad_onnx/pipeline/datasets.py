@@ -26,14 +26,36 @@ from .metadata import Largest, Loudest, Metadata
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One side of a comparison for one model: statistics, and how they were made.
+    """The statistics of a dataset under one model, and how they were made.
 
-    `metadata` is what a statistics file carries of it.
-    `files` are those that gave embeddings, which `embeddings_by_file` holds where they are kept.
+    Parameters
+    ----------
+    path : str
+        The dataset, as the caller named it.
+    moments : Moments or Gaussian
+        Count, mean and scatter of the embeddings; a Gaussian if the count is unknown.
+    metadata : Metadata
+        What a statistics file records.
+    files : tuple
+        The clips that gave embeddings, each with `name`, `path` and `seconds`.
+    skipped : tuple of (path, reason)
+        The files that gave no embeddings.
+    warnings : tuple of str
+        What a reader of the numbers should know.
+    embeddings_by_file : sequence of ndarray of float32, shape (n, width), or None
+        The embeddings of each clip, in the order of `files`; None where they were not kept.
+
+    Examples
+    --------
+    >>> import fad_onnx, numpy as np
+    >>> noise = np.random.RandomState(0).standard_normal((100, 4))
+    >>> reference = fad_onnx.score(noise, noise + 1).reference
+    >>> reference.moments.count, reference.moments.dim, reference.warnings
+    (100, 4, ('reference: given in memory, nothing says how it was made',))
     """
 
     path: str
-    moments: Moments | Gaussian = field(repr=False)  # a Gaussian: of an unknown number
+    moments: Moments | Gaussian = field(repr=False)
     metadata: Metadata = field(repr=False)
     files: tuple[FileSummary | StoredClip, ...] = field(default=(), repr=False)
     skipped: tuple[tuple[str, str], ...] = ()
@@ -42,17 +64,17 @@ class Dataset:
 
     @property
     def embedded(self) -> bool:
-        """Whether the set was made from audio just now, not read from a file."""
+        """Whether the dataset was made from audio in this process, not read from a file."""
         return any(isinstance(file, FileSummary) for file in self.files)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """How the embeddings were made: protocol, fingerprint, weights; {} if nothing says it."""
+        """How the embeddings were made: protocol, fingerprint, weights; {} if that is unknown."""
         return self.metadata.provenance
 
     @property
     def counts(self) -> dict[str, Any]:
-        """files, embeddings and seconds; what the dataset was published as, if it was."""
+        """`path`, `files`, `embeddings` and `seconds`; `name` and `licence` if it has them."""
         said = self.metadata
         published = {"name": said.name, "licence": said.licence}
         counts = {"files": said.files, "embeddings": said.embeddings, "seconds": said.seconds}
@@ -61,7 +83,22 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedDataset(Dataset, Mapping[str, Embeddings]):
-    """A dataset with its embeddings: a mapping from a clip's name to its embeddings (n, width)."""
+    """A dataset with its embeddings: a mapping from a clip's name to its embeddings (n, width).
+
+    Parameters
+    ----------
+    path, moments, ..., embeddings_by_file
+        See `Dataset`; `embeddings_by_file` is always there.
+
+    Examples
+    --------
+    >>> import fad_onnx, tempfile, numpy, soundfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     soundfile.write(f"{folder}/a.wav", numpy.full(32000, 0.1), 16000)
+    ...     made = fad_onnx.embed(folder, "logmel", cache=False)
+    >>> list(made), made["a.wav"].shape
+    (['a.wav'], (2, 128))
+    """
 
     @cached_property
     def _index(self) -> dict[str, int]:

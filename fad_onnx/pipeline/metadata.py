@@ -1,4 +1,4 @@
-"""What is on record about a dataset: how it was made, and what it holds."""
+"""The metadata of a dataset: how it was made, and what it holds."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ NAMED = {"shard": Shard, "largest_file": Largest, "loudest_file": Loudest}
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a statistics or embeddings file says of itself; foreign statistics say nothing.
+    """The metadata of a dataset, as `stats` and `embed` write it; empty for foreign statistics.
 
-    Attributes
+    Parameters
     ----------
     model, label, output : str or None
         The name of the model, with the options that differ from their defaults, and the output.
@@ -84,20 +84,20 @@ class Metadata:
     weights : mapping
         The file, SHA-256 and check of each checkpoint.
     note : str or None
-        What is to be said with every score.
+        A note that is shown with every score.
     files, embeddings : int or None
         The clips that gave embeddings, and the number of these.
     seconds : float or None
-        The length of the clips together.
+        The total length of the clips.
     files_skipped, files_padded, files_below_rate, files_silent, files_loud : int
         The clips that were skipped, were padded, have a rate below the model's, are silent, and
         have samples beyond full scale.
     lowest_source_hz : int or None
         The lowest rate of a clip.
     largest_file, loudest_file : Largest, Loudest or None
-        The clips that stand out.
+        The clip with the most embeddings, and the one with the highest peak.
     left_out : str
-        What the dataset holds that is not audio.
+        The files of the dataset that are not audio.
     name, licence : str or None
         What the dataset was published as.
     shard : Shard or None
@@ -105,7 +105,12 @@ class Metadata:
     file_seconds : sequence of float, or None
         The length of each clip of an embeddings file.
     others : mapping
-        What another release has written.
+        Keys that another release has written.
+
+    Examples
+    --------
+    >>> Metadata.from_json({"model": "vggish", "embeddings": 9}).embeddings
+    9
     """
 
     model: str | None = None
@@ -137,16 +142,25 @@ class Metadata:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote, or an earlier release.
+        """Read what `to_json` of this or an earlier release wrote.
+
+        Parameters
+        ----------
+        data : mapping
+            The JSON object.
+
+        Returns
+        -------
+        Metadata
 
         Raises
         ------
         ValueError
-            If a value is not of its kind; the message names it.
+            If a value has the wrong type; the message names its key.
         """
         held = _current(data)
         if wrong := _wrong(held):
-            raise ValueError(f"metadata: {wrong} is not of the kind that it should be")
+            raise ValueError(f"metadata: {wrong} has the wrong type")
         values = {key: held.pop(key) for key in KINDS if held.get(key) is not None}
         for key, kind in NAMED.items():
             if key in values:
@@ -158,7 +172,12 @@ class Metadata:
         return cls(**values, others=others)
 
     def to_json(self) -> dict[str, Any]:
-        """All that is known, with the version of this form; defaults are left out."""
+        """The JSON object, with the version of its layout and without defaults.
+
+        Returns
+        -------
+        dict
+        """
         found: dict[str, Any] = {"version": VERSION}
         for one in fields(self):
             value = getattr(self, one.name)
@@ -170,7 +189,7 @@ class Metadata:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """How the embeddings were made; {} if nothing says it."""
+        """How the embeddings were made; {} if that is unknown."""
         own = {"fingerprint": self.fingerprint, "weights": self.weights}
         return {**self.protocol, **{key: value for key, value in own.items() if value}}
 
@@ -181,7 +200,7 @@ class Metadata:
 
     @property
     def width(self) -> int:
-        """Numbers in an embedding, 0 if it is not on record; version 1 had it flat."""
+        """Numbers in an embedding; 0 if that is not recorded."""
         output = self.protocol.get("output")
         found = output.get("width") if isinstance(output, dict) else None
         return found or self.protocol.get("dimension") or 0

@@ -53,57 +53,63 @@ KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The keyword arguments that `score`, `compare`, `stats` and `embed` share.
+    """The keyword arguments that the functions of the package share.
 
     Parameters
     ----------
     options : mapping of str to value, optional
         Options of the model, as in ``{"use_pca": True}``, for calls with one model.
     protocol : str, optional
-        The published harness whose preparation is used, as "gudgud96"; for models that name none.
+        The published harness whose preparation is used, such as "gudgud96"; a protocol in the name
+        of a model comes first.
     weights : path, or mapping of str to path, optional
         Checkpoints in place of the official ones: a path for the main checkpoint, or
         ``{"MODEL:NAME": path}``; "MODEL:" may be left out for one model, ":NAME" for the main
         checkpoint.
     folders : sequence of paths
-        Where official checkpoints may lie already.
+        Folders to search for official checkpoints before a download.
     provider : str
         Execution provider, such as "auto", "cpu" or "cuda".
     threads : int
         Threads within one run of a network.
     device : int
-        Index of the card.
+        Index of the GPU.
     memory_limit_mb : int, optional
-        Most memory of the card that ONNX Runtime may take, in MB.
+        Limit of the GPU memory that ONNX Runtime uses, in MB.
     workers : int, optional
         Threads that decode, resample and run networks at the same time; by default one for each
         core that this process may use, and one in a worker of an executor.
     short : {"error", "skip", "pad"}
         What to do with a clip below the model's minimum length.
     skip_errors : bool
-        Go on after an unusable file, and list it.
+        Skip unusable files, and list them.
     sample_format : str
-        How PCM is read, "float32" or the type that the original's authors read.
+        The type to which PCM is decoded: "float32", "float64", "int16" or "int32".
     cache : bool
-        Whether to keep embeddings.
+        Whether to read and store cached embeddings.
     cache_dir : path, optional
-        Where to keep embeddings.
+        Where to cache embeddings.
     offline : bool
         Use no network, as with the environment variable FAD_ONNX_OFFLINE.
     executor : concurrent.futures.Executor, optional
-        Computes in place of the workers.
+        An executor that computes instead of the worker threads.
     progress : bool or callable, optional
-        True draws bars. A function is called with the name of a dataset or step, what is done
-        just now, and the total.
+        True draws bars. A function is called with the name of a dataset or step, the newly
+        finished count, and the total.
     download_progress : callable, optional
-        Called with the name of a file, the bytes so far, and the bytes in all or None.
+        Called with the name of a file, the bytes so far, and the total bytes or None.
     key : str, optional
-        Which statistics of a foreign file with several.
+        Which statistics to read from a file of another tool that holds several.
 
     Raises
     ------
     OptionError
-        If a value is of the wrong kind.
+        If a value is of the wrong type.
+
+    Examples
+    --------
+    >>> RunOptions(workers=2, provider="cpu").worker_count
+    2
     """
 
     options: Mapping[str, Any] | None = None
@@ -155,11 +161,26 @@ class RunOptions:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> RunOptions:
-        """The shared keywords among the arguments of a call, as `locals()` holds them."""
+        """Take the shared keywords from the arguments of a call.
+
+        Parameters
+        ----------
+        given : mapping of str to value
+            The arguments by name, as `locals()` returns them.
+
+        Returns
+        -------
+        RunOptions
+        """
         return cls(**{one.name: given[one.name] for one in fields(cls) if one.name in given})
 
     def of_files(self) -> RunOptions:
-        """Those that a loaded model does not have of its own."""
+        """The options that concern files; those that a loaded model fixes have their defaults.
+
+        Returns
+        -------
+        RunOptions
+        """
         held = {name: getattr(NO_OPTIONS, name) for name in OF_A_MODEL}
         return replace(self, **held)
 

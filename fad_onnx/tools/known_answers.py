@@ -39,13 +39,34 @@ REFERENCE = "the reference implementation in torch, synthetic weights"
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: the model, what was computed, and the source of the expected answer."""
+    """One comparison of `verify`.
+
+    Parameters
+    ----------
+    model : str
+        The model.
+    what : str
+        What was computed, or why nothing was.
+    source : str
+        The source of the expected answer.
+    error : float or None
+        The error relative to the spread of the embeddings.
+    passed : bool or None
+        None if nothing was checked.
+
+    Examples
+    --------
+    >>> import fad_onnx
+    >>> check = fad_onnx.verify("logmel", provider="cpu")[0]
+    >>> check.model, check.passed
+    ('logmel', True)
+    """
 
     model: str
     what: str
     source: str
     error: float | None
-    passed: bool | None  # None: not checked, and `what` says why
+    passed: bool | None
 
 
 def spread_error(got: NDArray[Any], expected: NDArray[Any]) -> float:
