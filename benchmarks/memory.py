@@ -1,10 +1,17 @@
-"""Peak memory and time of `score` on embeddings files, against the number of embeddings.
+"""Peak memory and time of metrics on embeddings files, against the number of embeddings.
 
-    python benchmarks/memory.py [--most 7] [--into benchmarks/memory.json] [--plot memory.png]
+    python benchmarks/memory.py [--width 128] [--least 4] [--most 7] [--only FAD KAD]
+        [--into benchmarks/memory.json] [--plot memory.png]
 
-Writes two files of 10^4 to 10^MOST embeddings of 128 numbers, ten to a clip, into a temporary
-folder (10^7: 10.4 GB), scores them, and records the highest resident memory of the process and its
-wall time. --into adds to what the file holds; --plot draws what it holds.
+Writes two files of 10^4 to 10^MOST embeddings, ten to a clip, into a temporary folder (10^7 of 128
+numbers: 10.4 GB), compares them, and records of the process: its highest resident memory; how much
+of it was its own, without the pages of the mapped files, sampled every 20 ms; and its wall time.
+--into adds to what the file holds; --plot draws what it holds, in light and in dark
+(memory.png and memory-dark.png), and --most 0 measures nothing.
+
+"several models" gathers a dataset for three models, and their FAD and KAD, where workers elsewhere
+compute the embeddings: chunks of random numbers come in their place, so that what is measured is
+what the process holds beyond the networks.
 """
 
 from __future__ import annotations
@@ -16,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +34,33 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from fad_onnx.files import embeddings
 from fad_onnx.pipeline.metadata import Metadata
 
-WIDTH, PER_CLIP = 128, 10
-ASKED = {"FAD": [], "interval": ["--ci=0.95"], "KAD": ["--kad"], "FAD-infinity": ["--inf"]}
+PER_CLIP = 10
+LIMIT_MB = 700
+MODELS = ("logmel", "logmel-2", "logmel-3")
+# What is asked, and the most embeddings for which its time allows it, by their width.
+ASKED: dict[str, tuple[list[str], dict[int, int]]] = {
+    "FAD": (["score"], {}),
+    "interval": (["score", "--ci=0.95"], {}),
+    "every clip": (["score", "--per-file={folder}/clips.csv"], {128: 10**6, 2048: 10**4}),
+    "FAD-infinity": (["score", "--inf"], {2048: 10**5}),
+    "KAD": (["score", "--kad"], {}),
+    "prdc": (["evaluate", "--metric=prdc"], {128: 10**5, 2048: 10**4}),
+    "several models": (["several"], {128: 10**6, 2048: 0}),
+}
 
 
-def write(path: Path, count: int, seed: int) -> None:
+def write(path: Path, count: int, width: int, seed: int) -> None:
     """Embeddings whose covariance is not diagonal, and whose mean drifts from block to block."""
-    random = np.random.RandomState(seed)
-    mixing = random.standard_normal((WIDTH, WIDTH)).astype(np.float32) / np.sqrt(WIDTH)
+    random = np.random.default_rng(seed)
+    mixing = random.standard_normal((width, width), np.float32) / np.float32(np.sqrt(width))
     clips = count // PER_CLIP
 
     def fill(writer: embeddings.Writer) -> None:
         for start in range(0, clips, 1000):
             own = min(1000, clips - start)
-            block = random.standard_normal((own, PER_CLIP, WIDTH)).astype(np.float32) @ mixing
-            for i, clip in enumerate(block + np.float32(0.01 * seed + start * 1e-6)):
+            block = random.standard_normal((own * PER_CLIP, width), np.float32) @ mixing
+            block += np.float32(0.01 * seed + start * 1e-6)
+            for i, clip in enumerate(block.reshape(own, PER_CLIP, width)):
                 writer.add(f"{start + i:07}.wav", clip)
         said = Metadata(files=clips, embeddings=count, file_seconds=(float(PER_CLIP),) * clips)
         writer.metadata(said.to_json())
@@ -48,63 +68,169 @@ def write(path: Path, count: int, seed: int) -> None:
     embeddings.write(path, fill)
 
 
-def measured(reference: Path, evaluation: Path, more: list[str]) -> dict[str, float]:
-    """Peak resident memory in MB and wall time of one process."""
-    command = [sys.executable, "-m", "fad_onnx", "score", str(reference), str(evaluation), *more]
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [*command, "-q"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"failed: {' '.join(command)}")
+def measured(command: list[str]) -> dict[str, float]:
+    """Peak memory in MB and wall time of one process."""
+    start, own = time.perf_counter(), 0
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen([*command, "-q"], stdout=subprocess.DEVNULL, stderr=said)
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            own = max(own, _anonymous_kb(process.pid))
+            time.sleep(0.02)
+        if os.waitstatus_to_exitcode(status):
+            said.seek(0)
+            raise SystemExit(f"failed: {' '.join(command)}\n{said.read().decode()}")
     seconds = time.perf_counter() - start
-    return {"peak_mb": round(usage.ru_maxrss / 1000), "seconds": round(seconds, 1)}
+    return {
+        "peak_mb": round(usage.ru_maxrss * 1024 / 1e6),
+        "own_mb": round(own * 1024 / 1e6),
+        "seconds": round(seconds, 1),
+    }
 
 
-def plot(found: list[dict[str, Any]], path: Path) -> None:
+def _anonymous_kb(pid: int) -> int:
+    text = Path(f"/proc/{pid}/status").read_text("utf-8")
+    found = [line for line in text.splitlines() if line.startswith("RssAnon")]
+    return int(found[0].split()[1]) if found else 0
+
+
+class Elsewhere(Executor):
+    """Workers that answer with random embeddings, at once."""
+
+    def submit(self, run: Any, job: Any, files: Any) -> Future[Any]:  # type: ignore[override]
+        from fad_onnx.metrics.moments import Moments
+        from fad_onnx.pipeline.executors import Chunk, FileSummary
+
+        random = np.random.default_rng(len(files[0].name))
+        every = [
+            tuple(random.standard_normal((PER_CLIP, 128), np.float32) for _ in job.requests)
+            for _ in files
+        ]
+        moments = tuple(Moments.of(np.concatenate(own)) for own in zip(*every, strict=True))
+        summaries = tuple(
+            FileSummary(file, (PER_CLIP,) * len(own), 10.0, 16000, None, own)
+            for file, own in zip(files, every, strict=True)
+        )
+        future: Future[Any] = Future()
+        future.set_result(Chunk(summaries, moments, ({},) * len(moments)))
+        return future
+
+
+def several(count: int, folder: Path) -> None:
+    """FAD and KAD of two datasets for three models."""
+    import fad_onnx
+
+    sides = []
+    for name in ("reference", "evaluation"):
+        listed = folder / f"{name}.txt"
+        (folder / "clip.wav").touch()
+        with listed.open("w", encoding="utf-8") as out:
+            for index in range(count // PER_CLIP):
+                out.write(f"{folder}/{name}-{index:07}.wav\n")
+        sides.append(listed)
+    for name in MODELS[1:]:
+        entry = {"name": name, "network": "logmel", "preparation": "vggish", "summary": "a copy"}
+        fad_onnx.register(entry)
+    metrics = [f"{metric}:{model}" for model in MODELS for metric in ("fad", "kad")]
+    with Elsewhere() as executor:
+        fad_onnx.evaluate(sides[1], sides[0], metrics, executor=executor, cache=False)
+
+
+def plot(found: list[dict[str, Any]], path: Path, ink: str, paper: str) -> None:
+    """Peak memory against the number of embeddings, for both widths."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6, 3.6), dpi=150)
+    colours = {"text.color": ink, "axes.labelcolor": ink, "axes.edgecolor": ink, "xtick.color": ink,
+               "ytick.color": ink, "figure.facecolor": paper, "axes.facecolor": paper}  # fmt: skip
+    with mpl.rc_context({**colours, "font.size": 9}):
+        figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.8), dpi=150, sharey=True)
+        for axes, width in zip(panels, (128, 2048), strict=True):
+            _panel(axes, [one for one in found if one["width"] == width], width, ink)
+        panels[0].set(ylabel="peak memory, MB")
+        lines = panels[0].get_legend_handles_labels()
+        figure.legend(*lines, loc="lower center", ncols=5, frameon=False)
+        figure.tight_layout(rect=(0, 0.13, 1, 1))
+        figure.savefig(path)
+        pyplot.close(figure)
+
+
+def _panel(axes: Any, found: list[dict[str, Any]], width: int, ink: str) -> None:
     for name in ASKED:
         own = sorted((one["embeddings"], one["peak_mb"]) for one in found if one["asked"] == name)
-        axes.plot(*zip(*own, strict=True), marker="o", label=name)
+        if own:
+            axes.plot(*zip(*own, strict=True), marker="o", markersize=4, label=name)
     size = sorted({one["embeddings"] for one in found})
-    axes.plot(size, [n * WIDTH * 4 / 1e6 for n in size], "--", color="grey", label="size of a file")
-    axes.set(xscale="log", xlabel="embeddings of 128 numbers, on each side", ylabel="peak MB",
-             ylim=(0, 1200))  # fmt: skip
-    axes.legend(loc="upper left", fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path)
+    axes.plot(size, [n * width * 4 / 1e6 for n in size], ":", color=ink, label="size of a file")
+    axes.axhline(LIMIT_MB, linestyle="--", color="#c44", linewidth=1, label="limit")
+    axes.set(xscale="log", ylim=(0, 1000), title=f"{width} numbers each")
+    axes.set(xlabel="embeddings on each side")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--least", type=int, default=4)
     parser.add_argument("--most", type=int, default=7)
+    parser.add_argument("--only", nargs="+", default=list(ASKED), choices=ASKED)
     parser.add_argument("--into", type=Path)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--several", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("-q", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.several:
+        return several(int(options.several[0]), Path(options.several[1]))
     into = options.into if options.into and options.into.is_file() else None
     found = json.loads(into.read_text("utf-8"))["findings"] if into else []
     for power in range(options.least, options.most + 1):
-        with tempfile.TemporaryDirectory() as folder:
-            files = [Path(folder) / f"{seed}.npz" for seed in (1, 2)]
-            for seed, file in enumerate(files, 1):
-                write(file, 10**power, seed)
-            for name, more in ASKED.items():
-                one = {"asked": name, "embeddings": 10**power, **measured(*files, more)}
-                print(json.dumps(one), flush=True)
-                same = (name, 10**power)
-                found = [old for old in found if (old["asked"], old["embeddings"]) != same] + [one]
-    if options.into:
-        text = json.dumps({"width": WIDTH, "findings": found}, indent=1)
-        options.into.write_text(text + "\n", "utf-8")
+        for one in run(10**power, options.width, options.only):
+            print(json.dumps(one), flush=True)
+            found = [old for old in found if _place(old) != _place(one)] + [one]
+            if options.into:
+                text = json.dumps({"limit_mb": LIMIT_MB, "findings": sorted(found, key=_place)})
+                text = text.replace('{"asked', '\n  {"asked').replace("]}", "\n]}")
+                options.into.write_text(text + "\n", "utf-8")
     if options.plot:
-        plot(found, options.plot)
+        plot(found, options.plot, "#24292f", "#ffffff")
+        dark = options.plot.with_stem(options.plot.stem + "-dark")
+        plot(found, dark, "#e6edf3", "#0d1117")
+    return None
+
+
+def run(count: int, width: int, only: list[str]) -> Any:
+    """What was measured for this many embeddings, one after the other."""
+    asked = {name: words for name, (words, most) in ASKED.items()
+             if name in only and count <= most.get(width, count)}  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{seed}.npz" for seed in (1, 2)]
+        # Of a file of more than 5 GB only the evaluation has that size: the disk is not larger.
+        sizes = [min(count, 5 * 10**9 // (4 * width) // 10 * 10 if width > 128 else count), count]
+        if set(asked) - {"several models"}:
+            for seed, (file, size) in enumerate(zip(files, sizes, strict=True), 1):
+                write(file, size, width, seed)
+        for name, words in asked.items():
+            command = _command([word.format(folder=folder) for word in words], files, count, folder)
+            yield {"asked": name, "width": width, "embeddings": count, **measured(command)}
+
+
+def _command(words: list[str], files: list[Path], count: int, folder: str) -> list[str]:
+    if words == ["several"]:
+        return [sys.executable, __file__, "--several", str(count), folder]
+    command, *more = words
+    reference, evaluation = map(str, files)
+    sides = [reference, evaluation]
+    if command == "evaluate":
+        sides = [evaluation, "--reference", reference]
+    return [sys.executable, "-m", "fad_onnx", command, *sides, *more]
+
+
+def _place(one: dict[str, Any]) -> tuple[Any, ...]:
+    return one["width"], list(ASKED).index(one["asked"]), one["embeddings"]
 
 
 if __name__ == "__main__":

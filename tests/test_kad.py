@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,25 @@ def test_the_median_is_numpys_whatever_the_blocks(
     monkeypatch.setattr(kad, "BLOCK", 16)
     pairs = [np.linalg.norm(x[i] - x[j]) for i in range(count) for j in range(i)]
     assert kad.median_distance(x) == pytest.approx(np.median(pairs), rel=1e-12)
+
+
+def test_the_two_middle_distances_may_be_far_apart() -> None:
+    x = np.array([[0.0], [0.1], [0.2], [100.0]])
+    assert kad.median_distance(x) == pytest.approx((0.2 + 99.8) / 2, rel=1e-12)
+    assert kad.median_distance(np.zeros((5, 2))) == 0.0
+
+
+def test_distances_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 million of them would be 64 MB."""
+    monkeypatch.setattr(kad, "BLOCK", 256)
+    x = rows(4000, 13)
+    tracemalloc.start()
+    found = kad.median_distance(x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40_000_000
+    squares = kad.squared_distances(x, x)[np.triu_indices(len(x), 1)]
+    assert found == pytest.approx(np.sqrt(np.median(squares)), rel=1e-6)
 
 
 @pytest.mark.parametrize("gap", [0.0, 2.0])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .clips import joined, taken
 from .intervals import Linear
-from .kad import MOST_EMBEDDINGS, SCALE, blocks, drawn_indices, kernel
+from .kad import MOST_EMBEDDINGS, SCALE, Centred, blocks, drawn_indices, kernel
 from .validation import Array
 
 Clips = Sequence[NDArray[Any]]
@@ -26,18 +26,23 @@ class Drawn:
     """The embeddings that were used of one dataset, clip by clip."""
 
     names: tuple[str, ...]
-    embeddings: Array
+    embeddings: Centred
     starts: NDArray[np.intp]  # of each clip
     sizes: NDArray[np.intp]
 
     @classmethod
-    def of(cls, names: Sequence[str], clips: Clips, seed: int) -> Drawn:
-        """As KAD draws them from more than MOST_EMBEDDINGS."""
+    def of(
+        cls, names: Sequence[str], clips: Clips, seed: int, origin: Array | None = None
+    ) -> Drawn:
+        """As KAD draws them from more than MOST_EMBEDDINGS, relative to a point or their mean."""
         ids = np.repeat(np.arange(len(clips)), [len(own) for own in clips])
         chosen = drawn_indices(len(ids), seed, MOST_EMBEDDINGS)
         used, starts, sizes = np.unique(ids[chosen], return_index=True, return_counts=True)
-        embeddings = taken(joined(clips), chosen).astype(np.float64)
-        return cls(tuple(names[i] for i in used), embeddings, starts, sizes)
+        embeddings = taken(joined(clips), chosen)
+        if origin is None:
+            origin = embeddings.mean(axis=0, dtype=np.float64)
+        centred = Centred(embeddings, origin)
+        return cls(tuple(names[i] for i in used), centred, starts, sizes)
 
     def by_clip(self, of_embeddings: Array) -> Array:
         """The sum over the embeddings of each clip."""
@@ -46,15 +51,13 @@ class Drawn:
 
     def each(self) -> Iterator[Array]:
         """The embeddings of each clip."""
-        yield from np.split(self.embeddings, self.starts[1:])
+        for start, size in zip(self.starts, self.sizes, strict=True):
+            yield self.embeddings[start : start + size]
 
 
 def linear(evaluation: Drawn, reference: Drawn, bandwidth: float) -> Linear:
-    """What each clip of both sides adds to the distance."""
-    shift = reference.embeddings.mean(axis=0)
-    sides = [Drawn(one.names, one.embeddings - shift, one.starts, one.sizes)
-             for one in (evaluation, reference)]  # fmt: skip
-    own, other = sides
+    """What each clip of both sides adds to the distance; both are relative to one point."""
+    sides = own, other = evaluation, reference
     across = [_sums(one.embeddings, two.embeddings, bandwidth) for one, two in (sides, sides[::-1])]
     total = float(across[0].sum())
     parts = []
@@ -78,7 +81,7 @@ def _left_out(one: Drawn, bandwidth: float) -> Array:
     return found
 
 
-def _sums(left: Array, right: Array, bandwidth: float) -> Array:
+def _sums(left: Centred, right: Centred, bandwidth: float) -> Array:
     """For each embedding of the left, the sum of the kernel over those of the right."""
     found = np.zeros(len(left))
     for a, b in ((a, b) for a in blocks(len(left)) for b in blocks(len(right))):

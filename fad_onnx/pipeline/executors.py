@@ -36,7 +36,7 @@ Item = TypeVar("Item")
 CHUNK_FILES = 16
 # Chunks handed to an executor ahead of the one that is folded, and the bytes that they may hold
 # when they wait; until one has come back and shows its size, few.
-CHUNKS_AHEAD, AHEAD_BYTES, FIRST_CHUNKS = 256, 1 << 30, 32
+CHUNKS_AHEAD, AHEAD_BYTES, FIRST_CHUNKS = 256, 1 << 29, 32
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from ..errors import CacheError
 from ..metrics.clips import ByClip
 from ..networks.embedder import Embeddings
 
-# More than this goes to a file.
-SPILL_BYTES = 64 << 20
+# More than this goes to a file. There may be several models, and two datasets.
+SPILL_BYTES = 16 << 20
 
 
 class Held:

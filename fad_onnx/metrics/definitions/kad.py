@@ -78,9 +78,9 @@ def _value(found: Kad, bandwidth_of: str) -> Value:
 def _linear(reference: Arrays, evaluation: Arrays, bandwidth: float, seed: int) -> Linear:
     from ..kad_clips import Drawn, linear
 
-    ours, theirs = (
-        Drawn.of(one.names, one.by_clip("kad"), seed) for one in (evaluation, reference)
-    )
+    theirs = Drawn.of(reference.names, reference.by_clip("kad"), seed)
+    origin = theirs.embeddings.origin
+    ours = Drawn.of(evaluation.names, evaluation.by_clip("kad"), seed, origin)
     return linear(ours, theirs, bandwidth)
 
 
