@@ -75,7 +75,7 @@ def test_other_columns_are_left_alone_and_blank_captions_are_none(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("c.csv", "", "needs one column `file`"),
+        ("c.csv", "", "empty; its first line needs the columns file and caption"),
         ("c.csv", "name,caption\na,b\n", "needs one column `file`, it has name, caption"),
         ("c.csv", "file,caption,caption\na,b,c\n", "needs one column `caption`"),
         ("c.csv", "file,caption\na,a dog, barking\n", "line 2 has 3 fields, the first 2"),
@@ -389,7 +389,7 @@ def test_captions_are_needed_and_must_be_needed(spoken, tmp_path):
             tmp_path / "clips", tmp_path / "clips", "fad:toy", captions=tmp_path / "c.jsonl"
         )
     for metric in ("clap-score", "clap-score:logmel"):
-        with pytest.raises(OptionError, match="has no text tower"):
+        with pytest.raises(OptionError, match="clap-score needs a text tower, which .* does not"):
             fad_onnx.evaluate(tmp_path / "clips", None, metric, captions=tmp_path / "c.jsonl")
 
 

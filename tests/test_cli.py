@@ -54,7 +54,7 @@ def test_score_prints_one_number(run, clips, others):
 
 def test_score_of_several_sets_is_a_ranked_table(run, clips, others):
     lines = run("score", clips, others, clips).out.splitlines()
-    assert lines[0].split() == ["set", WEIGHTLESS]
+    assert lines[0].split() == ["dataset", WEIGHTLESS]
     assert [line.split()[0] for line in lines[1:]] == [str(clips), str(others)]
 
 
@@ -330,7 +330,7 @@ def test_models_of_two_files_against_foreign_statistics(run, clips, tmp_path, ca
     paths = [str(tmp_path / f"{name}.npz") for name in ("foreign", "a", "b")]
     assert main(["score", *paths]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
-        "set", *paths[1:]
+        "dataset", *paths[1:]
     ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 from fad_onnx.api import functions, making
 from fad_onnx.api.measure import Wanted
 from fad_onnx.errors import OptionError, StatisticsError
+from fad_onnx.metrics.definitions.fad import few
 from fad_onnx.metrics.fad_infinity import fad_infinity
 from fad_onnx.metrics.frechet import frechet_distance
 from fad_onnx.metrics.moments import Moments
@@ -213,7 +214,7 @@ def test_several_models_have_a_column_each(run, sets, monkeypatch):  # noqa: F81
     monkeypatch.setattr(table, "models", lambda: rows)
     out = run("score", *sets, sets[0], "-m", WEIGHTLESS, "-m", "other", "--kad").out
     head, best, _ = (line.split() for line in out.splitlines())
-    assert head == ["set", WEIGHTLESS, WEIGHTLESS, "kad", "other", "other", "kad"]
+    assert head == ["dataset", WEIGHTLESS, WEIGHTLESS, "kad", "other", "other", "kad"]
     assert best[0] == str(sets[0]) and len(best) == 5
 
 
@@ -231,8 +232,8 @@ def test_warnings_begin_where_the_covariance_is_singular_or_one_clip_is_most(
         "fingerprint": "f" * 64, "protocol": {"dimension": 8}, "files": 2, "embeddings": count,
         "largest_file": {"name": "a.wav", "embeddings": largest},
     }  # fmt: skip
-    found = warnings("s", Metadata.from_json(metadata))
+    moments = Moments.of(np.random.RandomState(0).randn(count, 8))
+    found = (*warnings("s", Metadata.from_json(metadata)), *few("s", moments))
     assert found == () if warned is None else len(found) == 1 and warned in found[0]
-    covariance = Moments.of(np.random.RandomState(0).randn(count, 8)).dense_scatter()
-    singular = np.linalg.matrix_rank(covariance) < 8
+    singular = np.linalg.matrix_rank(moments.dense_scatter()) < 8
     assert singular == any("FAD is biased upward" in text for text in found)

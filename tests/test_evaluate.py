@@ -5,6 +5,7 @@ import csv
 import hashlib
 import json
 import re
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from fad_onnx.networks import synthetic, table
 from fad_onnx.networks.protocols import Definition, Protocol
 
 from .conftest import write_clip
+from .test_captions import spoken  # noqa: F401 - a fixture
 from .test_cli import WEIGHTLESS, run  # noqa: F401 - a fixture
 
 METRICS = ("fad", "kad", "prdc")
@@ -73,7 +75,7 @@ def test_in_python_the_numbers_are_flat(sets):
 def test_csv_markdown_latex_and_the_table(run, sets, tmp_path):  # noqa: F811
     line = ("evaluate", *sets[1:], "--reference", sets[0], *ASKED)
     said = run(*line, "--csv", tmp_path / "t.csv").out.splitlines()
-    assert said[0].split()[:3] == ["set", f"fad:{WEIGHTLESS}", f"kad:{WEIGHTLESS}"]
+    assert said[0].split()[:3] == ["dataset", f"fad:{WEIGHTLESS}", f"kad:{WEIGHTLESS}"]
     assert len(said) == 3
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
     assert [row["metric"] for row in rows] == [*METRICS, *METRICS]
@@ -120,7 +122,7 @@ def test_what_cannot_be_is_said_before_the_work(run, sets, tmp_path):  # noqa: F
     )
     with pytest.raises(OptionError, match="kl needs logits, which .* models that do: "):
         Asked.parse(f"kl:{WEIGHTLESS}")
-    with pytest.raises(OptionError, match="'what' is none; known: fad, "):
+    with pytest.raises(OptionError, match="'what' is no metric; known: fad, "):
         Asked.parse("what")
     with pytest.raises(OptionError, match="prdc_k: is no option of these metrics"):
         fad_onnx.evaluate(sets[1], sets[0], ["fad"], metric_options={"prdc_k": 1})
@@ -311,3 +313,77 @@ def test_a_reference_for_each_model(sets, classifier, run, tmp_path):  # noqa: F
     one = run("evaluate", sets[1], "--metric", f"kad:{WEIGHTLESS}", "--metric", "isc:classifier",
               *given[4:], "--isc-splits", "2", "--json").out  # fmt: skip
     assert {o["metric"] for o in json.loads(one)["results"]} == {"kad", "isc"}
+
+
+def test_the_deviations_of_two_metrics_have_columns_of_their_own(run, spoken, tmp_path):  # noqa: F811
+    """The inception score's was once overwritten by the CLAP score's."""
+    model = table.model("toy")
+    outputs = {**model.network.outputs, "logits": replace(model.network.outputs["mean"])}
+    table.models()["toy"] = replace(model, network=replace(model.network, outputs=outputs))
+    files = [part for name, file in spoken.items() for part in ("--weights", f"{name}={file}")]
+    line = ["evaluate", tmp_path / "clips", "--metric", "isc:toy", "--isc-splits", "1",
+            "--metric", "clap-score:toy", "--captions", tmp_path / "c.jsonl", *files]  # fmt: skip
+    said = {one["metric"]: one["std"] for one in json.loads(run(*line, "--json").out)["results"]}
+    assert said["isc"] != said["clap-score"]
+    head, values = (text.split() for text in run(*line).out.splitlines())
+    shown = dict(zip(head, values, strict=True))
+    assert float(shown["isc_std"]) == pytest.approx(said["isc"], rel=1e-5)
+    assert float(shown["clap_score_std"]) == pytest.approx(said["clap-score"], rel=1e-5)
+    assert "Inception score, deviation toy" in run(*line, "--markdown").out
+
+
+def test_warnings_are_those_of_the_metrics_that_are_asked_for(run, sets, spoken, tmp_path):  # noqa: F811
+    few = "FAD is biased upward"
+    line = ("evaluate", sets[1], "--reference", sets[0])
+    said = run(*line, "--metric", f"prdc:{WEIGHTLESS}", "--metric", f"kad:{WEIGHTLESS}").err
+    assert few not in said
+    said = run(*line, "--metric", f"prdc:{WEIGHTLESS}", "--metric", f"fad:{WEIGHTLESS}").err
+    assert said.count(few) == 2
+    files = [part for name, file in spoken.items() for part in ("--weights", f"{name}={file}")]
+    spoken_line = ("evaluate", tmp_path / "clips", "--metric", "clap-score:toy", *files)
+    assert few not in run(*spoken_line, "--captions", tmp_path / "c.jsonl").err
+    # A file of statistics is made for FAD, and a score against it says so once.
+    assert run("stats", sets[0], "-m", WEIGHTLESS, "-o", tmp_path / "r.npz").err.count(few) == 1
+    assert run("score", tmp_path / "r.npz", sets[1]).err.count(few) == 2
+    assert few not in run("embed", sets[0], "-m", WEIGHTLESS, "-o", tmp_path / "e.npz").err
+
+
+def test_what_is_compared_leaves_a_table_valid(run, sets):  # noqa: F811
+    line = ("evaluate", *sets[1:], "--reference", sets[0], *ASKED[:4], "--compare", *sets[1:])
+    latex = run(*line, "--latex").out.splitlines()
+    assert latex[-3] == r"\end{tabular}" and all(text.startswith("% ") for text in latex[-2:])
+    markdown = run(*line, "--markdown").out.splitlines()
+    assert markdown[-3] == "" and all(text.startswith("- ") for text in markdown[-2:])
+    assert all(text.startswith("|") for text in markdown[:-3])
+
+
+def test_of_one_dataset_nothing_is_the_best(run, sets):  # noqa: F811
+    line = ("evaluate", sets[1], "--reference", sets[0], *ASKED)
+    assert "**" not in run(*line, "--markdown").out and "textbf" not in run(*line, "--latex").out
+
+
+def test_too_few_clips_for_an_interval_are_counted_by_dataset(run, sets, recwarn):  # noqa: F811
+    line = ("evaluate", *sets[1:], "--reference", sets[0], *ASKED, "--ci=0.9")
+    said = run(*line).err
+    for path in sets[1:]:
+        for name in METRICS:
+            assert re.search(rf"warning: {name}: .* there are 6 of {path} and 6 of the", said)
+    # A single clip leaves none for the jackknife, without a word from NumPy.
+    run("evaluate", sets[1] / "0.wav", "--reference", sets[0], *ASKED, "--ci=0.9")
+    assert not [one for one in recwarn if one.category is RuntimeWarning]
+
+
+def test_names_pair_however_their_accents_are_written(sets, classifier, tmp_path):
+    for form in ("NFC", "NFD"):
+        for index in range(3):
+            name = unicodedata.normalize(form, f"é {index}.wav")
+            write_clip(tmp_path / form / name, index + len(form), 2)
+    found = fad_onnx.evaluate(tmp_path / "NFC", tmp_path / "NFD", "kl:classifier")
+    assert found.measured[0].value.fields["pairs"] == 3
+
+
+def test_datasets_that_were_made_differently_are_named(sets, tmp_path):
+    made = fad_onnx.embed(sets[0], WEIGHTLESS)
+    before = replace(made.metadata, protocol={**made.metadata.protocol, "onnxruntime": "1.0"})
+    found = fad_onnx.evaluate(sets[1], replace(made, metadata=before), f"kad:{WEIGHTLESS}")
+    assert any(re.search("were made differently: .*1\\.0 and", text) for text in found.warnings)

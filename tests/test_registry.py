@@ -66,7 +66,7 @@ def test_a_metric_that_is_defined_once_appears_everywhere(scores, tmp_path):
     assert [one["peak_twice"] for one in said["results"]] == [2 * value for value in direct]
     assert "peaks are odd" in said["warnings"]
     head, *lines = show.number_or_table(scores).splitlines()
-    assert head.split() == ["set", WEIGHTLESS, "peak", "peak_twice"] and len(lines) == 2
+    assert head.split() == ["dataset", WEIGHTLESS, "peak", "peak_twice"] and len(lines) == 2
     assert all(any(f"{value:.6g}" in line for line in lines) for value in direct)
     show.append_csv(str(tmp_path / "t.csv"), scores)
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
@@ -100,7 +100,7 @@ def test_every_definition_says_what_a_table_and_a_flag_need():
         assert metric.name == name and metric.title and metric.summary
         assert metric.better in ("lower", "higher")
         assert metric.chosen({}) == {one.keyword: one.default for one in metric.options}
-    with pytest.raises(OptionError, match="'fda' is none; known: fad, clap-score, "):
+    with pytest.raises(OptionError, match="'fda' is no metric; known: fad, clap-score, "):
         registry.metric("fda")
 
 

@@ -10,8 +10,8 @@ from ..errors import OptionError
 from ..metrics import registry
 from ..metrics.registry import Metric
 from ..networks import table
+from ..networks.selection import select, text_tower
 from ..networks.spec import ModelSpec
-from ..weights.prepare import tower_of
 from .harness import metrics_of
 
 
@@ -46,8 +46,12 @@ class Asked:
 
 def _with_output(metric: Metric, spec: ModelSpec) -> ModelSpec:
     output = metric.needs.output
-    if metric.needs.captions:
-        tower_of(spec)  # raises OptionError if it has none
+    if metric.needs.captions and text_tower(select(spec).model) is None:
+        known = [one.name for one in table.models().values() if one.network.text]
+        raise OptionError(
+            "metric", f"{metric.name} needs a text tower, which {spec} does not have; models that"
+            f" do: {', '.join(known)}",
+        )  # fmt: skip
     if output == registry.EMBEDDING or spec.output == output:
         return spec
     known = [one.name for one in table.models().values() if output in one.network.outputs]

@@ -23,6 +23,7 @@ from ..errors import (
     TooFewEmbeddingsError,
 )
 from ..files import outputs
+from ..metrics.definitions.fad import few
 from ..metrics.frechet import Gaussian, frechet_distance
 from ..metrics.moments import Moments
 from ..networks import machine, table
@@ -196,7 +197,7 @@ class FrechetAudioDistance(StreamingFAD):
         StatisticsError
             If the arrays are not means and covariances of the same width.
         """
-        first = Gaussian.of_statistics(*_at_least(mu1, sigma1), "the first set")
+        first = Gaussian.of_statistics(*_at_least(mu1, sigma1), "the first dataset")
         return frechet_distance(
             first, Gaussian.of_statistics(*_at_least(mu2, sigma2), "the second")
         )
@@ -247,7 +248,7 @@ class FrechetAudioDistance(StreamingFAD):
         # The model is loaded once, not for each dataset.
         run = Run(self.embedder.decoding(dtype), self._run.of_files(), keep_embeddings=True)
         (made,) = run.embed(os.fspath(folder), files)
-        for text in made.warnings:
+        for text in (*made.warnings, *few(made.path, made.moments)):
             logger.warning("%s", text)
         embeddings = np.concatenate(made.embeddings_by_file or ())
         if len(embeddings) < 2:

@@ -10,13 +10,20 @@ from typing import Any
 from ..errors import OptionError
 from ..files.archives import check_comparable
 from ..metrics.registry import FIRST
-from ..pipeline import provenance
 from ..pipeline.datasets import Dataset
 from ..pipeline.options import ModelName, PathLike, Run, RunOptions, check_single
 from ..weights.prepare import Progress as FetchProgress
 from . import inputs
 from .inputs import Source
-from .measure import Against, Progress, Wanted, clip_scores, embeddings_of, protocol_of
+from .measure import (
+    Against,
+    Progress,
+    Wanted,
+    clip_scores,
+    embeddings_of,
+    made_differently,
+    protocol_of,
+)
 from .results import Score, Scores
 
 NOTHING = Wanted()
@@ -177,7 +184,7 @@ def _compare(
     audio = {inputs.audio_key(source): inputs.paths_of(source)
              for source, one in zip(sources, held, strict=True) if one is None}  # fmt: skip
     if not audio and (run.weights or run.options or run.protocol):
-        problem = "both sets are made already; nothing is embedded"
+        problem = "both datasets are made already; nothing is embedded"
         raise OptionError("weights, options, protocol", problem)
     embedded = dict(zip(audio, runner.sides(list(audio.values())) if audio else (), strict=True))
     first, *others = [
@@ -228,12 +235,8 @@ def _score(
     files = clip_scores(gaussian, evaluation, progress) if wanted.per_file else ()
     name = _label(evaluation) or _label(reference) or "unknown"
     remarks = [text for one in values.values() for text in one.remarks]
-    differing = provenance.differences(reference.provenance, evaluation.provenance)
-    pair = f"{reference.path} and {evaluation.path} were made differently: {'; '.join(differing)}"
-    warnings = dict.fromkeys(
-        (*reference.warnings, *evaluation.warnings, *([pair] if differing else []),
-         *remarks)
-    )  # fmt: skip
+    pair = made_differently(reference, evaluation)
+    warnings = dict.fromkeys((*reference.warnings, *evaluation.warnings, *pair, *remarks))
     return Score(value, name, reference, evaluation, values, files, tuple(warnings))
 
 

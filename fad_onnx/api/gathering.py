@@ -19,7 +19,7 @@ from . import inputs
 from .asked import Asked
 from .evaluated import Result, joined
 from .inputs import Source
-from .measure import Against, clip_scores, embeddings_of, protocol_of
+from .measure import Against, clip_scores, embeddings_of, made_differently, protocol_of
 from .text import CaptionedClips, Captions
 
 
@@ -89,6 +89,7 @@ class Gathered:
         files = clip_scores(held.gaussian, evaluation, None) if clips and held else ()
         sides = [one for one in (reference, evaluation) if one is not None]
         said = [text for one in sides for text in one.warnings]
+        said += () if reference is None else made_differently(reference, evaluation)
         said += [text for value in values.values() for text in value.remarks]
         name = _label(evaluation, implied)
         return Result(name, reference, evaluation, values, files, tuple(dict.fromkeys(said)))

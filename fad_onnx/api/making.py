@@ -13,6 +13,7 @@ from ..audio.sources import AudioFile
 from ..errors import DuplicateNameError, StatisticsError
 from ..files import embeddings, outputs, shards, statistics
 from ..files.archives import is_archive
+from ..metrics.definitions.fad import few
 from ..metrics.moments import Moments
 from ..networks.embedder import Embedder, Embeddings
 from ..pipeline import datasets
@@ -98,7 +99,8 @@ def stats(
         files = own
     (result,) = Run(model, run).embed(listed, files, may_be_empty=shard is not None)
     said = replace(result.metadata, name=name, licence=licence, shard=part)
-    result = replace(result, metadata=said)
+    warned = (*result.warnings, *few(listed, result.moments))
+    result = replace(result, metadata=said, warnings=warned)
     if output is not None and isinstance(result.moments, Moments):
         statistics.save(output, result.moments, said.to_json())
     return result
@@ -206,7 +208,7 @@ def _embed(
     run: RunOptions,
     keep: Callable[[str, Embeddings], object],
 ) -> Dataset:
-    """The set, after `keep` was handed the name and embeddings of every file in order."""
+    """The dataset, after `keep` was handed the name and embeddings of every file in order."""
     check_single(model)
     name, files = _listed(audio, run.offline)
     (made,) = Run(model, run, keep_embeddings=True).embed(

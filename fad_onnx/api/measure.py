@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import KeywordError
+from ..errors import KeywordError, shown
 from ..metrics import registry
 from ..metrics.frechet import Gaussian, file_distance
 from ..metrics.influence import influences
@@ -18,6 +18,7 @@ from ..metrics.registry import FIRST, Arrays, Measured, Metric, Value
 from ..metrics.with_intervals import with_interval
 from ..networks import table
 from ..networks.spec import NATIVE, ModelSpec
+from ..pipeline import provenance
 from ..pipeline.datasets import Dataset
 
 Embeddings = NDArray[np.float32]
@@ -196,9 +197,18 @@ class Against:
         if self._level is None:
             return found
         return {
-            name: with_interval(registry.metric(name), value, self._level, tell)
+            name: with_interval(
+                registry.metric(name), value, self._level, tell, shown(evaluation.path)
+            )
             for name, value in found.items()
         }
+
+
+def made_differently(reference: Dataset, evaluation: Dataset) -> tuple[str, ...]:
+    """What is said of two datasets whose provenance differs in what fingerprints leave out."""
+    differing = provenance.differences(reference.provenance, evaluation.provenance)
+    pair = f"{reference.path} and {evaluation.path} were made differently: {'; '.join(differing)}"
+    return (pair,) if differing else ()
 
 
 def protocol_of(*datasets: Dataset | None) -> str:

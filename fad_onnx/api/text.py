@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -21,6 +22,7 @@ from ..cache.embeddings import CachedEmbeddings, EmbeddingCache
 from ..errors import CaptionError, UncaptionedError
 from ..files import captions as files
 from ..metrics.registry import Arrays
+from ..metrics.units import stem_of
 from ..networks.text import TextEmbedder
 from ..networks.tokenizer import Encoded
 from ..pipeline.options import Model, PathLike, Run, RunOptions, check_single
@@ -234,7 +236,7 @@ def _digest(encoded: Encoded) -> str:
 
 def _places(names: Sequence[str]) -> dict[str, int]:
     """Clips by their names, and without suffix where that is one clip alone."""
-    stems = [os.path.splitext(name)[0] for name in names]
+    stems = [stem_of(name) for name in names]
     counts = Counter(stems)
     bare = {stem: place for place, stem in enumerate(stems) if counts[stem] == 1}
     return bare | {name: place for place, name in enumerate(names)}
@@ -242,4 +244,6 @@ def _places(names: Sequence[str]) -> dict[str, int]:
 
 def _forms(name: str) -> Iterable[str]:
     stem, suffix = os.path.splitext(name)
-    return (name, stem) if suffix.lower() in SUFFIXES else (name,)
+    forms = (name, stem) if suffix.lower() in SUFFIXES else (name,)
+    composed = (unicodedata.normalize("NFC", one) for one in forms)  # as `stem_of` has it
+    return (*forms, *composed)

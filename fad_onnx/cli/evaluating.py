@@ -75,12 +75,16 @@ def _say(options: Namespace, found: Evaluation) -> None:
         note(f"skipped: {shown(path)}: {printable(reason)}")
     for text in found.warnings:
         note(f"warning: {printable(text)}")
-    form = tables.labelled
-    if options.markdown or options.latex:
-        form = tables.markdown if options.markdown else tables.latex
+    form, line = tables.labelled, "{}"
+    if options.markdown:
+        form, line = tables.markdown, "- {}"
+    elif options.latex:
+        form, line = tables.latex, "% {}"
     say(form(found.measured))
+    if options.markdown and found.differences:
+        say("")  # or the lines would belong to the table
     for one in found.differences:
-        say(printable(str(one)))
+        say(line.format(printable(str(one))))
 
 
 def _rows(found: Evaluation) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ def providers(scores: Sequence[Score]) -> None:
 
 
 def set_notes(made: Dataset) -> None:
-    """The same for one set."""
+    """The same for one dataset."""
     _notes(made.skipped, made.warnings)
 
 

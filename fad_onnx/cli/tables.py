@@ -36,7 +36,7 @@ def plain(found: Sequence[Measured], order: Sequence[str], head: Heads, prefix: 
         table[one.path] |= {prefix(one) + cell.head: _cell(cell) for cell in one.value.cells}
     heads = list(dict.fromkeys(key for row in table.values() for key in row))
     lines = [[shown(path), *(row.get(key, "") for key in heads)] for path, row in table.items()]
-    return columns([["set", *heads], *lines])
+    return columns([["dataset", *heads], *lines])
 
 
 def ranked(found: Sequence[Measured]) -> list[str]:
@@ -112,7 +112,9 @@ def _columns(found: Sequence[Measured]) -> list[_Column]:
 
 
 def _best(alike: Sequence[Measured]) -> frozenset[str]:
-    """The datasets with the best value of one metric and model."""
+    """The datasets with the best value of one metric and model, where there are several."""
+    if len(alike) < 2:
+        return frozenset()
     values = {one.path: one.value.value for one in alike if one.value.value is not None}
     extreme = min if alike[0].metric.better == "lower" else max
     best = extreme(values.values(), default=None)

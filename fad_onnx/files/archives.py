@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import IncompatibleStatisticsError, OptionError, StatisticsError, UnknownModelError
 from ..metrics.clips import ByClip
+from ..metrics.definitions.fad import few
 from ..metrics.frechet import Gaussian
 from ..metrics.moments import Moments
 from ..networks import version_1
@@ -178,4 +179,5 @@ def merge(parts: Sequence[PathLike], output: PathLike) -> Dataset:
     moments = Moments.total(held)
     statistics.save(output, moments, metadata.to_json())
     path = os.fspath(output)
-    return Dataset(path, moments, metadata, warnings=datasets.warnings(path, metadata))
+    said = (*datasets.warnings(path, metadata), *few(path, moments))
+    return Dataset(path, moments, metadata, warnings=said)

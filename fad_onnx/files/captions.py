@@ -79,6 +79,9 @@ def _table(
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         head = next(rows, [])
+        if not head:
+            needed = " and ".join(columns)
+            raise CaptionError(path, f"empty; its first line needs the columns {needed}")
         for column in columns:
             if head.count(column) != 1:
                 problem = f"its first line needs one column `{column}`, it has {', '.join(head)}"

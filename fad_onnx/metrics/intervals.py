@@ -14,8 +14,10 @@ Clips of one name, apart from the suffix, are one unit wherever they occur: in t
 in the reference, or in two evaluations that are compared. Their parts are added before squaring,
 and they are drawn together. Units that occur in the same datasets form a stratum.
 
-The interval is the value -+ Student's t times the standard error. Its coverage was simulated for
-each metric: benchmarks/README-statistics.md.
+The interval is the value -+ Student's t times the standard error, on a scale that the metric names:
+on the plain one, or where the variance depends least on the value, the arcsine of the root for
+shares and the root for what is counted (Bartlett 1947, "The Use of Transformations", Biometrics 3).
+Its coverage was simulated for each metric: benchmarks/README-statistics.md.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class Interval:
     low, high : float or None
         The ends.
     standard_error, degrees_of_freedom : float or None
-        Of the estimate.
+        Of the estimate, on the scale on which the interval is symmetric.
     files : (int, int or None)
         Resampled clips of the evaluation and of the reference; None if the reference is fixed.
     pairs : int
@@ -151,13 +153,30 @@ class Draws:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """On which an interval is symmetric: a rising function, and its inverse."""
+
+    to: Callable[[Array], Array]
+    back: Callable[[Array], Array]
+
+
+PLAIN = Scale(np.asarray, np.asarray)
+SHARES = Scale(lambda share: np.arcsin(np.sqrt(share)), lambda angle: np.square(np.sin(angle)))
+COUNTS = Scale(np.sqrt, np.square)
+
+
+@dataclass(frozen=True)
 class Halved:
-    """The value of halves of the clips: one column of what was drawn."""
+    """The value of halves of the clips: one column of what was drawn.
+
+    A difference has the plain scale.
+    """
 
     draws: Draws
     column: int = 0
     least: int = LEAST_CLIPS
     bounds: Bounds = UNBOUNDED
+    scale: Scale = PLAIN
 
     @property
     def names(self) -> tuple[Names, ...]:
@@ -172,7 +191,8 @@ class Halved:
 
     def variance(self) -> list[Part]:
         """The parts of the variance."""
-        return [Part(float(np.var(self.draws.values[:, self.column], ddof=1)), HALVES)]
+        values = self.scale.to(self.draws.values[:, self.column])
+        return [Part(float(np.var(values, ddof=1)), HALVES)]
 
 
 Doubt = Linear | Halved
@@ -240,7 +260,8 @@ def interval(
     files = (counts[0], counts[1] if len(counts) > 1 else None)
     if min(counts) < doubt.least:
         return Interval(level, estimate, files=files, pairs=pairs, reason=too_few(doubt, sides))
-    found = around(estimate, doubt.variance(), level, doubt.bounds)
+    scale = doubt.scale if isinstance(doubt, Halved) else PLAIN
+    found = around(estimate, doubt.variance(), level, doubt.bounds, scale)
     return replace(found, files=files, pairs=pairs)
 
 
@@ -252,8 +273,10 @@ def too_few(doubt: Doubt, sides: Sequence[str]) -> str:
     return f"a confidence interval needs at least {doubt.least} files{each}, there are {named}"
 
 
-def around(estimate: float, parts: Sequence[Part], level: float, bounds: Bounds) -> Interval:
-    """The interval from the parts of the variance."""
+def around(
+    estimate: float, parts: Sequence[Part], level: float, bounds: Bounds, scale: Scale = PLAIN
+) -> Interval:
+    """The interval from the parts of the variance, which are of this scale."""
     variance = sum(part.variance for part in parts)
     # Welch and Satterthwaite's degrees of freedom of a sum of variances.
     weight = sum(part.variance**2 / max(part.units - 1, 1) for part in parts)
@@ -261,8 +284,9 @@ def around(estimate: float, parts: Sequence[Part], level: float, bounds: Bounds)
     degrees = variance * variance / weight if weight > 0.0 else float(fewest)
     error = float(np.sqrt(variance))
     reach = float(stdtrit(degrees, 0.5 + level / 2)) * error
-    low, high = float(max(bounds[0], estimate - reach)), float(min(bounds[1], estimate + reach))
-    return Interval(level, estimate, low, high, error, degrees)
+    middle, least, most = scale.to(np.array([estimate, *bounds]))
+    low, high = scale.back(np.array([max(least, middle - reach), min(most, middle + reach)]))
+    return Interval(level, estimate, float(low), float(high), error, degrees)
 
 
 def difference(first: Doubt, second: Doubt) -> Doubt:

@@ -63,9 +63,9 @@ def linear(evaluation: Drawn, reference: Drawn, bandwidth: float) -> Linear:
     parts = []
     for one, two, between in zip(sides, sides[::-1], across, strict=True):
         within = _left_out(one, bandwidth)
-        rest = (total - one.by_clip(between)) / (
-            (len(one.embeddings) - one.sizes) * len(two.embeddings)
-        )
+        # Where nothing is left there is no mean either.
+        left = np.maximum(len(one.embeddings) - one.sizes, 1)
+        rest = (total - one.by_clip(between)) / (left * len(two.embeddings))
         without = SCALE * (within - 2.0 * rest)
         parts.append((without.mean() - without) * (len(without) - 1) / len(without))
     return Linear((own.names, other.names), tuple(parts))

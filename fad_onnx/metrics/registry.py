@@ -217,7 +217,7 @@ def metric(name: str) -> Metric:
     """The metric of this name; OptionError with the names that there are."""
     known = metrics()
     if name not in known:
-        raise OptionError("metric", f"{name!r} is none; known: {', '.join(known)}")
+        raise OptionError("metric", f"{name!r} is no metric; known: {', '.join(known)}")
     return known[name]
 
 

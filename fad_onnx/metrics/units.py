@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +12,19 @@ from numpy.typing import NDArray
 
 Names = Sequence[str]
 Indices = NDArray[np.intp]
+
+
+def stem_of(name: str) -> str:
+    """What names a clip in every dataset: its relative path without the suffix.
+
+    Composed, as most systems write it: macOS takes "é" apart.
+
+    Examples
+    --------
+    >>> stem_of("sub/cafe\u0301.wav") == "sub/caf\u00e9"
+    True
+    """
+    return unicodedata.normalize("NFC", os.path.splitext(name)[0])
 
 
 def strata(names: Sequence[Names]) -> dict[tuple[int, ...], list[Indices]]:
@@ -24,7 +38,7 @@ def strata(names: Sequence[Names]) -> dict[tuple[int, ...], list[Indices]]:
     """
     units: dict[str | tuple[int, int], dict[int, int]] = {}
     for side, own in enumerate(names):
-        stems = [os.path.splitext(name)[0] for name in own]
+        stems = [stem_of(name) for name in own]
         counts = Counter(stems)
         for index, stem in enumerate(stems):
             # A name that occurs twice in a dataset has no partner.

@@ -11,13 +11,16 @@ from .registry import Measured, Metric
 from .values import Cell, Range, Tell, Value
 
 
-def with_interval(metric: Metric, found: Value, level: float, tell: Tell) -> Value:
+def with_interval(
+    metric: Metric, found: Value, level: float, tell: Tell, where: str = "the evaluation"
+) -> Value:
     """The same with an interval for each of its numbers; tables show that of the value."""
     if found.value is None or found.doubts is None:
         return found
     doubts = found.doubts(tell)
     numbers = {key: found.fields.get(key, found.value) for key in doubts}
-    every = {key: interval(numbers[key], one, level) for key, one in doubts.items()}
+    sides = (where, "the reference")
+    every = {key: interval(numbers[key], one, level, sides) for key, one in doubts.items()}
     main, first = next(iter(every.items()))
     fields: dict[str, Any] = {f"{key}_ci": _ends(one) for key, one in every.items()}
     fields |= {
@@ -61,23 +64,23 @@ def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
 def _about(kinds: Mapping[str, Sequence[str]]) -> Iterable[str]:
     together = " ".join(kinds)
     yield (
-        "The value to expect of sets of this size from the same sources if their clips were drawn"
-        " again."
+        "The value to expect of datasets of this size from the same sources if their clips were"
+        " drawn again."
     )
     if kinds:
         several = len(kinds) > 1
         said = (f"{kind} ({', '.join(of)})" if several else kind for kind, of in kinds.items())
         yield f"Sampling: {'; '.join(said)}."
     if "fixed" in together:
-        yield "The reference is statistics alone: only the evaluation set is drawn again."
+        yield "The reference is statistics alone: only the evaluation dataset is drawn again."
     if "pairs" in together:
         yield "Pairs are clips of the same name on both sides, and they are drawn together."
     if "independent" in together:
         yield (
-            "Independent: no clip shares its name with one of the other side. If one set was made"
-            " from the other, give its clips the same names."
+            "Independent: no clip shares its name with one of the other side. If one dataset was"
+            " made from the other, give its clips the same names."
         )
     yield (
-        "The interval covers neither the excess of FAD in small sets nor any doubt about the model."
-        " If two intervals overlap widely, the order of the two sets is not settled."
+        "The interval covers neither the excess of FAD in small datasets nor any doubt about the"
+        " model. If two intervals overlap widely, the order of the two datasets is not settled."
     )

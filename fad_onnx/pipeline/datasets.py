@@ -277,7 +277,7 @@ def _why_not_cuda(embedder: Embedder) -> tuple[str, ...]:
 def warnings(name: str, said: Metadata) -> tuple[str, ...]:
     """What the numbers of a set say against it, whether it was made now or read from a file."""
     count, files = said.embeddings or 0, said.files or 0
-    largest, dim, rate = said.largest_file, said.width, said.sample_rate_hz
+    largest, rate = said.largest_file, said.sample_rate_hz
     found = []
     if shard := said.shard:
         found.append(f"part {shard.part} of {shard.of} only: merge all of them")
@@ -285,8 +285,6 @@ def warnings(name: str, said: Metadata) -> tuple[str, ...]:
         found.append("nothing in it says how it was made")
     if several := provenance.mixed(said.protocol):
         found.append(f"its parts were made differently: {'; '.join(several)}")
-    if 0 < count <= dim:
-        found.append(f"{count} embeddings for {dim} dimensions: FAD is biased upward, add audio")
     if files > 1 and largest and largest.embeddings > count / 2:
         found.append(f"{shown(largest.name)} holds {largest.embeddings} of {count} embeddings")
     if padded := said.files_padded:

@@ -43,7 +43,7 @@ def write(
 ) -> Path:  # fmt: skip
     """Write the report on these scores, whole or not at all; its absolute path.
 
-    scores: as `api.compare` returns them, of any number of evaluation sets and models, made
+    scores: as `api.compare` returns them, of any number of evaluation datasets and models, made
     with embeddings kept. seed: for the draw, where a figure cannot show all embeddings.
     differences: for `evaluate`, whose page begins with a table of everything that can be sorted.
     A megabyte or two for ten clips. Raises OptionError without scores, StatisticsError for an

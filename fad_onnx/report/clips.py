@@ -15,7 +15,7 @@ from . import blame, excerpt, plots
 from .text import count, duration, number, plain
 
 CLIPS_OF_A_SET = 10
-# With more than four sets, each shows fewer: a clip weighs about 150 kB.
+# With more than four datasets, each shows fewer: a clip weighs about 150 kB.
 CLIPS_OF_A_PAGE = 40
 
 
@@ -64,7 +64,7 @@ def shown_of_a_set(sets: int) -> int:
 def clips(
     scores: Sequence[Compared], found: Sequence[blame.Ranking], limit: int, key: str
 ) -> Iterable[Clip]:
-    """The worst clips of one evaluation set by these rankings."""
+    """The worst clips of one evaluation dataset by these rankings."""
     files = {file.name: file for file in scores[0].evaluation.files}
     for index, name in enumerate(blame.chosen(found, limit)):
         file, own = files[name], f"{key}-{index}"

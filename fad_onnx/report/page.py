@@ -35,7 +35,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Figures:
-    """One evaluation set under one model; a figure is empty where there is nothing to draw."""
+    """One evaluation dataset under one model; a figure is empty where there is nothing to draw."""
 
     model: str
     projection: Markup
@@ -56,7 +56,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Part:
-    """One evaluation set."""
+    """One evaluation dataset."""
 
     key: str
     name: str
@@ -108,7 +108,7 @@ def render(
 def part(
     key: str, name: str, scores: Sequence[Compared], limit: int, seed: int, full: bool
 ) -> Part:
-    """One evaluation set under all models."""
+    """One evaluation dataset under all models."""
     found = blame.rankings(scores, every=full)
     heard = tuple(clips.clips(scores, found, limit, f"{key}-clip"))
     return Part(

@@ -67,7 +67,7 @@ def curve(key: str, title: str, fit: Curve) -> str:
 
 
 def projection(key: str, found: Projection) -> str:
-    """Both sets in the plane: rings and a dashed ellipse, crosses and a solid one."""
+    """Both datasets in the plane: rings and a dashed ellipse, crosses and a solid one."""
     with style(key):
         figure, axes = _figure(300)
         _cloud(axes, found.reference, "o", "--", REFERENCE, "reference")

@@ -1,4 +1,4 @@
-"""Two sets of embeddings in the plane in which they spread most."""
+"""Two datasets in the plane in which they spread most."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..metrics.frechet import Gaussian
 from ..metrics.moments import Array
 from ..pipeline.datasets import Dataset
 
-# Of each set. More points hide each other, and each weighs a hundred bytes in the page.
+# Of each dataset. More points hide each other, and each weighs a hundred bytes in the page.
 SHOWN_EMBEDDINGS = 600
 # An ellipse of two standard deviations holds 1 - exp(-2) = 86 % of a Gaussian in two dimensions.
 DEVIATIONS = 2.0

@@ -74,7 +74,7 @@ def by_model(scores: Iterable[Compared]) -> dict[str, list[Compared]]:
 
 
 def by_set(scores: Iterable[Compared]) -> dict[str, list[Compared]]:
-    """Scores of each evaluation set, in order: one a model."""
+    """Scores of each evaluation dataset, in order: one a model."""
     found: dict[str, list[Compared]] = {}
     for score in scores:
         found.setdefault(score.path, []).append(score)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from os import PathLike, fspath
 from typing import Any
 
-# Between the file names of a set and anything a person would type.
+# Between the file names of a dataset and anything a person would type.
 LONGEST_NAME = 300
 
 

@@ -73,7 +73,7 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
         std = float(found.std())
         return Value(
             float(found.mean()), {"std": std, "pairs": len(found)},
-            cells=(Cell("std", "Deviation", std),),
+            cells=(Cell("clap_score_std", "CLAP score, deviation", std),),
             doubts=partial(_doubts, evaluation.names, found.tolist()),
             blame=partial(Blame.of, "cosine", evaluation.names, found, lowest=True,
                           texts=dict(zip(evaluation.names, evaluation.texts, strict=False))),

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ..registry import CI, Arrays, Compute, Measured, Metric, Needs, Option, Tell, Value
 
 if TYPE_CHECKING:
+    from ..frechet import Gaussian
     from ..intervals import Doubt, Linear
+    from ..moments import Moments
 
 ROOT = Option(
     "fad_root", "exact",
@@ -26,8 +28,8 @@ ROOT = Option(
 MEANING = (
     "How far apart two clouds of embeddings are, each taken as a Gaussian: 0 is the same cloud, and"
     " there is no upper end. Numbers compare only within one model, one reference and one protocol."
-    " Fewer embeddings give a larger FAD from the very same source, so compare sets of about equal"
-    " size."
+    " Fewer embeddings give a larger FAD from the very same source, so compare datasets of about"
+    " equal size."
 )
 
 
@@ -41,9 +43,21 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
 
     def compute(evaluation: Arrays, tell: Tell) -> Value:
         value = distance(gaussian, evaluation.gaussian)
-        return Value(value, doubts=partial(doubts, reference, evaluation))
+        both = (reference, evaluation)
+        remarks = tuple(text for one in both for text in few(one.where, one.moments))
+        return Value(value, remarks=remarks, doubts=partial(doubts, reference, evaluation))
 
     return compute
+
+
+def few(where: str, moments: Moments | Gaussian | None) -> tuple[str, ...]:
+    """What is said of a dataset of a known number of embeddings, no more than dimensions."""
+    from ..moments import Moments
+
+    if not isinstance(moments, Moments) or not 0 < moments.count <= moments.dim:
+        return ()
+    numbers = f"{moments.count} embeddings for {moments.dim} dimensions"
+    return (f"{where}: {numbers}: FAD is biased upward, add audio",)
 
 
 def doubts(reference: Arrays, evaluation: Arrays, tell: Tell) -> dict[str, Doubt]:

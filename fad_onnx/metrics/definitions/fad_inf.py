@@ -77,11 +77,11 @@ def _curve(found: Infinity) -> Curve | None:
     trust = "" if found.r2 is None else f"; here r² is {found.r2:.2g}, of 1 at most"
     return Curve(
         "FAD against the number of embeddings.",
-        "Each ring is the FAD of a subset of the evaluation set. Fewer embeddings are further to"
-        " the right and have a larger FAD from the same source. The line extends to the left edge,"
-        " where there would be infinitely many: FAD-infinity. If the rings are close to the line,"
-        f" FAD-infinity can be trusted{trust}. If they scatter, chance outweighs the number of"
-        " embeddings, and FAD-infinity is no better than FAD.",
+        "Each ring is the FAD of a subset of the evaluation dataset. Fewer embeddings are further"
+        " to the right and have a larger FAD from the same source. The line extends to the left"
+        " edge, where there would be infinitely many: FAD-infinity. If the rings are close to the"
+        f" line, FAD-infinity can be trusted{trust}. If they scatter, chance outweighs the number"
+        " of embeddings, and FAD-infinity is no better than FAD.",
         found.sizes, found.values, found.value, found.r2,
     )  # fmt: skip
 
@@ -97,8 +97,8 @@ def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
     text = (
         "The FAD that this source would have with infinitely many clips, extrapolated by a straight"
         f" line through the FAD of smaller subsets{drawn}. It removes the excess of a small"
-        " evaluation set, not that of a small reference. It can be a little below 0 for sets that"
-        " are alike."
+        " evaluation dataset, not that of a small reference. It can be a little below 0 for"
+        " datasets that are alike."
     )
     yield METRIC.title, text
 

@@ -135,7 +135,8 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
         mean, std = inception_score(logits, splits, seed)
         given = (names, logits, splits, seed)
         return Value(
-            mean, {"std": std, "splits": splits}, cells=(Cell("std", "Deviation", std),),
+            mean, {"std": std, "splits": splits},
+            cells=(Cell("isc_std", "Inception score, deviation", std),),
             doubts=partial(_doubts, *given), blame=partial(_blame, *given),
         )  # fmt: skip
 

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 
 MEANING = (
-    "A kernel distance of the same embeddings, times 100. It does not assume Gaussians. Small sets"
-    " make it noisier but not larger, so sets that are alike are around 0, on either side."
+    "A kernel distance of the same embeddings, times 100. It does not assume Gaussians. Small"
+    " datasets make it noisier but not larger, so datasets that are alike are around 0, on either"
+    " side."
 )
 
 
