@@ -507,6 +507,14 @@ def test_streaming_takes_captions_with_the_clips(spoken, tmp_path):
         samples, rate = soundfile.read(tmp_path / "clips" / name)
         streaming.update(samples, rate, text)
     assert streaming.compute() == pytest.approx(expected, rel=1e-6)
+    # Captions go with their clips where these are numbered anew.
+    merged = fad_onnx.StreamingEvaluation("clap-score:toy", weights=spoken)
+    for name, text in TEXTS.items():
+        process = fad_onnx.StreamingEvaluation("clap-score:toy", weights=spoken)
+        samples, rate = soundfile.read(tmp_path / "clips" / name)
+        process.update(samples, rate, text)
+        merged.merge_state([process])
+    assert merged.compute() == streaming.compute()
     streaming.reset()
     samples, rate = soundfile.read(tmp_path / "clips" / "a.wav")
     streaming.update(samples, rate)

@@ -1,6 +1,10 @@
 """Several metrics of clips in memory: the numbers of `evaluate` on files of the same samples."""
 
+import copy
+import multiprocessing
+import pickle
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +13,13 @@ import soundfile
 
 import fad_onnx
 from fad_onnx import StreamingEvaluation
-from fad_onnx.errors import NoAudioError, OptionError, TooShortError, UnpairedError
+from fad_onnx.errors import (
+    IncompatibleStatisticsError,
+    NoAudioError,
+    OptionError,
+    TooShortError,
+    UnpairedError,
+)
 from fad_onnx.networks import synthetic, table
 from fad_onnx.networks.runtime import Session
 
@@ -134,3 +144,98 @@ def test_captions_are_demanded_where_a_metric_needs_them():
         StreamingEvaluation("what")
     with pytest.raises(OptionError, match="is no option of these metrics"):
         StreamingEvaluation("fad:classifier", metric_options={"prdc_k": 1})
+
+
+def parts():
+    """Two processes' metrics and one pass over the clips of both."""
+    made = [StreamingEvaluation(ASKED, metric_options=OPTIONS, provider="cpu") for _ in range(3)]
+    real, evaluation = clips(100, 24), clips(300, 24)
+    for one, own in zip(made, (slice(0, 11), slice(11, 24)), strict=False):
+        for metric in (one, made[2]):
+            metric.update(real[own], 16000, real=True)
+            metric.update(evaluation[own], 16000)
+    return made
+
+
+def test_merged_metrics_are_those_of_one_pass_bit_for_bit():
+    first, second, whole = parts()
+    expected = whole.evaluation()
+    before = first.compute()
+    merged = first.merge_state([pickle.loads(pickle.dumps(second.state()))]).evaluation()
+    assert merged.to_dict() == expected.to_dict() != before
+    assert merged.to_json()["results"] == expected.to_json()["results"]
+    # What comes later has numbers of its own, on either side.
+    for one in (first, whole):
+        one.update(clips(500, 2), 16000)
+        one.update(clips(700, 2), 16000, real=True)
+    assert first.compute() == whole.compute()
+
+
+def test_pairs_stay_pairs_where_a_process_has_fewer_on_one_side():
+    made = [StreamingEvaluation("kl:classifier") for _ in range(3)]
+    for one, start, own in ((made[0], 0, 1), (made[1], 10, 0)):
+        one.update(clips(100 + start, 3), 16000, real=True)
+        one.update(clips(300 + start, 3 - own), 16000)
+    with pytest.raises(UnpairedError):
+        made[0].merge_state([made[1]]).compute()
+    made[0].update(clips(300, 3)[2], 16000, names=["2"])
+    for start in (0, 10):
+        made[2].update(clips(100 + start, 3), 16000, real=True)
+        made[2].update(clips(300 + start, 3), 16000)
+    close(made[0].compute(), made[2].compute())
+
+
+def test_a_copy_stands_alone_and_a_pickle_loads_its_models_again(monkeypatch):
+    first, _, _ = parts()
+    expected = first.compute()
+    for other in (copy.copy(first), copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
+        assert other.compute() == expected
+        other.update(clips(0, 1), 16000, names=["another"])
+        assert first.compute() == expected
+    kept = pickle.dumps(first)
+    every = table.models()
+    changed = replace(every["other"].preparation, sample_rate_hz=16000)
+    own = {**every, "other": replace(every["other"], preparation=changed)}
+    monkeypatch.setattr(table, "models", lambda: own)
+    with pytest.raises(IncompatibleStatisticsError, match="of this process and that of the copied"):
+        pickle.loads(kept).compute()
+
+
+def test_what_cannot_be_merged_adds_nothing(sides):
+    first, second, _ = parts()
+    expected = first.compute()
+    named = StreamingEvaluation(ASKED)
+    named.update(clips(0, 1), 16000, names=["a"])
+    other = StreamingEvaluation([*ASKED[:4], "kad:classifier"])
+    again = copy.copy(named)
+    for states, error, said in (
+        ([second, other], IncompatibleStatisticsError, "made by other models"),
+        ([second, named, again], OptionError, "'a' is there already"),
+    ):
+        with pytest.raises(error, match=said):
+            first.merge_state(states)
+        assert first.compute() == expected
+    given = StreamingEvaluation(ASKED, sides[0])
+    with pytest.raises(OptionError, match="the reference is given already"):
+        given.merge_state([second])
+    with pytest.raises(OptionError, match="captions: belong to clips of the evaluation"):
+        named.update(clips(0, 1), 16000, ["a dog"], real=True)
+
+
+def in_another_process(start):
+    metric = StreamingEvaluation("fad:logmel", provider="cpu")
+    metric.update(clips(start, 3), 16000)
+    metric.update(clips(start + 1, 3), 16000, real=True)
+    return metric.state(), metric
+
+
+def test_states_and_metrics_come_from_other_processes():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        (state, metric), (other, _) = pool.map(in_another_process, (100, 200))
+    whole = StreamingEvaluation("fad:logmel", provider="cpu")
+    for start in (100, 200):
+        whole.update(clips(start, 3), 16000)
+        whole.update(clips(start + 1, 3), 16000, real=True)
+    assert metric.merge_state([other]).compute() == whole.compute()
+    empty = StreamingEvaluation("fad:logmel", provider="cpu").merge_state([state, other])
+    assert empty.compute() == whole.compute()

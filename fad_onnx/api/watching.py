@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..audio.sources import AudioFile
-from ..errors import OptionError
+from ..errors import IncompatibleStatisticsError, OptionError
 from ..networks.spec import ModelSpec
 from ..networks.text import TextEmbedder
 from ..pipeline import datasets
 from ..pipeline.clip_windows import SamplesClip
 from ..pipeline.datasets import Dataset
-from ..pipeline.executors import Chunk, chunks, cut
+from ..pipeline.executors import chunks, cut
 from ..pipeline.options import PathLike, Run, RunOptions
 from ..weights.prepare import Progress as FetchProgress
 from ..weights.prepare import load_text
 from . import inputs
+from .added import Added, Side
 from .asked import asked_for, options_of
 from .evaluated import Evaluation
 from .gathering import Gathered, references
@@ -35,6 +35,7 @@ class StreamingEvaluation:
     """Several metrics under several models, of clips in memory.
 
     A clip runs through each network once, whatever the number of metrics; its embeddings are kept.
+    A copy shares the loaded models; a pickle loads them again when they are first needed.
 
     Parameters
     ----------
@@ -92,14 +93,43 @@ class StreamingEvaluation:
         self._options = options_of(self._asked, metric_options or {})
         self._specs = list(dict.fromkeys(one.spec for one in self._asked))
         self._given = reference
-        self._made: dict[bool, list[Chunk]] = {True: [], False: []}
-        self._captions: dict[str, str] = {}
+        self._added = Added()
+        self._fingerprints: list[str] | None = None  # of a copy: those of what it was copied from
         self._towers: dict[ModelSpec | None, TextEmbedder] = {}
 
     @cached_property
     def _runner(self) -> Run:
         named = [spec for spec in self._specs if spec is not None]
-        return Run(named or None, self._run, keep_embeddings=True)
+        run = Run(named or None, self._run, keep_embeddings=True)
+        found = [one.fingerprint for one in run.embedders]
+        if self._fingerprints not in (None, found):
+            names = ", ".join(one.name for one in run.embedders)
+            raise IncompatibleStatisticsError(
+                f"{names} of this process", "that of the copied metrics",
+                "weights or version differ",
+            )  # fmt: skip
+        return run
+
+    def __getstate__(self) -> dict[str, Any]:
+        known = self._known or self._fingerprints
+        travels = replace(self._run, executor=None, progress=None, download_progress=None)
+        state = {**self.__dict__, "_fingerprints": known, "_run": travels, "_towers": {}}
+        return {key: value for key, value in state.items() if key not in ("_runner", "_reference")}
+
+    def __copy__(self) -> Self:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Models and the reference that was given are shared, what was added is not.
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__dict__, _added=self._added.copy())
+        return copied
+
+    @property
+    def _known(self) -> list[str] | None:
+        """The fingerprints of the models, if they are loaded."""
+        made = self.__dict__.get("_runner")
+        return None if made is None else [one.fingerprint for one in made.embedders]
 
     @cached_property
     def _reference(self) -> list[Dataset | None] | None:
@@ -147,8 +177,10 @@ class StreamingEvaluation:
         """
         if real and self._given is not None:
             raise OptionError("real", "the reference is given already")
-        clips = _clips(samples)
-        called = self._names(clips, names, real)
+        if real and captions is not None:
+            raise OptionError("captions", "belong to clips of the evaluation")
+        clips, side = _clips(samples), self._added.sides[real]
+        called = side.named(_each(names, clips, "names"), len(clips))
         said = _each(captions, called, "captions")
         named = [
             SamplesClip(name, name, samples=clip, sample_rate=sample_rate)
@@ -156,19 +188,8 @@ class StreamingEvaluation:
         ]
         runner = self._runner
         found = list(chunks(runner.job, runner.embedders, cut(named)))
-        self._made[real] += [_without_samples(chunk) for chunk in found]
-        self._captions |= dict(zip(called, said or (), strict=bool(said)))
-
-    def _names(
-        self, clips: Sequence[ArrayLike], names: Sequence[str] | None, real: bool
-    ) -> list[str]:
-        before = [file.name for chunk in self._made[real] for file in chunk.files]
-        if names is None:
-            names = [str(len(before) + index) for index in range(len(clips))]
-        found = _each(names, clips, "names") or []
-        for name in [name for name in found if name in set(before) or found.count(name) > 1]:
-            raise OptionError("names", f"{name!r} is there already; give each clip another")
-        return found
+        side.add(found, called, numbered=names is None)
+        self._added.captions |= dict(zip(called, said or (), strict=bool(said)))
 
     def evaluation(self) -> Evaluation:
         """The metrics of all clips so far.
@@ -218,21 +239,83 @@ class StreamingEvaluation:
             Forget this side alone, so that the reference can stay from epoch to epoch.
         """
         for side in (True, False) if real is None else (real,):
-            self._made[side] = []
+            self._added.sides[side] = Side()
             if not side:
-                self._captions = {}
+                self._added.captions = {}
+
+    def state(self) -> dict[str, Any]:
+        """What has been added, to be sent to another process; see `merge_state`.
+
+        Returns
+        -------
+        dict
+            `clips` are those of both sides; `models` and `fingerprints` say what made their
+            embeddings. It can be pickled.
+        """
+        embedders = self._runner.embedders
+        return {
+            "models": [one.label for one in embedders],
+            "fingerprints": [one.fingerprint for one in embedders],
+            "clips": self._added.copy(),
+        }
+
+    def merge_state(self, others: Iterable[StreamingEvaluation | Mapping[str, Any]]) -> Self:
+        """Add what others of the same models, or their `state`, have gathered.
+
+        Their clips come after those that are here, in the order of the others; those without
+        names are numbered anew, so that pairs stay pairs. The result is that of one pass in this
+        order, bit for bit.
+
+        Parameters
+        ----------
+        others : iterable of StreamingEvaluation or mapping
+            Evaluations, or what their `state` returned.
+
+        Returns
+        -------
+        StreamingEvaluation
+            This one.
+
+        Raises
+        ------
+        IncompatibleStatisticsError
+            If one is of other models.
+        OptionError
+            If a name occurs twice, or one has clips of a reference that is given here. After an
+            error nothing is added.
+        """
+        merged = self._added.copy()
+        for one in others:
+            state = one.state() if isinstance(one, StreamingEvaluation) else one
+            merged.join(self._checked(state))
+        self._added = merged
+        return self
+
+    def _checked(self, state: Mapping[str, Any]) -> Added:
+        """The clips of a state, if they can be added."""
+        embedders, added = self._runner.embedders, state["clips"]
+        if state["fingerprints"] != [one.fingerprint for one in embedders]:
+            ours = ", ".join(one.label for one in embedders)
+            theirs = ", ".join(state["models"])
+            raise IncompatibleStatisticsError(ours, theirs, "made by other models or weights")
+        if self._given is not None and added.sides[True].names:
+            raise OptionError("real", "the reference is given already")
+        found: Added = added
+        return found
 
     def _dataset(self, *, real: bool) -> list[Dataset]:
         """One side, for each model."""
         name = "reference" if real else "evaluation"
-        return datasets.gather(name, self._made[real], self._runner.job, self._runner.embedders)
+        return datasets.gather(
+            name, self._added.sides[real].chunks, self._runner.job, self._runner.embedders
+        )
 
     def _texts(self) -> dict[ModelSpec | None, CaptionedClips]:
         needing = {one.spec: one.metric for one in self._asked if one.metric.needs.captions}
-        if needing and not self._captions:
+        if needing and not self._added.captions:
             name = next(iter(needing.values())).name
             raise OptionError("captions", f"{name} compares clips with these; give them to update")
-        captions = Captions("captions", self._captions)
+        captions = Captions("captions", self._added.captions)
         return {
             spec: CaptionedClips(captions, self._tower(spec), self._run.worker_count)
             for spec in needing
@@ -260,11 +343,3 @@ def _each(given: str | Sequence[str] | None, clips: Sequence[Any], what: str) ->
     if len(found) != len(clips):
         raise OptionError(what, f"{len(found)} for {len(clips)} clips; give one for each")
     return found
-
-
-def _without_samples(chunk: Chunk) -> Chunk:
-    """The chunk without its audio."""
-    files: Iterable[Any] = (
-        replace(one, file=AudioFile(one.file.path, one.file.name)) for one in chunk.files
-    )
-    return replace(chunk, files=tuple(files))

@@ -1,0 +1,116 @@
+"""The clips in memory of both datasets, in order, with their names and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ..audio.sources import AudioFile
+from ..errors import OptionError
+from ..pipeline.executors import Chunk
+
+
+@dataclass
+class Side:
+    """What was made of the clips so far.
+
+    Parameters
+    ----------
+    chunks : list of Chunk
+        Without the samples.
+    names : dict of str to bool
+        Whether each name is a number, which a clip without a name gets.
+    next : int
+        The number of the next one.
+    """
+
+    chunks: list[Chunk] = field(default_factory=list)
+    names: dict[str, bool] = field(default_factory=dict)
+    next: int = 0
+
+    def named(self, names: Sequence[str] | None, count: int) -> list[str]:
+        """The names of so many more clips.
+
+        Raises
+        ------
+        OptionError
+            If one is there already, or given twice.
+        """
+        if names is None:
+            names = [str(self.next + index) for index in range(count)]
+        seen = set(self.names)
+        for name in names:
+            if name in seen:
+                raise OptionError("names", f"{name!r} is there already; give each clip another")
+            seen.add(name)
+        return list(names)
+
+    def add(self, chunks: Sequence[Chunk], names: Sequence[str], *, numbered: bool) -> None:
+        """Keep what was made of clips of these names."""
+        self.chunks += map(_without_samples, chunks)
+        self.names |= dict.fromkeys(names, numbered)
+        self.next += len(names)
+
+    def join(self, other: Side) -> None:
+        """Add the clips of another side; OptionError if it has a name that is here."""
+        self.named(list(other.names), len(other.names))
+        self.chunks += other.chunks
+        self.names |= other.names
+        self.next = max(self.next, other.next)
+
+    def moved(self, by: int) -> Side:
+        """The same with higher numbers."""
+        chunks = [
+            replace(chunk, files=tuple(
+                replace(one, file=self._moved(one.file, by)) for one in chunk.files
+            ))
+            for chunk in self.chunks
+        ]  # fmt: skip
+        names = {self.moved_name(name, by): numbered for name, numbered in self.names.items()}
+        return Side(chunks, names, self.next + by)
+
+    def moved_name(self, name: str, by: int) -> str:
+        """What a clip is called then."""
+        return str(int(name) + by) if self.names[name] else name
+
+    def _moved(self, file: AudioFile, by: int) -> AudioFile:
+        name = self.moved_name(file.name, by)
+        return AudioFile(name, name)
+
+    def copy(self) -> Side:
+        """Another side of the same clips."""
+        return Side(list(self.chunks), dict(self.names), self.next)
+
+
+@dataclass
+class Added:
+    """The clips of both sides.
+
+    Parameters
+    ----------
+    sides : dict of bool to Side
+        True is the reference.
+    captions : dict of str to str
+        By the names of clips of the evaluation.
+    """
+
+    sides: dict[bool, Side] = field(default_factory=lambda: {True: Side(), False: Side()})
+    captions: dict[str, str] = field(default_factory=dict)
+
+    def copy(self) -> Added:
+        """The same, to be changed on its own."""
+        sides = {real: side.copy() for real, side in self.sides.items()}
+        return Added(sides, dict(self.captions))
+
+    def join(self, other: Added) -> None:
+        """Add the clips of another process, whose numbers come after these on both sides."""
+        by = max(side.next for side in self.sides.values())
+        for real, side in self.sides.items():
+            side.join(other.sides[real].moved(by))
+        fake = other.sides[False]
+        self.captions |= {fake.moved_name(n, by): text for n, text in other.captions.items()}
+
+
+def _without_samples(chunk: Chunk) -> Chunk:
+    files = (replace(one, file=AudioFile(one.file.path, one.file.name)) for one in chunk.files)
+    return replace(chunk, files=tuple(files))
