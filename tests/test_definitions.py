@@ -143,6 +143,23 @@ def test_kl_pairs_clips_by_name_and_is_its_definition(direction, epsilon):
     assert found.fields == {"direction": said, "pairs": 12, "epsilon": epsilon}
 
 
+def test_kl_over_windows_is_the_mean_over_all_of_them():
+    """AudioCraft, metrics/kld.py: every segment of every clip is one pair."""
+    random = np.random.RandomState(5)
+    counts = (1, 3, 2)
+    ours, theirs = ([random.standard_normal((n, 5)) for n in counts] for _ in "ab")
+    found = compute("kl", arrays("r", theirs), arrays("e", ours), kl_over="windows")
+    pairs = zip(np.concatenate(theirs), np.concatenate(ours), strict=True)
+    expected = [slow_divergence(first, second, 0.0) for first, second in pairs]
+    assert found.value == pytest.approx(sum(expected) / 6, rel=1e-12)
+    assert found.fields["over"] == "windows" and found.fields["pairs"] == 3
+    clips = compute("kl", arrays("r", theirs), arrays("e", ours))
+    assert clips.value != pytest.approx(found.value, rel=1e-3) and "over" not in clips.fields
+    theirs[1] = theirs[1][:2]
+    with pytest.raises(StatisticsError, match=r"1.wav.*3 windows, its reference 2"):
+        compute("kl", arrays("r", theirs), arrays("e", ours), kl_over="windows")
+
+
 def test_clips_without_a_partner_are_an_error_with_the_first_ten_and_the_count():
     one = np.zeros((1, 4))
     evaluation = arrays("e", [one] * 14, [f"{i:02}.wav" for i in range(14)])

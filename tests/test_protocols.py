@@ -236,10 +236,13 @@ def test_passt_of_av_benchmark_is_8_s_filled_with_zeros_to_10_s(samples):
 
 
 @pytest.mark.parametrize(
-    "samples", [48_001, 160_000, 160_001, 320_000, 320_001, 480_000, 480_001, 1_000_000]
+    "samples",
+    [4801, 48_000, 48_001, 160_000, 160_001, 320_000, 320_001, 480_000, 480_001, 1_000_000],
 )
 def test_passt_of_stable_audio_metrics_has_windows_every_5_s(samples):
-    """src/passt_kld.py: starts up to 5 s before the end, each window filled with zeros to 10 s."""
+    """src/passt_kld.py: starts up to 5 s before the end, each window filled with zeros to 10 s,
+    but for a clip of up to 1.5 s.
+    """
     windower = Windower(select("passt:protocol=stable-audio-metrics").preparation, None, "error")
     clip = synthetic.clip(3, samples)
     found = windower.push(clip[:, :40_000]) + windower.push(clip[:, 40_000:], last=True)
@@ -247,4 +250,46 @@ def test_passt_of_stable_audio_metrics_has_windows_every_5_s(samples):
     assert len(found) == len(starts)
     for window, start in zip(found, starts, strict=True):
         own = clip[0, start : start + 320_000]
-        np.testing.assert_array_equal(window.samples[0], np.pad(own, (0, 320_000 - len(own))))
+        fill = 320_000 - len(own) if len(own) > 48_000 else 0
+        np.testing.assert_array_equal(window.samples[0], np.pad(own, (0, fill)))
+
+
+@pytest.mark.parametrize("seconds", [10, 20, 30])
+@pytest.mark.parametrize("rest", [0, 1, 4800, 4801, 160_000])
+@pytest.mark.parametrize("whole", [0, 1, 2])
+def test_passt_of_audiocraft_has_segments(seconds, rest, whole):
+    """metrics/kld.py, _process_audio: torch.split, and none of up to 0.15 s; nothing is filled."""
+    model = "passt" if seconds == 10 else f"passt-{seconds}s"
+    preparation = select(f"{model}:protocol=audiocraft,output=logits").preparation
+    longest = 32_000 * seconds
+    if (samples := whole * longest + rest) < 4801:
+        return
+    clip = synthetic.clip(3, samples)
+    windower = Windower(preparation, None, "error")
+    found = windower.push(clip[:, :40_000]) + windower.push(clip[:, 40_000:], last=True)
+    parts = [clip[0, start : start + longest] for start in range(0, samples, longest)]
+    parts = [part for part in parts if len(part) > 4800]
+    assert len(found) == len(parts)
+    for window, part in zip(found, parts, strict=True):
+        np.testing.assert_array_equal(window.samples[0], part)
+
+
+@pytest.mark.parametrize("seconds", [20, 30])
+def test_passt_of_kadtk_has_windows_of_10_s_with_every_table(seconds):
+    """kadtk 1.1.0, model_loader.py 824, PaSSTModel: the wrapper is that of the model of 10 s."""
+    preparation = select(f"passt-{seconds}s:protocol=kadtk").preparation
+    windower = Windower(preparation, None, "pad")
+    clip = synthetic.clip(4, 200_000)
+    found = windower.push(clip, last=True)
+    whole = np.pad(clip[0], (0, 32_000 * seconds - 200_000))
+    around = np.pad(whole, 160_000, mode="reflect")
+    assert len(found) == {20: 9, 30: 13}[seconds]
+    for i, window in enumerate(found):
+        np.testing.assert_array_equal(window.samples[0], around[80_000 * i :][:320_000])
+
+
+def test_passt_of_kadtk_is_logits_and_embedding():
+    both = select("passt:protocol=kadtk")
+    assert both.output.values == ("logits", "embedding")
+    assert both.width == 1295 and both == select(both.label)
+    assert select("passt:protocol=kadtk,output=embedding").width == 768

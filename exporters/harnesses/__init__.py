@@ -19,10 +19,11 @@ import torch
 
 import fad_onnx
 from fad_onnx.networks import synthetic
-from fad_onnx.networks.selection import select, variants
+from fad_onnx.networks.selection import select, text_tower, variants
 from fad_onnx.weights.binding import external
 
 from ..parity import Tensors, graph_path
+from . import captions
 
 Numbers = dict[str, float]
 Harness = Callable[[Tensors, Path, Path], Numbers]
@@ -75,19 +76,31 @@ def compared(
     list of Compared
         One for each metric.
     """
-    tensors = checkpoint(model, seed)
+    tensors = checkpoint(model, seed, speaks(protocol, model))
     theirs = cases()[protocol, model](tensors, *folders)
     ours = scored(protocol, model, tensors, folders, list(theirs))
     return [Compared(protocol, model, name, ours[name], theirs[name]) for name in theirs]
 
 
-def checkpoint(model: str, seed: int) -> Tensors:
-    """Every tensor of the model's main file that one of its graphs binds."""
+def speaks(protocol: str, model: str) -> bool:
+    """Whether the harness computes a CLAP score with the model."""
+    harness = select(model).model.protocols.get(protocol)
+    return bool(harness and model in getattr(harness.metrics.get("clap-score"), "models", ()))
+
+
+def checkpoint(model: str, seed: int, text: bool = False) -> Tensors:
+    """Every tensor of the model's main file that one of its graphs binds; of its text tower, if
+    that is wanted.
+    """
     one = select(model)
     found = {}
     for variant in variants(one.model):
         if variant.output.checkpoints == one.output.checkpoints:
             found |= external(graph_path(variant))
+    if text:
+        tower = text_tower(one.model)
+        assert tower
+        found |= external(graph_path(tower))
     return synthetic.tensors(found, seed)
 
 
@@ -104,11 +117,15 @@ def scored(
 ) -> Numbers:  # fmt: skip
     """The run time's numbers by metric."""
     named = [f"{metric}:{model}:protocol={protocol}" for metric in metrics]
-    with tempfile.TemporaryDirectory() as folder:
-        weights = saved(tensors, Path(folder))
+    with tempfile.TemporaryDirectory() as name:
+        weights, given = {"main": saved(tensors, Path(name))}, None
+        if "clap-score" in metrics:
+            weights |= captions.files(model, Path(name))
+            given = captions.write(folders[1], Path(name))
         found = fad_onnx.evaluate(
-            folders[1], folders[0], named, weights={f"{model}:main": weights}, short="pad",
-            cache=False, offline=True, provider="cpu",
+            folders[1], folders[0], named, captions=given,
+            weights={f"{model}:{file}": path for file, path in weights.items()},
+            short="pad", cache=False, offline=True, provider="cpu",
         )  # fmt: skip
     values = {one.metric.name: one.value.value for one in found.measured}
     return {name: float("nan") if values[name] is None else values[name] for name in metrics}

@@ -7,11 +7,15 @@ google-research/frechet_audio_distance: create_embeddings_beam.py (ReadWavFiles:
 divided by full scale), audioset_model.py (extract_features: the peak rule, windows of 1 s every
 0.5 s), and fad_utils.py (frechet_distance, of statistics that a TFRecord keeps in float32). Its
 VGGish in TensorFlow is torchvggish's here, whose front end is a copy of the other's.
+
+Its KL and its CLAP score read the clips themselves. It cuts a generated clip and its target to one
+length, which is left out: the clips here have one segment each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +24,14 @@ import numpy as np
 import scipy.linalg
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import kl_div
 
-from .. import vggish
+from .. import laion, passt, vggish
 from ..parity import Tensors
-from . import Numbers, torchaudio_parts
+from . import Numbers, captions, torchaudio_parts
 
-RATE_HZ, STEP = vggish.SAMPLE_RATE_HZ, 8_000
+RATE_HZ, STEP, KLD_HZ = vggish.SAMPLE_RATE_HZ, 8_000, 32_000
 
 
 def _file(path: Path) -> NDArray[np.int16]:
@@ -70,4 +76,51 @@ def _vggish(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
     return {"fad": float(gap @ gap + np.trace(sigma + sigma2) - 2 * np.trace(root.real))}
 
 
-CASES = {"audiocraft": {"vggish": _vggish}}
+def segments(audio: Tensor, source: int, longest: int) -> list[Tensor]:
+    """metrics/kld.py 135 to 150, _process_audio: the parts of a clip (1, n) at 32 kHz."""
+    audio = julius.resample_frac(audio, source, KLD_HZ).mean(dim=0)
+    parts = torch.split(audio, longest, dim=-1)
+    return [part[None] for part in parts if part.shape[-1] > int(0.15 * KLD_HZ)]
+
+
+def divergences(predictions: Tensor, targets: Tensor) -> Tensor:
+    """metrics/kld.py 34 to 48, kl_divergence of probabilities (n, classes)."""
+    return kl_div((predictions + 1e-6).log(), targets, reduction="none").sum(-1)
+
+
+def _kld(
+    columns: int, seconds: int, tensors: Tensors, reference: Path, evaluation: Path
+) -> Numbers:
+    """metrics/kld.py 81 to 112: generated clips against targets, the mean over their segments."""
+    model = passt.original_model(columns, tensors)
+
+    def probabilities(folder: Path) -> Tensor:
+        parts = [
+            part
+            for path in sorted(folder.glob("*.wav"))
+            for part in segments(*torchaudio_parts.load(path), seconds * KLD_HZ)
+        ]
+        return torch.cat([model(part)[:, : passt.CLASSES].softmax(-1) for part in parts])
+
+    with torch.inference_mode():
+        found = divergences(probabilities(evaluation), probabilities(reference))
+    return {"kl": float(found.sum()) / len(found)}
+
+
+def _clap(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
+    """metrics/clap_consistency.py 67 to 89, a batch for each clip."""
+    embed = laion.embed(laion.module("HTSAT-base", captions.audio_tensors(tensors)))
+    found = []
+    for path in sorted(evaluation.glob("*.wav")):
+        audio, source = torchaudio_parts.load(path)
+        found.append(embed(julius.resample_frac(audio, source, 48_000).mean(0, True).numpy()))
+    text = captions.embeddings("clap-music-audioset", tensors, evaluation)
+    return {"clap-score": captions.score(np.concatenate(found), text)}
+
+
+CASES: Mapping[str, Mapping[str, Any]] = {
+    "audiocraft": {
+        "vggish": _vggish, "passt": partial(_kld, 99, 10), "passt-20s": partial(_kld, 200, 20),
+        "clap-music-audioset": _clap,
+    }
+}  # fmt: skip

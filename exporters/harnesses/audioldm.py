@@ -15,10 +15,12 @@ Clips go through one by one: a batch of unequal lengths is an error in both.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import scipy.linalg
@@ -27,9 +29,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from .. import panns, passt, vggish
+from .. import laion, msclap, panns, passt, vggish
 from ..parity import Embed, Tensors
-from . import Numbers, torchaudio_parts
+from . import Numbers, captions, torchaudio_parts
 
 Read = Callable[[Path, int], Tensor]
 
@@ -117,18 +119,51 @@ def _pann(
     return classified(generated, theirs, epsilon)
 
 
-def _passt(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
-    """The same of PaSST, av-benchmark's: every clip filled to 10 s, logits before the embedding."""
+def _passt(
+    read: Read, epsilon: float | None, tensors: Tensors, reference: Path, evaluation: Path
+) -> Numbers:
+    """The same of PaSST: every clip cut or filled to 10 s, logits before the embedding.
+
+    audioldm_eval has it in its branch passt_replace_panns (a2fde54), without a distance.
+    """
     model = passt.original_model(99, tensors)
 
     def both(folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
-        clips = [read_av(path, 32_000) for path in _files(folder)]
+        clips = [read(path, 32_000)[:, :320_000] for path in _files(folder)]
         filled = [torch.nn.functional.pad(clip, (0, 320_000 - clip.shape[-1])) for clip in clips]
         with torch.inference_mode():
             made = torch.cat([model(clip) for clip in filled]).numpy()
         return made[:, passt.CLASSES :], made[:, : passt.CLASSES]
 
-    return classified(both(evaluation), both(reference), None)
+    return classified(both(evaluation), both(reference), epsilon)
+
+
+def _laion_score(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
+    """extract.py 113 to 126 and extraction_models.py 54: HTSAT-base, clips of 8 s."""
+    model = laion.module("HTSAT-base", captions.audio_tensors(tensors))
+    audio = _rows(laion.embed(model), read_av, 48_000, evaluation)
+    text = captions.embeddings("clap-music-speech-audioset", tensors, evaluation)
+    return {"clap-score": captions.score(audio, text)}
+
+
+def _microsoft_score(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
+    """extract.py 128 to 136: msclap's own loading of files; the middle for the part it draws."""
+    encoder, wrapper = msclap.original_encoder(tensors), msclap.package().CLAPWrapper
+    loading = wrapper.__new__(wrapper)
+
+    def read(path: Path, resample: bool) -> tuple[Tensor, int]:
+        audio, source = torchaudio_parts.load(path)
+        return torchaudio_parts.Resample(source, msclap.RATE_HZ)(audio), msclap.RATE_HZ
+
+    loading.read_audio = read
+    with (
+        torch.inference_mode(),
+        mock.patch.object(random, "randrange", lambda places: places // 2),
+    ):
+        clips = [loading.load_audio_into_tensor(path, 7, True) for path in _files(evaluation)]
+        audio = torch.cat([encoder(clip.reshape(1, -1))[0] for clip in clips]).numpy()
+    text = captions.embeddings("msclap-2023", tensors, evaluation)
+    return {"clap-score": captions.score(audio, text)}
 
 
 def classified(generated: Any, reference: Any, epsilon: float | None) -> Numbers:
@@ -146,10 +181,13 @@ CASES: Mapping[str, Mapping[str, Any]] = {
         "vggish": partial(_vggish, read_audioldm),
         "pann-16k": partial(_pann, "pann-16k", read_audioldm, 1e-6),
         "pann-32k": partial(_pann, "pann-32k", read_audioldm, 1e-6),
+        "passt": partial(_passt, read_audioldm, 1e-6),
     },
     "av-benchmark": {
         "vggish": partial(_vggish, read_av),
         "pann-16k": partial(_pann, "pann-16k", read_av, None),
-        "passt": _passt,
+        "passt": partial(_passt, read_av, None),
+        "clap-music-speech-audioset": _laion_score,
+        "msclap-2023": _microsoft_score,
     },
 }

@@ -17,14 +17,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
 import numpy as np
 import torch
 
-from .. import encodec, laion, panns
-from ..parity import Tensors, stand_ins
+from .. import encodec, laion, msclap, openl3, panns, passt, wavegram
+from ..parity import Embed, Tensors, stand_ins
 from . import Harness, Numbers, torchaudio_parts
 from .gudgud96 import Vggish
 
@@ -153,6 +154,40 @@ def _pann(model: str, model_loader: Any, tensors: Tensors) -> Any:
     return PannsModel(model, 2048, panns.SETTINGS[model][1][0])
 
 
+def _embedding(model: str, width: int, rate: int, embed: Callable[[Tensors], Embed]) -> Load:
+    """A loader around a function of the samples that the harness reads."""
+
+    def load(model_loader: Any, tensors: Tensors) -> Any:
+        network = embed(tensors)
+
+        class Model(model_loader.ModelLoader):  # type: ignore[misc, name-defined]
+            def load_model(self) -> None: ...
+
+            def _get_embedding(self, audio: Any) -> torch.Tensor:
+                return torch.from_numpy(network(np.asarray(audio, np.float32)[None]))
+
+        return Model(model, width, rate)
+
+    return load
+
+
+def _msclap(model_loader: Any, tensors: Tensors) -> Any:
+    """CLAPModel; its constructor would download."""
+    made = model_loader.CLAPModel.__new__(model_loader.CLAPModel)
+    model_loader.ModelLoader.__init__(made, "clap-2023", 1024, msclap.RATE_HZ)
+    clap = SimpleNamespace(audio_encoder=msclap.original_encoder(tensors))
+    made.model = SimpleNamespace(clap=clap, default_collate=lambda chunks: None)
+    return made
+
+
+def _passt(variant: str, columns: int, model_loader: Any, tensors: Tensors) -> Any:
+    """PaSSTModel of kadtk, whose model of 20 or 30 s has the windows of the one of 10 s."""
+    whole = passt.original_model(columns, tensors)
+    made = model_loader.PaSSTModel(variant)
+    made.model = passt.original_wrapper(whole.mel, whole.net, 10_000, 2_500)
+    return made
+
+
 BOTH: Mapping[str, Load] = {
     "vggish": _loader("VGGishModel", Vggish),
     "encodec-24k": _loader(
@@ -160,13 +195,22 @@ BOTH: Mapping[str, Load] = {
     ),
     "clap": _clap("audio", "HTSAT-tiny"),
     "clap-music-audioset": _clap("music", "HTSAT-base"),
+    "msclap-2023": _msclap,
 }
 ENCODEC_48K: Mapping[str, Load] = {
     "encodec-48k": _loader(
         "EncodecEmbModel", partial(encodec.original_network, "48khz"), variant="48k"
     )
 }
-PANNS: Mapping[str, Load] = {name: partial(_pann, name) for name in ("pann-16k", "pann-32k")}
+PANNS: Mapping[str, Load] = {
+    **{name: partial(_pann, name) for name in ("pann-16k", "pann-32k")},
+    "pann-wavegram": _embedding("wavegram-logmel", 2048, 32_000, wavegram.original),
+}
+KADTK: Mapping[str, Load] = {
+    "openl3-music": _embedding("openl3-mel256-music", 512, 48_000, openl3.original),
+    "passt": partial(_passt, "base-10s", 99),
+    "passt-20s": partial(_passt, "base-20s", 200),
+}
 
 
 def _each(harness: Callable[..., Numbers], *loads: Mapping[str, Load]) -> dict[str, Harness]:
@@ -175,6 +219,6 @@ def _each(harness: Callable[..., Numbers], *loads: Mapping[str, Load]) -> dict[s
 
 CASES = {
     "fadtk": _each(_fadtk, BOTH, ENCODEC_48K),
-    "kadtk": _each(_kadtk, BOTH, PANNS),
+    "kadtk": _each(_kadtk, BOTH, PANNS, KADTK),
     "dcase2024": _each(_fadtk, BOTH, ENCODEC_48K, PANNS),
 }

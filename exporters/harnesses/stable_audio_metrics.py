@@ -1,4 +1,4 @@
-"""stable-audio-metrics (commit fd55536): the distance of OpenL3, rebuilt from what it calls.
+"""stable-audio-metrics (commit fd55536), rebuilt from what it calls.
 
 src/openl3_fd.py: extract_embeddings, 100 to 144 (both channels, pyloudnorm's peak at -1 dB, soxr to
 44.1 kHz, each channel through openl3 alone); openl3 0.4.2, core.py, resamples to 48 kHz by resampy,
@@ -12,19 +12,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import librosa
 import numpy as np
 import resampy
 import scipy.signal
 import soundfile
 import soxr
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import kl_div
 
-from .. import openl3
+from .. import laion, openl3, passt
+from ..clap import fusion_preprocessing
 from ..parity import Embed, Tensors
-from . import Numbers
+from . import Numbers, captions
 from .audioldm import frechet
 
-BETWEEN_HZ = 44_100
+BETWEEN_HZ, RATE_HZ = 44_100, 32_000
 
 
 def resampy_0_2(samples: NDArray[Any], source: int, target: int) -> NDArray[Any]:
@@ -56,4 +61,52 @@ def _openl3(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
     return {"fad": frechet(*(_embeddings(embed, side) for side in (evaluation, reference)))}
 
 
-CASES = {"stable-audio-metrics": {"openl3-music": _openl3}}
+def _mono(path: Path, rate: int) -> NDArray[np.float32]:
+    """librosa.load, and pyloudnorm's peak at -1 dB."""
+    audio, _ = librosa.load(path, sr=rate, mono=True)
+    return audio * np.float32(10 ** (-1 / 20) / np.abs(audio).max())
+
+
+def probabilities(model: Any, path: Path) -> Tensor:
+    """passt_kld.py 45 to 120, return_probabilities, with its default "mean"."""
+    audio = _mono(path, RATE_HZ)
+    step, size, found = 5 * RATE_HZ, 10 * RATE_HZ, []
+    for start in range(0, max(step, len(audio) - step), step):
+        window = audio[start : start + size]
+        if int(size * 0.15) < len(window) < size:
+            window = np.pad(window, (0, size - len(window)))
+        found.append(model(torch.from_numpy(window)[None])[0, : passt.CLASSES])
+    return torch.stack(found).mean(0).softmax(0)
+
+
+def _passt(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
+    """passt_kld.py 197: the evaluation first, clips of one name, the mean over pairs."""
+    model, found = passt.original_model(99, tensors), []
+    with torch.inference_mode():
+        for path in sorted(evaluation.glob("*.wav")):
+            own, other = (
+                probabilities(model, side / path.name) for side in (evaluation, reference)
+            )
+            found.append(float(kl_div((other + 1e-6).log(), own, reduction="sum")))
+    return {"kl": float(np.mean(found))}
+
+
+def _clap(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
+    """clap_score.py 104 to 116: 16 bits at 48 kHz, through the checkpoint with fusion."""
+    model = laion.module("HTSAT-tiny", captions.audio_tensors(tensors), fusion=True)
+    found = []
+    with torch.inference_mode(), fusion_preprocessing():
+        for path in sorted(evaluation.glob("*.wav")):
+            whole = (np.clip(_mono(path, 48_000), -1, 1) * 32767).astype(np.int16)
+            clip = torch.from_numpy((whole / 32767.0).astype(np.float32))[None]
+            found.append(model.get_audio_embedding_from_data(clip, use_tensor=True).numpy())
+    text = captions.embeddings("clap-630k-audioset-fusion", tensors, evaluation)
+    return {"clap-score": captions.score(np.concatenate(found), text)}
+
+
+CASES = {
+    "stable-audio-metrics": {
+        "openl3-music": _openl3, "openl3-env": _openl3, "passt": _passt,
+        "clap-630k-audioset-fusion": _clap,
+    }
+}  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .embedder import Embedder
 
 Embeddings = NDArray[np.float32]
-Value = tuple[str, int | None]  # a tensor of the graph, and the samples behind one embedding
+Value = tuple[tuple[str, ...], int | None]  # of the graph, and the samples behind one embedding
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,16 @@ class Group:
         single = len(windows) == 1
         stack = windows[0].samples[None] if single else np.stack([w.samples for w in windows])
         tiles = self.first.selection.network.tiles if windows[0].steps is not None else None
-        wanted = [(tiles.tensor, None) if tiles else _value(member) for member in self.members]
-        tensors = list(dict.fromkeys(tensor for tensor, _ in wanted))
+        wanted = [((tiles.tensor,), None) if tiles else _value(member) for member in self.members]
+        tensors = list(dict.fromkeys(tensor for names, _ in wanted for tensor in names))
         found = dict(zip(tensors, self._computed(stack, tensors), strict=True))
         # Members with the same output share an array.
         own = {
-            (tensor, samples): [
+            (names, samples): [
                 _trim(embeddings, window, samples)
-                for embeddings, window in zip(found[tensor], windows, strict=True)
+                for embeddings, window in zip(_joined(found, names), windows, strict=True)
             ]
-            for tensor, samples in wanted
+            for names, samples in wanted
         }
         return list(zip(*(own[value] for value in wanted), strict=True))
 
@@ -128,7 +128,12 @@ def _shared(embedder: Embedder) -> tuple[Any, ...]:
 
 def _value(member: Embedder) -> Value:
     output = member.selection.output
-    return output.tensor, output.samples_per_embedding
+    return output.values, output.samples_per_embedding
+
+
+def _joined(found: Mapping[str, Embeddings], names: Sequence[str]) -> Embeddings:
+    """The numbers of these values, one after another."""
+    return found[names[0]] if len(names) == 1 else np.concatenate([found[n] for n in names], -1)
 
 
 def _trim(embeddings: Embeddings, window: Window, samples: int | None) -> Embeddings:

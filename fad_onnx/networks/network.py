@@ -27,6 +27,8 @@ class Output:
         Numbers in one embedding.
     tensor : str
         The name of the value in the graph.
+    then : str or None
+        Another value in the graph, whose numbers follow in each embedding.
     graph : str or None
         The graph file; None is the network's own.
     checkpoints : tuple of str
@@ -46,12 +48,18 @@ class Output:
 
     width: int
     tensor: str = "embedding"
+    then: str | None = None
     graph: str | None = None
     checkpoints: tuple[str, ...] = ("main",)
     samples_per_embedding: int | None = None
     remainder: Literal["embedding", "none"] = "embedding"
     per_window: int = 1
     overlap_samples: int = 0
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values in the graph that make an embedding, in order."""
+        return (self.tensor, self.then) if self.then else (self.tensor,)
 
     def count(self, samples: int) -> int:
         """The number of embeddings of a window of `samples` samples."""

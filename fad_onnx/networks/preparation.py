@@ -114,6 +114,9 @@ class Windows:
         clip is extended with zeros to a multiple of a window, and then at both ends by half a
         window of zeros; all of these count as the clip's own. "zeros_before": half a window of
         zeros precedes the clip.
+    dropped_samples, unpadded_samples : int
+        Samples after the last full window up to which they are dropped, or are left as they are
+        where `tail` is "pad".
     """
 
     cover: Literal["whole", "windows", "crop"] = "whole"
@@ -124,6 +127,8 @@ class Windows:
     tail: Literal["drop", "pad", "keep", "pad_every"] = "drop"
     seed: int = 0
     margins: Literal["none", "reflect", "zeros", "zeros_before"] = "none"
+    dropped_samples: int = 0
+    unpadded_samples: int = 0
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class Selection:
     def tensors(self) -> set[str]:
         """The values of the graph that runs fetch: the output, or the steps of tiles."""
         tiles = self.network.tiles
-        return {self.output.tensor, *([tiles.tensor] if tiles else [])}
+        return {*self.output.values, *([tiles.tensor] if tiles else [])}
 
     @property
     def width(self) -> int:

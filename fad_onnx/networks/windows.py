@@ -228,10 +228,11 @@ class Windower:
 
     def _tail(self, rest: Samples, length: int) -> list[Window]:
         """The samples after the last full window."""
-        if self._rules.tail == "drop":
+        rules, own = self._rules, rest.shape[1]
+        if rules.tail == "drop" or own <= rules.dropped_samples:
             return []
-        window = zeros(rest, length) if self._rules.tail == "pad" else rest.copy()
-        return [Window(window, rest.shape[1])]
+        padded = rules.tail == "pad" and own > rules.unpadded_samples
+        return [Window(zeros(rest, length) if padded else rest.copy(), own)]
 
     def _single(self, samples: Samples) -> Window:
         length, have = self._rules.length_samples, samples.shape[1]

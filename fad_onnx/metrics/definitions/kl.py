@@ -2,7 +2,8 @@
 
 As audioldm_eval, AudioCraft and av-benchmark (reference first) or stable-audio-metrics (evaluation
 first) define it: softmax of logits, sum p (log p - log(q + epsilon)) for each pair, and the mean
-over pairs.
+over pairs. Of a clip in several windows the mean of the logits counts, or each window is a pair, as
+in AudioCraft (metrics/kld.py, _get_label_distribution).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ...errors import UnpairedError, shown
+from ...errors import StatisticsError, UnpairedError, shown
 from ..registry import CI, Arrays, Blame, Compute, Measured, Metric, Needs, Option, Tell, Value
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ def divergences(
     import numpy as np
     from scipy.special import log_expit, log_softmax
 
-    from ...errors import StatisticsError
     from ..validation import check_embeddings
 
     p, q = (check_embeddings(one, "logits").astype(np.float64) for one in (first, second))
@@ -84,8 +84,9 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
         "direction": "reference||evaluation" if reference_first else "evaluation||reference",
         "epsilon": options["kl_epsilon"],
     }  # fmt: skip
-    if options["kl_form"] != FORM.default:
-        said["form"] = options["kl_form"]
+    for key, option in (("form", FORM), ("over", OVER)):
+        if options[option.keyword] != option.default:
+            said[key] = options[option.keyword]
 
     def compute(evaluation: Arrays, tell: Tell) -> Value:
         ours = evaluation.by_clip("kl")
@@ -95,28 +96,42 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
         if not pairs:
             return Value(None, fields, remarks)
         names = [evaluation.names[i] for i, _ in pairs]
-        found = [_divergence(ours[i], theirs[j], reference_first, options) for i, j in pairs]
-        return _value(names, found, fields, remarks)
+        made = [
+            _divergences(name, ours[i], theirs[j], reference_first, options)
+            for name, (i, j) in zip(names, pairs, strict=True)
+        ]
+        return _value(names, made, fields, remarks)
 
     return compute
 
 
-def _divergence(
-    own: NDArray[Any], other: NDArray[Any], reference_first: bool, options: Mapping[str, Any]
-) -> float:
-    """Of one pair; the logits of a clip are the mean over its windows."""
-    sides = [one.mean(axis=0, keepdims=True) for one in (own, other)]
+def _divergences(
+    name: str, own: NDArray[Any], other: NDArray[Any], reference_first: bool,
+    options: Mapping[str, Any],
+) -> NDArray[Any]:  # fmt: skip
+    """Of one pair: of the mean logits over the windows of each clip, or of each pair of windows."""
+    sides = [own, other]
+    if options["kl_over"] == "clips":
+        sides = [one.mean(axis=0, keepdims=True) for one in sides]
+    elif len(own) != len(other):
+        raise StatisticsError(
+            name, f"has {len(own)} windows, its reference {len(other)}; kl over windows needs"
+            " clips of one length",
+        )  # fmt: skip
     first, second = reversed(sides) if reference_first else sides
-    return float(divergences(first, second, options["kl_epsilon"], options["kl_form"])[0])
+    return divergences(first, second, options["kl_epsilon"], options["kl_form"])
 
 
 def _value(
-    names: Sequence[str], found: Sequence[float], fields: dict[str, Any], remarks: tuple[str, ...]
-) -> Value:
-    mean = sum(found) / len(found)
+    names: Sequence[str], made: Sequence[NDArray[Any]], fields: dict[str, Any],
+    remarks: tuple[str, ...],
+) -> Value:  # fmt: skip
+    """The mean over all; a clip counts by the number of its windows."""
+    weight = len(made) / sum(map(len, made))
+    shares = [float(one.sum()) * weight for one in made]
     return Value(
-        mean, fields, remarks, doubts=partial(_doubts, names, found),
-        blame=partial(Blame.of, "KL of the pair", names, found),
+        sum(shares) / len(shares), fields, remarks, doubts=partial(_doubts, names, shares),
+        blame=partial(Blame.of, "KL of the pair", names, [float(one.mean()) for one in made]),
     )  # fmt: skip
 
 
@@ -169,9 +184,14 @@ FORM = Option(
     "how logits become probabilities in kl: of one class of all (default), or of each class",
     choices=("softmax", "sigmoid"),
 )  # fmt: skip
+OVER = Option(
+    "kl_over", "clips",
+    "what kl is the mean over: pairs of clips (default), or pairs of their windows",
+    choices=("clips", "windows"),
+)  # fmt: skip
 METRIC = Metric(
     "kl", "KL", "lower", Needs("logits", "clips", "clips", pairs=True), against,
     "Kullback-Leibler divergence of class probabilities, over pairs of clips of one name",
-    reading, (DIRECTION, EPSILON, FORM, CI),
-    ("direction", "pairs", "epsilon", "form"),
+    reading, (DIRECTION, EPSILON, FORM, OVER, CI),
+    ("direction", "pairs", "epsilon", "form", "over"),
 )  # fmt: skip
