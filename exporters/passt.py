@@ -218,13 +218,16 @@ def original_wrapper(mel: Any, net: Any, milliseconds: int, hop: int) -> Any:
 
 
 def original(columns: int, tensors: Mapping[str, NDArray[Any]], output: str = "embedding") -> Embed:
-    """Samples (1, n) to one embedding (1, 768) or logits (1, 527), as get_scene_embeddings."""
+    """Samples (1, n) to one embedding (1, 768), logits (1, 527), or logits and embedding (1, 1295),
+    as get_scene_embeddings.
+    """
     model = original_model(columns, tensors)
 
     def embed(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
             both = model.get_scene_embeddings(torch.from_numpy(samples)).numpy()
-        return np.asarray(both[:, :CLASSES] if output == "logits" else both[:, CLASSES:])
+        logits, embedding = both[:, :CLASSES], both[:, CLASSES:]
+        return np.asarray({"logits": logits, "embedding": embedding, "all": both}[output])
 
     return embed
 

@@ -1,6 +1,8 @@
 """CDPAM: its official weights come with its authors' own package, so its truths are real."""
 
 import csv
+import os
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,9 +13,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import fad_onnx
-from exporters import parity
+from exporters import cdpam, parity
 from fad_onnx.cli import main
 from fad_onnx.networks import synthetic
+from fad_onnx.networks.preparation import Windows
 from fad_onnx.networks.selection import select
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.tools import published_scores
@@ -107,3 +110,27 @@ def test_verify_compares_with_the_table_of_fadtk(name, embedded, capsys, monkeyp
     asked = ["--published", "fadtk", "--audio", str(clips), "--statistics", str(statistics)]
     assert main(["verify", name, *asked]) == 0
     assert capsys.readouterr().out.count("pass") == 2
+
+
+SAMPLES = "CDPAM_SAMPLES"  # the folder sample_audio of github.com/pranaymanocha/PerceptualAudio
+
+
+@pytest.mark.skipif(SAMPLES not in os.environ, reason=f"{SAMPLES} names no folder of sample_audio")
+def test_the_distance_that_the_authors_publish(official, tmp_path):
+    """cdpam/README.md of the repository: ref.wav and 2.wav are 0.1696 apart.
+
+    The authors hear a clip as one window. The head that makes a distance of two embeddings is
+    their own (models.py, lossnet_dfl).
+    """
+    state = torch.load(official, "cpu", weights_only=False)["state"]
+    one = select("cdpam-acoustic")
+    one = replace(one, preparation=replace(one.preparation, windows=Windows()))
+    tensors = {key: state[key].numpy() for key in external(parity.graph_path(one))}
+    ours = parity.embedder(one, tensors, tmp_path)
+    pair = [ours.embed_file(Path(os.environ[SAMPLES]) / name) for name in ("ref.wav", "2.wav")]
+    head = cdpam.original_models().lossnet_dfl(512).eval()
+    head.load_state_dict({key.removeprefix("model_dist."): value for key, value in state.items()
+                          if key.startswith("model_dist.")})  # fmt: skip
+    with torch.inference_mode():
+        distance = float(head(*map(torch.from_numpy, pair)))
+    assert distance == pytest.approx(0.1696, abs=5e-5)
