@@ -107,13 +107,16 @@ def _kld(
     return {"kl": float(found.sum()) / len(found)}
 
 
+def at_48_khz(path: Path) -> Tensor:
+    """A clip (1, n) as the CLAP score hears it."""
+    audio, source = torchaudio_parts.load(path)
+    return julius.resample_frac(audio, source, 48_000).mean(dim=0, keepdim=True)
+
+
 def _clap(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
     """metrics/clap_consistency.py 67 to 89, a batch for each clip."""
     embed = laion.embed(laion.module("HTSAT-base", captions.audio_tensors(tensors)))
-    found = []
-    for path in sorted(evaluation.glob("*.wav")):
-        audio, source = torchaudio_parts.load(path)
-        found.append(embed(julius.resample_frac(audio, source, 48_000).mean(0, True).numpy()))
+    found = [embed(at_48_khz(path).numpy()) for path in sorted(evaluation.glob("*.wav"))]
     text = captions.embeddings("clap-music-audioset", tensors, evaluation)
     return {"clap-score": captions.score(np.concatenate(found), text)}
 

@@ -11,6 +11,7 @@ published scores are in tests/parity/test_cdpam.py.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import shutil
 import tempfile
@@ -24,7 +25,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import torch
 
-from .. import encodec, laion, msclap, openl3, panns, passt, wavegram
+from .. import encodec, laion, msclap, openl3, panns, passt, wav2vec2, wavegram, whisper
 from ..parity import Embed, Tensors, stand_ins
 from . import Harness, Numbers, torchaudio_parts
 from .gudgud96 import Vggish
@@ -52,7 +53,7 @@ OTHERS = {
 def _environment() -> Iterator[None]:
     """Where the harness' own code can be imported and run, without its prints."""
     with (
-        stand_ins("torchvision", "transformers"),
+        stand_ins(),
         torchaudio_parts.installed(OTHERS),
         contextlib.redirect_stdout(io.StringIO()),
         torch.inference_mode(),
@@ -188,6 +189,29 @@ def _passt(variant: str, columns: int, model_loader: Any, tensors: Tensors) -> A
     return made
 
 
+def _hidden_states(name: str, kind: str, model_loader: Any, tensors: Tensors) -> Any:
+    """MERTModel, W2V2Model or HuBERTModel, with the settings of the published preprocessor."""
+    from transformers import Wav2Vec2FeatureExtractor
+
+    one = wav2vec2.PUBLISHED[name]
+    arguments = {} if kind == "MERT" else {"size": "base", "layer": 12}
+    made = getattr(model_loader, f"{kind}Model")(**arguments)
+    made.model = wav2vec2.network(one.form, one.family, tensors)
+    made.processor = Wav2Vec2FeatureExtractor(sampling_rate=one.rate_hz, do_normalize=one.normalise)
+    return made
+
+
+def _whisper(size: str, model_loader: Any, tensors: Tensors) -> Any:
+    """WhisperModel, whose two vectors are the decoder's."""
+    from transformers import WhisperFeatureExtractor
+
+    made = model_loader.WhisperModel(size)
+    made.model = whisper.original_network(whisper.SIZES[size], tensors)
+    made.feature_extractor = WhisperFeatureExtractor()
+    made.decoder_input_ids = torch.tensor([[1, 1]]) * made.model.config.decoder_start_token_id
+    return made
+
+
 BOTH: Mapping[str, Load] = {
     "vggish": _loader("VGGishModel", Vggish),
     "encodec-24k": _loader(
@@ -213,12 +237,25 @@ KADTK: Mapping[str, Load] = {
 }
 
 
+# With transformers, which an environment with laion_clap must not have.
+TRANSFORMERS: Mapping[str, Load] = {
+    "mert-95m": partial(_hidden_states, "mert-95m", "MERT"),
+    "wav2vec2-base-960h": partial(_hidden_states, "wav2vec2-base-960h", "W2V2"),
+    "hubert-base": partial(_hidden_states, "hubert-base", "HuBERT"),
+    "whisper-tiny": partial(_whisper, "tiny"),
+}
+
+
 def _each(harness: Callable[..., Numbers], *loads: Mapping[str, Load]) -> dict[str, Harness]:
     return {name: partial(harness, load) for one in loads for name, load in one.items()}
 
 
-CASES = {
-    "fadtk": _each(_fadtk, BOTH, ENCODEC_48K),
-    "kadtk": _each(_kadtk, BOTH, PANNS, KADTK),
-    "dcase2024": _each(_fadtk, BOTH, ENCODEC_48K, PANNS),
-}
+CASES = (
+    {"fadtk": _each(_fadtk, TRANSFORMERS), "kadtk": _each(_kadtk, TRANSFORMERS)}
+    if importlib.util.find_spec("transformers")
+    else {
+        "fadtk": _each(_fadtk, BOTH, ENCODEC_48K),
+        "kadtk": _each(_kadtk, BOTH, PANNS, KADTK),
+        "dcase2024": _each(_fadtk, BOTH, ENCODEC_48K, PANNS),
+    }
+)

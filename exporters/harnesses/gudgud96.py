@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 
 from .. import clap, encodec, laion, panns, vggish
+from ..clap import fusion_preprocessing
 from ..parity import Embed, Tensors, stand_ins
-from . import Harness, Numbers
+from . import Harness, Numbers, captions
 
 
 class Vggish:
@@ -68,6 +71,42 @@ def _score(
     return {"fad": found}
 
 
+def _laion(architecture: str, fusion: bool, tensors: Tensors) -> Any:
+    return laion.module(architecture, captions.audio_tensors(tensors), fusion)
+
+
+def _fused(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
+    """With enable_fusion; clips of up to ten seconds draw nothing."""
+    with fusion_preprocessing():
+        build = partial(_laion, "HTSAT-tiny", True)
+        return _score("clap", 48_000, 1, build, tensors, reference, evaluation)
+
+
+def _clap(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
+    """The distance, and the score of captions by its class CLAPScore, which is given their
+    embeddings as a file. It takes them in the order of the folder.
+    """
+    with stand_ins():
+        from frechet_audio_distance.clap_score import CLAPScore
+    build = partial(_laion, "HTSAT-tiny", False)
+    found = _score("clap", 48_000, 1, build, tensors, reference, evaluation)
+    made = CLAPScore.__new__(CLAPScore)
+    made.model, made.device, made.sample_rate = build(tensors), torch.device("cpu"), 48_000
+    made.verbose, made.audio_load_worker = False, 2
+    text = dict(
+        zip(
+            captions.of(evaluation),
+            captions.embeddings("clap", tensors, evaluation),
+            strict=True,
+        )
+    )
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        path = Path(folder) / "text.npy"
+        np.save(path, np.stack([text[name] for name in os.listdir(evaluation)]))
+        score, _ = made.score("", str(evaluation), text_embds_path=str(path))
+    return {**found, "clap-score": float(score)}
+
+
 def _case(name: str, rate: int, channels: int, build: Callable[[Tensors], Any]) -> Harness:
     return partial(_score, name, rate, channels, build)
 
@@ -77,9 +116,11 @@ MODELS: Mapping[str, Harness] = {
     "encodec-24k": _case("encodec", 24_000, 1, partial(encodec.original_network, "24khz")),
     "encodec-48k": _case("encodec", 48_000, 2, partial(encodec.original_network, "48khz")),
     **{
-        model: _case("clap", 48_000, 1, partial(laion.module, architecture))
+        model: _case("clap", 48_000, 1, partial(_laion, architecture, False))
         for model, architecture in clap.ARCHITECTURES.items()
     },
+    "clap": _clap,
+    "clap-630k-audioset-fusion": _fused,
     **{
         model: _case("pann", settings[1][0], 1, partial(panns.original_network, *settings))
         for model, settings in panns.SETTINGS.items()

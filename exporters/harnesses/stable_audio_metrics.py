@@ -91,14 +91,19 @@ def _passt(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
     return {"kl": float(np.mean(found))}
 
 
+def sixteen_bits(path: Path) -> Tensor:
+    """A clip (1, n) at 48 kHz as clap_score.py 105 to 108 makes it."""
+    whole = (np.clip(_mono(path, 48_000), -1, 1) * 32767).astype(np.int16)
+    return torch.from_numpy((whole / 32767.0).astype(np.float32))[None]
+
+
 def _clap(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
     """clap_score.py 104 to 116: 16 bits at 48 kHz, through the checkpoint with fusion."""
     model = laion.module("HTSAT-tiny", captions.audio_tensors(tensors), fusion=True)
     found = []
     with torch.inference_mode(), fusion_preprocessing():
         for path in sorted(evaluation.glob("*.wav")):
-            whole = (np.clip(_mono(path, 48_000), -1, 1) * 32767).astype(np.int16)
-            clip = torch.from_numpy((whole / 32767.0).astype(np.float32))[None]
+            clip = sixteen_bits(path)
             found.append(model.get_audio_embedding_from_data(clip, use_tensor=True).numpy())
     text = captions.embeddings("clap-630k-audioset-fusion", tensors, evaluation)
     return {"clap-score": captions.score(np.concatenate(found), text)}
