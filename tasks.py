@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fad_onnx.networks.network import Checkpoint
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PARITY = ROOT / "benchmarks" / "parity.json"
 PROTOCOLS = ROOT / "benchmarks" / "protocols.json"
-CONTRAST = ("vggish", "pann-16k", "clap", "encodec-24k", "encodec-48k")
+CONTRAST = ("vggish", "pann-16k", "passt", "clap", "encodec-24k", "openl3-music")
 
 
 def test(*arguments: str) -> int:
@@ -161,19 +161,31 @@ def _parity() -> Iterator[str]:
 
 
 def _contrast() -> Iterator[str]:
-    """FAD of the same clips and weights by protocol."""
+    """FAD of the same clips and weights by protocol, and how far the harness' own is from it."""
     from fad_onnx.networks import table
 
     rows = json.loads(PROTOCOLS.read_text("utf-8"))["rows"]
-    found = {(row["protocol"], row["model"]): row["ours"] for row in rows if row["metric"] == "fad"}
+    found = {(row["protocol"], row["model"]): row for row in rows if row["metric"] == "fad"}
     known = dict.fromkeys(name for one in table.models().values() for name in one.protocols)
     yield f"| protocol | {' | '.join(f'`{model}`' for model in CONTRAST)} |"
     yield "|---|" + "---:|" * len(CONTRAST)
     for protocol in ("native", *known):
-        values = [found.get((protocol, model)) for model in CONTRAST]
-        if any(values):
-            shown = " | ".join("-" if value is None else f"{value:.4g}" for value in values)
-            yield f"| `{protocol}` | {shown} |"
+        cells = [_figure(found.get((protocol, model))) for model in CONTRAST]
+        yield f"| `{protocol}` | {' | '.join(cells)} |"
+
+
+def _figure(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    if row["theirs"] is None:
+        return f"{row['ours']:.4g}"
+    return f"{row['ours']:.4g} ({_short(row['difference'])})"
+
+
+def _short(difference: float) -> str:
+    """As in 3e-8."""
+    number, power = f"{difference:.0e}".split("e")
+    return f"{number}e{int(power)}"
 
 
 def _protocols() -> Iterator[str]:
@@ -188,6 +200,14 @@ def _protocols() -> Iterator[str]:
                 f"| `{row['protocol']}` | `{row['model']}` | {title} | {row['ours']:.7g}"
                 f" | {row['theirs']:.7g} | {row['difference']:.1e} |"
             )
+
+
+def _not_compared() -> Iterator[str]:
+    yield "| protocol | models | why |"
+    yield "|---|---|---|"
+    for one in json.loads(PROTOCOLS.read_text("utf-8"))["not_compared"]:
+        models = ", ".join(f"`{model}`" for model in one["models"])
+        yield f"| `{one['protocol']}` | {models} | {one['why']} |"
 
 
 def _harnesses() -> Iterator[str]:
@@ -219,7 +239,8 @@ def _commands() -> Iterator[str]:
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "models": _models, "licences": _licences, "parity": _parity, "commands": _commands,
-    "contrast": _contrast, "protocols": _protocols, "harnesses": _harnesses,
+    "contrast": _contrast, "protocols": _protocols, "not-compared": _not_compared,
+    "harnesses": _harnesses,
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Channels and rate: chunks of any size give the bits of one call, which is soxr's."""
 
+import math
 from itertools import cycle
 
 import numpy as np
@@ -8,7 +9,7 @@ import soxr
 
 import fad_onnx
 from fad_onnx.audio.polyphase import Polyphase
-from fad_onnx.audio.resampling import VIA_44100, Resampler
+from fad_onnx.audio.resampling import LIBROSA, VIA_44100, Resampler
 from fad_onnx.networks import synthetic
 
 from .kit import WEIGHTLESS, with_preparation
@@ -151,6 +152,21 @@ def test_two_steps_are_soxr_and_then_resampy(source):
         starts = range(0, len(clip), sizes)
         parts = [resampler.push(clip[i : i + sizes], last=i + sizes >= len(clip)) for i in starts]
         np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 441, 442, 44_099, 44_100, 44_101, 70_003])
+def test_librosas_length_is_rounded_up_and_filled_with_zeros(frames):
+    clip = np.ascontiguousarray(synthetic.clip(5, frames, 1).T)
+    whole = soxr.resample(clip, 44_100, 48_000, "HQ").T
+    wanted = math.ceil(frames * (48_000.0 / 44_100))
+    for size in (frames, 700):
+        resampler = Resampler(44_100, 48_000, 1, "mean", LIBROSA)
+        starts = range(0, frames, size)
+        parts = [resampler.push(clip[i : i + size], last=i + size >= frames) for i in starts]
+        got = np.concatenate(parts, axis=1)
+        assert got.shape == (1, wanted)
+        np.testing.assert_array_equal(got[:, : whole.shape[1]], whole[:, :wanted])
+        assert not got[:, whole.shape[1] :].any()
 
 
 def test_each_channel_goes_through_the_network_alone():

@@ -25,6 +25,8 @@ from fad_onnx.weights.binding import external
 from ..parity import Tensors, graph_path
 from . import captions
 
+# Relative; of the inception score, of its excess over 1.
+LIMITS = {"fad": 1e-3, "kl": 1e-3, "kad": 2e-3, "isc": 5e-3, "clap-score": 1e-3}
 Numbers = dict[str, float]
 Harness = Callable[[Tensors, Path, Path], Numbers]
 

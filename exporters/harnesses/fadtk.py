@@ -181,7 +181,7 @@ def _msclap(model_loader: Any, tensors: Tensors) -> Any:
     return made
 
 
-def _passt(variant: str, columns: int, model_loader: Any, tensors: Tensors) -> Any:
+def passt_loader(variant: str, columns: int, model_loader: Any, tensors: Tensors) -> Any:
     """PaSSTModel of kadtk, whose model of 20 or 30 s has the windows of the one of 10 s."""
     whole = passt.original_model(columns, tensors)
     made = model_loader.PaSSTModel(variant)
@@ -232,8 +232,7 @@ PANNS: Mapping[str, Load] = {
 }
 KADTK: Mapping[str, Load] = {
     "openl3-music": _embedding("openl3-mel256-music", 512, 48_000, openl3.original),
-    "passt": partial(_passt, "base-10s", 99),
-    "passt-20s": partial(_passt, "base-20s", 200),
+    "passt": partial(passt_loader, "base-10s", 99),
 }
 
 

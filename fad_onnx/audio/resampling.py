@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from .level import Level
 from .polyphase import Across, Polyphase
 
-SOXR, VIA_44100 = "soxr_hq", "soxr_44100_resampy"
+SOXR, LIBROSA, VIA_44100 = "soxr_hq", "librosa_soxr_hq", "soxr_44100_resampy"
 
 
 class Resampler:
@@ -34,7 +35,8 @@ class Resampler:
         across each other, and their rate stays. "each": two channels, the first ones; one is
         duplicated. "joined": one channel, which is all of them one after the other.
     kind
-        "soxr_hq", "soxr_44100_resampy" for two steps, or a name of `sinc.FILTERS`.
+        "soxr_hq", "librosa_soxr_hq", "soxr_44100_resampy" for two steps, or a name of
+        `sinc.FILTERS`.
     before, after
         Names of `level.STEPS`, which are taken before and after resampling.
 
@@ -101,22 +103,37 @@ def _streams(
 ) -> list[Stream]:
     """The steps from one rate to the other."""
     if kind == VIA_44100:
-        first = [] if source_hz == 44_100 else [_Soxr(source_hz, 44_100, channels, cut=False)]
+        first = [] if source_hz == 44_100 else [_Soxr(source_hz, 44_100, channels, None)]
         return [*first, *_streams("resampy_0_2_kaiser_best", 44_100, target_hz, channels, across)]
     if source_hz == target_hz:
         return []
     if across:
         return [Across(kind, source_hz, target_hz)]
-    if kind == SOXR:
-        return [_Soxr(source_hz, target_hz, channels)]
+    if kind in LENGTHS:
+        return [_Soxr(source_hz, target_hz, channels, LENGTHS[kind])]
     return [Polyphase(kind, source_hz, target_hz, channels)]
 
 
-class _Soxr:
-    """soxr HQ, cut to floor(frames * target / source) samples, or as long as soxr makes it."""
+def _floor(frames: int, source_hz: int, target_hz: int) -> int:
+    return frames * target_hz // source_hz
 
-    def __init__(self, source_hz: int, target_hz: int, channels: int, cut: bool = True) -> None:
-        self._cut = cut
+
+def _librosa(frames: int, source_hz: int, target_hz: int) -> int:
+    """librosa 0.11.0, core/audio.py, resample: rounded up from a product of floats."""
+    return math.ceil(frames * (float(target_hz) / source_hz))
+
+
+LENGTHS = {SOXR: _floor, LIBROSA: _librosa}
+
+
+class _Soxr:
+    """soxr HQ, cut or filled with zeros to a length, or as long as soxr makes it."""
+
+    def __init__(
+        self, source_hz: int, target_hz: int, channels: int,
+        length: Callable[[int, int, int], int] | None,
+    ) -> None:  # fmt: skip
+        self._length = length
         self._source_hz, self._target_hz, self._channels = source_hz, target_hz, channels
         self._taken = self._given = 0
         self._stream = soxr.ResampleStream(source_hz, target_hz, channels, "float32", "HQ")
@@ -126,7 +143,9 @@ class _Soxr:
         out: NDArray[np.float32] = self._stream.resample_chunk(
             np.ascontiguousarray(block), last=last
         ).reshape(-1, self._channels)
-        if last and self._cut:
-            out = out[: max(0, self._taken * self._target_hz // self._source_hz - self._given)]
+        if last and self._length:
+            whole = self._length(self._taken, self._source_hz, self._target_hz)
+            wanted = max(0, whole - self._given)
+            out = np.pad(out[:wanted], ((0, max(0, wanted - len(out))), (0, 0)))
         self._given += len(out)
         return out

@@ -168,10 +168,10 @@ class Preparation:
         in time, as one (msclap 1.3.4, CLAPWrapper.py, load_audio_into_tensor).
     resampler : {"soxr_hq", "resampy_kaiser_best", "resampy_kaiser_fast", "torchaudio_hann", \
 "torchaudio_hann_float32", "torchaudio_kaiser_best", "julius", "resampy_0_2_kaiser_best", \
-"soxr_44100_resampy"}
-        soxr HQ, cut to floor(frames * target / source) samples; or a filter of
-        `audio.sinc.FILTERS`, with the length that its original gives. "soxr_44100_resampy": soxr HQ
-        to 44.1 kHz, not cut, and then "resampy_0_2_kaiser_best".
+"librosa_soxr_hq", "soxr_44100_resampy"}
+        soxr HQ, cut to floor(frames * target / source) samples, or with librosa's length, which is
+        rounded up; or a filter of `audio.sinc.FILTERS`, with the length that its original gives.
+        "soxr_44100_resampy": soxr HQ to 44.1 kHz, not cut, and then "resampy_0_2_kaiser_best".
     level_before, level_after : tuple of {"remove_dc", "peak_minus_1_db", "positive_peak", \
 "loudness_minus_16", "pcm16", "int16_cut"}
         Steps in order, at the rate of the file and at that of the network. "remove_dc": the
@@ -211,6 +211,7 @@ class Preparation:
         "torchaudio_kaiser_best",
         "julius",
         "resampy_0_2_kaiser_best",
+        "librosa_soxr_hq",
         "soxr_44100_resampy",
     ] = "soxr_hq"
     level_before: tuple[LevelStep, ...] = ()

@@ -6,9 +6,11 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from exporters import parity, passt
+from exporters.harnesses import fadtk
 from exporters.verify import _with_output
 from fad_onnx.errors import TooShortError
 from fad_onnx.networks import synthetic
@@ -214,3 +216,25 @@ def test_a_checkpoint_as_the_authors_saved_it(tmp_path):
         expected = [theirs.get_scene_embeddings(torch.from_numpy(clip)).numpy() for clip in clips]
     got = np.concatenate([ours.embed(clip.T, 32_000) for clip in clips])
     assert parity.spread_error(got, np.concatenate(expected)[:, 527:]) < LIMIT
+
+
+@pytest.mark.parametrize(
+    ("seconds", "samples"), [(10, 43_853), pytest.param(20, 200_000, marks=pytest.mark.slow),
+                             pytest.param(30, 1_000_000, marks=pytest.mark.slow)]
+)  # fmt: skip
+def test_kadtk(seconds, samples, tmp_path):
+    """Its PaSSTModel on its own 16-bit file: logits and embedding, windows of 10 s, float16."""
+    name = "passt" if seconds == 10 else f"passt-{seconds}s"
+    clip, path = synthetic.clip(seconds, samples), tmp_path / "clip.wav"
+    soundfile.write(path, clip[0], 32_000, "PCM_16")
+    tensors = checkpoint(name, 0)
+    with fadtk._environment():
+        from kadtk import model_loader
+
+        model = fadtk.passt_loader(f"base-{seconds}s", passt.MODELS[name], model_loader, tensors)
+        expected = model.get_embedding(model.load_wav(path))
+    ours = parity.embedder(select(f"{name}:protocol=kadtk"), tensors, tmp_path)
+    found = ours.embed_file(path, short="pad")
+    assert found.shape == expected.shape == (1, 1295)
+    # A step of float16.
+    np.testing.assert_allclose(found, expected, rtol=1.01 * 2**-10, atol=1e-5)

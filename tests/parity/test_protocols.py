@@ -4,14 +4,13 @@ import pytest
 
 import fad_onnx
 from exporters import harnesses
-from exporters.harnesses import clips
+from exporters.harnesses import LIMITS, clips
 
 pytestmark = pytest.mark.parity
 
-# Relative; of the inception score, of its excess over 1.
-LIMITS = {"fad": 1e-3, "kl": 1e-3, "kad": 2e-3, "isc": 5e-3}
 CLOSER = {"gudgud96": 1e-4}
-# One of each kind, and stereo, and a classifier; all together take most of an hour.
+# One of each kind, and stereo, and a classifier; all together take most of an hour, some in the
+# environment of tests/parity_transformers.
 QUICK = {
     ("gudgud96", "encodec-48k"), ("fadtk", "vggish"), ("kadtk", "vggish"),
     ("av-benchmark", "pann-16k"), ("audiocraft", "vggish"),

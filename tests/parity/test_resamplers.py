@@ -2,6 +2,7 @@
 
 from math import gcd
 
+import librosa
 import numpy as np
 import pytest
 import resampy
@@ -9,6 +10,7 @@ import torch
 
 from exporters.harnesses.stable_audio_metrics import resampy_0_2
 from fad_onnx.audio.polyphase import Polyphase
+from fad_onnx.audio.resampling import LIBROSA, Resampler
 from fad_onnx.audio.sinc import FILTERS
 
 RATES = [
@@ -107,3 +109,13 @@ def test_equals_its_original(kind, source, target):
         got = Polyphase(kind, source, target, 3).push(clip, last=True).T
         assert got.shape == wanted.shape, frames
         assert np.abs(got - wanted).max(initial=0) <= 1e-6, frames
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("source", "target"), RATES)
+@pytest.mark.parametrize("frames", [*LENGTHS, 44_100, 44_101])
+def test_librosas_default_and_its_length(source, target, frames):
+    clip = clips(frames, source)[:, :1]
+    expected = librosa.resample(clip[:, 0], orig_sr=source, target_sr=target)
+    found = Resampler(source, target, 1, "mean", LIBROSA).push(clip, last=True)[0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
