@@ -13,7 +13,8 @@ from . import harnesses
 from .harnesses import Compared, clips
 
 CLIPS = (
-    f"{clips.CLIPS} and {clips.CLIPS} synthetic clips, {clips.RATE_HZ / 1000:g} kHz stereo of"
+    f"{clips.CLIPS} and {clips.CLIPS} synthetic clips ({clips.FEW} and {clips.FEW} of"
+    f" {', '.join(clips.HEAVY)}), {clips.RATE_HZ / 1000:g} kHz stereo of"
     f" {clips.SECONDS[0]:g} to {max(clips.LONG.values()):g} s, with offsets and peaks near full"
     " scale; synthetic weights"
 )
@@ -85,8 +86,12 @@ def rows(names: Sequence[str]) -> Iterator[dict[str, Any]]:
     every = [*known, *(("native", model) for model in dict.fromkeys(model for _, model in known))]
     chosen = [case for case in every if not names or {case[0], "/".join(case)} & set(names)]
     with tempfile.TemporaryDirectory() as folder:
-        folders = clips.write(Path(folder))
+        written: dict[int, tuple[Path, Path]] = {}
         for protocol, model in chosen:
+            if (count := clips.count(model)) not in written:
+                (Path(folder) / str(count)).mkdir()
+                written[count] = clips.write(Path(folder) / str(count), count)
+            folders = written[count]
             if protocol == "native":
                 yield _native(model, folders)
             else:

@@ -11,18 +11,30 @@ from numpy.typing import NDArray
 from fad_onnx.networks import synthetic
 
 CLIPS, RATE_HZ = 24, 44_100
+# Of networks that take as long as the clips are, or longer.
+FEW, HEAVY = (
+    12,
+    ("passt", "passt-20s", "mert-95m", "wav2vec2-base-960h", "hubert-base", "whisper-tiny"),
+)
 SECONDS = (1.0, 4.5)
 LONG = {7: 8.6, 19: 9.3}  # beyond the 8 s of av-benchmark, below the 10 s of CLAP
 LEVELS = {"reference": 1.0, "evaluation": 0.7}
 
 
-def write(folder: Path) -> tuple[Path, Path]:
+def count(model: str) -> int:
+    """How many clips of each side a model is compared on."""
+    return FEW if model in HEAVY else CLIPS
+
+
+def write(folder: Path, clips: int | None = None) -> tuple[Path, Path]:
     """Write a reference and an evaluation of clips with equal names.
 
     Parameters
     ----------
     folder : Path
         An existing folder.
+    clips : int, optional
+        How many of each, the first ones of all.
 
     Returns
     -------
@@ -32,7 +44,7 @@ def write(folder: Path) -> tuple[Path, Path]:
     for side in LEVELS:
         (folder / side).mkdir()
         random = np.random.default_rng(len(side))
-        for i in range(CLIPS):
+        for i in range(clips or CLIPS):
             seconds = LONG.get(i, random.uniform(*SECONDS))
             samples = _clip(100 * len(side) + i, seconds, LEVELS[side], random)
             soundfile.write(folder / side / f"{i:02}.wav", samples.T, RATE_HZ, "PCM_16")
