@@ -18,6 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from exporters import parity
+from exporters.mocks import stand_ins
 from fad_onnx.networks import table
 
 LOADERS = 8  # audio_load_worker's default
@@ -25,7 +26,7 @@ LOADERS = 8  # audio_load_worker's default
 
 def main(name: str, weights: str, reference: str, evaluation: str) -> float:
     model = table.model(name)
-    with parity.stand_ins():
+    with stand_ins():
         from frechet_audio_distance import fad, utils
     with np.load(weights) as archive:
         tensors = dict(archive)

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fad_onnx.cli.commands import named_paths
+from fad_onnx.cli.run_flags import named_paths
 from fad_onnx.errors import FadError
 from fad_onnx.networks import selection, table
 

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from . import laion
 from .fusion import HIGHEST_HZ, LOWEST_HZ, FusionHtsat
 from .htsat import BINS, FRAMES, Clap, Htsat
+from .mocks import stand_ins
 from .panns import BANDS, POWER_FLOOR
-from .parity import Embed, stand_ins
+from .parity import Embed
 from .skeleton import Graph
 
 RATE_HZ, FFT_SAMPLES, HOP_SAMPLES = 48_000, 1024, 480
@@ -82,12 +83,12 @@ def original_fusion(tensors: Mapping[str, NDArray[Any]], **_: str) -> Embed:
     """
     module = laion.module("HTSAT-tiny", tensors, fusion=True)
 
-    def rows(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def embed(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode(), fusion_preprocessing():
             clip = torch.from_numpy(samples)
             return np.asarray(module.get_audio_embedding_from_data(clip, use_tensor=True).numpy())
 
-    return rows
+    return embed
 
 
 def original_fusion_features(tensors: Mapping[str, NDArray[Any]]) -> Embed:

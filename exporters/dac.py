@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .parity import Embed, stand_ins
+from .mocks import stand_ins
+from .parity import Embed
 from .skeleton import Graph
 
 CHANNELS, STRIDES, WIDTH = 64, (2, 4, 8, 8), 1024

@@ -7,7 +7,7 @@ normalises every convolution over all channels and the whole time axis. As in
 frechet_audio_distance 0.3.4 (fad.py, get_embeddings) a clip goes through in one pass, with no
 loudness normalisation and no segments of a second.
 
-The run time hands over samples (batch, channels, n); rows are (batch, ceil(n / 320), 128), for
+The run time passes samples (batch, channels, n); embeddings are (batch, ceil(n / 320), 128), for
 every n from 1. Those graphs are written node by node (encodec_loop.py, encodec_scan.py); those
 for windows of ten seconds are exported from torch (encodec_modules.py).
 """
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from . import encodec_loop, encodec_scan
 from .encodec_modules import Encodec
 from .encodec_nodes import FRAME_SAMPLES
-from .parity import stand_ins
+from .mocks import stand_ins
 from .skeleton import Graph
 
 Write = Callable[[Mapping[str, ir.Value], int], ir.Model]
@@ -63,7 +63,7 @@ GRAPHS = (
     _fixed("encodec_24k_10s", 1, True, 240_000),
     _fixed("encodec_48k_10s", 2, False, 480_000),
 )
-# Windows of ten seconds are exact for these lengths alone (24 kHz: any complete rows from 7 on).
+# Windows of ten seconds are exact for these lengths alone (24 kHz: any whole frames from 7 on).
 CLIP_SAMPLES = {
     "encodec-24k-10s": (7 * FRAME_SAMPLES, 8 * FRAME_SAMPLES, 64_000, 240_000),
     "encodec-48k-10s": (480_000,),
@@ -90,8 +90,8 @@ def _original(
 
     @torch.no_grad()
     def embed(samples: NDArray[Any]) -> NDArray[Any]:
-        rows: NDArray[Any] = network.encoder(torch.from_numpy(samples)[None])[0].T.numpy()
-        return rows
+        embeddings: NDArray[Any] = network.encoder(torch.from_numpy(samples)[None])[0].T.numpy()
+        return embeddings
 
     return embed
 

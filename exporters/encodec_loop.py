@@ -40,7 +40,7 @@ Tensors = Mapping[str, ir.Value]
 
 
 def write(tensors: Tensors, opset: int) -> ir.Model:
-    """Samples (batch, 1, n) to rows (batch, ceil(n / 320), 128)."""
+    """Samples (batch, 1, n) to embeddings (batch, ceil(n / 320), 128)."""
     ops = Ops()
     samples = variable("samples", FLOAT, ["batch", 1, "samples"])
     batch = ops.Shape(samples, start=0, end=1)
@@ -51,12 +51,12 @@ def write(tensors: Tensors, opset: int) -> ir.Model:
     body = _body(ops.body(), samples, with_kernels(ops, tensors), weights)
     # The first tile looks back to its own mirror image; the value here only has to fit it.
     state = [quiet] * 4 + [ops.constant([[[0.0]]])] * len(LOOKS_BACK)
-    rows = ops.many("Loop", len(state) + 1, tiles, True, *state, body=body)[-1]
-    # (tiles, frames of a tile, batch, 128): in a row, without what fills the last tile.
-    rows = ops.Reshape(rows, ops.Concat([-1], batch, [EMBEDDING], axis=0))
-    rows = ops.Transpose(ops.Slice(rows, [0], frames, [0]), perm=[1, 0, 2])
-    rows.type, rows.shape = ir.TensorType(FLOAT), ir.Shape(["batch", None, EMBEDDING])
-    return ops.model([samples], {"embedding": rows}, opset)
+    embeddings = ops.many("Loop", len(state) + 1, tiles, True, *state, body=body)[-1]
+    # (tiles, frames of a tile, batch, 128): joined, without the padding of the last tile.
+    embeddings = ops.Reshape(embeddings, ops.Concat([-1], batch, [EMBEDDING], axis=0))
+    embeddings = ops.Transpose(ops.Slice(embeddings, [0], frames, [0]), perm=[1, 0, 2])
+    embeddings.type, embeddings.shape = ir.TensorType(FLOAT), ir.Shape(["batch", None, EMBEDDING])
+    return ops.model([samples], {"embedding": embeddings}, opset)
 
 
 def _ceil_divide(ops: Ops, x: ir.Value, divisor: int) -> ir.Value:
@@ -64,7 +64,7 @@ def _ceil_divide(ops: Ops, x: ir.Value, divisor: int) -> ir.Value:
 
 
 def _body(ops: Ops, samples: ir.Value, tensors: Tensors, weights: list[list[ir.Value]]) -> ir.Graph:
-    """One tile: its number and the state before it to the state after it and its rows."""
+    """One tile: its number and the state before it to the state after it and its embeddings."""
     number, go = variable("tile", INTEGER, []), variable("go", BOOLEAN, [])
     state = [variable(name, FLOAT, [1, None, HIDDEN]) for name in ("h0", "c0", "h1", "c1")]
     contexts = {name: variable(f"context_{name}", FLOAT, [None] * 3) for name in LOOKS_BACK}
@@ -81,12 +81,12 @@ def _body(ops: Ops, samples: ir.Value, tensors: Tensors, weights: list[list[ir.V
     y, h0, c0 = lstm(ops, x, weights[0], state[:2])
     y, h1, c1 = lstm(ops, y, weights[1], state[2:])
     y = elu(ops, ops.Transpose(ops.Add(y, x), perm=[1, 2, 0]))
-    rows = ops.Transpose(layers.apply(y, "15"), perm=[2, 0, 1])
-    missing = ops.Sub([FRAMES], ops.Shape(rows, start=0, end=1))
-    rows = ops.Pad(rows, ops.Concat([0, 0, 0], missing, [0, 0], axis=0), 0.0)
+    embeddings = ops.Transpose(layers.apply(y, "15"), perm=[2, 0, 1])
+    missing = ops.Sub([FRAMES], ops.Shape(embeddings, start=0, end=1))
+    embeddings = ops.Pad(embeddings, ops.Concat([0, 0, 0], missing, [0, 0], axis=0), 0.0)
     after_it = [layers.contexts[name] for name in LOOKS_BACK]
     return ops.graph(
-        [number, go, *state, *contexts.values()], [go, h0, c0, h1, c1, *after_it, rows]
+        [number, go, *state, *contexts.values()], [go, h0, c0, h1, c1, *after_it, embeddings]
     )
 
 

@@ -59,8 +59,8 @@ class TimeNorm(nn.GroupNorm):
     """Group norm with one group: over all channels and the whole time axis.
 
     The mean is taken over time first, then over channels: ONNX Runtime's own
-    InstanceNormalization adds up all 15 million numbers of a ten-second clip in a row, and is
-    5e-4 of the rows' spread off.
+    InstanceNormalization adds up all 15 million numbers of a ten-second clip one after another, and is
+    off by 5e-4 of the embeddings' spread.
     """
 
     def __init__(self, channels: int) -> None:
@@ -150,7 +150,7 @@ class Recurrent(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Samples (batch, channels, n) to rows (batch, ceil(n / 320), 128) (SEANetEncoder)."""
+    """Samples (batch, channels, n) to embeddings (batch, ceil(n / 320), 128) (SEANetEncoder)."""
 
     def __init__(self, channels: int, causal: bool) -> None:
         super().__init__()
@@ -169,8 +169,8 @@ class Encoder(nn.Module):
         for position in range(1, 13, 3):
             x = self.model[str(position + 2)](elu(self.model[str(position)](x)))
         x = self.model["13"](x.permute(2, 0, 1)).permute(1, 2, 0)
-        rows: Tensor = self.model["15"](elu(x)).transpose(1, 2)
-        return rows
+        embeddings: Tensor = self.model["15"](elu(x)).transpose(1, 2)
+        return embeddings
 
 
 class Encodec(nn.Module):
@@ -181,5 +181,5 @@ class Encodec(nn.Module):
         self.encoder = Encoder(channels, causal)
 
     def forward(self, samples: Tensor) -> Tensor:
-        rows: Tensor = self.encoder(samples)
-        return rows
+        embeddings: Tensor = self.encoder(samples)
+        return embeddings

@@ -18,7 +18,7 @@ TILED_LEVELS = 3
 
 
 def write(tensors: Tensors, opset: int) -> ir.Model:
-    """Samples (batch, 2, n) to rows (batch, ceil(n / 320), 128)."""
+    """Samples (batch, 2, n) to embeddings (batch, ceil(n / 320), 128)."""
     ops = Ops()
     samples = variable("samples", FLOAT, ["batch", 2, "samples"])
     short = ops.Less(ops.Squeeze(length(ops, samples)), 2 * TILE_SAMPLES)
@@ -31,9 +31,9 @@ def write(tensors: Tensors, opset: int) -> ir.Model:
         y, _, _ = lstm(ops, y, lstm_weights(ops, tensors, number))
     y = Signal(None, ops.Transpose(ops.Add(y, x), perm=[1, 2, 0]))
     (signal,) = run(ops, tensors, [y], Step("15", 7))
-    rows = ops.Transpose(normed(ops, [signal.rest], [signal]), perm=[0, 2, 1])
-    rows.type, rows.shape = ir.TensorType(FLOAT), ir.Shape(["batch", None, EMBEDDING])
-    return ops.model([samples], {"embedding": rows}, opset)
+    embeddings = ops.Transpose(normed(ops, [signal.rest], [signal]), perm=[0, 2, 1])
+    embeddings.type, embeddings.shape = ir.TensorType(FLOAT), ir.Shape(["batch", None, EMBEDDING])
+    return ops.model([samples], {"embedding": embeddings}, opset)
 
 
 def _branch(ops: Ops, samples: ir.Value, tensors: Tensors, tiles: bool) -> ir.Graph:

@@ -124,7 +124,7 @@ class Htsat(nn.Module):
 
 
 class Clap(nn.Module):
-    """A tower and CLAP's projection: the tower's input to rows (batch, 512) of length one."""
+    """A tower and CLAP's projection: the tower's input to embeddings (batch, 512) of length one."""
 
     def __init__(self, tower: nn.Module, features: int) -> None:
         super().__init__()
@@ -134,6 +134,6 @@ class Clap(nn.Module):
         )
 
     def forward(self, power: Tensor) -> Tensor:
-        rows = self.audio_projection(self.audio_branch(power))
-        length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-        return rows / torch.clamp(length, min=SHORTEST)
+        embeddings = self.audio_projection(self.audio_branch(power))
+        length = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True)
+        return embeddings / torch.clamp(length, min=SHORTEST)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .parity import Embed, stand_ins
+from .mocks import stand_ins
+from .parity import Embed
 
 WINDOW_SAMPLES = 480_000
 
@@ -34,19 +35,19 @@ def module(architecture: str, tensors: Mapping[str, NDArray[Any]], fusion: bool 
 
 
 def embed(clap: Any) -> Embed:
-    """Samples (1, n) at 48 kHz to one row (1, 512) of length one.
+    """Samples (1, n) at 48 kHz to one embedding (1, 512) of length one.
 
     Of clips over ten seconds the middle is handed over, where the original would draw a place
     from NumPy's global generator (training/data.py:465).
     """
 
-    def rows(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def embed(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         start = max(0, (samples.shape[1] - WINDOW_SAMPLES) // 2)
         window = torch.from_numpy(samples[:, start : start + WINDOW_SAMPLES])
         with torch.inference_mode():
             return np.asarray(clap.get_audio_embedding_from_data(window, use_tensor=True).numpy())
 
-    return rows
+    return embed
 
 
 def log_mel(clap: Any) -> Embed:

@@ -20,7 +20,7 @@ from .vggish import BINS, FRAMES, LogMel, original_examples
 
 
 class LogMelStatistics(nn.Module):
-    """STFT magnitudes (batch, 96, 257) to rows (batch, 128): 64 means, 64 deviations."""
+    """STFT magnitudes (batch, 96, 257) to embeddings (batch, 128): 64 means, 64 deviations."""
 
     average: Tensor
 
@@ -43,8 +43,8 @@ def original(tensors: Mapping[str, NDArray[Any]]) -> Embed:
 
     def embed(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         patches = original_examples(samples)[:, 0]
-        rows = np.concatenate([patches.mean(axis=1), patches.std(axis=1)], axis=1)
-        return rows.astype(np.float32)
+        embeddings = np.concatenate([patches.mean(axis=1), patches.std(axis=1)], axis=1)
+        return embeddings.astype(np.float32)
 
     return embed
 

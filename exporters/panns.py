@@ -33,7 +33,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from . import laion
-from .parity import Embed, stand_ins
+from .mocks import stand_ins
+from .parity import Embed
 from .skeleton import Graph
 
 BANDS = 64
@@ -84,14 +85,14 @@ class ConvBlock(nn.Module):
 
 
 class Head(nn.Module):
-    """What follows the last layer: from its maps to rows (batch, 2048)."""
+    """The layers after the last block: from its maps to embeddings (batch, 2048)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fc1 = nn.Linear(EMBEDDING, EMBEDDING)
 
     def pooled(self, maps: Tensor) -> Tensor:
-        """Maximum plus mean over time, and what follows: (batch, 2048, steps) to rows."""
+        """Maximum plus mean over time, and what follows: (batch, 2048, steps) to embeddings."""
         # The mean as a pooling, which is ONNX's operator alone: for a mean ONNX Runtime may choose
         # the axis, and with it the order of the additions, and then a clip in windows would differ
         # from the whole clip in the last bits.
@@ -102,19 +103,19 @@ class Head(nn.Module):
 
 
 class ClassifyingHead(Head):
-    """Steps of the last layer (batch, steps, 2048) to rows (batch, 2048), logits (batch, 527)."""
+    """Steps of the last layer (batch, steps, 2048) to embeddings and logits (batch, 527)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fc_audioset = nn.Linear(EMBEDDING, CLASSES)
 
     def forward(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        rows = self.pooled(steps.transpose(1, 2))
-        return rows, self.fc_audioset(rows)
+        embeddings = self.pooled(steps.transpose(1, 2))
+        return embeddings, self.fc_audioset(embeddings)
 
 
 class Cnn14(Head):
-    """STFT powers (batch, frames, bins) to rows (batch, 2048)."""
+    """STFT powers (batch, frames, bins) to embeddings (batch, 2048)."""
 
     def __init__(self, bins: int) -> None:
         super().__init__()
@@ -137,20 +138,20 @@ class Cnn14(Head):
 
 
 class ClassifyingCnn14(Cnn14, ClassifyingHead):
-    """The same, the logits (batch, 527) of the rows, and the steps (batch, frames // 32, 2048)
-    that the rows were pooled from.
+    """Embeddings, their logits (batch, 527), and the steps (batch, frames // 32, 2048) from which
+    the embeddings are pooled.
 
     The head's tensors come first, here and in the head graph, which reads the same weights.
     """
 
     def forward(self, power: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         maps = self.maps(power)
-        rows = self.pooled(maps)
-        return rows, self.fc_audioset(rows), maps.transpose(1, 2)
+        embeddings = self.pooled(maps)
+        return embeddings, self.fc_audioset(embeddings), maps.transpose(1, 2)
 
 
 class ClapCnn14(nn.Module):
-    """STFT powers (batch, frames, 513) to rows (batch, 512) of length one."""
+    """STFT powers (batch, frames, 513) to embeddings (batch, 512) of length one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,9 +161,9 @@ class ClapCnn14(nn.Module):
         )
 
     def forward(self, power: Tensor) -> Tensor:
-        rows = self.audio_projection(self.audio_branch(power))
-        length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-        return rows / torch.clamp(length, min=SHORTEST)
+        embeddings = self.audio_projection(self.audio_branch(power))
+        length = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True)
+        return embeddings / torch.clamp(length, min=SHORTEST)
 
 
 def _graph(
@@ -212,25 +213,25 @@ def original(
     tensors: Mapping[str, NDArray[Any]],
     output: str = "embedding",
 ) -> Embed:
-    """The original's network on these tensors, from samples to rows or logits."""
+    """The original's network on these tensors, from samples to embeddings or logits."""
     network = original_network(name, settings, tensors)
     return embed(network) if output == "embedding" else logits(network)
 
 
 def embed(network: Any) -> Embed:
-    """Samples (1, n) to one row (1, 2048), as frechet_audio_distance/fad.py:235 asks for it."""
+    """Samples (1, n) to one embedding (1, 2048), as in frechet_audio_distance/fad.py:235."""
 
-    def rows(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def embed(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
             return np.asarray(network(torch.from_numpy(samples), None)["embedding"].numpy())
 
-    return rows
+    return embed
 
 
 def logits(network: Any) -> Embed:
     """Samples (1, n) to logits (1, 527): what the original's fc_audioset gives to its sigmoid."""
 
-    def rows(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def embed(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         found = []
         hook = network.fc_audioset.register_forward_hook(lambda *made: found.append(made[2]))
         with torch.inference_mode():
@@ -238,7 +239,7 @@ def logits(network: Any) -> Embed:
         hook.remove()
         return np.asarray(found[0].numpy())
 
-    return rows
+    return embed
 
 
 def original_features(

@@ -14,19 +14,14 @@ names the package of an original that needs an environment of its own.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import pkgutil
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest.mock import MagicMock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +29,7 @@ from numpy.typing import NDArray
 import exporters
 from fad_onnx.networks import synthetic
 from fad_onnx.networks.embedder import Embedder
+from fad_onnx.networks.preparation import Pooling
 from fad_onnx.networks.runtime import Session, Settings
 from fad_onnx.networks.selection import Selection, parts
 from fad_onnx.networks.table import Model
@@ -46,71 +42,6 @@ from .skeleton import GRAPHS_FOLDER, Graph
 
 Tensors = Mapping[str, NDArray[Any]]
 Embed = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-# What the original packages import at the top and never use on the way to an embedding.
-UNNEEDED = ("torchvision", "torchaudio", "transformers", "PIL")
-
-
-class _StandIns(MetaPathFinder, Loader):
-    """Finds any module below the given packages, and fills it with mocks."""
-
-    def __init__(self, packages: Sequence[str]) -> None:
-        self.packages = packages
-
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> Any:
-        if fullname.partition(".")[0] in self.packages:
-            return ModuleSpec(fullname, self, is_package=True)
-        return None
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _StandIn(spec.name)
-
-    def exec_module(self, module: ModuleType) -> None:
-        pass
-
-
-class _StandIn(ModuleType):
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        value = MagicMock(name=f"{self.__name__}.{name}")
-        setattr(self, name, value)
-        return value
-
-
-@contextlib.contextmanager
-def stand_ins(*packages: str) -> Iterator[None]:
-    """Give mocks for imports of packages, within a ``with`` statement.
-
-    The mocks are gone afterwards, because torch and others ask whether the real packages are
-    installed.
-
-    Parameters
-    ----------
-    *packages : str
-        Names of packages, whether they are installed or not; those of UNNEEDED that are missing
-        if none is given.
-
-    Examples
-    --------
-    >>> with stand_ins():
-    ...     import laion_clap
-    """
-    names = packages or [one for one in UNNEEDED if importlib.util.find_spec(one) is None]
-    finder = _StandIns(names)
-    real = _withdrawn(finder.packages)
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-        _withdrawn(finder.packages)
-        sys.modules.update(real)
-
-
-def _withdrawn(packages: Sequence[str]) -> dict[str, ModuleType]:
-    """The modules of these packages, which are imported no longer."""
-    names = [name for name in sys.modules if name.partition(".")[0] in packages]
-    return {name: sys.modules.pop(name) for name in names}
 
 
 @cache
@@ -315,3 +246,13 @@ def pooled(comparisons: Sequence[Comparison]) -> Comparison:
         np.concatenate([one.got for one in comparisons]),
         np.concatenate([one.expected for one in comparisons]),
     )
+
+
+def up_to(tensor: str, ours: Embedder) -> Embedder:
+    """The same network, in one pass up to another tensor of the graph, without pooling."""
+    one = ours.selection
+    network = replace(one.network, tiles=None)
+    output = replace(one.output, tensor=tensor, samples_per_embedding=None)
+    model = replace(one.model, network=network)
+    prepared = replace(one.preparation, pooling=Pooling())
+    return replace(ours, selection=replace(one, model=model, output=output, preparation=prepared))

@@ -20,7 +20,7 @@ from fad_onnx.networks.embedder import Embedder
 from fad_onnx.networks.preparation import Preparation
 from fad_onnx.networks.table import Model
 
-from . import parity
+from .mocks import stand_ins
 from .parity import Embed
 
 Rows = NDArray[np.float32]
@@ -129,8 +129,8 @@ def scores(ours: Embedder, theirs: Embed, sets: Sequence[Sequence[Clip]]) -> Sco
     got = [[ours.embed(clip.samples.T, clip.rate_hz) for clip in clips] for clips in sets]
     heard = [[resampled(clip, ours.preparation).samples for clip in clips] for clips in sets]
     expected = [[theirs(samples) for samples in clips] for clips in heard]
-    pair = [np.concatenate(rows) for rows in expected]
-    here = frechet_distance(*(Moments.of(np.concatenate(rows)) for rows in got))
+    pair = [np.concatenate(embeddings) for embeddings in expected]
+    here = frechet_distance(*(Moments.of(np.concatenate(embeddings)) for embeddings in got))
     return Scores(here, original_score(*pair), frechet_distance(*map(Moments.of, pair)))
 
 
@@ -149,7 +149,7 @@ def original_score(reference: Rows, evaluation: Rows) -> float | None:
     """
     # Where transformers is installed, laion_clap asks it for files from the network.
     unwanted = ("torchvision", "torchaudio", "laion_clap") if find_spec("transformers") else ()
-    with parity.stand_ins(*unwanted):
+    with stand_ins(*unwanted):
         from frechet_audio_distance.fad import FrechetAudioDistance as Original
     # Neither method looks at its object, whose constructor downloads.
     statistics = Original.calculate_embd_statistics

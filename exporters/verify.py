@@ -164,7 +164,7 @@ def _features_error(ours: Embedder, tensors: Tensors) -> float | None:
     value, original_features = named
     # In one pass: a tile's features are not a clip's.
     compared = parity.compare(
-        replace(ours.without_tiles(value), session=_with_output(ours.session, value)),
+        replace(parity.up_to(value, ours), session=_with_output(ours.session, value)),
         original_features(tensors),
         parity.clip_samples(ours.selection.model),
         seed=7,

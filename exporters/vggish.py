@@ -75,7 +75,7 @@ def convolutions() -> nn.Sequential:
 
 
 class Vggish(nn.Module):
-    """STFT magnitudes (batch, 96, 257) to rows (batch, 128) before and after the last ReLU."""
+    """STFT magnitudes (batch, 96, 257) to embeddings (batch, 128) before and after the last ReLU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,8 +107,8 @@ class VggishPca(Vggish):
         self.register_buffer("pca_eigen_vectors", torch.randn(128, 128))
         self.register_buffer("pca_means", torch.randn(128))
 
-    def quantise(self, rows: Tensor) -> Tensor:
-        projected = (rows - self.pca_means) @ self.pca_eigen_vectors.T
+    def quantise(self, embeddings: Tensor) -> Tensor:
+        projected = (embeddings - self.pca_means) @ self.pca_eigen_vectors.T
         clipped = torch.clamp(projected, -PCA_LIMIT, PCA_LIMIT)
         return torch.round((clipped + PCA_LIMIT) * (255.0 / (2 * PCA_LIMIT)))
 
@@ -155,7 +155,7 @@ def original(
     def embed(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         examples = torch.tensor(original_examples(samples)).float()
         with torch.inference_mode():
-            # The original squeezes the rows of a single patch to one dimension.
+            # The original squeezes the embeddings of a single patch to one dimension.
             return np.asarray(network(examples).reshape(-1, 128).numpy())
 
     return embed

@@ -37,9 +37,9 @@ def audio_set(
     path: str, files: Sequence[Path], model: str = "synthetic", seed: int = 0, shift: float = 0.0,
     rows_each: int = 10, dim: int = 8, extra: Mapping[str, object] | None = None,
 ) -> Dataset:  # fmt: skip
-    """Gaussian rows for these files, each file a little further out than the one before."""
+    """Gaussian embeddings for these files, each file a little further out than the one before."""
     random = np.random.RandomState(seed)
-    rows = tuple(
+    embeddings = tuple(
         (random.standard_normal((rows_each, dim)) + shift + 0.05 * i).astype(np.float32)
         for i in range(len(files))
     )
@@ -52,8 +52,8 @@ def audio_set(
         "embeddings": len(files) * rows_each, "seconds": float(len(files)), **(extra or {}),
     }  # fmt: skip
     metadata = Metadata.from_json(said)
-    moments = Moments.of(np.concatenate(rows))
-    return Dataset(path, moments, metadata, summaries, embeddings_by_file=rows)
+    moments = Moments.of(np.concatenate(embeddings))
+    return Dataset(path, moments, metadata, summaries, embeddings_by_file=embeddings)
 
 
 def score(

@@ -165,7 +165,7 @@ def test_a_merge_must_have_every_part_once(run, clips, tmp_path):
 
 def test_a_named_model_that_a_file_is_not_of_is_never_loaded(run, clips, tmp_path):
     run("stats", clips, "-o", tmp_path / "a.npz")
-    other = next(row.name for row in table.models().values() if row.network.checkpoints)
+    other = next(entry.name for entry in table.models().values() if entry.network.checkpoints)
     for evaluation in (clips, tmp_path / "a.npz"):
         error = run("score", tmp_path / "a.npz", evaluation, "-m", other, code=1).err
         assert f"-m {other} do not mix: it was made with {WEIGHTLESS}" in error
@@ -573,7 +573,7 @@ def test_clips_that_cannot_be_timed_are_one_line(run, monkeypatch):
 
 
 def test_a_seed_of_a_model_is_a_whole_number():
-    model = next(row for row in table.models().values() if "seed" in row.options)
+    model = next(entry for entry in table.models().values() if "seed" in entry.options)
     for value in ("-1", "nan", "1e3", "9" * 20, "9" * 5000, ""):
         with pytest.raises(fad_onnx.FadError, match="a whole number"):
             model.choose({"seed": value})
@@ -601,13 +601,13 @@ def test_every_command_has_json(run, clips, tmp_path):
 
 
 def test_a_pull_that_fails_in_part_says_so_in_json(run):
-    other = next(row.name for row in table.models().values() if row.network.checkpoints)
+    other = next(entry.name for entry in table.models().values() if entry.network.checkpoints)
     said = json.loads(run("pull", WEIGHTLESS, other, "--json", code=1).out)
     assert list(said["kept"]) == [WEIGHTLESS] and list(said["failed"]) == [other]
 
 
 def test_a_dry_run_of_several_models_is_one_document(run, clips, tmp_path):
-    other = next(row.name for row in table.models().values() if row.network.checkpoints)
+    other = next(entry.name for entry in table.models().values() if entry.network.checkpoints)
     said = json.loads(run("score", clips, clips, "-m", WEIGHTLESS, "-m", other, "--dry-run").out)
     assert [one["model"] for one in said["estimates"]] == [WEIGHTLESS, other]
 

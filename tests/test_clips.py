@@ -14,7 +14,7 @@ from fad_onnx.pipeline import held
 WIDTH = 8
 
 
-def rows(count, seed=0):
+def normal(count, seed=0):
     return np.random.RandomState(seed).standard_normal((count, WIDTH)).astype(np.float32)
 
 
@@ -28,7 +28,7 @@ def resident_file_bytes():
 @pytest.mark.parametrize("count", [0, 1, 5, 6, 7, 23])
 def test_chosen_embeddings_come_in_order_and_in_full_blocks(count, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 6)
-    whole, chosen = rows(count), np.random.RandomState(1).uniform(size=count) < 0.6
+    whole, chosen = normal(count), np.random.RandomState(1).uniform(size=count) < 0.6
     found = list(chosen_blocks(whole, chosen))
     assert all(len(block) == 6 for block in found[:-1])
     np.testing.assert_array_equal(np.concatenate([whole[:0], *found]), whole[chosen])
@@ -36,7 +36,7 @@ def test_chosen_embeddings_come_in_order_and_in_full_blocks(count, monkeypatch):
 
 
 def test_joined_slices_of_one_array_are_that_array():
-    whole = rows(10)
+    whole = normal(10)
     assert joined(ByClip(whole, [0, 4, 10])) is whole
     np.testing.assert_array_equal(joined([whole[:4], whole[4:]]), whole)
 
@@ -62,7 +62,7 @@ def test_a_file_that_was_looked_at_does_not_stay_in_memory(tmp_path):
 @pytest.mark.parametrize("spill_bytes", [1, 300, 1 << 20])
 def test_held_embeddings_are_those_that_were_added(spill_bytes, monkeypatch):
     monkeypatch.setattr(held, "SPILL_BYTES", spill_bytes)
-    parts = [rows(count, count) for count in (3, 1, 0, 12, 7)]
+    parts = [normal(count, count) for count in (3, 1, 0, 12, 7)]
     kept = held.Held(WIDTH)
     for part in parts:
         kept.add(part)
@@ -82,4 +82,4 @@ def test_a_full_disk_is_an_error_that_says_so(monkeypatch):
     with open("/dev/full", "wb", buffering=0) as full:
         monkeypatch.setattr(held.Held, "_opened", lambda self: full)
         with pytest.raises(CacheError, match="is full"):
-            held.Held(WIDTH).add(rows(3))
+            held.Held(WIDTH).add(normal(3))

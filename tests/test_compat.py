@@ -50,11 +50,11 @@ def test_score_is_that_of_the_api(clips, tmp_path):
 def test_embeddings_are_stored_and_read(clips, tmp_path):
     stored = tmp_path / "new" / "background.npy"
     first = metric().score(clips, clips, background_embds_path=stored)
-    rows = np.load(stored)
-    assert rows.dtype == np.float32 and rows.shape[1] == 128
+    embeddings = np.load(stored)
+    assert embeddings.dtype == np.float32 and embeddings.shape[1] == 128
     again = metric().score("nowhere", clips, background_embds_path=stored)
     assert first == pytest.approx(again, abs=1e-9)
-    np.save(stored, rows[:, :5])
+    np.save(stored, embeddings[:, :5])
     with pytest.raises(StatisticsError, match=r"shape \(\d+, 5\)"):
         metric().score(clips, clips, background_embds_path=stored)
     stored.write_text("no array")
@@ -120,14 +120,14 @@ def test_dtype_is_how_pcm_is_read(clips):
 def test_arguments_choose_rows_and_options():
     made = fad_onnx.FrechetAudioDistance(use_pca=True, use_activation=True)
     assert made.model.default and made.sample_rate == made.model.preparation.sample_rate_hz
-    for row in table.models().values():
-        for alias in row.aliases:
+    for entry in table.models().values():
+        for alias in entry.aliases:
             made = fad_onnx.FrechetAudioDistance(
-                **{"channels": row.preparation.channel_count, **alias}
+                **{"channels": entry.preparation.channel_count, **alias}
             )
-            assert made.model is row
+            assert made.model is entry
         with pytest.raises(OptionError, match="channels"):
-            fad_onnx.FrechetAudioDistance(model_name=row.name, channels=3)
+            fad_onnx.FrechetAudioDistance(model_name=entry.name, channels=3)
 
 
 class Tensor:

@@ -109,7 +109,7 @@ def test_children_are_sent_a_model_and_a_metric(method):
 
 
 def test_a_copy_where_the_weights_are_not_is_a_typed_error():
-    named = next(row.name for row in table.models().values() if row.network.checkpoints)
+    named = next(entry.name for entry in table.models().values() if entry.network.checkpoints)
     model = load_model(WEIGHTLESS)
     elsewhere = pickle.dumps(
         replace(model, request=prepare.Request(ModelSpec(named), offline=True))

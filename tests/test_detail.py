@@ -15,8 +15,8 @@ from fad_onnx.metrics.fad_infinity import fad_infinity
 from fad_onnx.metrics.frechet import frechet_distance
 from fad_onnx.metrics.moments import Moments
 from fad_onnx.networks import table
-from fad_onnx.pipeline.datasets import warnings
 from fad_onnx.pipeline.metadata import Metadata
+from fad_onnx.pipeline.remarks import warnings
 
 from .conftest import write_clip
 from .test_cli import WEIGHTLESS, run  # noqa: F401 - a fixture
@@ -63,14 +63,14 @@ def test_a_seed_gives_the_same_numbers_and_another_seed_others(score, sets):
 @pytest.mark.large
 def test_fad_infinity_draws_clips_unless_embeddings_are_asked_for(run, sets, tmp_path):  # noqa: F811
     made = functions.score(*sets, WEIGHTLESS, Wanted(per_file=True), cache=False)
-    rows = made.evaluation.embeddings_by_file
+    vectors = made.evaluation.embeddings_by_file
     found = {}
-    for draw, by_clip in (("clips", [len(one) for one in rows]), ("embeddings", None)):
+    for draw, by_clip in (("clips", [len(one) for one in vectors]), ("embeddings", None)):
         flags = [] if draw == "clips" else ["--inf-draw", draw]
         table = tmp_path / f"{draw}.csv"
         printed = run("score", *sets, "--json", "--inf", *flags, "--seed", "3", "--csv", table)
         (result,) = json.loads(printed.out)["results"]
-        expected = fad_infinity(made.reference.moments, np.concatenate(rows), 3, by_clip)
+        expected = fad_infinity(made.reference.moments, np.concatenate(vectors), 3, by_clip)
         assert result["fad_inf"] == expected.value and result["fad_inf_draw"] == draw
         (line,) = csv.DictReader(table.read_text().splitlines())
         assert line["fad_inf_draw"] == draw and float(line["fad_inf"]) == expected.value
@@ -90,16 +90,16 @@ def test_clips_come_with_their_influence_highest_first(score):
     by_name = dict(zip((f.file.name for f in score.evaluation.files),
                        score.evaluation.embeddings_by_file, strict=True))  # fmt: skip
     for file in files:
-        rest = np.concatenate([rows for name, rows in by_name.items() if name != file.name])
+        rest = np.concatenate([vectors for name, vectors in by_name.items() if name != file.name])
         without = frechet_distance(Moments.of(rest), reference)
         assert file.influence == pytest.approx(score.value - without, rel=1e-5)
-        rows = by_name[file.name].astype(np.float64)
-        if len(rows) == 1:
-            direct = ((rows[0] - reference.mean) ** 2).sum() + np.trace(reference.covariance())
+        vectors = by_name[file.name].astype(np.float64)
+        if len(vectors) == 1:
+            direct = ((vectors[0] - reference.mean) ** 2).sum() + np.trace(reference.covariance())
         else:
-            direct = frechet_distance(Moments.of(rows), reference)
+            direct = frechet_distance(Moments.of(vectors), reference)
         assert file.fad == pytest.approx(direct, rel=1e-9)
-        distance = np.linalg.norm(rows.mean(axis=0) - reference.mean)
+        distance = np.linalg.norm(vectors.mean(axis=0) - reference.mean)
         assert file.mean_distance == pytest.approx(distance, rel=1e-9)
 
 
@@ -208,10 +208,10 @@ def test_a_reference_to_publish_says_what_it_is(run, sets, tmp_path):  # noqa: F
 def test_several_models_have_a_column_each(run, sets, monkeypatch):  # noqa: F811
     from dataclasses import replace
 
-    row = table.model(WEIGHTLESS)
-    network = replace(row.network, revision=2)
-    rows = {**table.models(), "other": replace(row, name="other", network=network)}
-    monkeypatch.setattr(table, "models", lambda: rows)
+    entry = table.model(WEIGHTLESS)
+    network = replace(entry.network, revision=2)
+    entries = {**table.models(), "other": replace(entry, name="other", network=network)}
+    monkeypatch.setattr(table, "models", lambda: entries)
     out = run("score", *sets, sets[0], "-m", WEIGHTLESS, "-m", "other", "--kad").out
     head, best, _ = (line.split() for line in out.splitlines())
     assert head == ["dataset", WEIGHTLESS, WEIGHTLESS, "kad", "other", "other", "kad"]

@@ -56,14 +56,14 @@ QUICK = Patience(
 
 
 @dataclass(frozen=True)
-class Row:
+class Checkpoint:
     url: str
     file: str = "model.pth"
     bytes: int | None = len(BODY)
     digests: Mapping[str, str] = field(default_factory=call(dict, sha256=SHA))
 
 
-UNKNOWN = Row("", bytes=None, digests={})
+UNKNOWN = Checkpoint("", bytes=None, digests={})
 
 
 @pytest.fixture(autouse=True)
@@ -83,13 +83,13 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "home" / "checkpoints" / "model.pth"
 
 
-def fetch(server: Loopback, target: Path, row: Row = UNKNOWN, **options: object):  # type: ignore[no-untyped-def]
-    row = replace(row, url=server.url())
-    return download.fetch(row, target, **{"patience": QUICK, **options})  # type: ignore[arg-type]
+def fetch(server: Loopback, target: Path, checkpoint: Checkpoint = UNKNOWN, **options: object):  # type: ignore[no-untyped-def]
+    checkpoint = replace(checkpoint, url=server.url())
+    return download.fetch(checkpoint, target, **{"patience": QUICK, **options})  # type: ignore[arg-type]
 
 
-def known(**facts: object) -> Row:
-    return replace(Row(""), **facts)  # type: ignore[arg-type]
+def known(**facts: object) -> Checkpoint:
+    return replace(Checkpoint(""), **facts)  # type: ignore[arg-type]
 
 
 def names(folder: Path) -> list[str]:
@@ -100,7 +100,7 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("row", "checked"),
+    ("checkpoint", "checked"),
     [
         (known(), "sha256"),
         (known(bytes=None), "sha256"),
@@ -110,11 +110,13 @@ def names(folder: Path) -> list[str]:
         (UNKNOWN, "none"),
     ],
 )
-def test_a_file_arrives_and_says_how_it_was_checked(target: Path, row: Row, checked: str) -> None:
+def test_a_file_arrives_and_says_how_it_was_checked(
+    target: Path, checkpoint: Checkpoint, checked: str
+) -> None:
     seen: list[tuple[str, int, int | None]] = []
     with Loopback(BODY) as server:
-        found = fetch(server, target, row, progress=lambda *step: seen.append(step))
-        again = fetch(server, target, row)
+        found = fetch(server, target, checkpoint, progress=lambda *step: seen.append(step))
+        again = fetch(server, target, checkpoint)
         assert len(server.requests) == 1
         record = json.loads((target.parent / "model.pth.json").read_text())
         assert record == {
@@ -135,11 +137,13 @@ def test_a_file_arrives_and_says_how_it_was_checked(target: Path, row: Row, chec
     assert names(target.parent) == ["model.pth", "model.pth.json"]
 
 
-@pytest.mark.parametrize("row", [known(), known(bytes=None)])
+@pytest.mark.parametrize("checkpoint", [known(), known(bytes=None)])
 @pytest.mark.parametrize("behaviour", [loopback.chunked, loopback.announces(None)])
-def test_a_length_that_is_not_announced(target: Path, row: Row, behaviour: Behaviour) -> None:
+def test_a_length_that_is_not_announced(
+    target: Path, checkpoint: Checkpoint, behaviour: Behaviour
+) -> None:
     with Loopback(BODY, behaviour) as server:
-        assert fetch(server, target, row).sha256 == SHA
+        assert fetch(server, target, checkpoint).sha256 == SHA
 
 
 def test_nothing_is_decompressed(target: Path) -> None:
@@ -162,15 +166,15 @@ def test_a_cut_connection_goes_on_where_it_stopped(target: Path) -> None:
         assert [r.headers.get("if-range") for r in server.requests] == [None, ETAG, ETAG]
 
 
-@pytest.mark.parametrize("row", [known(), UNKNOWN], ids=["hash", "no hash"])
+@pytest.mark.parametrize("checkpoint", [known(), UNKNOWN], ids=["hash", "no hash"])
 @pytest.mark.parametrize("after", [1, 99, 5000, len(BODY) - 1])
-def test_a_later_run_goes_on(target: Path, after: int, row: Row) -> None:
+def test_a_later_run_goes_on(target: Path, after: int, checkpoint: Checkpoint) -> None:
     once = replace(QUICK, attempts=1)
     with Loopback(BODY, loopback.cut(after), loopback.whole) as server:
         with pytest.raises(DownloadError, match=f"cut after {after} of 76800.*{after} bytes that"):
-            fetch(server, target, row, patience=once)
+            fetch(server, target, checkpoint, patience=once)
         assert names(target.parent) == ["model.pth.part", "model.pth.part.json"]
-        assert fetch(server, target, row).sha256 == SHA
+        assert fetch(server, target, checkpoint).sha256 == SHA
         assert server.ranges() == [None, f"bytes={after}-"]
     assert names(target.parent) == ["model.pth", "model.pth.json"]
 
@@ -352,7 +356,7 @@ def test_a_wrong_file_that_is_also_cut_is_not_fetched_for_ever(target: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "row",
+    "checkpoint",
     [
         known(digests={"sha256": "0" * 64}),
         known(digests={"sha256": "0" * 64}, bytes=None),
@@ -362,9 +366,9 @@ def test_a_wrong_file_that_is_also_cut_is_not_fetched_for_ever(target: Path) -> 
         known(digests={"git_blob_sha1": BLOB, "md5": "0" * 32}),
     ],
 )
-def test_a_wrong_hash_is_never_published(target: Path, row: Row) -> None:
+def test_a_wrong_hash_is_never_published(target: Path, checkpoint: Checkpoint) -> None:
     with Loopback(BODY) as server, pytest.raises(ChecksumError) as caught:
-        fetch(server, target, row)
+        fetch(server, target, checkpoint)
     assert any(f"got {one}" in str(caught.value) for one in (SHA, MD5, BLOB))
     assert "expected 0000" in str(caught.value)
     assert "what arrived was removed" in str(caught.value)
@@ -393,7 +397,7 @@ def headless(connection: loopback.Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "row", "said"),
+    ("behaviour", "checkpoint", "said"),
     [
         (loopback.announces(len(BODY) - 1), known(), "has 76799 bytes, published are 76800"),
         (loopback.announces(len(BODY) + 1), known(), "has 76801 bytes, published are 76800"),
@@ -426,12 +430,12 @@ def headless(connection: loopback.Connection) -> None:
         (loopback.drips(0.03), known(), r"only \d+ bytes in 0.1 s"),
     ],
 )
-def test_bad_servers(target: Path, behaviour: Behaviour, row: Row, said: str) -> None:
+def test_bad_servers(target: Path, behaviour: Behaviour, checkpoint: Checkpoint, said: str) -> None:
     begun = time.monotonic()
     twice = replace(QUICK, attempts=2)
     with Loopback(BODY, behaviour) as server:
         with pytest.raises((DownloadError, CacheError), match=said) as caught:
-            fetch(server, target, row, patience=twice)
+            fetch(server, target, checkpoint, patience=twice)
         if isinstance(caught.value, DownloadError):
             assert server.url() in str(caught.value)
             assert f"put it at {target}" in str(caught.value)
@@ -448,10 +452,10 @@ def test_passing_troubles_pass(target: Path, first: Behaviour) -> None:
 def test_too_many_bytes_stop_at_once(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "LARGEST_BYTES", 100_000)
     seen: list[int] = []
-    row = known(bytes=None)
+    checkpoint = known(bytes=None)
     said = pytest.raises(DownloadError, match="more than the 100000 bytes")
     with Loopback(BODY, loopback.endless) as server, said:
-        fetch(server, target, row, progress=lambda name, done, total: seen.append(done))
+        fetch(server, target, checkpoint, progress=lambda name, done, total: seen.append(done))
     assert max(seen) <= 100_000
     assert names(target.parent) == []
 
@@ -556,10 +560,10 @@ def test_where_a_body_belongs(
 def test_a_mirror_takes_the_place_of_the_host(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = known(url="https://example.invalid/a/b%3D.pth?x=1")
+    checkpoint = known(url="https://example.invalid/a/b%3D.pth?x=1")
     with Loopback(BODY) as server:
         monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/lab/"))
-        download.fetch(row, target, patience=QUICK)
+        download.fetch(checkpoint, target, patience=QUICK)
         assert [request.path for request in server.requests] == ["/lab/a/b%3D.pth?x=1"]
 
 
@@ -632,13 +636,13 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(
     target: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Loopback(BODY) as server:
-        for row in (known(), UNKNOWN):
-            fetch(server, target, row)
+        for checkpoint in (known(), UNKNOWN):
+            fetch(server, target, checkpoint)
             target.write_bytes(b"y" + BODY[1:])
             with pytest.raises(ChecksumError, match="left there"):
-                fetch(server, target, row, offline=True)
+                fetch(server, target, checkpoint, offline=True)
             assert target.exists()
-            assert fetch(server, target, row).sha256 == SHA
+            assert fetch(server, target, checkpoint).sha256 == SHA
     assert "fetched again" in caplog.text
 
 
@@ -660,8 +664,8 @@ def test_a_wrong_copy_is_left_alone_and_not_used(
     for wrong in (BODY[:-1], b"y" + BODY[1:]):
         (hub / "model.pth").write_bytes(wrong)
         with Loopback(BODY) as server:
-            row = known(url=server.url())
-            assert download.obtain(row, target.parent).path == target
+            checkpoint = known(url=server.url())
+            assert download.obtain(checkpoint, target.parent).path == target
         assert (hub / "model.pth").read_bytes() == wrong
         assert "not used" in caplog.text
         target.unlink()
@@ -698,15 +702,15 @@ def test_the_hub_s_copy_is_used_in_place(
     (folder / "blobs" / "0").write_bytes(BODY)
     file.parent.mkdir(parents=True)
     file.symlink_to("../../../blobs/0")
-    row = known(url="https://huggingface.co/org/name/resolve/def/sub/model.pth")
-    found = download.obtain(row, target.parent, offline=True)
+    checkpoint = known(url="https://huggingface.co/org/name/resolve/def/sub/model.pth")
+    found = download.obtain(checkpoint, target.parent, offline=True)
     assert (found.path, found.checked) == (file, "sha256")
     wrong = folder / "snapshots" / "def" / "sub" / "model.pth"
     wrong.parent.mkdir(parents=True)
     wrong.write_bytes(b"another revision")
-    assert download.obtain(row, target.parent, offline=True).path == file
+    assert download.obtain(checkpoint, target.parent, offline=True).path == file
     with pytest.raises(DownloadError, match="offline"):
-        download.obtain(replace(row, digests={}, bytes=None), target.parent, offline=True)
+        download.obtain(replace(checkpoint, digests={}, bytes=None), target.parent, offline=True)
 
 
 def test_the_folder_of_panns_inference_is_searched(
@@ -716,14 +720,14 @@ def test_the_folder_of_panns_inference_is_searched(
     (tmp_path / "panns_data").mkdir()
     file = tmp_path / "panns_data" / "a=b.pth"
     file.write_bytes(BODY)
-    row = known(file="a=b.pth", url="https://zenodo.org/records/1/files/a%3Db.pth")
-    assert download.obtain(row, target.parent, offline=True).path == file
+    checkpoint = known(file="a=b.pth", url="https://zenodo.org/records/1/files/a%3Db.pth")
+    assert download.obtain(checkpoint, target.parent, offline=True).path == file
     # A file of which nothing is known is taken from no tool that may have named it so.
     with pytest.raises(DownloadError, match="offline"):
-        download.obtain(replace(row, digests={}, bytes=None), target.parent, offline=True)
+        download.obtain(replace(checkpoint, digests={}, bytes=None), target.parent, offline=True)
     file.write_bytes(b"y" + BODY[1:])
     with pytest.raises(DownloadError, match="offline"):
-        download.obtain(row, target.parent, offline=True)
+        download.obtain(checkpoint, target.parent, offline=True)
 
 
 def test_names_are_found_with_their_escapes_and_without_folders(tmp_path: Path) -> None:
@@ -783,7 +787,7 @@ def test_an_interrupt_keeps_what_arrived(target: Path) -> None:
 
 
 def _fetch_once(url: str, target: str) -> str:
-    return download.fetch(Row(url), Path(target), patience=QUICK).sha256
+    return download.fetch(Checkpoint(url), Path(target), patience=QUICK).sha256
 
 
 def slowly(connection: loopback.Connection) -> None:
@@ -818,9 +822,10 @@ import sys
 from pathlib import Path
 from fad_onnx.weights import download
 from fad_onnx.weights.download import partial
-from tests.test_download import Row
+from tests.test_download import Checkpoint
 partial.SYNC_BYTES = 1000
-download.fetch(Row(sys.argv[1]), Path(sys.argv[2]), progress=lambda *step: print(step, flush=True))
+checkpoint, show = Checkpoint(sys.argv[1]), lambda *step: print(step, flush=True)
+download.fetch(checkpoint, Path(sys.argv[2]), progress=show)
 """
 
 
@@ -1057,15 +1062,15 @@ def nonsense(seed: int) -> Behaviour:
 def fuzz(folder: Path, seeds: range) -> None:
     patience = replace(QUICK, attempts=2, reply_seconds=1.0, stall_seconds=0.5)
     for seed in seeds:
-        row = random.Random(-seed).choice([known(), known(bytes=None), UNKNOWN])
+        checkpoint = random.Random(-seed).choice([known(), known(bytes=None), UNKNOWN])
         target = folder / str(seed) / "model.pth"
         with Loopback(BODY, nonsense(seed)) as server:
             try:
-                found = fetch(server, target, row, patience=patience)
+                found = fetch(server, target, checkpoint, patience=patience)
             except (DownloadError, ChecksumError, CacheError):
                 assert not target.exists()
             else:
-                assert row is UNKNOWN or found.sha256 == SHA
+                assert checkpoint is UNKNOWN or found.sha256 == SHA
                 assert found.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
 
 

@@ -13,7 +13,8 @@ from fad_onnx.errors import AudioError, FileMismatchError
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.pipeline import clip_windows, executors
 from fad_onnx.pipeline.clip_windows import Policy
-from fad_onnx.pipeline.options import Run, RunOptions
+from fad_onnx.pipeline.options import RunOptions
+from fad_onnx.pipeline.run import Run
 from fad_onnx.weights import prepare
 
 from .conftest import write_clip

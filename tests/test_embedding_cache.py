@@ -100,12 +100,12 @@ def test_the_size_is_that_of_rows_and_remembered_hashes(
     file.write_bytes(b"x" * 100)
     with EmbeddingCache(tmp_path / "cache") as cache:
         put(cache, 1)
-        rows = cache.info()
+        first = cache.info()
         cache.content_sha256(file)
     with EmbeddingCache(tmp_path / "cache") as cache:
         both = cache.info()
     on_disk = [path.stat().st_size for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-    assert both.bytes == sum(on_disk) > rows.bytes and both.segments == rows.segments + 1
+    assert both.bytes == sum(on_disk) > first.bytes and both.segments == first.segments + 1
 
 
 def test_nothing_is_written_before_the_first_value(tmp_path: Path) -> None:
@@ -137,37 +137,37 @@ def test_content_and_fingerprint_do_not_run_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(0, 128), (1, 1), (3, 2048), (750, 128)])
 def test_any_shape(tmp_path: Path, shape: tuple[int, int]) -> None:
-    rows = embeddings_of(3, *shape)
+    embeddings = embeddings_of(3, *shape)
     with EmbeddingCache(tmp_path) as cache:
-        assert cache.put("x", "f", rows, Facts())
+        assert cache.put("x", "f", embeddings, Facts())
     found = EmbeddingCache(tmp_path).get("x", "f")
     assert found is not None
     assert found.embeddings.shape == shape
-    assert found.embeddings.tobytes() == rows.tobytes()
+    assert found.embeddings.tobytes() == embeddings.tobytes()
 
 
 def test_values_that_are_not_numbers_come_back_to_the_bit(tmp_path: Path) -> None:
-    rows = np.array([[np.nan, np.inf, -0.0, 1e-45]], np.float32)
+    embeddings = np.array([[np.nan, np.inf, -0.0, 1e-45]], np.float32)
     with EmbeddingCache(tmp_path) as cache:
-        cache.put("x", "f", rows, Facts())
+        cache.put("x", "f", embeddings, Facts())
         found = cache.get("x", "f")
     assert found is not None
-    assert found.embeddings.tobytes() == rows.tobytes()
+    assert found.embeddings.tobytes() == embeddings.tobytes()
 
 
-@pytest.mark.parametrize("rows", [np.zeros(3, np.float32), np.zeros((3, 2))])
-def test_only_rows_are_taken(tmp_path: Path, rows: np.ndarray[Any, Any]) -> None:
+@pytest.mark.parametrize("embeddings", [np.zeros(3, np.float32), np.zeros((3, 2))])
+def test_only_float32_matrices_are_taken(tmp_path: Path, embeddings: np.ndarray[Any, Any]) -> None:
     with pytest.raises(TypeError, match="float32"):
-        EmbeddingCache(tmp_path).put("x", "f", rows, Facts())
+        EmbeddingCache(tmp_path).put("x", "f", embeddings, Facts())
 
 
 def test_views_are_kept_as_they_look(tmp_path: Path) -> None:
-    rows = embeddings_of(1).T[::2]
+    embeddings = embeddings_of(1).T[::2]
     cache = EmbeddingCache(tmp_path)
-    cache.put("x", "f", rows, Facts())
+    cache.put("x", "f", embeddings, Facts())
     found = cache.get("x", "f")
     assert found is not None
-    np.testing.assert_array_equal(found.embeddings, rows)
+    np.testing.assert_array_equal(found.embeddings, embeddings)
 
 
 def test_a_value_is_written_once(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def load():
     return prepare.load(prepare.Request(ModelSpec(WEIGHTLESS), settings=Settings("cpu")))
 
 
-def rows(folder, model, workers=1, **policy):
+def embeddings(folder, model, workers=1, **policy):
     results = Engine([model], Policy(**policy), workers).embed(sources.find(folder))
     return [result.embeddings[0] if result.embeddings else result.skipped for result in results]
 
@@ -46,21 +46,21 @@ def test_a_file_with_reflected_margins_streams(tmp_path, seconds):
     samples, rate = soundfile.read(tmp_path / "clip.wav", dtype="float32")
     windows = Windows("windows", 15_600, 15_600, margins="reflect")
     model = with_preparation(load(), windows=windows)
-    (got,) = rows(tmp_path, model)
+    (got,) = embeddings(tmp_path, model)
     padded = np.pad(samples, 7_800, mode="reflect") if len(samples) > 15_600 else samples
     plain = with_preparation(load(), windows=Windows("windows", 15_600, 15_600))
     np.testing.assert_array_equal(got, plain.embed(padded, rate))
 
 
 def test_order_and_bits_do_not_depend_on_workers_or_batches(clips):
-    expected = rows(clips, load())
+    expected = embeddings(clips, load())
     assert [len(r) for r in expected] == sorted(len(r) for r in expected)
     for workers in (2, 3):
-        for got, want in zip(rows(clips, load(), workers), expected, strict=True):
+        for got, want in zip(embeddings(clips, load(), workers), expected, strict=True):
             np.testing.assert_array_equal(got, want)
     for batch in (1, 2, 7):
         model = with_network(load(), batch=Batch(batch, 1))
-        for got, want in zip(rows(clips, model, 2), expected, strict=True):
+        for got, want in zip(embeddings(clips, model, 2), expected, strict=True):
             np.testing.assert_array_equal(got, want)
 
 
@@ -93,7 +93,7 @@ def test_a_rule_for_short_clips_that_does_not_exist_is_an_error():
 
 def test_a_clip_alone_has_the_rows_it_has_in_a_set(clips):
     model = load()
-    for file, want in zip(sources.find(clips), rows(clips, model), strict=True):
+    for file, want in zip(sources.find(clips), embeddings(clips, model), strict=True):
         with decoding.Decoder(file.path) as decoder:
             samples, rate = np.concatenate(list(decoder)), decoder.sample_rate_hz
         np.testing.assert_array_equal(model.embed(samples, rate), want)
@@ -113,7 +113,7 @@ def test_several_models_share_one_pass(clips, monkeypatch):
     assert len(opened) == 5
     for result in results:
         for model, got in zip((one, other), result.embeddings, strict=True):
-            np.testing.assert_array_equal(got, rows(clips / result.file.name, model)[0])
+            np.testing.assert_array_equal(got, embeddings(clips / result.file.name, model)[0])
         assert result.embeddings[0].shape != result.embeddings[1].shape
 
 
@@ -155,8 +155,8 @@ def test_the_first_bad_file_in_order_is_the_error(clips):
     (clips / "07b.wav").write_text("broken")
     for workers in (1, 3):
         with pytest.raises(AudioError, match=r"03b\.wav: not readable"):
-            rows(clips, load(), workers)
-    found = rows(clips, load(), 2, skip_errors=True)
+            embeddings(clips, load(), workers)
+    found = embeddings(clips, load(), 2, skip_errors=True)
     assert [isinstance(r, str) for r in found].count(True) == 2
     assert "not readable" in found[4]
 
@@ -164,9 +164,9 @@ def test_the_first_bad_file_in_order_is_the_error(clips):
 def test_short_clips_by_the_rule_chosen(clips):
     write_clip(clips / "00a.wav", 1, 0.5)
     with pytest.raises(TooShortError, match=r"00a\.wav: 0\.5 s"):
-        rows(clips, load())
-    assert "shorter" in rows(clips, load(), short="skip")[1]
-    assert rows(clips, load(), short="pad")[1].shape == (1, load().width)
+        embeddings(clips, load())
+    assert "shorter" in embeddings(clips, load(), short="skip")[1]
+    assert embeddings(clips, load(), short="pad")[1].shape == (1, load().width)
 
 
 def test_a_file_that_changes_while_it_is_read_is_an_error(clips, monkeypatch):
@@ -179,7 +179,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(clips, monkeypatch):
 
     monkeypatch.setattr(resampling.Resampler, "push", push)
     with pytest.raises(AudioError, match="changed while it was read"):
-        rows(victim, load())
+        embeddings(victim, load())
 
 
 @pytest.fixture(scope="module")
@@ -262,11 +262,11 @@ def test_rows_that_are_not_finite_are_an_error(clips, monkeypatch):
 
     def run(self, windows):
         found = enumerate(original(self, windows))
-        return [(rows * (np.nan if i == 3 else 1),) for i, (rows,) in found]
+        return [(embeddings * (np.nan if i == 3 else 1),) for i, (embeddings,) in found]
 
     monkeypatch.setattr(Group, "run", run)
     with pytest.raises(AudioError, match=r"\.wav: its embedding is not finite"):
-        rows(clips, load())
+        embeddings(clips, load())
     assert "not finite" in "".join(
-        r for r in rows(clips, load(), skip_errors=True) if isinstance(r, str)
+        r for r in embeddings(clips, load(), skip_errors=True) if isinstance(r, str)
     )

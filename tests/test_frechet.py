@@ -19,7 +19,7 @@ from fad_onnx.metrics.frechet import (
 from fad_onnx.metrics.moments import Moments
 
 
-def rows(count: int, dim: int, seed: int) -> np.ndarray:
+def embeddings(count: int, dim: int, seed: int) -> np.ndarray:
     random = np.random.RandomState(seed)
     return random.randn(count, dim) @ random.randn(dim, dim) + random.randn(dim)
 
@@ -33,7 +33,7 @@ def by_definition(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def by_rows(x: np.ndarray, y: np.ndarray) -> float:
-    """The formula from the centred rows: right for any rank."""
+    """The formula from the centred embeddings: right for any rank."""
     a, b = ((z - z.mean(axis=0)) / np.sqrt(len(z) - 1) for z in (x, y))
     nuclear = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     shift = x.mean(axis=0) - y.mean(axis=0)
@@ -42,7 +42,7 @@ def by_rows(x: np.ndarray, y: np.ndarray) -> float:
 
 @pytest.mark.parametrize("dim", [1, 2, 7, 24])
 def test_equals_the_definition_at_full_rank(dim: int) -> None:
-    x, y = rows(5 * dim + 9, dim, 1), rows(4 * dim + 5, dim, 2)
+    x, y = embeddings(5 * dim + 9, dim, 1), embeddings(4 * dim + 5, dim, 2)
     assert frechet_distance(Moments.of(x), Moments.of(y)) == pytest.approx(
         by_definition(x, y), rel=1e-9
     )
@@ -52,14 +52,14 @@ def test_equals_the_definition_at_full_rank(dim: int) -> None:
     "counts", [(2, 2), (3, 20), (12, 13), (13, 14), (14, 60), (60, 2), (60, 60)]
 )
 def test_equals_the_rows_at_any_rank(counts: tuple[int, int]) -> None:
-    x, y = rows(counts[0], 12, 3), rows(counts[1], 12, 4)
+    x, y = embeddings(counts[0], 12, 3), embeddings(counts[1], 12, 4)
     found = frechet_distance(Moments.of(x), Moments.of(y))
     assert found == pytest.approx(by_rows(x, y), rel=1e-9)
 
 
 def test_a_root_in_single_precision_is_near_at_full_rank_and_low_below() -> None:
     def both(count: int) -> tuple[float, float]:
-        sides = [Gaussian.of(Moments.of(rows(count, 64, seed))) for seed in (1, 2)]
+        sides = [Gaussian.of(Moments.of(embeddings(count, 64, seed))) for seed in (1, 2)]
         return float32_distance(*sides), frechet_distance(*sides)
 
     single, exact = both(500)
@@ -69,7 +69,7 @@ def test_a_root_in_single_precision_is_near_at_full_rank_and_low_below() -> None
 
 
 def test_a_root_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    side = Gaussian.of(Moments.of(rows(20, 5, 1)))
+    side = Gaussian.of(Moments.of(embeddings(20, 5, 1)))
     monkeypatch.setattr("scipy.linalg.sqrtm", lambda _: np.full((5, 5), np.nan))
     with pytest.raises(StatisticsError, match="--fad-root exact"):
         float32_distance(side, side)
@@ -77,7 +77,7 @@ def test_a_root_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("count", [2, 5, 12, 13, 14, 40, 400])
 def test_a_set_against_itself_is_zero(count: int) -> None:
-    moments = Moments.of(rows(count, 12, 5))
+    moments = Moments.of(embeddings(count, 12, 5))
     assert 0 <= frechet_distance(moments, moments) <= 1e-12 * np.trace(moments.covariance())
 
 
@@ -91,13 +91,13 @@ def test_a_singular_dense_covariance_against_itself_is_zero(rank: int) -> None:
 
 @pytest.mark.parametrize("counts", [(5, 30), (30, 31), (4, 7)])
 def test_symmetric(counts: tuple[int, int]) -> None:
-    a, b = (Moments.of(rows(n, 12, n)) for n in counts)
+    a, b = (Moments.of(embeddings(n, 12, n)) for n in counts)
     assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-12)
 
 
 @pytest.mark.parametrize("count", [5, 50])
 def test_a_shift_adds_its_square(count: int) -> None:
-    x, y = rows(count, 12, 8), rows(40, 12, 9)
+    x, y = embeddings(count, 12, 8), embeddings(40, 12, 9)
     y += x.mean(axis=0) - y.mean(axis=0)
     shift = np.linspace(-2, 3, 12)
     near = frechet_distance(Moments.of(x), Moments.of(y))
@@ -121,14 +121,14 @@ def test_commuting_covariances_in_closed_form() -> None:
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-3, 1e6])
 def test_scales_with_the_square_of_the_units(scale: float) -> None:
-    x, y = rows(30, 8, 11), rows(20, 8, 12)
+    x, y = embeddings(30, 8, 11), embeddings(20, 8, 12)
     expected = frechet_distance(Moments.of(x), Moments.of(y)) * scale**2
     found = frechet_distance(Moments.of(x * scale), Moments.of(y * scale))
     assert found == pytest.approx(expected, rel=1e-10)
 
 
 def test_a_point_is_the_limit_of_a_narrow_set() -> None:
-    x, y = np.array([1.0, 2.0, 3.0]), rows(40, 3, 13)
+    x, y = np.array([1.0, 2.0, 3.0]), embeddings(40, 3, 13)
     gaussian = Gaussian.of(Moments.of(y))
     expected = np.square(x - y.mean(axis=0)).sum() + y.var(axis=0, ddof=1).sum()
     assert frechet_distance(Gaussian.point(x), gaussian) == pytest.approx(expected, rel=1e-12)
@@ -140,7 +140,7 @@ def test_constant_sets_differ_by_their_means_alone() -> None:
 
 
 def test_a_factored_reference_gives_the_same_bits() -> None:
-    a, b = Moments.of(rows(40, 12, 14)), Moments.of(rows(9, 12, 15))
+    a, b = Moments.of(embeddings(40, 12, 14)), Moments.of(embeddings(9, 12, 15))
     factored = Gaussian.of(a)
     for reference in (factored, pickle.loads(pickle.dumps(factored))):
         assert frechet_distance(reference, b) == frechet_distance(a, b)
@@ -178,7 +178,7 @@ def test_immutable() -> None:
 
 def test_dimensions_of_small_units_keep_their_digits_beside_large_ones() -> None:
     units = np.logspace(-9, 3, 12)
-    covariance = Moments.of(rows(60, 12, 17) * units).covariance()
+    covariance = Moments.of(embeddings(60, 12, 17) * units).covariance()
     found = cholesky_rows(covariance)
     assert len(found) == 12
     spread = np.outer(*[np.sqrt(covariance.diagonal())] * 2)
@@ -206,7 +206,7 @@ def test_float32_noise_in_foreign_statistics_counts_as_zero() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 9, 40])
 def test_one_file_against_a_reference(count: int) -> None:
-    reference, x = rows(60, 12, 18), rows(count, 12, 19)
+    reference, x = embeddings(60, 12, 18), embeddings(count, 12, 19)
     found = file_distance(Gaussian.of(Moments.of(reference)), Moments.of(x))
     gap = np.linalg.norm(x.mean(axis=0) - reference.mean(axis=0))
     expected = by_rows(x, reference) if count > 1 else gap**2 + reference.var(axis=0, ddof=1).sum()

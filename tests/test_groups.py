@@ -71,7 +71,7 @@ def test_several_outputs_of_a_network_are_one_run(toy, tones, fetched, monkeypat
         alone = embeddings(tones, load(spec))
         for got, (want,) in zip(together, alone, strict=True):
             np.testing.assert_array_equal(got[place], want)
-    assert [len(rows[1]) for rows in together] == [-(-n // 100) for n in LENGTHS]
+    assert [len(every[1]) for every in together] == [-(-n // 100) for n in LENGTHS]
 
 
 def test_models_of_other_preparations_run_apart_and_keep_their_places(toy, tones, fetched):
@@ -84,8 +84,8 @@ def test_models_of_other_preparations_run_apart_and_keep_their_places(toy, tones
         *(embeddings(tones, [one]) for one in (models[0], other, models[2])),
         strict=True,
     ):
-        for rows, (want,) in zip(got, alone, strict=True):
-            np.testing.assert_array_equal(rows, want)
+        for found, (want,) in zip(got, alone, strict=True):
+            np.testing.assert_array_equal(found, want)
     assert set(fetched) == {("maximum", "mean"), ("mean",), ("maximum",)}
 
 

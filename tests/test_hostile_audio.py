@@ -1,4 +1,4 @@
-"""Damaged and hostile audio ends in rows or in a typed error, in bounded time and memory.
+"""Damaged and hostile audio ends in embeddings or in a typed error, in bounded time and memory.
 
 The slow tier (`pytest -m slow`) runs over 10,000 inputs; the default one a sample of them.
 """
@@ -56,7 +56,7 @@ def outcome(model, path):
     try:
         (result,) = Engine([model], Policy(short="pad")).embed([AudioFile(os.fspath(path), "x")])
         assert np.isfinite(result.embeddings[0]).all() and result.embeddings[0].shape[1] == 128
-        found = "rows"
+        found = "embeddings"
     except FadError as error:
         assert "\n" not in str(error) and len(str(error)) < 1000
         found = type(error).__name__
@@ -102,14 +102,14 @@ def fuzz(model, corpus, folder, count, seed):
 
 def test_a_sample_of_damaged_files(model, corpus, tmp_path):
     outcomes = fuzz(model, corpus, tmp_path, 280, seed=0)
-    assert outcomes["rows"] > 20 and outcomes["AudioError"] > 20
+    assert outcomes["embeddings"] > 20 and outcomes["AudioError"] > 20
 
 
 @pytest.mark.slow
 def test_ten_thousand_damaged_files(model, corpus, tmp_path):
     outcomes = fuzz(model, corpus, tmp_path, 10_500, seed=1)
     print(outcomes)
-    assert set(outcomes) <= {"rows", "AudioError", "TooShortError"}
+    assert set(outcomes) <= {"embeddings", "AudioError", "TooShortError"}
 
 
 def wav(channels=1, rate=16000, frames=20000, claimed=None, bits=16):
@@ -136,7 +136,7 @@ def test_headers_that_lie(lie, model, tmp_path):
     path = tmp_path / "x.wav"
     path.write_bytes(wav(**lie))
     found = outcome(model, path)
-    assert found in ("rows", "AudioError", "TooShortError")
+    assert found in ("embeddings", "AudioError", "TooShortError")
     if lie.get("rate", 1000) not in range(1000, 1_000_001) or lie.get("channels") == 0:
         assert found == "AudioError"
 
@@ -144,11 +144,11 @@ def test_headers_that_lie(lie, model, tmp_path):
 @pytest.mark.parametrize(
     ("signal", "expected"),
     [
-        (np.zeros(20000), "rows"),
-        (np.ones(20000), "rows"),
-        (np.full(20000, 1e-40), "rows"),
-        (np.tile([1.0, -1.0], 10000), "rows"),
-        (np.full(20000, 32768.0), "rows"),
+        (np.zeros(20000), "embeddings"),
+        (np.ones(20000), "embeddings"),
+        (np.full(20000, 1e-40), "embeddings"),
+        (np.tile([1.0, -1.0], 10000), "embeddings"),
+        (np.full(20000, 32768.0), "embeddings"),
         (np.full(20000, 3e38), "AudioError"),
         (np.full(20000, np.nan), "AudioError"),
         (np.r_[np.zeros(19999), np.inf], "AudioError"),
@@ -164,4 +164,4 @@ def test_many_channels_are_averaged(model, tmp_path):
     path = tmp_path / "x.wav"
     clip = synthetic.clip(1, 16000, 64)
     soundfile.write(path, clip.T, 16000, subtype="FLOAT")
-    assert outcome(model, path) == "rows"
+    assert outcome(model, path) == "embeddings"

@@ -11,7 +11,7 @@ from fad_onnx.cache import embeddings, root
 from fad_onnx.cli import main
 from fad_onnx.networks import synthetic
 from fad_onnx.networks.spec import ModelSpec
-from fad_onnx.pipeline.options import cache_folder
+from fad_onnx.pipeline.run import cache_folder
 from fad_onnx.tools import housekeeping
 from fad_onnx.weights import converted, prepare
 

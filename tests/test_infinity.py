@@ -67,7 +67,7 @@ def test_a_straight_line_is_found_exactly() -> None:
 
 
 def test_subsets_are_drawn_without_replacement() -> None:
-    # Of rows that are all different, the covariance of n of them has rank n - 1 in dim n.
+    # Of embeddings that are all different, the covariance of n of them has rank n - 1 in dim n.
     x = np.random.RandomState(2).randn(60, 8)
     again = np.random.RandomState(5)
     found = fad_infinity(source(8), x, seed=5)

@@ -62,11 +62,11 @@ def test_the_integral_is_the_sum_of_roots():
     random = np.random.RandomState(3)
     for dim, count in ((64, 1), (96, 3), (200, 6)):
         roots = np.sort(random.exponential(1.0, dim) ** 6)[::-1]
-        rows = random.randn(count, dim) * roots * 0.9 / np.sqrt(dim * count)
-        values = np.linalg.eigvalsh(np.diag(roots**2) - rows.T @ rows)
+        embeddings = random.randn(count, dim) * roots * 0.9 / np.sqrt(dim * count)
+        values = np.linalg.eigvalsh(np.diag(roots**2) - embeddings.T @ embeddings)
         assert values[0] > -1e-12
         expected = np.sqrt(np.maximum(values, 0.0)).sum()
-        assert root_trace(roots, rows) == pytest.approx(expected, rel=1e-7)
+        assert root_trace(roots, embeddings) == pytest.approx(expected, rel=1e-7)
 
 
 def test_what_has_no_distance_without_a_clip_is_the_whole_distance():

@@ -23,12 +23,13 @@ Files = list[np.ndarray]
 
 
 def clips(
-    random: np.random.RandomState, files: int, rows: int, dim: int, gap: float = 0.0
+    random: np.random.RandomState, files: int, per_file: int, dim: int, gap: float = 0.0
 ) -> Files:
-    """Files whose rows share half their variance, with a falling spectrum."""
+    """Files whose embeddings share half their variance, with a falling spectrum."""
     scale = np.arange(1, dim + 1) ** -0.5
     return [
-        (np.sqrt(0.5) * random.randn(dim) + np.sqrt(0.5) * random.randn(rows, dim)) * scale + gap
+        (np.sqrt(0.5) * random.randn(dim) + np.sqrt(0.5) * random.randn(per_file, dim)) * scale
+        + gap
         for _ in range(files)
     ]
 
@@ -48,10 +49,10 @@ def jackknife(evaluation: Files, reference: Files) -> tuple[float, float]:
     return found[0], found[1]
 
 
-@pytest.mark.parametrize(("files", "rows", "dim"), [(40, 3, 5), (40, 1, 20), (30, 1, 40)])
-def test_is_near_the_jackknife_that_leaves_out_files(files: int, rows: int, dim: int) -> None:
+@pytest.mark.parametrize(("files", "per_file", "dim"), [(40, 3, 5), (40, 1, 20), (30, 1, 40)])
+def test_is_near_the_jackknife_that_leaves_out_files(files: int, per_file: int, dim: int) -> None:
     random = np.random.RandomState(1)
-    x, y = clips(random, files, rows, dim, 0.7), clips(random, files + 5, rows, dim)
+    x, y = clips(random, files, per_file, dim, 0.7), clips(random, files + 5, per_file, dim)
     found = interval(Side.of(x), Side.of(y))
     assert found.standard_error is not None
     assert found.standard_error**2 == pytest.approx(sum(jackknife(x, y)), rel=0.25)
@@ -71,7 +72,7 @@ def test_is_near_the_jackknife_for_skewed_sets() -> None:
 
 
 def test_influences_are_the_derivative() -> None:
-    """Against weights moved by a little: moments of weighted rows, distance by eigenvalues."""
+    """Against weights moved by a little: moments of weighted embeddings, distance by eigenvalues."""
     random = np.random.RandomState(2)
     x, y = clips(random, 12, 4, 3, 0.5), clips(random, 20, 4, 3)
     a, b = Side.of(x), Gaussian.of(Side.of(y).moments)
@@ -103,7 +104,7 @@ def test_the_estimate_is_the_distance(n: int, m: int) -> None:
     a, b = Moments.of(random.randn(n, 8)), Moments.of(random.randn(m, 8))
     estimate, maps = distance_and_maps(Gaussian.of(a), Gaussian.of(b))
     assert estimate == pytest.approx(frechet_distance(a, b), rel=1e-10)
-    # What P maps rows to has the nuclear norm as its variance, on either side.
+    # What P maps embeddings to has the nuclear norm as its variance, on either side.
     nuclear = (np.trace(a.covariance() + b.covariance()) - estimate) / 2
     nuclear += np.square(a.mean - b.mean).sum() / 2
     for moments, transport in zip((a, b), maps, strict=True):
@@ -147,10 +148,10 @@ def test_many_files_come_near_the_normal_quantile() -> None:
     assert reach == pytest.approx(1.95996, rel=1e-3)
 
 
-@pytest.mark.parametrize("rows", [1, 4])
-def test_the_distance_to_a_point_has_the_error_of_a_mean(rows: int) -> None:
+@pytest.mark.parametrize("per_file", [1, 4])
+def test_the_distance_to_a_point_has_the_error_of_a_mean(per_file: int) -> None:
     # It is the mean of |x|^2, up to ddof.
-    x = clips(np.random.RandomState(6), 12, rows, 2, 3.0)
+    x = clips(np.random.RandomState(6), 12, per_file, 2, 3.0)
     found = interval(Side.of(x), Gaussian.point(np.zeros(2)))
     means = [float(np.square(file).sum(axis=1).mean()) for file in x]
     assert found.standard_error == pytest.approx(np.std(means, ddof=1) / np.sqrt(12), rel=1e-9)
@@ -212,12 +213,12 @@ def test_progress_counts_the_files_of_both_sides() -> None:
 
 
 def coverage(
-    repeats: int, files: int, rows: int, dim: int, gap: float, level: float
+    repeats: int, files: int, per_file: int, dim: int, gap: float, level: float
 ) -> tuple[float, list[Interval]]:
     found = []
     for seed in range(repeats):
         random = np.random.RandomState(1000 + seed)
-        x, y = clips(random, files, rows, dim, gap), clips(random, files, rows, dim)
+        x, y = clips(random, files, per_file, dim, gap), clips(random, files, per_file, dim)
         found.append(interval(Side.of(x), Side.of(y), level))
     expected = np.mean([one.estimate for one in found])
     inside = [one.low <= expected <= one.high for one in found]  # type: ignore[operator]
@@ -225,20 +226,20 @@ def coverage(
 
 
 def test_covers_the_expected_distance() -> None:
-    for files, rows, dim, gap in ((40, 3, 8, 0.5), (60, 1, 64, 0.3)):
-        inside, _ = coverage(100, files, rows, dim, gap, 0.9)
+    for files, per_file, dim, gap in ((40, 3, 8, 0.5), (60, 1, 64, 0.3)):
+        inside, _ = coverage(100, files, per_file, dim, gap, 0.9)
         assert 0.83 <= inside <= 0.99
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("level", [0.9, 0.95])
 @pytest.mark.parametrize(
-    ("files", "rows", "dim"), [(30, 5, 8), (300, 1, 8), (60, 1, 64), (66, 1, 64), (100, 3, 64),
+    ("files", "per_file", "dim"), [(30, 5, 8), (300, 1, 8), (60, 1, 64), (66, 1, 64), (100, 3, 64),
                                (30, 4, 128), (130, 1, 128)]
 )  # fmt: skip
 @pytest.mark.parametrize("gap", [0.0, 0.3])
-def test_coverage(files: int, rows: int, dim: int, gap: float, level: float) -> None:
-    inside, _ = coverage(200, files, rows, dim, gap, level)
+def test_coverage(files: int, per_file: int, dim: int, gap: float, level: float) -> None:
+    inside, _ = coverage(200, files, per_file, dim, gap, level)
     # Three standard errors of 200 repeats below the level; without a gap it is conservative.
     assert inside >= level - 3 * np.sqrt(level * (1 - level) / 200)
 

@@ -31,9 +31,11 @@ def silent(what, done, steps):
 
 
 def arrays(random, clips, width=4, gap=0.0, start=0):
-    rows = [random.randn(1 + i % 3, width) + 0.5 * random.randn(width) + gap for i in range(clips)]
+    embeddings = [
+        random.randn(1 + i % 3, width) + 0.5 * random.randn(width) + gap for i in range(clips)
+    ]
     names = [f"{start + i}.wav" for i in range(clips)]
-    return Arrays("set", Moments.of(np.concatenate(rows)), rows, names)
+    return Arrays("set", Moments.of(np.concatenate(embeddings)), embeddings, names)
 
 
 def without(one, i):
@@ -85,7 +87,7 @@ def test_the_parts_of_kad_are_the_jackknife_without_each_clip(side):
 def test_the_parts_of_the_inception_score_are_the_jackknife_within_each_split():
     random = np.random.RandomState(2)
     logits = random.randn(23, 7) * 3
-    one = Arrays("set", None, [row[None] for row in logits], [f"{i}" for i in range(23)])
+    one = Arrays("set", None, [one[None] for one in logits], [f"{i}" for i in range(23)])
     value, found = doubts("isc", one, isc_splits=2, seed=3)
     assert value.value == inception_score(logits, 2, 3)[0]
     order = np.random.RandomState(3).permutation(23)
@@ -109,14 +111,14 @@ def test_halves_of_prdc_hold_half_of_the_clips_and_pairs_stay_together():
     draws, seen = found["coverage"].draws, []
     spy = Draws(draws.names, lambda chosen: seen.append(chosen) or draws.again(chosen))
     expected = spy.values
-    for (ours, theirs), row in zip(seen, expected, strict=True):
+    for (ours, theirs), values in zip(seen, expected, strict=True):
         assert 29 <= len(ours) <= 31 and 39 <= len(theirs) <= 41
         paired = [{int(side.names[i].split(".")[0]) for i in own} & set(range(30, 60))
                   for side, own in ((evaluation, ours), (reference, theirs))]  # fmt: skip
         assert paired[0] == paired[1] and len(paired[0]) == 15
-        rows = [np.concatenate([side.clips[i] for i in own])
+        embeddings = [np.concatenate([side.clips[i] for i in own])
                 for side, own in ((reference, theirs), (evaluation, ours))]  # fmt: skip
-        assert prdc(*rows, 3) == dict(zip(NAMES, row, strict=True))
+        assert prdc(*embeddings, 3) == dict(zip(NAMES, values, strict=True))
     one = interval(value.value, found["coverage"])
     assert one.standard_error == pytest.approx(expected[:, 3].std(ddof=1))
     assert 0.0 <= one.low < value.value < one.high <= 1.0 and one.pairs == 30

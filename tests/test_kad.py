@@ -12,7 +12,7 @@ from fad_onnx.metrics import kad
 from fad_onnx.metrics.kad import KernelReference, kernel_distance
 
 
-def rows(count: int, seed: int, dim: int = 5) -> np.ndarray:
+def embeddings(count: int, seed: int, dim: int = 5) -> np.ndarray:
     return np.random.RandomState(seed).randn(count, dim)
 
 
@@ -34,7 +34,7 @@ def by_pairs(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 @pytest.mark.parametrize("block", [1, 7, 1024])
 def test_equals_the_definition(n: int, m: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kad, "BLOCK", block)
-    x, y = rows(n, 1), rows(m, 2) * 1.5 + 0.3
+    x, y = embeddings(n, 1), embeddings(m, 2) * 1.5 + 0.3
     value, bandwidth = by_pairs(x, y)
     found = kernel_distance(x, y)
     assert found.bandwidth == pytest.approx(bandwidth, rel=1e-12)
@@ -43,13 +43,13 @@ def test_equals_the_definition(n: int, m: int, block: int, monkeypatch: pytest.M
 
 
 def test_the_bandwidth_is_the_references_alone() -> None:
-    x, y = rows(30, 1), rows(30, 2) * 9
+    x, y = embeddings(30, 1), embeddings(30, 2) * 9
     assert kernel_distance(x, y).bandwidth == kernel_distance(x, x + 100).bandwidth
     assert kernel_distance(y, x).bandwidth != kernel_distance(x, y).bandwidth
 
 
 def test_the_bandwidth_can_be_the_evaluations() -> None:
-    x, y = rows(30, 1), rows(29, 2) * 9
+    x, y = embeddings(30, 1), embeddings(29, 2) * 9
     own = KernelReference(x, bandwidth_of="evaluation")
     found, swapped = own.distance(y), kernel_distance(y, x)
     assert found.bandwidth == pytest.approx(swapped.bandwidth, rel=1e-12)
@@ -64,7 +64,7 @@ def test_the_bandwidth_can_be_the_evaluations() -> None:
 def test_the_median_is_numpys_whatever_the_blocks(
     monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    x = rows(count, 3)
+    x = embeddings(count, 3)
     monkeypatch.setattr(kad, "BLOCK", 16)
     pairs = [np.linalg.norm(x[i] - x[j]) for i in range(count) for j in range(i)]
     assert kad.median_distance(x) == pytest.approx(np.median(pairs), rel=1e-12)
@@ -92,8 +92,11 @@ def test_distances_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("gap", [0.0, 2.0])
 def test_two_gaussians_in_closed_form(gap: float) -> None:
     dim, count = 4, 2000
-    # Each row with its opposite, so that the means are exact.
-    x, y = (np.r_[half, -half] for half in (rows(count // 2, 4, dim), rows(count // 2, 5, dim)))
+    # Each embedding with its opposite, so that the means are exact.
+    x, y = (
+        np.r_[half, -half]
+        for half in (embeddings(count // 2, 4, dim), embeddings(count // 2, 5, dim))
+    )
     y[:, 0] += gap
     found = kernel_distance(x, y)
     # E exp(-|x - y|^2 / (2 s^2)) of unit Gaussians a distance g apart.
@@ -104,20 +107,22 @@ def test_two_gaussians_in_closed_form(gap: float) -> None:
 
 
 def test_unbiased() -> None:
-    values = [kernel_distance(rows(12, 2 * i), rows(12, 2 * i + 1)).value for i in range(300)]
+    values = [
+        kernel_distance(embeddings(12, 2 * i), embeddings(12, 2 * i + 1)).value for i in range(300)
+    ]
     error = np.std(values) / np.sqrt(len(values))
     assert abs(np.mean(values)) < 3 * error
     assert min(values) < 0
 
 
 def test_far_from_the_origin_costs_no_digits() -> None:
-    x, y = (np.round(rows(40, seed) * 1024) / 1024 for seed in (6, 7))
+    x, y = (np.round(embeddings(40, seed) * 1024) / 1024 for seed in (6, 7))
     near, far = kernel_distance(x, y), kernel_distance(x + 2.0**20, y + 2.0**20)
     assert far.value == pytest.approx(near.value, rel=1e-9)
 
 
 def test_large_sets_are_subsampled_by_seed_and_say_so() -> None:
-    x, y = rows(50, 8), rows(30, 9)
+    x, y = embeddings(50, 8), embeddings(30, 9)
 
     def found(seed: int) -> kad.Kad:
         return KernelReference(x, seed, limit=20).distance(y)
@@ -132,10 +137,10 @@ def test_large_sets_are_subsampled_by_seed_and_say_so() -> None:
 
 
 def test_a_reference_serves_many() -> None:
-    reference = KernelReference(rows(30, 10))
+    reference = KernelReference(embeddings(30, 10))
     for seed in (11, 12):
-        y = rows(20, seed)
-        assert reference.distance(y) == kernel_distance(rows(30, 10), y)
+        y = embeddings(20, seed)
+        assert reference.distance(y) == kernel_distance(embeddings(30, 10), y)
 
 
 def test_equal_embeddings_leave_no_bandwidth() -> None:
@@ -160,8 +165,8 @@ def test_rounding_is_no_bandwidth(seed: int, others: float) -> None:
 
 def test_what_cannot_be_compared() -> None:
     with pytest.raises(TooFewEmbeddingsError, match="1 embedding"):
-        kernel_distance(rows(1, 1), rows(5, 1))
+        kernel_distance(embeddings(1, 1), embeddings(5, 1))
     with pytest.raises(TooFewEmbeddingsError, match="1 embedding"):
-        kernel_distance(rows(5, 1), rows(1, 1))
+        kernel_distance(embeddings(5, 1), embeddings(1, 1))
     with pytest.raises(StatisticsError, match="3 dimensions"):
-        kernel_distance(rows(5, 1), rows(5, 1, 3))
+        kernel_distance(embeddings(5, 1), embeddings(5, 1, 3))

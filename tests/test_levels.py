@@ -7,9 +7,9 @@ import soundfile
 import fad_onnx
 from fad_onnx.api import making
 from fad_onnx.audio import decoding
+from fad_onnx.audio.arrays import as_frames
 from fad_onnx.files import archives
 from fad_onnx.networks import synthetic
-from fad_onnx.networks.embedder import as_frames
 from fad_onnx.pipeline import clip_windows
 
 from .conftest import write_clip

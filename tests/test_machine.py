@@ -9,7 +9,7 @@ import pytest
 from fad_onnx.api import compat
 from fad_onnx.cli import main
 from fad_onnx.networks import machine, table
-from fad_onnx.pipeline import options
+from fad_onnx.pipeline import options, run
 
 GB = 1 << 30
 V2 = "30 23 0:26 {top} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
@@ -163,7 +163,7 @@ def test_cores_that_are_not_ours_are_not_counted():
 def test_all_that_works_in_threads_asks_here(monkeypatch, capsys):
     model = next(one.name for one in table.models().values() if not one.network.checkpoints)
     monkeypatch.setattr(machine, "cores", lambda: 5)
-    assert options.Run(model).job.workers == 5
+    assert run.Run(model).job.workers == 5
     assert options.RunOptions(workers=7).worker_count == 7
     assert compat.FrechetAudioDistance(model_name=model)._run.workers == 5
     monkeypatch.setattr(machine, "cores", lambda: 3)

@@ -14,7 +14,8 @@ from fad_onnx.audio import sources
 from fad_onnx.networks import memory, runtime
 from fad_onnx.networks.group import Group
 from fad_onnx.networks.network import Batch
-from fad_onnx.networks.runtime import PROVIDERS, Settings
+from fad_onnx.networks.providers import PROVIDERS
+from fad_onnx.networks.runtime import Settings
 from fad_onnx.networks.selection import select
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.pipeline import batching

@@ -1,4 +1,4 @@
-"""Moments as algebra: any cutting of the rows gives the same moments."""
+"""Moments as algebra: any cutting of the embeddings gives the same moments."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from fad_onnx.metrics.clips import BLOCK
 from fad_onnx.metrics.moments import Moments, MomentsAccumulator
 
 DIM = 6
-# Either side of every boundary: nothing, one row, factor full, dense, more than a block.
+# Either side of every boundary: nothing, one embedding, factor full, dense, more than a block.
 COUNTS = (0, 1, 2, DIM, DIM + 1, DIM + 2, 40, BLOCK + 1)
 
 
-def rows(count: int, seed: int = 0, dim: int = DIM) -> np.ndarray:
+def embeddings(count: int, seed: int = 0, dim: int = DIM) -> np.ndarray:
     random = np.random.RandomState(seed)
     return random.randn(count, dim) @ random.randn(dim, dim) + 3.0 * random.randn(dim)
 
@@ -35,7 +35,7 @@ def assert_same(found: Moments, expected: Moments) -> None:
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_equals_numpy(count: int) -> None:
-    x = rows(count)
+    x = embeddings(count)
     moments = Moments.of(x)
     assert (moments.count, moments.dim) == (count, DIM)
     if count >= 1:
@@ -49,7 +49,7 @@ def test_equals_numpy(count: int) -> None:
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_keeps_a_factor_while_it_is_smaller(count: int) -> None:
-    moments = Moments.of(rows(count))
+    moments = Moments.of(embeddings(count))
     if count <= DIM + 1:
         assert moments.factor is not None
         assert moments.factor.shape == (max(count - 1, 0), DIM)
@@ -61,7 +61,7 @@ def test_keeps_a_factor_while_it_is_smaller(count: int) -> None:
 
 @pytest.mark.parametrize("cuts", [(0,), (1,), (3, 4), (7,), (8, 9, 30), tuple(range(1, 40))])
 def test_any_cutting_gives_the_same_moments(cuts: tuple[int, ...]) -> None:
-    x = rows(40)
+    x = embeddings(40)
     parts = [Moments.of(piece) for piece in np.split(x, cuts)]
     assert_same(Moments.total(parts), Moments.of(x))
     folded = parts[0]
@@ -71,7 +71,7 @@ def test_any_cutting_gives_the_same_moments(cuts: tuple[int, ...]) -> None:
 
 
 def test_addition_is_a_commutative_monoid() -> None:
-    a, b, c = (Moments.of(rows(n, seed)) for seed, n in enumerate((3, 9, 5)))
+    a, b, c = (Moments.of(embeddings(n, seed)) for seed, n in enumerate((3, 9, 5)))
     assert_same(a + b, b + a)
     assert_same((a + b) + c, a + (b + c))
     for both in (a + Moments.empty(DIM), Moments.empty(DIM) + a):
@@ -82,27 +82,27 @@ def test_addition_is_a_commutative_monoid() -> None:
 
 
 def test_a_sum_keeps_a_factor_while_it_is_smaller() -> None:
-    x = rows(DIM + 2)
-    assert Moments.total(Moments.of(row[None]) for row in x[:-1]).factor is not None
-    assert Moments.total(Moments.of(row[None]) for row in x).factor is None
+    x = embeddings(DIM + 2)
+    assert Moments.total(Moments.of(embedding[None]) for embedding in x[:-1]).factor is not None
+    assert Moments.total(Moments.of(embedding[None]) for embedding in x).factor is None
 
 
 def test_total_repeats_to_the_bit() -> None:
-    parts = [Moments.of(rows(n, n)) for n in (1, 4, 20, 2, 1, 9)]
+    parts = [Moments.of(embeddings(n, n)) for n in (1, 4, 20, 2, 1, 9)]
     first, second = Moments.total(parts), Moments.total(iter(parts))
     assert np.array_equal(first.mean, second.mean)
     assert np.array_equal(first.dense_scatter(), second.dense_scatter())
 
 
 def test_a_mean_far_from_zero_costs_no_digits() -> None:
-    # Multiples of 1/1024 so that the shifted rows are exact.
-    x = np.round(rows(30) * 1024) / 1024
+    # Multiples of 1/1024 so that the shifted embeddings are exact.
+    x = np.round(embeddings(30) * 1024) / 1024
     near, far = Moments.of(x), Moments.of(x + 2.0**30)
     np.testing.assert_allclose(far.covariance(), near.covariance(), rtol=1e-12, atol=1e-12)
 
 
 def test_float32_rows_are_summed_in_float64() -> None:
-    x = rows(20_000).astype(np.float32)
+    x = embeddings(20_000).astype(np.float32)
     expected = Moments.of(x.astype(np.float64))
     found = Moments.of(x)
     assert np.array_equal(found.mean, expected.mean)
@@ -115,7 +115,7 @@ def test_integers_are_rows_too() -> None:
 
 
 def test_does_not_change_or_keep_what_it_is_given() -> None:
-    x = rows(5)
+    x = embeddings(5)
     before = x.copy()
     moments = Moments.of(x)
     assert np.array_equal(x, before)
@@ -126,7 +126,7 @@ def test_does_not_change_or_keep_what_it_is_given() -> None:
 
 @pytest.mark.parametrize("count", [4, 40])
 def test_immutable_also_after_pickling(count: int) -> None:
-    original = Moments.of(rows(count))
+    original = Moments.of(embeddings(count))
     for moments in (original, pickle.loads(pickle.dumps(original)), original + original):
         for array in (moments.mean, moments.factor, moments.scatter):
             if array is not None:
@@ -139,7 +139,7 @@ def test_immutable_also_after_pickling(count: int) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 4, 40])
 def test_arrays_round_trip_to_the_bit(count: int) -> None:
-    original = Moments.of(rows(count))
+    original = Moments.of(embeddings(count))
     back = Moments.from_arrays(original.to_arrays())
     assert back.count == original.count
     assert np.array_equal(back.mean, original.mean)
@@ -149,14 +149,14 @@ def test_arrays_round_trip_to_the_bit(count: int) -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_no_covariance_below_two_rows(count: int) -> None:
     with pytest.raises(TooFewEmbeddingsError, match=f"{count} embedding"):
-        Moments.of(rows(count)).covariance()
+        Moments.of(embeddings(count)).covariance()
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e200])
 def test_rows_that_are_not_finite_are_counted(bad: float, dtype: type) -> None:
-    x = rows(9).astype(dtype)
+    x = embeddings(9).astype(dtype)
     x[2, 3] = x[7, 0] = bad
     with pytest.raises(StatisticsError, match=r"clip\.wav: 2 of 9 embeddings"):
         Moments.of(x, "clip.wav")
@@ -173,14 +173,16 @@ def test_rows_of_another_shape_or_type(wrong: object) -> None:
 
 def test_unequal_dimensions_do_not_add() -> None:
     with pytest.raises(StatisticsError, match="6 and 5"):
-        Moments.of(rows(3)) + Moments.of(rows(3, dim=5))
+        Moments.of(embeddings(3)) + Moments.of(embeddings(3, dim=5))
 
 
 def test_statistics_go_in_and_come_out() -> None:
-    x = rows(50)
+    x = embeddings(50)
     moments = Moments.of_statistics(x.mean(axis=0), np.cov(x, rowvar=False), 50)
     assert_same(moments, Moments.of(x))
-    assert_same(moments + Moments.of(rows(9, 1)), Moments.of(np.vstack([x, rows(9, 1)])))
+    assert_same(
+        moments + Moments.of(embeddings(9, 1)), Moments.of(np.vstack([x, embeddings(9, 1)]))
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,11 +217,11 @@ def test_statistics_that_are_none(
 )
 def test_arrays_that_are_none(change: dict[str, np.ndarray]) -> None:
     with pytest.raises(StatisticsError):
-        Moments.from_arrays({**Moments.of(rows(4)).to_arrays(), **change})
+        Moments.from_arrays({**Moments.of(embeddings(4)).to_arrays(), **change})
 
 
 def test_asking_early_does_not_change_later_bits() -> None:
-    x = rows(60)
+    x = embeddings(60)
     asked, silent = MomentsAccumulator(), MomentsAccumulator()
     for start in range(0, 60, 5):
         part = Moments.of(x[start : start + 5])

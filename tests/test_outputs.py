@@ -30,9 +30,9 @@ OLD, NEW = b"old\n" * 100, b"new\n" * 5000
 @pytest.fixture
 def one(tmp_path):
     """A reference and an evaluation set in statistics files, so that a score costs nothing."""
-    rows = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    array = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     embeddings.write(tmp_path / "e.npz", lambda to: [
-        *(to.add(f"{index}.wav", part) for index, part in enumerate(np.split(rows, 20))),
+        *(to.add(f"{index}.wav", part) for index, part in enumerate(np.split(array, 20))),
         to.metadata({"model": "m", "files": 20, "rows": 40, "seconds": 20.0,
                      "file_seconds": [1.0] * 20}),
     ])  # fmt: skip

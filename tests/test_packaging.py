@@ -64,9 +64,9 @@ def test_the_wheel_holds_the_table_the_graphs_and_no_more_than_it_should(wheel):
         size = sum(info.compress_size for info in archive.infolist())
         graphs = sum(i.compress_size for i in archive.infolist() if i.filename.endswith(".onnx"))
     assert {"fad_onnx/artifacts.json", "fad_onnx/py.typed"} <= names
-    for row in table.models().values():
-        assert {f"fad_onnx/networks/graphs/{one.graph}" for one in variants(row)} <= names
-        assert f"fad_onnx/networks/golden/{row.name}.npz" in names
+    for model in table.models().values():
+        assert {f"fad_onnx/networks/graphs/{one.graph}" for one in variants(model)} <= names
+        assert f"fad_onnx/networks/golden/{model.name}.npz" in names
     assert not [name for name in names if name.startswith(("tests", "exporters", "benchmarks"))]
     assert graphs < 6_000_000 and size < 8_000_000
 

@@ -15,7 +15,8 @@ from fad_onnx.networks import synthetic, table
 from fad_onnx.networks.preparation import Preparation, Windows
 from fad_onnx.networks.selection import select
 from fad_onnx.networks.windows import Windower
-from fad_onnx.pipeline.options import Run, RunOptions
+from fad_onnx.pipeline.options import RunOptions
+from fad_onnx.pipeline.run import Run
 
 from . import report_factory
 from .conftest import write_clip

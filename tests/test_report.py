@@ -252,9 +252,9 @@ def test_the_plane_is_that_of_most_variance(tmp_path):
     files = [Path(f"{i}.wav") for i in range(40)]
     base = audio_set("a", files, dim=5)
     scale = np.array([1, 8, 1, 3, 1], np.float32)
-    rows = tuple(one * scale for one in base.embeddings_by_file)
-    joined = np.concatenate(rows).astype(np.float64)
-    one = replace(base, embeddings_by_file=rows, moments=Moments.of(joined))
+    embeddings = tuple(one * scale for one in base.embeddings_by_file)
+    joined = np.concatenate(embeddings).astype(np.float64)
+    one = replace(base, embeddings_by_file=embeddings, moments=Moments.of(joined))
     found = projection.project(one, one, seed=1)
     values, vectors = np.linalg.eigh(np.cov(joined.T))
     expected = (joined - joined.mean(axis=0)) @ vectors[:, :-3:-1]

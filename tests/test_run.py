@@ -19,7 +19,7 @@ from fad_onnx.api import dry_run, functions, making
 from fad_onnx.api.measure import Wanted
 from fad_onnx.audio import sources
 from fad_onnx.cache.embeddings import EmbeddingCache
-from fad_onnx.cli import commands, main
+from fad_onnx.cli import commands, main, run_flags
 from fad_onnx.errors import (
     AudioError,
     CheckpointError,
@@ -38,7 +38,8 @@ from fad_onnx.pipeline import clip_windows, datasets, executors, metadata
 from fad_onnx.pipeline.batching import Engine
 from fad_onnx.pipeline.clip_windows import Policy
 from fad_onnx.pipeline.metadata import Metadata
-from fad_onnx.pipeline.options import KINDS, Run, RunOptions
+from fad_onnx.pipeline.options import KINDS, RunOptions
+from fad_onnx.pipeline.run import Run
 from fad_onnx.weights import prepare
 
 from .conftest import write_clip
@@ -100,10 +101,10 @@ def test_a_report_has_everything_at_its_usual_level(monkeypatch, clips):
 def test_a_file_whose_name_holds_an_equals_sign(tmp_path):
     path = tmp_path / "a=b.pth"
     named = os.path.relpath(path)
-    assert commands.named_paths(["a=b.pth"]) == {"a": "b.pth"}
+    assert run_flags.named_paths(["a=b.pth"]) == {"a": "b.pth"}
     path.touch()
-    assert commands.named_paths([str(path)]) == {"main": str(path)}
-    assert commands.named_paths(["pca=x", named]) == {"pca": "x", "main": named}
+    assert run_flags.named_paths([str(path)]) == {"main": str(path)}
+    assert run_flags.named_paths(["pca=x", named]) == {"pca": "x", "main": named}
 
 
 def test_keywords_of_the_wrong_kind_say_what_is_wanted(clips):
@@ -186,10 +187,10 @@ def test_statistics_take_neither_weights_nor_options(clips, tmp_path):
 
 
 def test_a_checkpoint_that_these_options_do_not_use_is_refused():
-    row = next(row for row in table.models().values() if len(row.network.checkpoints) > 1)
-    name = (row.network.checkpoints.keys() - set(row.output().checkpoints)).pop()
+    entry = next(entry for entry in table.models().values() if len(entry.network.checkpoints) > 1)
+    name = (entry.network.checkpoints.keys() - set(entry.output().checkpoints)).pop()
     with pytest.raises(CheckpointError, match=f"uses no checkpoint '{name}' "):
-        prepare.load(prepare.Request(ModelSpec(row.name, weights={name: "nonexistent"})))
+        prepare.load(prepare.Request(ModelSpec(entry.name, weights={name: "nonexistent"})))
 
 
 def test_what_lacks_rows_is_refused_before_the_work(clips, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fad_onnx.errors import MissingDependencyError, OptionError, ProviderError
-from fad_onnx.networks import runtime, table
+from fad_onnx.networks import providers, runtime, table
 from fad_onnx.networks.selection import selection_of
 from fad_onnx.weights import binding
 
@@ -22,7 +22,7 @@ def network(**settings):
 
 def test_auto_is_the_cpu_without_cuda():
     made = network()
-    assert made.provider is runtime.PROVIDERS["cpu"] and made.why_not_cuda is None
+    assert made.provider is providers.PROVIDERS["cpu"] and made.why_not_cuda is None
     assert made.versions()["provider"] == "CPUExecutionProvider"
 
 
@@ -31,19 +31,19 @@ def test_auto_says_why_a_cuda_that_is_there_did_not_load(monkeypatch):
     names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: names)
     made = network()
-    assert made.provider is runtime.PROVIDERS["cpu"]
+    assert made.provider is providers.PROVIDERS["cpu"]
     assert "CUDAExecutionProvider" in made.why_not_cuda
     with pytest.raises(ProviderError, match=r"CUDA.*fad-onnx\[gpu\]"):
         network(provider="cuda")
 
 
-@pytest.mark.parametrize("name", sorted(set(runtime.PROVIDERS) - {"cpu"}))
+@pytest.mark.parametrize("name", sorted(set(providers.PROVIDERS) - {"cpu"}))
 def test_a_named_provider_never_falls_back(name):
-    if runtime.PROVIDERS[name].name in runtime.runtime().get_available_providers():
+    if providers.PROVIDERS[name].name in runtime.runtime().get_available_providers():
         pytest.skip("this build has it")
     with pytest.raises(ProviderError, match="not in this build of ONNX Runtime") as caught:
         network(provider=name)
-    assert runtime.PROVIDERS[name].remedy in str(caught.value)
+    assert providers.PROVIDERS[name].remedy in str(caught.value)
 
 
 def test_unknown_providers_and_thread_counts_are_option_errors():
@@ -61,7 +61,7 @@ def test_no_onnxruntime_names_both_pip_lines(monkeypatch):
 
 def test_cuda_gets_its_limits_and_no_tf32():
     settings = runtime.Settings("cuda", device=3, memory_limit_mb=2048)
-    options = runtime._provider_options(settings, runtime.PROVIDERS["cuda"])
+    options = runtime._provider_options(settings, providers.PROVIDERS["cuda"])
     assert options["device_id"] == "3" and options["use_tf32"] == "0"
     assert options["gpu_mem_limit"] == str(2048 * 2**20)
 

@@ -31,9 +31,9 @@ def buffered(monkeypatch):
 @pytest.fixture
 def one(tmp_path):
     """Two datasets in a statistics file, so that a score costs nothing; it warns."""
-    rows = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    array = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
     embeddings.write(tmp_path / "e.npz", lambda to: [
-        *(to.add(f"{index}.wav", part) for index, part in enumerate(np.split(rows, 2))),
+        *(to.add(f"{index}.wav", part) for index, part in enumerate(np.split(array, 2))),
         to.metadata({"model": "m", "files": 2, "rows": 4, "seconds": 2.0,
                      "file_seconds": [1.0] * 2}),
     ])  # fmt: skip

@@ -67,13 +67,13 @@ def test_a_wrong_answer_fails_the_command(monkeypatch, capsys):
 
 
 def test_spread_error_is_relative_to_the_spread():
-    rows = np.array([[10.0, 0], [12, 0]])
-    assert known_answers.spread_error(rows, rows) == 0
-    assert known_answers.spread_error(rows + np.array([[1, 0], [0, 0]]), rows) == pytest.approx(
-        1 / np.sqrt(2)
-    )
-    assert known_answers.spread_error(rows[:1], rows) == float("inf")
-    assert known_answers.spread_error(rows[[0, 0]], rows[[0, 0]]) == float("inf")
+    embeddings = np.array([[10.0, 0], [12, 0]])
+    assert known_answers.spread_error(embeddings, embeddings) == 0
+    assert known_answers.spread_error(
+        embeddings + np.array([[1, 0], [0, 0]]), embeddings
+    ) == pytest.approx(1 / np.sqrt(2))
+    assert known_answers.spread_error(embeddings[:1], embeddings) == float("inf")
+    assert known_answers.spread_error(embeddings[[0, 0]], embeddings[[0, 0]]) == float("inf")
     single = np.array([[1.0, 3.0]])
     assert known_answers.spread_error(np.array([[1.0, 4.0]]), single) == pytest.approx(0.5**0.5)
 
@@ -84,19 +84,21 @@ def test_a_published_truth_is_held_against_the_official_weights(monkeypatch):
 
     from fad_onnx.weights import prepare
 
-    row = next(row for row in table.models().values() if row.published)
-    assert [check.passed for check in known_answers.published(row)] == [None] * len(row.published)
+    entry = next(entry for entry in table.models().values() if entry.published)
+    assert [check.passed for check in known_answers.published(entry)] == [None] * len(
+        entry.published
+    )
     name = next(one.name for one in table.models().values() if not one.network.checkpoints)
     weightless = table.model(name)
-    truth = replace(row.published[0], options={})
+    truth = replace(entry.published[0], options={})
     model = replace(weightless, published=(truth,))
     monkeypatch.setattr(table, "models", lambda: {name: model})
     (check,) = known_answers.published(model)
     assert check.passed is False and check.error > truth.tolerance
-    rows = prepare.load(prepare.Request(ModelSpec(name))).embed(
+    embeddings = prepare.load(prepare.Request(ModelSpec(name))).embed(
         np.sin(2 * np.pi * truth.sine_hz * np.arange(3 * 16000) / 16000), 16000
     )
-    right = replace(truth, mean=float(rows.mean()), deviation=float(rows.std()))
+    right = replace(truth, mean=float(embeddings.mean()), deviation=float(embeddings.std()))
     (check,) = known_answers.published(replace(model, published=(right,)))
     assert check.passed and check.error < 1e-5
     (check,) = known_answers.published(weightless)

@@ -31,33 +31,35 @@ from .conftest import write_clip
 from .loopback import Loopback
 
 
-def bound(row):
-    infos = initializers(binding.graph_file(selection_of(row)))
+def bound(entry):
+    infos = initializers(binding.graph_file(selection_of(entry)))
     return {name: info for name, info in infos.items() if info.external}
 
 
-def size(row):
-    known = row.network.checkpoints
-    return sum(math.prod(info.shape) for info in bound(row).values()) if known else 1e99
+def size(entry):
+    known = entry.network.checkpoints
+    return sum(math.prod(info.shape) for info in bound(entry).values()) if known else 1e99
 
 
-def shared(row):
+def shared(entry):
     """Whether another model has the same checkpoint."""
     files = [one.network.checkpoints.get("main") for one in table.models().values()]
-    return [one and one.file for one in files].count(row.network.checkpoints["main"].file) > 1
+    return [one and one.file for one in files].count(entry.network.checkpoints["main"].file) > 1
 
 
 # The smallest of those that share their checkpoint with another model.
-ROW = min((row for row in table.models().values() if size(row) < 1e99 and shared(row)), key=size)
+ENTRY = min(
+    (entry for entry in table.models().values() if size(entry) < 1e99 and shared(entry)), key=size
+)
 
 
 @pytest.fixture(scope="module")
 def tensors():
-    return synthetic.tensors(bound(ROW), 7)
+    return synthetic.tensors(bound(ENTRY), 7)
 
 
 def nested(value):
-    for key in reversed(ROW.network.checkpoints["main"].nesting):
+    for key in reversed(ENTRY.network.checkpoints["main"].nesting):
         value = {"epoch": 3, key: value}
     return value
 
@@ -87,12 +89,12 @@ def write(path, kind, tensors):
 
 
 def clip():
-    length = max(ROW.preparation.minimum_samples, 5000)
-    return synthetic.clip(1, length, ROW.preparation.channel_count).T
+    length = max(ENTRY.preparation.minimum_samples, 5000)
+    return synthetic.clip(1, length, ENTRY.preparation.channel_count).T
 
 
 def load(path):
-    return prepare.load(prepare.Request(ModelSpec(ROW.name, weights={"main": str(path)})))
+    return prepare.load(prepare.Request(ModelSpec(ENTRY.name, weights={"main": str(path)})))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def expected(tensors, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAD_ONNX_HOME", str(folder / "home"))
         model = load(write(folder / "x.npz", "npz", tensors))
-        return model.embed(clip(), ROW.preparation.sample_rate_hz), model.fingerprint
+        return model.embed(clip(), ENTRY.preparation.sample_rate_hz), model.fingerprint
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "parallel", "safetensors", "onnx"])
@@ -109,7 +111,9 @@ def test_every_container_gives_the_same_rows_and_fingerprint(kind, tensors, expe
     path = write(tmp_path / f"weights.{kind}", kind, tensors)
     before = path.read_bytes()
     model = load(path)
-    np.testing.assert_array_equal(model.embed(clip(), ROW.preparation.sample_rate_hz), expected[0])
+    np.testing.assert_array_equal(
+        model.embed(clip(), ENTRY.preparation.sample_rate_hz), expected[0]
+    )
     assert model.fingerprint == expected[1]
     assert path.read_bytes() == before
 
@@ -172,7 +176,7 @@ def test_missing_truncated_and_hostile_files_are_checkpoint_errors(tensors, tmp_
     for path in (cut, tmp_path / "nowhere.pt", tmp_path):
         with pytest.raises(CheckpointError):
             load(path)
-    assert main(["score", "a", "b", "-m", ROW.name, "--weights", str(hostile)]) == 1
+    assert main(["score", "a", "b", "-m", ENTRY.name, "--weights", str(hostile)]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
@@ -183,14 +187,14 @@ def with_checkpoints(model, checkpoints):
 
 @pytest.fixture
 def official(tensors, tmp_path, monkeypatch):
-    """The row, with the hash of a synthetic checkpoint in place of the official one."""
+    """The entry, with the hash of a synthetic checkpoint in place of the official one."""
     path = write(tmp_path / "official.bin", "zip", tensors)
     checkpoint = replace(
-        ROW.network.checkpoints["main"], bytes=path.stat().st_size,
+        ENTRY.network.checkpoints["main"], bytes=path.stat().st_size,
         digests={"sha256": prepare.root.file_sha256(path)},
     )  # fmt: skip
-    rows = {**table.models(), ROW.name: with_checkpoints(ROW, {"main": checkpoint})}
-    monkeypatch.setattr(table, "models", lambda: rows)
+    entries = {**table.models(), ENTRY.name: with_checkpoints(ENTRY, {"main": checkpoint})}
+    monkeypatch.setattr(table, "models", lambda: entries)
     return path
 
 
@@ -198,32 +202,32 @@ def test_pull_fetches_converts_and_says_what_it_keeps(official, monkeypatch, cap
     monkeypatch.delenv("FAD_ONNX_OFFLINE")
     with Loopback(official.read_bytes()) as server:
         monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
-        assert main(["pull", ROW.name, "-q"]) == 0
+        assert main(["pull", ENTRY.name, "-q"]) == 0
         assert len(server.requests) == 1
-        assert main(["pull", ROW.name, "-q"]) == 0
+        assert main(["pull", ENTRY.name, "-q"]) == 0
         assert len(server.requests) == 1, "what is ready is not fetched again"
     said = capsys.readouterr().out
     assert "(sha256)" in said and "kept" in said
-    model = prepare.load(prepare.Request(ModelSpec(ROW.name), offline=True))
+    model = prepare.load(prepare.Request(ModelSpec(ENTRY.name), offline=True))
     assert model.fingerprint == expected[1]
-    assert not (locate.downloads_folder() / ROW.network.checkpoints["main"].file).exists()
+    assert not (locate.downloads_folder() / ENTRY.network.checkpoints["main"].file).exists()
 
 
 def test_pull_keeps_the_download_when_asked(official, monkeypatch):
     monkeypatch.delenv("FAD_ONNX_OFFLINE")
     with Loopback(official.read_bytes()) as server:
         monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
-        assert main(["pull", ROW.name, "-q", "--keep"]) == 0
-    kept = locate.downloads_folder() / ROW.network.checkpoints["main"].file
+        assert main(["pull", ENTRY.name, "-q", "--keep"]) == 0
+    kept = locate.downloads_folder() / ENTRY.network.checkpoints["main"].file
     assert kept.read_bytes() == official.read_bytes()
 
 
 def test_pull_from_a_file_verifies_it(official, tensors, tmp_path, capsys, expected):
-    assert main(["pull", ROW.name, "--from", str(official)]) == 0
-    assert prepare.load(prepare.Request(ModelSpec(ROW.name))).fingerprint == expected[1]
+    assert main(["pull", ENTRY.name, "--from", str(official)]) == 0
+    assert prepare.load(prepare.Request(ModelSpec(ENTRY.name))).fingerprint == expected[1]
     other = write(tmp_path / "other.bin", "legacy", tensors)
     other.write_bytes(other.read_bytes().ljust(official.stat().st_size, b"\0"))
-    assert main(["pull", ROW.name, "--from", str(other)]) == 1
+    assert main(["pull", ENTRY.name, "--from", str(other)]) == 1
     assert "sha256 expected" in capsys.readouterr().err or "bytes" in capsys.readouterr().err
 
 
@@ -234,7 +238,7 @@ def test_a_wrong_download_is_never_published(official, monkeypatch):
     with Loopback(bytes(body)) as server:
         monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
         with pytest.raises(ChecksumError):
-            prepare.load(prepare.Request(ModelSpec(ROW.name)))
+            prepare.load(prepare.Request(ModelSpec(ENTRY.name)))
     assert not list(converted.models_folder().glob("*"))
 
 
@@ -242,19 +246,19 @@ def test_the_environment_keeps_every_command_offline(official, clips, monkeypatc
     """FAD_ONNX_OFFLINE is set for all tests."""
     with Loopback(official.read_bytes()) as server:
         monkeypatch.setenv("FAD_ONNX_MIRROR", server.url("/"))
-        for command in (["pull", ROW.name], ["score", str(clips), str(clips), "-m", ROW.name]):
+        for command in (["pull", ENTRY.name], ["score", str(clips), str(clips), "-m", ENTRY.name]):
             assert main(command) == 1
             assert "(offline)" in capsys.readouterr().err
         with pytest.raises(DownloadError, match="offline"):
-            prepare.load(prepare.Request(ModelSpec(ROW.name)))
+            prepare.load(prepare.Request(ModelSpec(ENTRY.name)))
         assert not server.requests
 
 
 def test_offline_says_which_file_from_where(official):
     with pytest.raises(DownloadError) as caught:
-        prepare.load(prepare.Request(ModelSpec(ROW.name), offline=True))
-    checkpoint, said = table.model(ROW.name).network.checkpoints["main"], str(caught.value)
-    assert checkpoint.url in said and f"`fad-onnx pull {ROW.name} --from main=FILE`" in said
+        prepare.load(prepare.Request(ModelSpec(ENTRY.name), offline=True))
+    checkpoint, said = table.model(ENTRY.name).network.checkpoints["main"], str(caught.value)
+    assert checkpoint.url in said and f"`fad-onnx pull {ENTRY.name} --from main=FILE`" in said
     assert f"as {checkpoint.file}" in said
     assert f"{checkpoint.bytes} bytes" in said and f"sha256 {checkpoint.sha256}" in said
 
@@ -274,7 +278,7 @@ def test_offline_says_all_files_at_once():
 
 
 def test_pull_goes_on_after_a_failure(capsys):
-    others = [row.name for row in table.models().values() if row.network.checkpoints][:2]
+    others = [entry.name for entry in table.models().values() if entry.network.checkpoints][:2]
     free = next(one.name for one in table.models().values() if not one.network.checkpoints)
     assert main(["pull", others[0], free, others[1]]) == 1
     said = capsys.readouterr()
@@ -288,18 +292,20 @@ def test_pull_goes_on_after_a_failure(capsys):
 
 def test_pull_says_what_another_file_is_for(tmp_path, capsys):
     (tmp_path / "mine.pth").write_bytes(b"mine")
-    assert main(["pull", ROW.name, "--from", str(tmp_path / "mine.pth")]) == 1
+    assert main(["pull", ENTRY.name, "--from", str(tmp_path / "mine.pth")]) == 1
     said = capsys.readouterr().err
     assert "not the official file" in said and "--weights" in said
-    assert main(["pull", ROW.name, "--from", str(tmp_path)]) == 1
+    assert main(["pull", ENTRY.name, "--from", str(tmp_path)]) == 1
     assert "a folder, not a file" in capsys.readouterr().err
 
 
 def test_folders_and_the_cache_of_torch_hub_are_searched(official, monkeypatch, tmp_path, expected):
-    name = ROW.network.checkpoints["main"].file
+    name = ENTRY.network.checkpoints["main"].file
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / name).write_bytes(official.read_bytes())
-    request = prepare.Request(ModelSpec(ROW.name), folders=(str(tmp_path / "mine"),), offline=True)
+    request = prepare.Request(
+        ModelSpec(ENTRY.name), folders=(str(tmp_path / "mine"),), offline=True
+    )
     assert prepare.load(request).fingerprint == expected[1]
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     # What the original fetches through torch lies in `checkpoints`, what it fetches itself above.
@@ -315,7 +321,7 @@ def test_folders_and_the_cache_of_torch_hub_are_searched(official, monkeypatch, 
 
 @pytest.mark.parametrize("lost", ["meta.json", "weights.bin", "model.onnx"])
 def test_a_converted_model_that_lost_a_file_is_made_again(official, lost, expected):
-    request = prepare.Request(ModelSpec(ROW.name, weights={"main": str(official)}))
+    request = prepare.Request(ModelSpec(ENTRY.name, weights={"main": str(official)}))
     assert prepare.load(request).fingerprint == expected[1]
     (home,) = converted.models_folder().iterdir()
     (home / lost).unlink()
@@ -336,8 +342,8 @@ def flip(path, at=0.5):
 def test_a_flipped_bit_in_a_converted_model_is_mended(
     official, damaged, at, expected, tmp_path, caplog
 ):
-    request = prepare.Request(ModelSpec(ROW.name), folders=(str(tmp_path),))
-    official.rename(tmp_path / ROW.network.checkpoints["main"].file)
+    request = prepare.Request(ModelSpec(ENTRY.name), folders=(str(tmp_path),))
+    official.rename(tmp_path / ENTRY.network.checkpoints["main"].file)
     assert prepare.load(request).fingerprint == expected[1]
     (home,) = converted.models_folder().iterdir()
     before = (home / damaged).read_bytes()
@@ -345,39 +351,41 @@ def test_a_flipped_bit_in_a_converted_model_is_mended(
     model = prepare.load(request)
     assert f"{damaged}: the converted model is damaged" in caplog.text
     assert (home / damaged).read_bytes() == before
-    np.testing.assert_array_equal(model.embed(clip(), ROW.preparation.sample_rate_hz), expected[0])
+    np.testing.assert_array_equal(
+        model.embed(clip(), ENTRY.preparation.sample_rate_hz), expected[0]
+    )
 
 
 @pytest.mark.parametrize("damaged", ["meta.json", "weights.bin"])
 def test_a_damaged_model_that_cannot_be_made_again_is_an_error(official, damaged):
-    assert main(["pull", ROW.name, "--from", str(official)]) == 0
+    assert main(["pull", ENTRY.name, "--from", str(official)]) == 0
     (home,) = converted.models_folder().iterdir()
     flip(home / damaged)
     with pytest.raises(DamagedModelError) as caught:
-        prepare.load(prepare.Request(ModelSpec(ROW.name)))
+        prepare.load(prepare.Request(ModelSpec(ENTRY.name)))
     said = str(caught.value)
     assert str(home / damaged) in said and "offline" in said
-    assert f"fad-onnx pull {ROW.name} --from main=FILE" in said
-    assert main(["pull", ROW.name, "--from", str(official)]) == 0
-    prepare.load(prepare.Request(ModelSpec(ROW.name)))
+    assert f"fad-onnx pull {ENTRY.name} --from main=FILE" in said
+    assert main(["pull", ENTRY.name, "--from", str(official)]) == 0
+    prepare.load(prepare.Request(ModelSpec(ENTRY.name)))
 
 
 def test_a_damaged_model_in_a_cache_that_is_not_writable_is_called_damaged(
     official, home, monkeypatch
 ):
-    assert main(["pull", ROW.name, "--from", str(official)]) == 0
+    assert main(["pull", ENTRY.name, "--from", str(official)]) == 0
     (folder,) = converted.models_folder().iterdir()
     flip(folder / "weights.bin")
     shutil.rmtree(home / "locks")
     (home / "locks").write_text("in the way, as a read-only disk would be")
     with pytest.raises(DamagedModelError, match=r"weights\.bin: .*sha256 expected .*locks"):
-        prepare.load(prepare.Request(ModelSpec(ROW.name), folders=(str(official.parent),)))
+        prepare.load(prepare.Request(ModelSpec(ENTRY.name), folders=(str(official.parent),)))
 
 
 def test_a_damaged_model_gives_no_tensors_to_another(official, caplog):
     """Models that share a checkpoint take it from each other, but not damaged."""
     sibling = with_sibling(official)
-    assert main(["pull", ROW.name, "--from", str(official)]) == 0
+    assert main(["pull", ENTRY.name, "--from", str(official)]) == 0
     (home,) = converted.models_folder().iterdir()
     flip(home / "weights.bin")
     with pytest.raises(DownloadError, match="offline"):
@@ -386,28 +394,29 @@ def test_a_damaged_model_gives_no_tensors_to_another(official, caplog):
 
 def with_sibling(official):
     """Another model of the same checkpoint, which the fixture has replaced."""
-    file = ROW.network.checkpoints["main"].file
+    file = ENTRY.network.checkpoints["main"].file
     sibling = next(
-        row for row in table.models().values()
-        if row.name != ROW.name and any(c.file == file for c in row.network.checkpoints.values())
+        entry for entry in table.models().values()
+        if entry.name != ENTRY.name
+        and any(c.file == file for c in entry.network.checkpoints.values())
     )  # fmt: skip
-    row = with_checkpoints(sibling, table.models()[ROW.name].network.checkpoints)
-    table.models()[sibling.name] = row
-    return row
+    entry = with_checkpoints(sibling, table.models()[ENTRY.name].network.checkpoints)
+    table.models()[sibling.name] = entry
+    return entry
 
 
 def test_a_checkpoint_keeps_its_name_through_a_conversion(official):
     sibling = with_sibling(official)
-    assert main(["pull", ROW.name, "--from", str(official)]) == 0
-    first = prepare.load(prepare.Request(ModelSpec(ROW.name))).weights
+    assert main(["pull", ENTRY.name, "--from", str(official)]) == 0
+    first = prepare.load(prepare.Request(ModelSpec(ENTRY.name))).weights
     assert prepare.load(prepare.Request(ModelSpec(sibling.name))).weights == first
-    assert first["main"]["file"] == ROW.network.checkpoints["main"].file
+    assert first["main"]["file"] == ENTRY.network.checkpoints["main"].file
 
 
 def test_models_that_share_a_download_wait_for_each_other(official, caplog):
     """Or the one that is done would remove the file from under the other."""
-    file = locate.downloads_folder() / ROW.network.checkpoints["main"].file
-    for name in (ROW.name, with_sibling(official).name):
+    file = locate.downloads_folder() / ENTRY.network.checkpoints["main"].file
+    for name in (ENTRY.name, with_sibling(official).name):
         file.parent.mkdir(exist_ok=True)
         shutil.copy(official, file)
         caplog.clear()
@@ -432,9 +441,9 @@ def test_a_copy_under_another_name_is_called_by_its_own(tensors, tmp_path):
 
 def published_with(digests):
     """The checkpoint of the fixture, as if only these digests of it were published."""
-    row = table.models()[ROW.name]
-    checkpoint = replace(row.network.checkpoints["main"], digests=digests)
-    table.models()[ROW.name] = with_checkpoints(row, {"main": checkpoint})
+    entry = table.models()[ENTRY.name]
+    checkpoint = replace(entry.network.checkpoints["main"], digests=digests)
+    table.models()[ENTRY.name] = with_checkpoints(entry, {"main": checkpoint})
 
 
 @pytest.mark.parametrize("kind", ["sha256_prefix", "md5", "none"])
@@ -447,25 +456,25 @@ def test_what_has_no_full_hash_is_converted_once(official, kind, road, monkeypat
     }
     published_with({kind: found[kind]} if kind in found else {})
     if road == "pull":
-        assert main(["pull", ROW.name, "--from", str(official)]) == 0
+        assert main(["pull", ENTRY.name, "--from", str(official)]) == 0
     else:
         hub = verified.torch_hub_folder()
         hub.mkdir(parents=True)
-        shutil.copy(official, hub / ROW.network.checkpoints["main"].file)
-        prepare.load(prepare.Request(ModelSpec(ROW.name)))
+        shutil.copy(official, hub / ENTRY.network.checkpoints["main"].file)
+        prepare.load(prepare.Request(ModelSpec(ENTRY.name)))
         shutil.rmtree(hub)
     official.unlink()
     monkeypatch.setattr(checkpoints, "open", None)
-    assert prepare.load(prepare.Request(ModelSpec(ROW.name))).weights["main"]["checked"] == kind
+    assert prepare.load(prepare.Request(ModelSpec(ENTRY.name))).weights["main"]["checked"] == kind
 
 
 def test_a_file_that_nobody_vouches_for_is_a_warning_with_every_score(official, tmp_path, capsys):
     published_with({})
-    assert main(["pull", ROW.name, "--from", str(official)]) == 0
-    model = ("-m", ROW.name, "-q")
+    assert main(["pull", ENTRY.name, "--from", str(official)]) == 0
+    model = ("-m", ENTRY.name, "-q")
     clips = write_clip(tmp_path / "clips" / "a.wav", 1, 1.5).parent
     audio, made = str(clips), str(tmp_path / "made.npz")
-    said = f"whether {ROW.network.checkpoints['main'].file} is the official file was not checked"
+    said = f"whether {ENTRY.network.checkpoints['main'].file} is the official file was not checked"
     for command in (
         ["score", audio, audio, *model],
         ["score", audio, audio, *model],  # from the cache
@@ -480,7 +489,7 @@ def test_a_file_that_nobody_vouches_for_is_a_warning_with_every_score(official, 
         out = capsys.readouterr()
         warned = json.loads(out.out)["warnings"] if "--json" in command else out.err.splitlines()
         assert sum(said in line for line in warned) >= 1, command
-    assert any(said in text for text in functions.score(clips, clips, ROW.name).warnings)
+    assert any(said in text for text in functions.score(clips, clips, ENTRY.name).warnings)
 
 
 def test_converted_files_are_hashed_once(tensors, tmp_path, monkeypatch):
@@ -498,17 +507,17 @@ def test_converted_files_are_hashed_once(tensors, tmp_path, monkeypatch):
 
 
 def test_verify_reads_what_is_remembered_again(official, monkeypatch, capsys):
-    assert main(["pull", ROW.name, "--from", str(official)]) == 0
+    assert main(["pull", ENTRY.name, "--from", str(official)]) == 0
     monkeypatch.setattr(hashes, "SETTLED_SECONDS", -60)
     (home,) = converted.models_folder().iterdir()
-    prepare.load(prepare.Request(ModelSpec(ROW.name)))
-    assert [check.passed for check in known_answers.converted_files(ROW)] == [True]
+    prepare.load(prepare.Request(ModelSpec(ENTRY.name)))
+    assert [check.passed for check in known_answers.converted_files(ENTRY)] == [True]
     # A disk that flips a bit changes no date: what is remembered holds, until the file is read.
     monkeypatch.setattr(known_answers.converted, "read_sha256", lambda path: "0" * 64)
     for other in ("verify", "published"):  # the second loads the model
         monkeypatch.setattr(known_answers, other, lambda *_, **__: iter(()))
     monkeypatch.setattr(published_scores, "of_synthetic_clips", lambda *_, **__: iter(()))
-    assert main(["verify", ROW.name]) == 1
+    assert main(["verify", ENTRY.name]) == 1
     said = capsys.readouterr()
     assert "FAIL" in said.out and str(home / "model.onnx") in said.out
     assert "damaged" in said.err
@@ -517,17 +526,17 @@ def test_verify_reads_what_is_remembered_again(official, monkeypatch, capsys):
     monkeypatch.setattr(
         hashes, "_hash", lambda path, *more: (calls.append(path), real(path, *more))[1]
     )
-    prepare.load(prepare.Request(ModelSpec(ROW.name)))
+    prepare.load(prepare.Request(ModelSpec(ENTRY.name)))
     assert calls == [home / "model.onnx"]
 
 
 def test_kernels_of_another_transform_are_refused():
     from fad_onnx.networks.frontends import fourier_kernels
 
-    rows = [selection_of(m) for m in table.models().values() if m.network.fourier_kernels]
-    assert rows
-    real, imaginary = fourier_kernels(rows[0].preparation.frontend)
-    bound_kernels = dict(zip(rows[0].network.fourier_kernels, (real, imaginary), strict=True))
+    entries = [selection_of(m) for m in table.models().values() if m.network.fourier_kernels]
+    assert entries
+    real, imaginary = fourier_kernels(entries[0].preparation.frontend)
+    bound_kernels = dict(zip(entries[0].network.fourier_kernels, (real, imaginary), strict=True))
 
     def held(factor):
         arrays = {name: value * np.float32(factor) for name, value in bound_kernels.items()}
@@ -539,18 +548,18 @@ def test_kernels_of_another_transform_are_refused():
         }
         return naming.Tensors(parts, ())
 
-    binding._check_kernels(rows[0], held(1))
+    binding._check_kernels(entries[0], held(1))
     with pytest.raises(CheckpointError, match="not the Fourier transform"):
-        binding._check_kernels(rows[0], held(1.01))
+        binding._check_kernels(entries[0], held(1.01))
 
 
 def test_weights_that_a_package_ships_are_found_in_it(official, tmp_path, monkeypatch):
     checkpoint = replace(
-        table.models()[ROW.name].network.checkpoints["main"],
+        table.models()[ENTRY.name].network.checkpoints["main"],
         url="", package="somebody==1.0", member="data/official.bin",
     )  # fmt: skip
-    monkeypatch.setitem(table.models(), ROW.name, with_checkpoints(ROW, {"main": checkpoint}))
-    request = prepare.Request(ModelSpec(ROW.name), offline=True)
+    monkeypatch.setitem(table.models(), ENTRY.name, with_checkpoints(ENTRY, {"main": checkpoint}))
+    request = prepare.Request(ModelSpec(ENTRY.name), offline=True)
     with pytest.raises(CheckpointError, match=r"pip install --no-deps somebody==1\.0"):
         prepare.load(request)
     place = tmp_path / "site" / "somebody"
@@ -563,13 +572,15 @@ def test_weights_that_a_package_ships_are_found_in_it(official, tmp_path, monkey
 
 
 def test_a_model_without_published_weights_asks_for_the_users_own():
-    rows = [row for row in table.models().values() if row.network.checkpoints]
-    mains = {row.name: row.network.checkpoints["main"] for row in rows}
-    unpublished = [row for row in rows if not (mains[row.name].url or mains[row.name].package)]
+    entries = [entry for entry in table.models().values() if entry.network.checkpoints]
+    mains = {entry.name: entry.network.checkpoints["main"] for entry in entries}
+    unpublished = [
+        entry for entry in entries if not (mains[entry.name].url or mains[entry.name].package)
+    ]
     assert unpublished
-    for row in unpublished:
+    for entry in unpublished:
         with pytest.raises(CheckpointError, match="give your own with --weights"):
-            prepare.load(prepare.Request(ModelSpec(row.name)))
+            prepare.load(prepare.Request(ModelSpec(entry.name)))
 
 
 CLASSIFYING = [one for one in table.models().values() if "logits" in one.network.outputs]

@@ -52,12 +52,12 @@ def _windows(path: Path) -> Iterator[NDArray[np.float64]]:
 def _statistics(tensors: Tensors, folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Mean and covariance (ddof 1) of the embeddings of all windows, rounded to float32."""
     embed = vggish.original(tensors)
-    rows = np.concatenate(
+    embeddings = np.concatenate(
         [embed(window[None]) for path in sorted(folder.glob("*.wav")) for window in _windows(path)]
     ).astype(np.float64)
     return (
-        np.asarray(rows.mean(axis=0), np.float32).astype(np.float64),
-        np.asarray(np.cov(rows, rowvar=False), np.float32).astype(np.float64),
+        np.asarray(embeddings.mean(axis=0), np.float32).astype(np.float64),
+        np.asarray(np.cov(embeddings, rowvar=False), np.float32).astype(np.float64),
     )
 
 

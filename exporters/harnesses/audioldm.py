@@ -55,7 +55,8 @@ def read_av(path: Path, rate: int) -> Tensor:
 def frechet(generated: NDArray[Any], reference: NDArray[Any]) -> float:
     """From float32 embeddings (n, width), by SciPy's square root of the product."""
     (mu1, sigma1), (mu2, sigma2) = (
-        (rows.mean(axis=0), np.cov(rows, rowvar=False)) for rows in (generated, reference)
+        (embeddings.mean(axis=0), np.cov(embeddings, rowvar=False))
+        for embeddings in (generated, reference)
     )
     root = scipy.linalg.sqrtm(sigma1.dot(sigma2))
     if not np.isfinite(root).all():

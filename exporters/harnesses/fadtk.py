@@ -26,7 +26,8 @@ import numpy as np
 import torch
 
 from .. import encodec, laion, msclap, openl3, panns, passt, wav2vec2, wavegram, whisper
-from ..parity import Embed, Tensors, stand_ins
+from ..mocks import stand_ins
+from ..parity import Embed, Tensors
 from . import Harness, Numbers, torchaudio_parts
 from .gudgud96 import Vggish
 
@@ -94,8 +95,8 @@ def _pin_numpy(utils: Any) -> None:
     own = getattr(utils._process_file, "own", utils._process_file)
 
     def process(file: Path) -> tuple[Any, Any, int]:
-        rows = np.load(file)
-        return own(file) if len(rows) > 1 else (rows[0], 0.0, 1)
+        embeddings = np.load(file)
+        return own(file) if len(embeddings) > 1 else (embeddings[0], 0.0, 1)
 
     process.own = own  # type: ignore[attr-defined]
     utils._process_file = process

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from .. import clap, encodec, laion, panns, vggish
 from ..clap import fusion_preprocessing
-from ..parity import Embed, Tensors, stand_ins
+from ..mocks import stand_ins
+from ..parity import Embed, Tensors
 from . import Harness, Numbers, captions
 
 

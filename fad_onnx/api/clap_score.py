@@ -25,7 +25,8 @@ from ..networks import machine, table
 from ..networks.embedder import Embedder
 from ..networks.text import TextEmbedder
 from ..pipeline import datasets
-from ..pipeline.options import PathLike, Run, RunOptions, check_keywords
+from ..pipeline.options import PathLike, RunOptions, check_keywords
+from ..pipeline.run import Run
 from ..weights import prepare
 from .compat import ORIGINAL, read_embeddings
 from .text import Captions, cut

@@ -28,7 +28,8 @@ from ..metrics.frechet import Gaussian, frechet_distance
 from ..metrics.moments import Moments
 from ..networks import machine, table
 from ..pipeline import datasets
-from ..pipeline.options import PathLike, Run, RunOptions, check_keywords
+from ..pipeline.options import PathLike, RunOptions, check_keywords
+from ..pipeline.run import Run
 from .streaming import StreamingFAD
 
 ORIGINAL = "gudgud96"  # the protocol of the package whose class this is

@@ -22,7 +22,8 @@ from ..networks.selection import Selection
 from ..networks.windows import Window
 from ..pipeline import datasets
 from ..pipeline.batching import AHEAD_FILES, WAITING_BYTES
-from ..pipeline.options import NO_OPTIONS, PathLike, Run, RunOptions
+from ..pipeline.options import NO_OPTIONS, PathLike, RunOptions
+from ..pipeline.run import Run
 from ..weights import prepare
 
 # Decoding, resampling and front end, as a share of the network's time (measured: under 0.1).

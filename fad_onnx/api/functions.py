@@ -11,7 +11,8 @@ from ..errors import OptionError
 from ..files.archives import check_comparable
 from ..metrics.registry import FIRST
 from ..pipeline.datasets import Dataset
-from ..pipeline.options import ModelName, PathLike, Run, RunOptions, check_single
+from ..pipeline.options import PathLike, RunOptions
+from ..pipeline.run import ModelName, Run, check_single
 from ..weights.prepare import Progress as FetchProgress
 from . import inputs
 from .inputs import Source

@@ -13,7 +13,8 @@ from ..metrics import registry
 from ..metrics.registry import Metric
 from ..networks.spec import ModelSpec
 from ..pipeline.datasets import Dataset, list_files
-from ..pipeline.options import Run, RunOptions
+from ..pipeline.options import RunOptions
+from ..pipeline.run import Run
 from ..weights.prepare import load_text
 from . import inputs
 from .asked import Asked

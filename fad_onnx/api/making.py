@@ -18,8 +18,9 @@ from ..metrics.moments import Moments
 from ..networks.embedder import Embedder, Embeddings
 from ..pipeline import datasets
 from ..pipeline.datasets import Dataset, EmbeddedDataset
-from ..pipeline.options import Model, PathLike, Progress, Run, RunOptions, check_single
+from ..pipeline.options import PathLike, Progress, RunOptions
 from ..pipeline.progress import Downloads
+from ..pipeline.run import Model, Run, check_single
 from ..weights.prepare import Progress as FetchProgress
 
 logger = logging.getLogger("fad_onnx")

@@ -13,7 +13,8 @@ from ..errors import IncompatibleStatisticsError
 from ..metrics.frechet import Gaussian, frechet_distance
 from ..metrics.moments import Moments, MomentsAccumulator
 from ..networks.embedder import Embedder
-from ..pipeline.options import Model, PathLike, Run, RunOptions, check_single
+from ..pipeline.options import PathLike, RunOptions
+from ..pipeline.run import Model, Run, check_single
 from ..weights.prepare import Progress as FetchProgress
 
 

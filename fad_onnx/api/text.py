@@ -25,7 +25,8 @@ from ..metrics.registry import Arrays
 from ..metrics.units import stem_of
 from ..networks.text import TextEmbedder
 from ..networks.tokenizer import Encoded
-from ..pipeline.options import Model, PathLike, Run, RunOptions, check_single
+from ..pipeline.options import PathLike, RunOptions
+from ..pipeline.run import Model, Run, check_single
 from ..weights import prepare
 from ..weights.prepare import Progress as FetchProgress
 

@@ -17,7 +17,8 @@ from ..pipeline import datasets
 from ..pipeline.clip_windows import SamplesClip
 from ..pipeline.datasets import Dataset
 from ..pipeline.executors import chunks, cut
-from ..pipeline.options import PathLike, Run, RunOptions
+from ..pipeline.options import PathLike, RunOptions
+from ..pipeline.run import Run
 from ..weights.prepare import Progress as FetchProgress
 from ..weights.prepare import load_text
 from . import inputs

@@ -14,7 +14,7 @@ from ..metrics.moments import Moments
 from ..networks import version_1
 from ..networks.selection import select
 from ..networks.spec import ModelSpec
-from ..pipeline import datasets, provenance
+from ..pipeline import provenance, remarks
 from ..pipeline.datasets import Dataset
 from ..pipeline.executors import StoredClip, fold
 from ..pipeline.metadata import Metadata
@@ -40,7 +40,7 @@ def read_set(path: PathLike, key: str | None = None) -> Dataset:
         return _embedded(os.fspath(path), clips, _metadata(values, path, clips.by_clip))
     stored = statistics.load(path, key)
     said = _metadata(stored.metadata, path, stored.moments)
-    warnings = datasets.warnings(os.fspath(path), said)
+    warnings = remarks.warnings(os.fspath(path), said)
     if stored.foreign:
         warnings = (f"{os.fspath(path)}: foreign statistics, nothing says how they were made",)
     return Dataset(os.fspath(path), stored.moments, said, warnings=warnings)
@@ -74,7 +74,7 @@ def _embedded(path: str, clips: embeddings.Clips, said: Metadata) -> Dataset:
         raise StatisticsError(path, f"metadata: file_seconds are not those of {len(clips)} files")
     moments = fold(clips.by_clip, clips.by_clip.embeddings.shape[1], path)
     files = tuple(map(StoredClip, clips, seconds))
-    return Dataset(path, moments, said, files, (), datasets.warnings(path, said), clips.by_clip)
+    return Dataset(path, moments, said, files, (), remarks.warnings(path, said), clips.by_clip)
 
 
 def check_comparable(first: Dataset, second: Dataset) -> None:
@@ -179,5 +179,5 @@ def merge(parts: Sequence[PathLike], output: PathLike) -> Dataset:
     moments = Moments.total(held)
     statistics.save(output, moments, metadata.to_json())
     path = os.fspath(output)
-    said = (*datasets.warnings(path, metadata), *few(path, moments))
+    said = (*remarks.warnings(path, metadata), *few(path, moments))
     return Dataset(path, moments, metadata, warnings=said)

@@ -21,6 +21,7 @@ from ..audio.sources import SUFFIXES
 from ..cache import root
 from ..cache.filesystem import guarded, hold, make_folder, write_all
 from ..errors import OutputError
+from .descriptors import is_stream, opened, own_descriptor
 
 PathLike = str | os.PathLike[str]
 Writer = Callable[[BinaryIO], object]
@@ -59,8 +60,8 @@ def write(path: PathLike, writer: Writer) -> Path:
     """
     path = Path(path).absolute()
     with guarded(path, OutputError):
-        if _is_stream(path):
-            with _spooled(writer) as content, _opened(path) as out:
+        if is_stream(path):
+            with _spooled(writer) as content, opened(path) as out:
                 _copy(content, out)
         else:
             _replace(Path(os.path.realpath(path)), writer)
@@ -92,8 +93,8 @@ def append(path: PathLike, added: Callable[[bytes], bytes]) -> None:
     """
     path = Path(path).absolute()
     with guarded(path, OutputError):
-        if _is_stream(path):
-            with _opened(path) as out:
+        if is_stream(path):
+            with opened(path) as out:
                 write_all(out, added(b""))
             return
         make_folder(Path(os.path.realpath(path)).parent, OutputError)
@@ -109,7 +110,7 @@ def held(path: PathLike) -> bytes:
     """The present contents of an output; OutputError if they cannot be read."""
     with guarded(Path(path), OutputError):
         try:
-            return b"" if _is_stream(path) else Path(path).read_bytes()
+            return b"" if is_stream(path) else Path(path).read_bytes()
         except FileNotFoundError:
             return b""
 
@@ -119,7 +120,7 @@ def workspace(path: PathLike) -> Path | None:
     `tempfile` takes as the default folder.
     """
     folder = Path(os.path.realpath(path)).parent
-    there = not _is_stream(path) and os.access(folder, os.W_OK | os.X_OK)
+    there = not is_stream(path) and os.access(folder, os.W_OK | os.X_OK)
     return folder if there else None
 
 
@@ -148,43 +149,6 @@ def check(outputs: Sequence[PathLike], inputs: Iterable[PathLike] = ()) -> None:
     for path in outputs:
         if os.path.isfile(path) and any(_is_of(path, given) for given in inputs):
             raise OutputError(path, "it is one of the inputs")
-
-
-def _is_stream(path: PathLike) -> bool:
-    """Whether it is a descriptor, or exists and is not a regular file."""
-    try:
-        regular = stat.S_ISREG(os.stat(path).st_mode)  # fails for circular links
-    except FileNotFoundError:
-        regular = True
-    return not regular or _descriptor(path) is not None
-
-
-def _descriptor(path: PathLike) -> int | None:
-    """The open descriptor of this process that the path stands for, such as /dev/stdout.
-
-    Opening the path instead would fail for sockets, and would write a file from its start.
-    """
-    owned = {os.path.realpath(folder) for folder in ("/dev/fd", "/proc/self/fd")}
-    text = os.path.abspath(path)
-    while True:
-        folder, name = os.path.split(text)
-        if os.path.realpath(folder) in owned and name.isdecimal():
-            return int(name)
-        if not os.path.islink(text):
-            return None
-        text = os.path.join(folder, os.readlink(text))
-
-
-@contextmanager
-def _opened(path: Path, flags: int = 0) -> Iterator[int]:
-    """A descriptor for writing; without O_CREAT, nothing is created or truncated."""
-    own = _descriptor(path)
-    flags |= os.O_WRONLY | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags, 0o666) if own is None else os.dup(own)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -224,7 +188,7 @@ def _rename(made: Path, target: Path) -> None:
 
 def _write_over(content: BinaryIO, target: Path) -> None:
     """Write beyond the old end first: if the disk is full, the old bytes survive."""
-    with _opened(target) as out:
+    with opened(target) as out:
         old, size = os.fstat(out).st_size, content.seek(0, os.SEEK_END)
         os.lseek(out, old, os.SEEK_SET)
         with _cut_back(out, old):
@@ -252,10 +216,10 @@ def _check_writable(path: str) -> None:
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
-        if _descriptor(path) is not None:
+        if own_descriptor(path) is not None:
             raise OutputError(path, "it is not open") from None
         return _check_folder(Path(os.path.realpath(path)).parent)
-    if _descriptor(path) is not None:
+    if own_descriptor(path) is not None:
         return None
     if stat.S_ISSOCK(mode):
         raise OutputError(path, "it is a socket")
@@ -286,7 +250,7 @@ def _is_open_as(descriptor: int, path: str) -> bool:
 
 def _same(first: PathLike, second: PathLike) -> bool:
     """Whether both are the same regular file, existing or not; a descriptor can take several."""
-    if _descriptor(first) is not None and _descriptor(second) is not None:
+    if own_descriptor(first) is not None and own_descriptor(second) is not None:
         return False
     if os.path.exists(first) and os.path.exists(second):
         return os.path.isfile(first) and os.path.samefile(first, second)

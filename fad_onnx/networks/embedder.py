@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -13,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..audio import decoding
-from ..errors import AudioError, OptionError
+from ..audio.arrays import as_frames, checked_rate
 from .group import Group
 from .memory import check_fits
 from .network import HEAD_FILE
-from .preparation import Pooling, Preparation
+from .preparation import Preparation
 from .runtime import Session
 from .selection import Selection
 from .windows import Window, Windower, checked_short
@@ -126,26 +124,6 @@ class Embedder:
             If there is no such type.
         """
         return replace(self, selection=self.selection.decoding(sample_format))
-
-    def without_tiles(self, tensor: str) -> Embedder:
-        """The same network, run in one pass up to another tensor of the graph, without pooling.
-
-        Parameters
-        ----------
-        tensor : str
-            The name of the tensor.
-
-        Returns
-        -------
-        Embedder
-        """
-        one = self.selection
-        network = replace(one.network, tiles=None)
-        output = replace(one.output, tensor=tensor, samples_per_embedding=None)
-        model = replace(one.model, network=network)
-        prepared = replace(one.preparation, pooling=Pooling())
-        made = replace(one, model=model, output=output, preparation=prepared)
-        return replace(self, selection=made)
 
     @property
     def batch_windows(self) -> int:
@@ -336,39 +314,3 @@ class Embedder:
         tiled = windows[0].steps is not None
         (joined,) = group.join(parts, valid, len(block) / sample_rate, tiled)
         return joined
-
-
-def checked_rate(given: Any) -> int:
-    """A sample rate in Hz, also given as a whole float; OptionError for anything else."""
-    given = given.item() if isinstance(given, np.ndarray) and given.ndim == 0 else given
-    number = isinstance(given, int | float | np.number)
-    if not number or not decoding.LOWEST_RATE_HZ <= given <= decoding.HIGHEST_RATE_HZ or given % 1:
-        raise OptionError("sample_rate", f"{given!r} is not a sample rate in Hz")
-    return int(given)
-
-
-def as_frames(samples: ArrayLike, name: str = "samples") -> NDArray[np.float32]:
-    """Samples of any type as finite float32 (frames, channels), with a full scale of 1."""
-    try:
-        array: NDArray[Any] = np.asarray(samples)
-    except ValueError as error:
-        raise AudioError(name, f"not an array of numbers: {error}") from error
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2 or not array.size:
-        raise AudioError(name, f"shape {array.shape}, not (frames,) or (frames, channels)")
-    if array.shape[1] > array.shape[0] and array.shape[1] > 1024:
-        raise AudioError(name, f"shape {array.shape} has more channels than frames; transpose")
-    if array.dtype.kind in "iu":
-        if array.dtype.name not in decoding.FULL_SCALE:
-            raise AudioError(name, f"{array.dtype} samples; use float32, int16 or int32")
-        array = array / decoding.FULL_SCALE[array.dtype.name]
-    elif array.dtype.kind != "f":
-        raise AudioError(name, f"{array.dtype} samples; use float32, int16 or int32")
-    if decoding.check_usable(name, array) > decoding.LOUD:
-        warnings.warn(
-            f"{name} beyond {decoding.LOUD:g}: floats are taken as they are, and full scale is 1;"
-            " divide what was int16 by 32768",
-            stacklevel=3,
-        )
-    return array.astype(np.float32)

@@ -2,8 +2,6 @@
 
 "auto" is CUDA where it really loads, else the CPU. Every other provider runs only when it is
 named, because some compute in half precision; one that is named and does not load is an error.
-Tested on hardware: cpu, cuda (NVIDIA H100), and openvino on a CPU. Never tried: tensorrt, coreml,
-directml, rocm, migraphx, qnn.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingDependencyError, OptionError, ProviderError
+from .providers import CPU_LINE, GPU_LINE, PROVIDERS, Provider, named
 
 Inputs = tuple[NDArray[np.float32] | NDArray[np.int64], ...]
 # Runs at one time on an accelerator, whoever asks: one computes while the next is copied there.
@@ -31,39 +30,6 @@ ACCELERATOR_RUNS = 2
 PRUNING_SINCE = (1, 22)
 TENSORS_FOLDER = "session.model_external_initializers_file_folder_path"
 Prune = Callable[[Path, frozenset[str]], bytes | None]
-
-
-@dataclass(frozen=True)
-class Provider:
-    """ONNX Runtime's name of a provider, how to get it, whether it is a GPU or the like, and the
-    Python package of its plugin if it can come as one.
-    """
-
-    name: str
-    remedy: str
-    accelerator: bool = True
-    plugin: str | None = None
-
-
-CPU_LINE = "pip install 'fad-onnx[cpu]'"
-GPU_LINE = "pip install 'fad-onnx[gpu]'"
-PROVIDERS = {
-    "cpu": Provider("CPUExecutionProvider", CPU_LINE, accelerator=False),
-    "cuda": Provider("CUDAExecutionProvider", GPU_LINE),
-    "tensorrt": Provider("TensorrtExecutionProvider", GPU_LINE + " and TensorRT"),
-    "coreml": Provider("CoreMLExecutionProvider", "pip install onnxruntime, on macOS"),
-    "directml": Provider("DmlExecutionProvider", "pip install onnxruntime-directml, on Windows"),
-    "openvino": Provider(
-        "OpenVINOExecutionProvider",
-        "pip install onnxruntime-openvino in place of onnxruntime, or, for Intel hardware,"
-        " pip install onnxruntime-ep-openvino as well",
-        accelerator=False,
-        plugin="onnxruntime_ep_openvino",
-    ),
-    "rocm": Provider("ROCMExecutionProvider", "pip install onnxruntime-rocm"),
-    "migraphx": Provider("MIGraphXExecutionProvider", "pip install onnxruntime-migraphx"),
-    "qnn": Provider("QNNExecutionProvider", "pip install onnxruntime-qnn"),
-}
 
 
 @dataclass(frozen=True)
@@ -87,22 +53,6 @@ class Settings:
             named(self.provider)
         if self.threads < 1:
             raise OptionError("threads", f"{self.threads} is not a positive number")
-
-
-def named(name: str) -> Provider:
-    """The provider of this name: one that ONNX Runtime is built with, or an installed plugin.
-
-    A plugin is a package onnxruntime_ep_NAME (as onnxruntime-ep-openvino), which has its
-    library and its provider's name to give. OptionError if the name is neither.
-    """
-    if name in PROVIDERS:
-        return PROVIDERS[name]
-    module = f"onnxruntime_ep_{name.replace('-', '_')}"
-    if not name.replace("-", "_").isidentifier() or find_spec(module) is None:
-        known = ", ".join(PROVIDERS)
-        raise OptionError("provider", f"{name!r} is not auto, {known}, or an installed plugin")
-    return Provider(import_module(module).get_ep_name(), f"pip install {module.replace('_', '-')}",
-                    plugin=module)  # fmt: skip
 
 
 def runtime() -> Any:

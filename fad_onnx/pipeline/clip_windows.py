@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
+from ..audio.arrays import as_frames, checked_rate
 from ..audio.blobs import Blob, sha256, why
 from ..audio.decoding import READING, Decoder, with_last
 from ..audio.remote import is_url
@@ -24,7 +25,7 @@ from ..audio.sources import AudioFile
 from ..cache.embeddings import EmbeddingCache
 from ..cache.embeddings.hashes import Part
 from ..errors import AudioError, FileMismatchError
-from ..networks.embedder import Embedder, as_frames, checked_rate
+from ..networks.embedder import Embedder
 from ..networks.group import Group
 from ..networks.memory import check_fits, grows
 from ..networks.pooling import Embeddings

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from exporters import clap, fusion, htsat, laion, parity, swin
+from exporters.mocks import stand_ins
 from fad_onnx.networks import synthetic
 from fad_onnx.networks.selection import select
 
@@ -42,7 +43,7 @@ def pair(tmp_path_factory):
 
 
 def error(ours, theirs, lengths, seed: int) -> float:
-    """The largest difference of a clip's row, over the spread of the originals' rows."""
+    """The largest difference of a clip's embedding, over the spread of the originals."""
     compared = parity.compare(ours, theirs, lengths, seed)
     expected = np.concatenate([one.expected for one in compared]).astype(np.float64)
     spread = np.sqrt(((expected - expected.mean(axis=0)) ** 2).sum(axis=1).mean())
@@ -146,7 +147,7 @@ def test_taps_are_torchs_bicubic():
 @pytest.mark.parametrize("shift", [0, 4])
 def test_window_order(side, shift):
     """As the original does it: roll the picture, cut it into squares."""
-    with parity.stand_ins():
+    with stand_ins():
         import laion_clap  # noqa: F401, which puts its folder on the path
     from clap_module.htsat import window_partition
 

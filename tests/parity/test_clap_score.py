@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from exporters.parity import stand_ins
+from exporters.mocks import stand_ins
 
 pytestmark = pytest.mark.parity
 

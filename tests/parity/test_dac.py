@@ -13,6 +13,7 @@ import soundfile
 torch = pytest.importorskip("torch")
 
 from exporters import dac, parity
+from exporters.mocks import stand_ins
 from fad_onnx.audio.loudness import loudness, normalised
 from fad_onnx.networks import synthetic
 from fad_onnx.networks.group import grouped
@@ -192,7 +193,7 @@ def test_both_names_of_weight_norm_are_the_same_model(published, tmp_path, monke
 
 def harness(package, signal, tensors, monkeypatch):
     """The class of a harness, from its own file, with our tensors for its download."""
-    with parity.stand_ins("hypy_utils"):
+    with stand_ins("hypy_utils"):
         loader = alone(package, "model_loader.py", f"{package}_model_loader")
     audiotools = ModuleType("audiotools")
     audiotools.AudioSignal = signal

@@ -18,7 +18,7 @@ WHOLE = ("encodec-24k", "encodec-48k")
 FIXED = ("encodec-24k-10s", "encodec-48k-10s")
 FRAME = 320
 LIMIT = 1e-4
-# Either side of where the paddings outgrow the signal, at every layer, and of whole rows.
+# Either side of where the paddings outgrow the signal, at every layer, and of whole embeddings.
 BOUNDARIES = (
     *range(1, 13), 15, 16, 17, 40, 41, 63, 64, 65, 80, 81, 120, 121, 319, 320, 321, 639, 640, 641,
     960, 961, 1279, 1280, 1281, 1600, 1601, 1919, 1920, 1921, 2239, 2240, 2241, 2300,
@@ -27,7 +27,7 @@ TILE_SAMPLES = {
     "encodec-24k": encodec_loop.FRAMES * FRAME,
     "encodec-48k": 2 * encodec_scan.TILE_SAMPLES,  # below which nothing is cut
 }
-# Either side of where a clip becomes one more tile, by few samples and by 1 row.
+# Either side of where a clip becomes one more tile, by few samples and by 1 embedding.
 TILES = {
     name: [*range(tile - 1, tile + 10), tile + 40, tile + 320, tile + 321, 3 * tile // 2 - 1,
            3 * tile // 2, 3 * tile // 2 + 1, 2 * tile - 1, 2 * tile, 2 * tile + 1, 4 * tile + 1]
@@ -66,9 +66,9 @@ def graph_rows(ours, *clips):
 
 
 def scale(ours, theirs) -> float:
-    """What one row differs by from another in a second of sound: short clips have too few rows."""
-    rows = theirs(clip(ours.preparation, ours.preparation.sample_rate_hz))
-    return float(np.sqrt(((rows - rows.mean(axis=0)) ** 2).sum(axis=1).mean()))
+    """The spread of embeddings in a second of sound; short clips have too few of them."""
+    embeddings = theirs(clip(ours.preparation, ours.preparation.sample_rate_hz))
+    return float(np.sqrt(((embeddings - embeddings.mean(axis=0)) ** 2).sum(axis=1).mean()))
 
 
 def error(got, expected, spread: float) -> float:

@@ -117,7 +117,7 @@ def test_any_batch_gives_what_the_original_gives_one_by_one(selection, tmp_path)
     theirs = parity.original(selection, tensors)
     lengths = parity.clip_samples(selection.model)
     samples, channels = lengths[len(lengths) // 2], selection.preparation.channel_count
-    # Levels 12 dB apart: on random weights rows of equally loud clips are much alike.
+    # Levels 12 dB apart: on random weights embeddings of equally loud clips are much alike.
     clips = [synthetic.clip(seed, samples, channels) * np.float32(0.25**seed) for seed in range(5)]
     windows = [ours.windower("error").push(clip, last=True)[0] for clip in clips]
     expected = np.stack([theirs(clip)[: len(ours.run(windows[:1])[0])] for clip in clips])
@@ -146,10 +146,10 @@ def test_the_minimum_is_the_shortest_clip_that_the_original_takes(model):
     theirs = parity.original(selection, parity.checkpoint(selection, seed=6))
     assert len(theirs(synthetic.clip(1, rules.minimum_samples, rules.channel_count)))
     try:
-        rows = theirs(synthetic.clip(1, rules.minimum_samples - 1, rules.channel_count))
+        embeddings = theirs(synthetic.clip(1, rules.minimum_samples - 1, rules.channel_count))
     except (RuntimeError, ValueError, IndexError):
         return
-    assert not len(rows)
+    assert not len(embeddings)
 
 
 @pytest.mark.slow

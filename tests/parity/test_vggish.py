@@ -49,10 +49,10 @@ def test_rows_are_the_originals(pair, seed, activation):
 
 @pytest.mark.parametrize(("seed", "activation"), [(0, "false"), (1, "true"), (2, "false")])
 def test_bytes_are_the_originals(pair, seed, activation):
-    rows = parity.pooled(parity.compare(*pair(seed, "true", activation), LENGTHS, seed))
-    assert set(np.unique(rows.got)) <= set(np.arange(256.0))
-    assert len(np.unique(rows.got)) > 50
-    off = np.abs(rows.got - rows.expected)
+    embeddings = parity.pooled(parity.compare(*pair(seed, "true", activation), LENGTHS, seed))
+    assert set(np.unique(embeddings.got)) <= set(np.arange(256.0))
+    assert len(np.unique(embeddings.got)) > 50
+    off = np.abs(embeddings.got - embeddings.expected)
     # A tie may fall on either side; a difference of two is no tie, many are no accident.
     assert off.max() <= 1 and (off > 0).mean() < 1e-3
 

@@ -22,16 +22,16 @@ def score_folders(reference: Path, generated: Path) -> float:
 
 def embed_samples(samples: list[float]) -> int:
     model = fad_onnx.load_model("logmel", provider="cpu", threads=1)
-    rows = model.embed(np.array(samples), sample_rate=16000)
+    embeddings = model.embed(np.array(samples), sample_rate=16000)
     every = fad_onnx.embed("folder", "logmel", cache=False)
-    first = fad_onnx.Moments.of(rows) + fad_onnx.Moments.of(every["a.wav"])
+    first = fad_onnx.Moments.of(embeddings) + fad_onnx.Moments.of(every["a.wav"])
     for name, info in fad_onnx.models().items():
         print(name, info.sample_rate_hz, info.outputs["embedding"])
     print(fad_onnx.pull("vggish:use_pca=true"), fad_onnx.verify(provider="cpu")[0].passed)
     spec = fad_onnx.ModelSpec("logmel")
     fad_onnx.compare("a", ["b", "c"], [spec, model, "vggish"], progress=True)
     fad_onnx.score(fad_onnx.stats("a"), every, wanted=fad_onnx.Wanted(kad=True))
-    fad_onnx.compare(first, [rows, ["a", "b"], first], "logmel")
+    fad_onnx.compare(first, [embeddings, ["a", "b"], first], "logmel")
     fad_onnx.merge(["1.npz", "2.npz"], "all.npz")
     return first.count + int(fad_onnx.frechet_distance(first, first))
 

@@ -1,0 +1,254 @@
+"""Models and settings of one call: what to load, and the datasets that are made with them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..audio.sources import AudioFile
+from ..cache import root
+from ..errors import CacheError, IncompatibleStatisticsError, OptionError
+from ..networks import table
+from ..networks.embedder import Embedder
+from ..networks.selection import Selection, select
+from ..networks.spec import ModelSpec
+from ..weights import prepare
+from . import datasets
+from .clip_windows import Policy
+from .datasets import Dataset
+from .executors import FileSummary, Job
+from .options import NO_OPTIONS, OF_A_MODEL, PathLike, RunOptions
+
+logger = logging.getLogger("fad_onnx")
+
+Model = str | ModelSpec | Embedder
+ModelName = Model | Sequence[Model] | None
+
+
+class Run:
+    """Models and settings, loaded when first needed and used for every set."""
+
+    def __init__(
+        self, model: ModelName, options: RunOptions = NO_OPTIONS, keep_embeddings: bool = False
+    ) -> None:
+        self._options, self._keep_embeddings = options, keep_embeddings
+        self._models = _asked(model)
+        if any(isinstance(one, Embedder) for one in self._models):
+            for name in OF_A_MODEL:
+                if getattr(options, name) != getattr(NO_OPTIONS, name):
+                    raise OptionError(name, "the model is loaded already; load it with this option")
+        self.specs = specs_of(model, options.options or {}, options.checkpoints, options.protocol)
+        self._named = model is not None
+        self.policy = Policy(options.short, options.skip_errors)
+
+    def assume(self, archive: Dataset) -> None:
+        """Where the user named no model, the one that a statistics file was made with.
+
+        Raises IncompatibleStatisticsError if only others were named: before they are loaded.
+        """
+        said = archive.metadata
+        made = said.model
+        if made and self._named and made not in [spec.name for spec in self.specs]:
+            named = " -m ".join(map(str, self.specs))
+            raise IncompatibleStatisticsError(
+                archive.path, f"-m {named}", f"it was made with {made}"
+            )
+        if not self._named and made in table.models():
+            (given,) = self.specs
+            options = {**said.options, **given.options}
+            protocol = given.protocol or said.harness
+            self.specs = (ModelSpec(made, options, said.output, protocol, given.weights),)
+
+    @cached_property
+    def selections(self) -> tuple[Selection, ...]:
+        """What was decided of each model; OptionError, UnknownModelError."""
+        return tuple(
+            one.selection
+            if isinstance(one, Embedder)
+            else select(spec).decoding(self._options.sample_format)
+            for one, spec in zip(self._models, self.specs, strict=True)
+        )
+
+    @cached_property
+    def requests(self) -> tuple[prepare.Request, ...]:
+        """What is asked of each model."""
+        return tuple(
+            _request(one, spec, self._options)
+            for one, spec in zip(self._models, self.specs, strict=True)
+        )
+
+    @cached_property
+    def embedders(self) -> list[Embedder]:
+        """The loaded models."""
+        asked = list(zip(self._models, self.requests, strict=True))
+        missing = [request for one, request in asked if not isinstance(one, Embedder)]
+        loaded = iter(prepare.load_all(missing, self._options.download_progress))
+        return [one if isinstance(one, Embedder) else next(loaded) for one, _ in asked]
+
+    def for_samples(self) -> Embedder:
+        """The one model, with the rule for short clips."""
+        (asked,), (loaded,) = self._models, self.embedders
+        return loaded if isinstance(asked, Embedder) else replace(loaded, short=self.policy.short)
+
+    @cached_property
+    def job(self) -> Job:
+        """What workers must know."""
+        return Job(
+            self.requests,
+            tuple(embedder.fingerprint for embedder in self.embedders),
+            self.policy,
+            self._options.worker_count,
+            self.cache_folder,
+            self._keep_embeddings,
+        )
+
+    @cached_property
+    def cache_folder(self) -> Path | None:
+        """Where embeddings are kept; None, with a warning, where there is no place to keep them."""
+        if not self._options.cache:
+            return None
+        if folder := self._options.cache_dir:
+            return Path(folder)
+        try:
+            return cache_folder().absolute()
+        except CacheError as error:
+            logger.warning("embeddings are not kept: %s", error)
+            return None
+
+    def embed(
+        self,
+        name: str,
+        files: Sequence[AudioFile],
+        keep: Callable[[FileSummary], object] | None = None,
+        may_be_empty: bool = False,
+    ) -> list[Dataset]:
+        """The set of these files for each model; `keep` is called with every file's result."""
+        return self._sets([(name, files)], keep, may_be_empty)[0]
+
+    def sides(self, sides: Sequence[Sequence[PathLike]]) -> list[list[Dataset]]:
+        """The dataset of each of these lists of paths for each model; all are listed first."""
+        return self._sets(
+            [
+                (
+                    ", ".join(os.fspath(one) for one in paths),
+                    datasets.list_files(paths, self._options.offline),
+                )
+                for paths in sides
+            ]
+        )
+
+    def _sets(
+        self,
+        sides: Sequence[tuple[str, Sequence[AudioFile]]],
+        keep: Callable[[FileSummary], object] | None = None,
+        may_be_empty: bool = False,
+    ) -> list[list[Dataset]]:
+        options = self._options
+        return datasets.embed_sets(
+            sides, self.job, self.embedders, options.executor, options.tell, keep, may_be_empty
+        )
+
+
+def _asked(model: ModelName) -> list[Model | None]:
+    """Every model of a call; None is the default one."""
+    if isinstance(model, str | ModelSpec | Embedder | None):
+        return [model]
+    if not isinstance(model, Iterable):
+        raise OptionError("model", f"{model!r} is no name, ModelSpec or loaded model")
+    asked: list[Model | None] = list(model)
+    if not asked:
+        raise OptionError("model", "an empty list; name at least one, or give None")
+    return asked
+
+
+def check_single(model: ModelName) -> None:
+    """OptionError for several models."""
+    if len(_asked(model)) > 1:
+        raise OptionError("model", "several models; only compare takes more than one")
+
+
+def _spec(model: Model | None) -> ModelSpec:
+    """What was asked for, whatever form it has."""
+    if isinstance(model, Embedder):
+        made = model.selection
+        plain = ModelSpec(model.name, made.changed_options, made.output_name, made.protocol)
+        return model.request.spec if model.request else plain
+    if isinstance(model, str | None):
+        return ModelSpec.parse(model or table.model().name)
+    if not isinstance(model, ModelSpec):
+        raise OptionError("model", f"{model!r} is no name, ModelSpec or loaded model")
+    return model
+
+
+def _request(model: Model | None, spec: ModelSpec, options: RunOptions) -> prepare.Request:
+    """What a worker has to load."""
+    if isinstance(model, Embedder):
+        made = model.request or prepare.Request(spec, settings=model.session.settings)
+        return replace(made, sample_format=model.preparation.sample_format)
+    folders = tuple(os.fspath(folder) for folder in options.folders)
+    return prepare.Request(spec, folders, options.settings, options.sample_format, options.offline)
+
+
+def specs_of(
+    model: ModelName,
+    options: Mapping[str, Any],
+    weights: PathLike | Mapping[str, PathLike],
+    protocol: str | None = None,
+) -> tuple[ModelSpec, ...]:
+    """What is asked of each model, from the arguments of a call.
+
+    Parameters
+    ----------
+    model : str, ModelSpec, Embedder, a sequence of these, or None
+        None is the default model.
+    options : mapping
+        Options of the one model of the call.
+    weights : path or mapping of "MODEL:NAME", "NAME" or "MODEL" to path
+        Files in place of the official ones.
+    protocol : str, optional
+        Of the models that name none.
+
+    Raises
+    ------
+    OptionError
+        If options or weights do not say which of several models they are for.
+    """
+    specs = [_spec(one) for one in _asked(model)]
+    if options and len(specs) > 1:
+        raise OptionError("options", "for one model; for several write NAME:KEY=VALUE")
+    files = weights if isinstance(weights, Mapping) else {"main": weights}
+    found = [
+        replace(
+            spec,
+            options={**spec.options, **options},
+            protocol=spec.protocol or protocol,
+            weights=_own(spec, files, len(specs)),
+        )
+        for spec in specs
+    ]
+    unknown = {key.partition(":")[0] for key in files if ":" in key} - {one.name for one in found}
+    if unknown:
+        raise OptionError("weights", f"{min(unknown)!r} is no model of this call")
+    return tuple(found)
+
+
+def _own(spec: ModelSpec, files: Mapping[str, PathLike], models: int) -> dict[str, str]:
+    """The files that are meant for one model, by the names of its checkpoints."""
+    found = dict(spec.weights)
+    for key, path in files.items():
+        name, colon, file = key.rpartition(":")
+        if not colon and models > 1:
+            raise OptionError("weights", f"{key!r}: say for which model, as {spec.name}:{key}")
+        if name in ("", spec.name):
+            found[file] = os.fspath(path)
+    return {file: os.path.abspath(path) for file, path in found.items()}
+
+
+def cache_folder() -> Path:
+    """Where embeddings are kept unless the caller says otherwise."""
+    return root.part("embeddings")
