@@ -59,8 +59,8 @@ class TimeNorm(nn.GroupNorm):
     """Group norm with one group: over all channels and the whole time axis.
 
     The mean is taken over time first, then over channels: ONNX Runtime's own
-    InstanceNormalization adds up all 15 million numbers of a ten-second clip one after another, and is
-    off by 5e-4 of the embeddings' spread.
+    InstanceNormalization adds up all 15 million numbers of a ten-second clip one after another,
+    and is off by 5e-4 of the embeddings' spread.
     """
 
     def __init__(self, channels: int) -> None:

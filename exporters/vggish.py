@@ -75,7 +75,7 @@ def convolutions() -> nn.Sequential:
 
 
 class Vggish(nn.Module):
-    """STFT magnitudes (batch, 96, 257) to embeddings (batch, 128) before and after the last ReLU."""
+    """STFT magnitudes (batch, 96, 257) to embeddings (batch, 128), with and without a last ReLU."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -72,7 +72,7 @@ def test_is_near_the_jackknife_for_skewed_sets() -> None:
 
 
 def test_influences_are_the_derivative() -> None:
-    """Against weights moved by a little: moments of weighted embeddings, distance by eigenvalues."""
+    """The oracle moves weights by a little: weighted moments, and a distance by eigenvalues."""
     random = np.random.RandomState(2)
     x, y = clips(random, 12, 4, 3, 0.5), clips(random, 20, 4, 3)
     a, b = Side.of(x), Gaussian.of(Side.of(y).moments)
