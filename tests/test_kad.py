@@ -79,7 +79,7 @@ def test_the_two_middle_distances_may_be_far_apart() -> None:
 def test_distances_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """8 million of them would be 64 MB."""
     monkeypatch.setattr(kad, "BLOCK", 256)
-    x = rows(4000, 13)
+    x = embeddings(4000, 13)
     tracemalloc.start()
     found = kad.median_distance(x)
     peak = tracemalloc.get_traced_memory()[1]

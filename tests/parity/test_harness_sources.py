@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 
 from exporters.harnesses import audiocraft, audioldm, clips, stable_audio_metrics, torchaudio_parts
 from exporters.harnesses.gudgud96 import _root
-from exporters.parity import stand_ins
+from exporters.mocks import stand_ins
 
 SOURCES = "HARNESS_SOURCES"
 pytestmark = [
