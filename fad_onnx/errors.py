@@ -361,6 +361,16 @@ class ExecutorError(FadError, RuntimeError):
         )
 
 
+class WorkerError(FadError, RuntimeError):
+    """A worker of an executor that has not what its caller has, such as the weights."""
+
+    def __init__(self, worker: str, model: str, reason: str) -> None:
+        super().__init__(
+            f"{worker} cannot load {model}: {reason}; give all workers one FAD_ONNX_HOME, or run"
+            f" fad-onnx pull {model} there"
+        )
+
+
 class ThreadLimitError(FadError, RuntimeError):
     """The system refuses to start another thread."""
 

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +15,11 @@ from distributed import Client, LocalCluster
 
 from fad_onnx.api import making
 from fad_onnx.cli import main
-from fad_onnx.errors import ExecutorError, OptionError
+from fad_onnx.errors import ExecutorError, OptionError, WorkerError
+from fad_onnx.networks import table
+from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.pipeline.dask import dask_executor
+from fad_onnx.weights import prepare
 
 from .conftest import write_clip
 from .kept import as_tar, files_of
@@ -79,6 +84,20 @@ def test_workers_open_shards_themselves(cluster, many, tmp_path, suffix):
     with dask_executor(cluster.scheduler_address) as executor:
         found = stats(f"{tmp_path}/{{0..2}}.{suffix}", executor=executor)
     same(found, stats(many, workers=1))
+
+
+def test_a_worker_without_the_weights_is_an_error_that_names_it(cluster, many):
+    """The caller's model is loaded already; the workers may not download it."""
+    named = next(one.name for one in table.models().values() if one.network.checkpoints)
+    request = prepare.Request(ModelSpec(named), offline=True)
+    model = replace(prepare.load(prepare.Request(ModelSpec(WEIGHTLESS))), request=request)
+    pids = {worker.process.process.pid for worker in cluster.workers.values()}
+    with (
+        dask_executor(cluster.scheduler_address) as executor,
+        pytest.raises(WorkerError, match=f"cannot load {named}: .*pull {named}") as caught,
+    ):
+        making.stats(many, model=model, cache=False, executor=executor)
+    assert any(f"the worker in process {pid} of " in str(caught.value) for pid in pids)
 
 
 def test_the_command_line_uses_a_scheduler(cluster, many, capsys):
@@ -148,6 +167,19 @@ def test_a_signal_ends_a_run_on_a_scheduler(cluster, clips, tmp_path):
     _, error = process.communicate(timeout=30)
     assert process.returncode == 143 and "Traceback" not in error
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.slow
+def test_a_cluster_on_shards_whose_worker_and_scheduler_are_killed():
+    """The script of benchmarks/, with fewer clips."""
+    script = Path(__file__).parents[1] / "benchmarks" / "cluster.py"
+    done = subprocess.run(
+        [sys.executable, script, "--clips", "2000", "--shards", "4"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["clips"] == 2000 and found["same_bits"]
+    assert "run again" in found["error"] and 1200 <= found["clips_done_before"] < 2000
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ Embeddings = NDArray[Any]
 # Embeddings are processed in blocks of this many, to bound the memory of float64 copies.
 BLOCK = 4096
 # A process forgets the pages of a mapped file after it has looked at this much of it.
-FORGET_BYTES = 64 << 20
+FORGET_BYTES = 32 << 20
 
 
 def forget(array: Embeddings) -> None:

@@ -52,10 +52,14 @@ NOISE = 1e-13
 
 @dataclass(frozen=True)
 class Side:
-    """A dataset: an array of embeddings (n, dim) for each clip, and the moments of all."""
+    """A dataset: an array of embeddings (n, dim) for each clip, and the moments of all.
+
+    `gaussian` is that of the moments, where it is known already.
+    """
 
     files: Sequence[Embeddings]
     moments: Moments
+    gaussian: Gaussian | None = None
 
     @classmethod
     def of(cls, files: Sequence[Embeddings], where: Path = "embeddings") -> Side:
@@ -99,8 +103,7 @@ def doubts(
     `names` are those of the clips of each side that has embeddings.
     """
     sides = [evaluation, *([reference] if isinstance(reference, Side) else [])]
-    a = Gaussian.of(evaluation.moments, "evaluation")
-    b = Gaussian.of(reference.moments if isinstance(reference, Side) else reference, "reference")
+    a, b = _gaussian(evaluation, "evaluation"), _gaussian(reference, "reference")
     estimate, maps = distance_and_maps(a, b)
     gaps = (a.mean - b.mean, b.mean - a.mean)
     found = [
@@ -110,6 +113,12 @@ def doubts(
     return estimate, Linear(
         *held(names, found, [side.files for side in sides]), bounds=(0.0, np.inf)
     )
+
+
+def _gaussian(side: Side | Moments | Gaussian, where: Path) -> Gaussian:
+    if isinstance(side, Side):
+        return side.gaussian or Gaussian.of(side.moments, where)
+    return Gaussian.of(side, where)
 
 
 def held(

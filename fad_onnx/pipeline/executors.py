@@ -7,6 +7,7 @@ threads, processes and a cluster give the same bits. Any concurrent.futures.Exec
 from __future__ import annotations
 
 import os
+import platform
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
@@ -24,7 +25,14 @@ from ..audio.remote import is_url
 from ..audio.sources import AudioFile
 from ..cache.embeddings import EmbeddingCache, shared
 from ..cache.root import file_sha256
-from ..errors import AudioError, ExecutorError, FileMismatchError, IncompatibleStatisticsError
+from ..errors import (
+    AudioError,
+    ExecutorError,
+    FadError,
+    FileMismatchError,
+    IncompatibleStatisticsError,
+    WorkerError,
+)
 from ..metrics.moments import Moments
 from ..networks.embedder import Embedder, Embeddings
 from ..networks.machine import starting_threads
@@ -187,16 +195,30 @@ def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
     requests, embedders = _loaded  # read once: another thread may put another job's there
     held = tuple(embedder.fingerprint for embedder in embedders)
     if requests != job.requests or held != job.fingerprints:
-        embedders = load_all(job.requests)
+        embedders = _load(job.requests)
         _loaded = (job.requests, embedders)
     for embedder, wanted in zip(embedders, job.fingerprints, strict=True):
         if embedder.fingerprint != wanted:
             raise IncompatibleStatisticsError(
-                "this worker", "the caller", f"weights or version of {embedder.label} differ"
+                _who(), "the caller", f"weights or version of {embedder.label} differ"
             )
     cache = shared(job.cache) if job.cache else None
     (chunk,) = _here(job, embedders, [files], cache, lambda count: None)
     return replace(chunk, doubtful=tuple(_doubtful(chunk)))
+
+
+def _load(requests: tuple[Request, ...]) -> list[Embedder]:
+    """The models, whose weights are fetched where they are missing; WorkerError if they cannot."""
+    try:
+        return load_all(requests)
+    except FadError as error:
+        names = " ".join(request.spec.name for request in requests)
+        raise WorkerError(_who(), names, str(error)) from error
+
+
+def _who() -> str:
+    """This worker, so that it can be found among others."""
+    return f"the worker in process {os.getpid()} of {platform.node() or 'an unnamed machine'}"
 
 
 def _doubtful(chunk: Chunk) -> Iterator[tuple[AudioFile, str]]:

@@ -76,10 +76,10 @@ def linear(reference: Arrays, evaluation: Arrays, tell: Tell) -> Linear:
     other: Any = reference.gaussian
     names = [evaluation.names]
     if held is not None and isinstance(reference.moments, Moments):
-        other = Side(held, reference.moments)
+        other = Side(held, reference.moments, reference.gaussian)
         names.append(reference.names)
     steps = len(own) + (len(held) if held is not None else 0)
-    side = Side(own, evaluation.moments)
+    side = Side(own, evaluation.moments, evaluation.gaussian)
     return of_sides(side, other, names, lambda count: tell("interval", count, steps))[1]
 
 
