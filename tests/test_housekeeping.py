@@ -16,14 +16,14 @@ from fad_onnx.tools import housekeeping
 from fad_onnx.weights import converted, prepare
 
 from .test_embedding_cache import Facts
-from .test_weights import ROW, bound
+from .test_weights import ENTRY, bound
 
 
 def convert(tmp_path, seed):
     """A model from the user's own file; the file, and where the model is kept."""
     path = tmp_path / f"mine-{seed}.npz"
-    np.savez(path, **synthetic.tensors(bound(ROW), seed))
-    request = prepare.Request(ModelSpec(ROW.name, weights={"main": str(path)}))
+    np.savez(path, **synthetic.tensors(bound(ENTRY), seed))
+    request = prepare.Request(ModelSpec(ENTRY.name, weights={"main": str(path)}))
     return path, prepare.load(request).session.graph.parent
 
 
@@ -66,7 +66,7 @@ def test_info_says_what_there_is_by_kind(full, capsys):
     assert found["values"] == 20 and found["max_bytes"] == embeddings.MAX_BYTES
     assert names(found, "models") == [second[1].name, first[1].name, other.name]
     one = found["models"]["items"][1]
-    assert one["weights"]["main"]["path"] == str(first[0]) and one["model"] == ROW.name
+    assert one["weights"]["main"]["path"] == str(first[0]) and one["model"] == ENTRY.name
     assert one["current"] and not found["models"]["items"][2]["current"]
     size = sum(file.stat().st_size for file in first[1].iterdir())
     assert one["bytes"] == size and found["models"]["bytes"] == pytest.approx(3 * size, rel=1e-3)
@@ -101,7 +101,7 @@ def test_room_is_made_in_the_stated_order(full, capsys):
 
 def test_what_is_loaded_is_the_last_to_go(full):
     (first, second), *_ = full
-    prepare.load(prepare.Request(ModelSpec(ROW.name, weights={"main": str(second[0])})))
+    prepare.load(prepare.Request(ModelSpec(ENTRY.name, weights={"main": str(second[0])})))
     order = [one.path for one in housekeeping.items() if one.kind == "models"]
     assert order.index(second[1]) > order.index(first[1])
 
@@ -117,7 +117,7 @@ def test_clear_takes_all_or_one_kind(full, capsys):
 
 
 def test_what_another_process_works_on_stays(full, capsys):
-    with root.locked(ROW.name), root.locked("cut.pth"):
+    with root.locked(ENTRY.name), root.locked("cut.pth"):
         found = info(capsys, "clear")
     assert len(names(found, "models")) == 3 and names(found, "downloads") == ["cut.pth.part"]
 

@@ -25,7 +25,7 @@ from fad_onnx.weights import prepare
 from .conftest import write_clip
 from .kit import WEIGHTLESS
 from .report_factory import audio_set, score
-from .test_weights import ROW, bound
+from .test_weights import ENTRY, bound
 
 DIM = table.model(WEIGHTLESS).output().width
 
@@ -250,19 +250,19 @@ def test_the_users_weights_are_those_that_score(tmp_path):
     paths = {}
     for seed, name in enumerate(("official", "own")):
         paths[name] = tmp_path / f"{name}.npz"
-        np.savez(paths[name], **synthetic.tensors(bound(ROW), seed))
-    seconds = max(3.0, 4 * ROW.preparation.minimum_samples / ROW.preparation.sample_rate_hz)
+        np.savez(paths[name], **synthetic.tensors(bound(ENTRY), seed))
+    seconds = max(3.0, 4 * ENTRY.preparation.minimum_samples / ENTRY.preparation.sample_rate_hz)
     for side in ("ref", "gen"):
         for index in range(3):
             write_clip(tmp_path / side / f"{index}.wav", index + len(side), seconds)
     scores = {
-        name: fad_onnx.score(tmp_path / "ref", tmp_path / "gen", ROW.name, weights=path)
+        name: fad_onnx.score(tmp_path / "ref", tmp_path / "gen", ENTRY.name, weights=path)
         for name, path in paths.items()
     }
     assert scores["own"].value != scores["official"].value
     for name, found in scores.items():
         expected = prepare.load(
-            prepare.Request(ModelSpec(ROW.name, weights={"main": str(paths[name])}))
+            prepare.Request(ModelSpec(ENTRY.name, weights={"main": str(paths[name])}))
         )
         for side in found.protocol.values():
             assert side["fingerprint"] == expected.fingerprint
