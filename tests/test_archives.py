@@ -209,6 +209,26 @@ def test_a_pattern_that_means_nothing_is_an_error_with_what_is_missing(clips, tm
     assert [file.path for file in sources.find(odd)] == [str(odd)]
 
 
+@pytest.mark.parametrize(("kept", "times", "workers"), [(1 << 24, 1, 3), (1 << 20, 2, 1)])
+def test_a_tar_gz_is_unpacked_once_if_it_is_small_and_twice_if_not(
+    clips, tmp_path, monkeypatch, kept, times, workers
+):
+    """To list its members, and to read them in order."""
+    path = as_tar(clips, tmp_path / "x.tar.gz", files_of(clips))
+    read, packed = [], gzips.Reader._packed
+
+    def counting(self, at):
+        block = packed(self, at)
+        read.append(len(block))
+        return block
+
+    monkeypatch.setattr(gzips.Reader, "_packed", counting)
+    monkeypatch.setattr(gzips, "STEP_BYTES", 1 << 14)
+    monkeypatch.setattr(gzips, "KEPT_BYTES", kept)
+    assert bits(path, workers=workers) == bits(clips)
+    assert times - 0.1 < sum(read) / path.stat().st_size < times + 0.1
+
+
 def gzip_of(parts):
     return b"".join(gzip.compress(part, 6) for part in parts)
 
@@ -217,6 +237,7 @@ def test_any_part_of_a_gzip_can_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(gzips, "APART_BYTES", 1 << 16)
     monkeypatch.setattr(gzips, "STEP_BYTES", 5000)
     monkeypatch.setattr(gzips, "MOST_COPIES", 8)
+    monkeypatch.setattr(gzips, "KEPT_BYTES", 12_000)
     random = np.random.RandomState(0)
     data = random.bytes(700_000) + bytes(900_000) + random.bytes(400_000)
     path = tmp_path / "x.gz"

@@ -26,6 +26,7 @@ from fad_onnx.files import captions
 from fad_onnx.metrics.definitions.clap_score import cosines
 from fad_onnx.networks import synthetic, tokenizer
 from fad_onnx.networks.selection import select, text_tower
+from fad_onnx.pipeline import datasets
 from fad_onnx.weights import prepare
 from fad_onnx.weights.binding import text_files
 
@@ -326,6 +327,13 @@ def test_unpaired_clips_are_an_error_before_the_work_or_counted(spoken, tmp_path
     pairs = [cosine(tmp_path, spoken, name) for name in CLIPS[:2]]
     assert result["value"] == pytest.approx(np.mean(pairs), rel=1e-5)
     assert any("2 pairs of 3 clips and 3 captions" in text for text in warnings)
+
+
+def test_a_dataset_with_captions_is_listed_once(spoken, tmp_path, monkeypatch):
+    looked, find = [], datasets.find
+    monkeypatch.setattr(datasets, "find", lambda path: looked.append(path) or find(path))
+    evaluate(tmp_path, spoken)
+    assert looked == [tmp_path / "clips"]
 
 
 def test_only_captions_of_clips_are_embedded(spoken, tmp_path, monkeypatch):

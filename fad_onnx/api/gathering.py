@@ -12,7 +12,7 @@ from ..files.archives import check_comparable
 from ..metrics import registry
 from ..metrics.registry import Metric
 from ..networks.spec import ModelSpec
-from ..pipeline.datasets import Dataset, list_files
+from ..pipeline.datasets import Dataset
 from ..pipeline.options import RunOptions
 from ..pipeline.run import Run
 from ..weights.prepare import load_text
@@ -146,7 +146,8 @@ class Datasets(Gathered):
         used: list[str | None] = []
         for source, one in zip(evaluations, held, strict=True):
             paths = inputs.paths_of(source) if one is None else []
-            names = [file.name for file in (list_files(paths) if one is None else one.files)]
+            files = self.runner.listing(paths) if one is None else one.files
+            names = [file.name for file in files]
             where = ", ".join(os.fspath(path) for path in paths) if one is None else one.path
             used += self.captions.of(names, where, self.run.skip_errors)
         needing = dict.fromkeys(one.spec for one in self.asked if one.metric.needs.captions)

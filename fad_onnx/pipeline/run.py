@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..audio.sources import AudioFile
+from ..audio.sources import AudioFile, Listing
 from ..cache import root
 from ..errors import CacheError, IncompatibleStatisticsError, OptionError
 from ..networks import table
@@ -37,6 +37,7 @@ class Run:
         self, model: ModelName, options: RunOptions = NO_OPTIONS, keep_embeddings: bool = False
     ) -> None:
         self._options, self._keep_embeddings = options, keep_embeddings
+        self._listings: dict[tuple[str, ...], Listing] = {}
         self._models = _asked(model)
         if any(isinstance(one, Embedder) for one in self._models):
             for name in OF_A_MODEL:
@@ -130,16 +131,17 @@ class Run:
         """The set of these files for each model; `keep` is called with every file's result."""
         return self._sets([(name, files)], keep, may_be_empty)[0]
 
+    def listing(self, paths: Sequence[PathLike]) -> Listing:
+        """The clips of these paths, which are looked through once."""
+        key = tuple(map(os.fspath, paths))
+        if key not in self._listings:
+            self._listings[key] = datasets.list_files(paths, self._options.offline)
+        return self._listings[key]
+
     def sides(self, sides: Sequence[Sequence[PathLike]]) -> list[list[Dataset]]:
         """The dataset of each of these lists of paths for each model; all are listed first."""
         return self._sets(
-            [
-                (
-                    ", ".join(os.fspath(one) for one in paths),
-                    datasets.list_files(paths, self._options.offline),
-                )
-                for paths in sides
-            ]
+            [(", ".join(map(os.fspath, paths)), self.listing(paths)) for paths in sides]
         )
 
     def _sets(

@@ -1,6 +1,7 @@
 """What a gzip file becomes, from any byte on, in bounded memory.
 
-Nothing of it is kept. Now and then a copy of the decompressor is, from where reading goes on later;
+What was unpacked last is kept, because threads ask a little out of order; a small file is therefore
+unpacked once. Now and then a copy of the decompressor is kept too, from where reading goes on later;
 zlib's own example `zran.c` does the same.
 """
 
@@ -8,13 +9,14 @@ from __future__ import annotations
 
 import threading
 import zlib
+from collections import deque
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ...errors import AudioError
 from ..remote import opened, version
 
-STEP_BYTES, URL_BLOCK_BYTES = 1 << 17, 1 << 22
+STEP_BYTES, URL_BLOCK_BYTES, KEPT_BYTES = 1 << 17, 1 << 22, 1 << 24
 # Between two copies, which take some 50 kB each; twice as far once there are too many.
 APART_BYTES, MOST_COPIES = 1 << 24, 256
 # Deflate shrinks zeros a thousandfold. Archives of audio shrink by less than this.
@@ -40,27 +42,36 @@ class Reader:
         self._path, self._lock = path, threading.Lock()
         self._file = opened(path, URL_BLOCK_BYTES)
         self._places, self._apart = [_Place(0, 0, zlib.decompressobj(_GZIP))], APART_BYTES
+        self._blocks, self._kept = deque[bytes](), 0  # the last, and how many bytes they are
         self._go_to(0)
 
     def read(self, start: int, size: int) -> bytes:
         """The bytes from `start` on; fewer at the end. AudioError where it is damaged."""
         with self._lock:
-            if not self._now.offset - len(self._block) <= start <= self._now.offset + self._apart:
+            if not self._now.offset - self._kept <= start <= self._now.offset + self._apart:
                 self._go_to(start)
-            kept, at = [], start
-            while at < start + size:
-                begin = self._now.offset - len(self._block)
-                own = self._block[max(0, at - begin) :][: start + size - at]
-                kept.append(own)
+            found, at, end = [], start, start + size
+            while at < end and (at < self._now.offset or self._step()):
+                own = self._held(at)[: end - at]
+                found.append(own)
                 at += len(own)
-                if at < start + size and not self._step():
-                    break
-            return b"".join(kept)
+            return b"".join(found)
+
+    def _held(self, at: int) -> bytes:
+        """From a byte on, to the end of the block that holds it; nothing if it is still ahead."""
+        begin = self._now.offset
+        for block in reversed(self._blocks):
+            begin -= len(block)
+            if begin <= at:
+                return block[at - begin :]
+        return b""
 
     def _go_to(self, start: int) -> None:
         """To the last place before a byte from which unpacking can go on."""
         before = (place for place in reversed(self._places) if place.offset <= start)
-        self._now, self._block = next(before).copied(), b""
+        self._now = next(before).copied()
+        self._blocks.clear()
+        self._kept = 0
 
     def _step(self) -> bool:
         """The next block; False at the end."""
@@ -84,7 +95,11 @@ class Reader:
                 raise AudioError(self._path, f"damaged gzip before byte {at}: {error}") from error
             if not (packed or block):
                 raise AudioError(self._path, f"cut short: the gzip ends at byte {at}")
-        self._block, self._now = block, _Place(at, offset + len(block), machine)
+        self._now = _Place(at, offset + len(block), machine)
+        self._blocks.append(block)
+        self._kept += len(block)
+        while self._kept > max(KEPT_BYTES, len(block)):
+            self._kept -= len(self._blocks.popleft())
         self._check_ratio()
         self._remember()
         return True
