@@ -1,8 +1,8 @@
 """What a gzip file becomes, from any byte on, in bounded memory.
 
-What was unpacked last is kept, because threads ask a little out of order; a small file is therefore
-unpacked once. Now and then a copy of the decompressor is kept too, from where reading goes on later;
-zlib's own example `zran.c` does the same.
+What was unpacked last is kept, because threads ask a little out of order; a small file is
+therefore unpacked once. Now and then a copy of the decompressor is kept too, from where reading
+goes on later; zlib's own example `zran.c` does the same.
 """
 
 from __future__ import annotations
