@@ -133,7 +133,7 @@ class Run:
 
     def listing(self, paths: Sequence[PathLike]) -> Listing:
         """The clips of these paths, which are looked through once."""
-        key = tuple(map(os.fspath, paths))
+        key = tuple(os.fspath(one) for one in paths)
         if key not in self._listings:
             self._listings[key] = datasets.list_files(paths, self._options.offline)
         return self._listings[key]
@@ -141,7 +141,7 @@ class Run:
     def sides(self, sides: Sequence[Sequence[PathLike]]) -> list[list[Dataset]]:
         """The dataset of each of these lists of paths for each model; all are listed first."""
         return self._sets(
-            [(", ".join(map(os.fspath, paths)), self.listing(paths)) for paths in sides]
+            [(", ".join(os.fspath(one) for one in paths), self.listing(paths)) for paths in sides]
         )
 
     def _sets(
