@@ -1,37 +1,45 @@
-"""Five metrics of three networks in one pass, against the three networks alone.
+"""Five metrics of three networks in one pass, against each of the three networks alone.
 
-    python benchmarks/evaluate.py [--clips 1000] [--seconds 10] [--workers N]
+    python benchmarks/evaluate.py [--clips 1000] [--seconds 2] [--workers N] [--output FILE.json]
 
-Synthetic weights and clips: speed does not depend on the values, and nothing is downloaded. Both
-sides, the reference and the evaluation, have this number of clips. `networks` is the time within
-the networks' runs over the number of workers, `alone` that of `stats` for one network after the
-other, `evaluate` that of everything. Prints JSON.
+Synthetic weights, clips and captions: speed does not depend on the values, and nothing is
+downloaded. The reference, as many clips again, is embedded before, as one that is published.
+
+`alone` is the time of `stats` for each network, and of `embed_text` for the captions, one after the
+other; `evaluate` that of everything at once, `networks` the time within the networks' runs then,
+over the number of workers. Models are converted before, and loaded within each time. Prints the
+table of README.md and writes JSON; afterwards `python tasks.py docs` puts the table into its place.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import soundfile
 
 import fad_onnx
+from fad_onnx.files import outputs
 from fad_onnx.networks import machine, synthetic
-from fad_onnx.networks.embedder import Embedder
-from fad_onnx.networks.runtime import Session, Settings
-from fad_onnx.networks.selection import select
-from fad_onnx.weights import prepare
-from fad_onnx.weights.binding import publish_synthetic
+from fad_onnx.networks.runtime import Session
+from fad_onnx.networks.selection import select, text_tower
+from fad_onnx.networks.tokenizer import LETTERS
+from fad_onnx.weights.binding import external, graph_file
 
-NETWORKS = ("vggish", "pann-16k", "clap")
-METRICS = ("fad:vggish", "fad:pann-16k", "kl:pann-16k", "isc:pann-16k", "prdc:clap")
+NETWORKS = ("vggish", "pann-16k:output=logits", "clap")
+METRICS = ("fad:vggish", "kad:vggish", "kl:pann-16k", "isc:pann-16k", "clap-score:clap")
 RATE_HZ = 44100
+OUTPUT = Path(__file__).with_name("evaluate.json")
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 
 
 def write_clips(folder: Path, clips: int, seconds: float, first: int) -> Path:
@@ -42,23 +50,32 @@ def write_clips(folder: Path, clips: int, seconds: float, first: int) -> Path:
     return folder
 
 
-def with_synthetic_weights(folder: Path) -> None:
-    """From here on, models have weights of their own making."""
-    sessions: dict[str, Session] = {}
+def write_captions(path: Path, clips: int) -> list[str]:
+    """About a dozen tokens each, as a short sentence has."""
+    texts = [f"a dog {index:05}" for index in range(clips)]
+    lines = (f"{index:05},{text}\n" for index, text in enumerate(texts))
+    path.write_text("file,caption\n" + "".join(lines), "utf-8")
+    return texts
 
-    def load(requests: Sequence[Any], progress: object = None) -> list[Embedder]:
-        found = []
-        for request in requests:
-            selection = select(request.spec).decoding(request.sample_format)
-            name = selection.model.name
-            if name not in sessions:
-                place = folder / name
-                place.mkdir()
-                sessions[name] = Session(publish_synthetic(selection, 0, place), Settings("cpu"))
-            found.append(Embedder(selection, sessions[name], {}, name, request=request))
-        return found
 
-    prepare.load_all = load
+def write_weights(folder: Path) -> dict[str, Path]:
+    """Checkpoints with the tensors that the graphs need, and a vocabulary of single letters."""
+    given: dict[str, Path] = {}
+    for name in NETWORKS:
+        selection = select(name)
+        tower = text_tower(selection.model)
+        model, graphs = selection.model.name, [selection, *([tower] if tower else [])]
+        given[f"{model}:main"] = folder / f"{model}.npz"
+        made: dict[str, Any] = {}
+        for one in graphs:
+            made |= synthetic.tensors(external(graph_file(one)), 0)
+        np.savez(given[f"{model}:main"], **made)
+        if tower:
+            tokens = {token: i for i, token in enumerate([*SPECIAL, *sorted(LETTERS.values())])}
+            given |= {f"{model}:vocab": folder / "vocab", f"{model}:merges": folder / "merges"}
+            (folder / "vocab").write_text(json.dumps({**tokens, "<mask>": len(tokens)}), "utf-8")
+            (folder / "merges").write_text("#version: 0.2\n", "utf-8")
+    return given
 
 
 class Busy:
@@ -88,45 +105,95 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+class Case:
+    """Clips, captions, weights and a reference in a folder."""
+
+    def __init__(self, folder: Path, clips: int, seconds: float, workers: int) -> None:
+        self.run = {"cache": False, "workers": workers, "provider": "cpu"}
+        self.weights = write_weights(folder)
+        self.evaluation = write_clips(folder / "evaluation", clips, seconds, clips)
+        self.captions = folder / "captions.csv"
+        self.texts = write_captions(self.captions, clips)
+        self.splits = min(10, clips)
+        for name in NETWORKS:  # from here on the converted models are there
+            self.stats(name, self.evaluation / "00000.wav")
+        self.text(1)
+        reference = write_clips(folder / "reference", clips, seconds, 0)
+        self.reference = [folder / f"{number}.npz" for number in range(2)]
+        for name, path in zip(NETWORKS, self.reference, strict=False):
+            fad_onnx.embed(reference, name, output=path, weights=self._own(name), **self.run)
+
+    def _own(self, name: str) -> dict[str, Path]:
+        model = name.partition(":")[0]
+        return {key: path for key, path in self.weights.items() if key.startswith(f"{model}:")}
+
+    def stats(self, name: str, audio: Path) -> None:
+        fad_onnx.stats(audio, model=name, weights=self._own(name), **self.run)
+
+    def text(self, count: int) -> None:
+        workers = self.run["workers"]
+        fad_onnx.embed_text(
+            self.texts[:count], "clap", weights=self._own("clap"), workers=workers, provider="cpu"
+        )
+
+    def evaluate(self) -> None:
+        fad_onnx.evaluate(
+            self.evaluation, self.reference, METRICS, captions=self.captions, weights=self.weights,
+            metric_options={"isc_splits": self.splits}, **self.run,
+        )  # fmt: skip
+
+
 def measure(clips: int, seconds: float, workers: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="fad-onnx-evaluate-") as name:
-        folder = Path(name)
-        sides = [
-            str(write_clips(folder / side, clips, seconds, first))
-            for side, first in (("reference", 0), ("evaluation", clips))
-        ]
-        with_synthetic_weights(folder)
-        given: dict[str, Any] = {"cache": False, "workers": workers, "provider": "cpu"}
-        for model in (*NETWORKS, "logmel"):  # with everything loaded, and files in the page cache
-            fad_onnx.stats(sides if model == "logmel" else f"{sides[0]}/00000.wav", model=model,
-                           **given)  # fmt: skip
+        os.environ["FAD_ONNX_HOME"] = str(Path(name) / "home")
+        started = time.perf_counter()
+        case = Case(Path(name), clips, seconds, workers)
+        prepared = time.perf_counter() - started
         alone = {
-            model: seconds_of(lambda model=model: fad_onnx.stats(sides, model=model, **given))
-            for model in NETWORKS
+            network: seconds_of(lambda network=network: case.stats(network, case.evaluation))
+            for network in NETWORKS
         }
-        splits = {"isc_splits": min(10, clips)}
+        alone["captions"] = seconds_of(lambda: case.text(clips))
         with Busy() as busy:
-            spent = seconds_of(
-                lambda: fad_onnx.evaluate(
-                    sides[1], sides[0], METRICS, metric_options=splits, **given
-                )
-            )
+            spent = seconds_of(case.evaluate)
+    total = sum(alone.values())
     return {
-        "clips": 2 * clips, "seconds": seconds, "workers": workers, "metrics": METRICS,
-        "networks": round(busy.seconds / workers, 2),
-        "alone": {model: round(value, 2) for model, value in alone.items()},
-        "evaluate": round(spent, 2),
+        "clips": clips, "seconds": seconds, "workers": workers, "metrics": METRICS,
+        "alone": {network: round(value, 2) for network, value in alone.items()},
+        "sum": round(total, 2), "evaluate": round(spent, 2),
+        "networks": round(busy.seconds / workers, 2), "preparation": round(prepared, 1),
+        "evaluate_over_sum": round(spent / total, 3),
         "evaluate_over_networks": round(spent * workers / busy.seconds, 3),
-        "evaluate_over_alone": round(spent / sum(alone.values()), 3),
     }  # fmt: skip
+
+
+def table(found: Mapping[str, Any]) -> list[str]:
+    """The table of README.md."""
+    lines = [(f"`{name}` alone", value) for name, value in found["alone"].items()]
+    lines += [("their sum", found["sum"]), ("`evaluate`", found["evaluate"]),
+              ("of that within the networks", found["networks"])]  # fmt: skip
+    metrics = ", ".join(f"`{name}`" for name in found["metrics"])
+    clips = f"{found['clips']:,} clips of {found['seconds']:g} s"
+    return [
+        f"{clips}, {found['workers']} workers; {metrics}.",
+        "",
+        "| what | seconds | over the sum |",
+        "|---|---:|---:|",
+        *(f"| {what} | {value:.1f} | {value / found['sum']:.2f} |" for what, value in lines),
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clips", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--workers", type=int, default=machine.cores())
-    print(json.dumps(measure(**vars(parser.parse_args())), indent=1))
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    arguments = vars(parser.parse_args())
+    output = arguments.pop("output")
+    found = measure(**arguments)
+    outputs.write_bytes(output, (json.dumps(found, indent=1) + "\n").encode())
+    sys.stdout.write("\n".join([*table(found), ""]))
 
 
 if __name__ == "__main__":
