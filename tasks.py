@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from fad_onnx.networks.table import Model
 
 ROOT = Path(__file__).resolve().parent
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (
+    ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "RELIABILITY.md",
+    ROOT / "benchmarks" / "README.md",
+)  # fmt: skip
 PARITY = ROOT / "benchmarks" / "parity.json"
 PROTOCOLS = ROOT / "benchmarks" / "protocols.json"
+THROUGHPUT = ROOT / "benchmarks" / "throughput.json"
 CONTRAST = ("vggish", "pann-16k", "passt", "clap", "encodec-24k", "openl3-music")
 
 
@@ -237,10 +241,63 @@ def _commands() -> Iterator[str]:
         yield from ("```", "")
 
 
+def _costs() -> Iterator[str]:
+    """Of a million and ten million clips of ten seconds, from measured speeds."""
+    found = _throughput()
+    if not found.get("models"):
+        yield "(not measured yet)"
+        return
+    yield f"Measured on {found['machine']}, all cores at work."
+    yield ""
+    yield (
+        "| model | clips a second | 10^6 clips | 10^6, a hundred such machines"
+        " | 10^7, a hundred such machines | through the scheduler for 10^6 |"
+    )
+    yield "|---|---:|---:|---:|---:|---:|"
+    for one in found["models"]:
+        alone = 1e6 / one["clips_per_second"]
+        sent = 1e6 / 16 * one["bytes_per_chunk"] / 1e9
+        yield (
+            f"| `{one['model']}` | {one['clips_per_second']:.3g} | {_duration(alone)}"
+            f" | {_duration(alone / 100)} | {_duration(alone / 10)} | {sent:.1f}&nbsp;GB |"
+        )
+
+
+def _in_memory() -> Iterator[str]:
+    """The same clips from files and from arrays."""
+    found = _throughput()
+    if not found.get("memory"):
+        yield "(not measured yet)"
+        return
+    yield f"{found['machine']}; seconds are medians of five runs, the ratio that of the pairs."
+    yield ""
+    yield "| model | clips | from files | from memory | files over memory | range |"
+    yield "|---|---:|---:|---:|---:|---|"
+    for one in found["memory"]:
+        low, high = one["range"]
+        yield (
+            f"| `{one['model']}` | {one['clips']} | {one['files_seconds']:.2f} s"
+            f" | {one['memory_seconds']:.2f} s | {one['files_over_memory']:.2f}"
+            f" | {low:.2f}-{high:.2f} |"
+        )
+
+
+def _throughput() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(THROUGHPUT.read_text("utf-8")) if THROUGHPUT.exists() else {}
+    return found
+
+
+def _duration(seconds: float) -> str:
+    hours = seconds / 3600
+    if hours >= 72:
+        return f"{hours / 24:.1f} days"
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "models": _models, "licences": _licences, "parity": _parity, "commands": _commands,
     "contrast": _contrast, "protocols": _protocols, "not-compared": _not_compared,
-    "harnesses": _harnesses,
+    "harnesses": _harnesses, "costs": _costs, "in-memory": _in_memory,
 }  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def tasks(monkeypatch):
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words --help by version")
-@every_shown_page
+@every_page
 def test_generated_parts_are_up_to_date(page, tasks):
     text = page.read_text("utf-8")
     assert tasks.generated(text) == text, "run: python tasks.py docs"

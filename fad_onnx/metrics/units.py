@@ -36,20 +36,30 @@ def strata(names: Sequence[Names]) -> dict[tuple[int, ...], list[Indices]]:
     >>> {sides: [own.tolist() for own in units] for sides, units in found.items()}
     {(0,): [[0]], (0, 1): [[1], [0]]}
     """
-    units: dict[str | tuple[int, int], dict[int, int]] = {}
-    for side, own in enumerate(names):
-        stems = [stem_of(name) for name in own]
-        counts = Counter(stems)
-        for index, stem in enumerate(stems):
-            # A name that occurs twice in a dataset has no partner.
-            units.setdefault(stem if counts[stem] == 1 else (side, index), {})[side] = index
-    groups: dict[tuple[int, ...], list[dict[int, int]]] = {}
-    for unit in units.values():
-        groups.setdefault(tuple(sorted(unit)), []).append(unit)
-    return {
-        sides: [np.array([unit[side] for unit in own], np.intp) for side in sides]
-        for sides, own in groups.items()
-    }
+    numbers: dict[str | tuple[int, int], int] = {}
+    units = [_units(side, own, numbers) for side, own in enumerate(names)]
+    clips = np.full((len(names), len(numbers)), -1, np.intp)
+    for side, own in enumerate(units):
+        clips[side, own] = np.arange(len(own))
+    # By the datasets of its first unit, and within it in the order of their clips.
+    occurring = sum((clips[side] >= 0) << side for side in range(len(names)))
+    _, first = np.unique(occurring, return_index=True)
+    found = {}
+    for unit in np.sort(first):
+        sides = tuple(np.flatnonzero(clips[:, unit] >= 0).tolist())
+        own = np.flatnonzero(occurring == occurring[unit])
+        found[sides] = [clips[side, own] for side in sides]
+    return found
+
+
+def _units(side: int, names: Names, numbers: dict[str | tuple[int, int], int]) -> Indices:
+    """The number of each clip's unit; new ones are added."""
+    counts = Counter(map(stem_of, names))
+    # A name that occurs twice in a dataset has no partner.
+    stems = enumerate(map(stem_of, names))
+    keys = (stem if counts[stem] == 1 else (side, index) for index, stem in stems)
+    found = (numbers.setdefault(key, len(numbers)) for key in keys)
+    return np.fromiter(found, np.intp, len(names))
 
 
 def half(
