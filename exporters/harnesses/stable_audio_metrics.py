@@ -2,7 +2,8 @@
 
 src/openl3_fd.py: extract_embeddings, 100 to 144 (both channels, pyloudnorm's peak at -1 dB, soxr to
 44.1 kHz, each channel through openl3 alone); openl3 0.4.2, core.py, resamples to 48 kHz by resampy,
-which the harness pins to 0.2.2; openl3_fd.py 14 to 73 (statistics and distance). OpenL3 is Keras'
+which the harness pins to 0.2.2; openl3_fd.py 14 to 73 (statistics and distance, audioldm.py's
+`frechet`). OpenL3 is Keras'
 own layers, as in exporters/openl3.py.
 """
 
@@ -23,11 +24,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import kl_div
 
+import fad_onnx
+
 from .. import laion, openl3, passt
 from ..clap import fusion_preprocessing
 from ..parity import Embed, Tensors
 from . import Numbers, captions
-from .audioldm import frechet
 
 BETWEEN_HZ, RATE_HZ = 44_100, 32_000
 
@@ -57,8 +59,10 @@ def _embeddings(embed: Embed, folder: Path) -> NDArray[np.float32]:
 
 
 def _openl3(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
+    """Of its embeddings, by the exact root: with fewer of them than 1024 its own is an error."""
     embed = openl3.original(tensors)
-    return {"fad": frechet(*(_embeddings(embed, side) for side in (evaluation, reference)))}
+    sides = (_embeddings(embed, side) for side in (evaluation, reference))
+    return {"fad": fad_onnx.frechet_distance(*map(fad_onnx.Moments.of, sides))}
 
 
 def _mono(path: Path, rate: int) -> NDArray[np.float32]:

@@ -83,7 +83,8 @@ class Polyphase:
         start = 0
         while self._held.shape[1] >= start + self._step + self._margin:
             here = self._held[:, start : start + self._step + self._margin].astype(np.float64)
-            yield np.stack([self._product(channel) for channel in here]).astype(np.float32)
+            product = self._product if self._filter.sums == "float64" else self._tap_by_tap
+            yield np.stack([product(channel) for channel in here]).astype(np.float32)
             start += self._step
         self._held = self._held[:, start:].copy()
 
@@ -98,6 +99,15 @@ class Polyphase:
                 samples[first:], (self._periods, len(matrix)), (self._inputs * pitch, pitch)
             )
             out[:, phase : phase + PHASES] = np.ascontiguousarray(windows) @ matrix
+        return out.reshape(-1)
+
+    def _tap_by_tap(self, samples: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The same, rounded to float32 after every tap."""
+        weights, places = _taps(self._kind, self._up, self._down, self._outputs)
+        starts = np.arange(self._periods)[:, None] * self._inputs
+        out = np.zeros((self._periods, self._outputs), np.float32)
+        for own, place in zip(weights, places, strict=True):
+            out = (out + own * samples[starts + place]).astype(np.float32)
         return out.reshape(-1)
 
 
@@ -140,3 +150,15 @@ def _matrix(kind: str, up: int, down: int, phase: int, outputs: int) -> NDArray[
     for column, (place, own) in enumerate(zip(places, weights, strict=True)):
         matrix[place : place + len(steps), column] = own
     return matrix
+
+
+@lru_cache(maxsize=16)
+def _taps(
+    kind: str, up: int, down: int, outputs: int
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Weights (taps, phases) and where in the input they count, in the order of the original."""
+    known, phases = FILTERS[kind], np.arange(outputs)
+    reach = known.reach(up, down)
+    steps = np.concatenate([np.arange(0, -reach - 1, -1), np.arange(1, reach + 1)])
+    weights = known.weights(phases[:, None] % up, steps[None], up, down).T
+    return weights, steps[:, None] + reach + phases * down // up

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ class Tabled:
         Zero crossings of the wing, and entries of the table between two of them.
     rolloff, beta : float
         Cutoff of the sinc as a part of Nyquist, and form of its Kaiser window.
+    sums : {"float64", "float32"}
+        "float32": as the original on float32 samples, from the middle to the left and then to the
+        right, rounded after every tap. OpenL3 hears this rounding.
     """
 
     zeros: int
@@ -35,6 +38,7 @@ class Tabled:
     rolloff: float
     beta: float
     edge: Literal["zeros", "repeat"] = "zeros"
+    sums: Literal["float64", "float32"] = "float64"
 
     def reach(self, up: int, down: int) -> int:
         """Input samples on either side that may have a weight."""
@@ -103,6 +107,7 @@ class Sinc:
     unit_sum: bool = False
     edge: Literal["zeros", "repeat"] = "zeros"
     rounding: Literal["up", "down"] = "up"
+    sums: ClassVar = "float64"
 
     def reach(self, up: int, down: int) -> int:
         """Input samples on either side that may have a weight."""
@@ -138,7 +143,9 @@ Filter = Tabled | Sinc
 
 FILTERS: dict[str, Filter] = {
     "resampy_kaiser_best": Tabled(50, 8192, 0.9173473712608761, 12.984585247040012),
-    "resampy_0_2_kaiser_best": Tabled(64, 512, 0.9475937167399596, 14.769656459379492),
+    "resampy_0_2_kaiser_best": Tabled(
+        64, 512, 0.9475937167399596, 14.769656459379492, sums="float32"
+    ),
     "resampy_kaiser_fast": Tabled(24, 512, 0.8682120388377784, 9.903224416455277),
     "torchaudio_hann": Sinc(6, 0.99),
     "torchaudio_hann_float32": Sinc(6, 0.99, precision="float32"),

@@ -33,12 +33,14 @@ def clips(frames, rate):
 
 
 def of_resampy(kind, clip, source, target):
-    """(channels, frames) in float64, whose sums have no rounding of their own."""
+    """(channels, frames) in float64, whose sums have no rounding of their own; of 0.2.2 in float32,
+    with this rounding.
+    """
     wide = np.ascontiguousarray(clip.T.astype(np.float64))
     if int(len(clip) * target / source) < 1:
         return np.zeros((3, 0))
     if "0_2" in kind:  # its table, by the present release
-        return resampy_0_2(wide, source, target)
+        return resampy_0_2(np.ascontiguousarray(clip.T), source, target)
     return resampy.resample(wide, source, target, filter=kind.removeprefix("resampy_"))
 
 
