@@ -15,7 +15,7 @@ from ..errors import ExecutorError, MissingDependencyError, OptionError
 from ..networks.machine import starting_threads
 
 CONNECT_SECONDS = 30
-# How often Dask may lose the worker of one chunk before it blames the chunk.
+# How often a chunk that failed is tried again: a disk or a server may answer the next time.
 RETRIES = 5
 
 
@@ -42,5 +42,5 @@ def dask_executor(address: str) -> Iterator[Executor]:
             yield client.get_executor(pure=False, retries=RETRIES)  # type: ignore[no-untyped-call]
         except KilledWorker as error:
             raise ExecutorError(
-                f"{RETRIES + 1} on the same clips, perhaps out of memory"
+                f"{error.allowed_failures + 1} on the same clips, perhaps out of memory"
             ) from error
