@@ -28,6 +28,7 @@ PAGES = (
 PARITY = ROOT / "benchmarks" / "parity.json"
 PROTOCOLS = ROOT / "benchmarks" / "protocols.json"
 THROUGHPUT = ROOT / "benchmarks" / "throughput.json"
+EVALUATE = ROOT / "benchmarks" / "evaluate.json"
 CONTRAST = ("vggish", "pann-16k", "passt", "clap", "encodec-24k", "openl3-music")
 
 
@@ -164,6 +165,15 @@ def _parity() -> Iterator[str]:
         yield f"| {' | '.join(str(row[head]) for head in heads)} |"
 
 
+def _evaluate() -> Iterator[str]:
+    if not EVALUATE.exists():
+        yield "(not measured yet)"
+        return
+    command = [sys.executable, "benchmarks/evaluate.py", "--table", str(EVALUATE)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    yield from done.stdout.splitlines()
+
+
 def _contrast() -> Iterator[str]:
     """FAD of the same clips and weights by protocol, and how far the harness' own is from it."""
     from fad_onnx.networks import table
@@ -298,6 +308,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "models": _models, "licences": _licences, "parity": _parity, "commands": _commands,
     "contrast": _contrast, "protocols": _protocols, "not-compared": _not_compared,
     "harnesses": _harnesses, "costs": _costs, "in-memory": _in_memory,
+    "evaluate": _evaluate,
 }  # fmt: skip
 
 

@@ -1,14 +1,15 @@
 """Five metrics of three networks in one pass, against each of the three networks alone.
 
     python benchmarks/evaluate.py [--clips 1000] [--seconds 2] [--workers N] [--output FILE.json]
+    python benchmarks/evaluate.py --table FILE.json
 
 Synthetic weights, clips and captions: speed does not depend on the values, and nothing is
 downloaded. The reference, as many clips again, is embedded before, as one that is published.
 
 `alone` is the time of `stats` for each network, and of `embed_text` for the captions, one after the
 other; `evaluate` that of everything at once, `networks` the time within the networks' runs then,
-over the number of workers. Models are converted before, and loaded within each time. Prints the
-table of README.md and writes JSON; afterwards `python tasks.py docs` puts the table into its place.
+over the number of workers. Models are converted before, and loaded within each time. Writes JSON
+and prints its table, which `python tasks.py docs` puts into README.md.
 """
 
 from __future__ import annotations
@@ -99,10 +100,11 @@ class Busy:
         Session.run = self._run  # type: ignore[method-assign]
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def seconds_of(work: Callable[[], object]) -> tuple[float, float]:
+    """That it takes, and that it keeps processors busy, which other programs disturb less."""
+    start, busy = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - busy
 
 
 class Case:
@@ -155,14 +157,15 @@ def measure(clips: int, seconds: float, workers: int) -> dict[str, Any]:
         }
         alone["captions"] = seconds_of(lambda: case.text(clips))
         with Busy() as busy:
-            spent = seconds_of(case.evaluate)
-    total = sum(alone.values())
+            spent, spent_busy = seconds_of(case.evaluate)
+    total, total_busy = (sum(times) for times in zip(*alone.values(), strict=True))
     return {
         "clips": clips, "seconds": seconds, "workers": workers, "metrics": METRICS,
-        "alone": {network: round(value, 2) for network, value in alone.items()},
+        "alone": {network: round(value, 2) for network, (value, _) in alone.items()},
         "sum": round(total, 2), "evaluate": round(spent, 2),
         "networks": round(busy.seconds / workers, 2), "preparation": round(prepared, 1),
         "evaluate_over_sum": round(spent / total, 3),
+        "evaluate_over_sum_of_processor_time": round(spent_busy / total_busy, 3),
         "evaluate_over_networks": round(spent * workers / busy.seconds, 3),
     }  # fmt: skip
 
@@ -189,11 +192,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--workers", type=int, default=machine.cores())
     parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--table", type=Path, help="print the table of what was measured before")
     arguments = vars(parser.parse_args())
-    output = arguments.pop("output")
-    found = measure(**arguments)
-    outputs.write_bytes(output, (json.dumps(found, indent=1) + "\n").encode())
-    sys.stdout.write("\n".join([*table(found), ""]))
+    output, measured = arguments.pop("output"), arguments.pop("table")
+    if measured is None:
+        measured = output
+        found = json.dumps(measure(**arguments), indent=1)
+        outputs.write_bytes(output, f"{found}\n".encode())
+    sys.stdout.write("\n".join([*table(json.loads(measured.read_text("utf-8"))), ""]))
 
 
 if __name__ == "__main__":
