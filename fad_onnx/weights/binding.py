@@ -1,7 +1,7 @@
-"""Tensors of a checkpoint + a weightless graph -> a model that ONNX Runtime opens.
+"""Bind the tensors of a checkpoint to a weightless graph, as a model that ONNX Runtime opens.
 
-The graph's initializers carry the checkpoint's own tensor names and fixed places in a file
-`weights.bin`: every name, shape and type is checked, then each tensor is written at its place.
+The graph's initializers have the tensor names of the checkpoint and fixed offsets in a file
+`weights.bin`. Every name, shape and type is checked, then each tensor is written at its offset.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ GRAPHS = PACKAGE / "networks" / "graphs"
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """A checkpoint on disk: its hash, and against what that was checked."""
+    """A checkpoint on disk, its hash, and the published digest with which it was compared."""
 
     path: Path
     sha256: str
     checked: str
-    file: str  # the checkpoint's own name; path may be a model that was converted from it
-    ours: bool = False  # a download in the cache, which may go once it is converted
+    file: str  # the name of the checkpoint; `path` may be a model converted from it
+    ours: bool = False  # a download in the cache, which may be removed after conversion
 
     def facts(self) -> dict[str, str]:
-        """What results say of the checkpoint."""
+        """The facts about the checkpoint that results report."""
         return {"file": self.file, "sha256": self.sha256, "checked": self.checked}
 
 
 def graph_file(selection: Selection) -> Path:
-    """The graph of a selection in the package, after its hash was compared with the table's."""
+    """The graph of a selection, after its hash was compared with that in the table."""
     return _checked(selection.network, selection.graph)
 
 
@@ -106,7 +106,7 @@ def bind(selection: Selection, sources: Mapping[str, CheckpointFile], folder: Pa
         "graph": selection.graph,
         "tensors": hashes,
         "files": files,
-        # With the place it was at, which only `fad-onnx cache info` tells.
+        # With its path, which only `fad-onnx cache info` shows.
         "weights": {
             name: {**source.facts(), "path": str(source.path.absolute())}
             for name, source in sources.items()
@@ -125,12 +125,12 @@ def _kept_texts(
         file.write_bytes(data)
         copied[file.name] = hashlib.sha256(data).hexdigest()
     if copied:
-        loaded_tokenizer(selection, folder)  # raises CheckpointError for what is no vocabulary
+        loaded_tokenizer(selection, folder)  # raises CheckpointError unless it is a vocabulary
     return copied
 
 
 def text_files(selection: Selection, folder: Path) -> dict[str, Path]:
-    """Where the folder of a model keeps the checkpoints that hold no tensors."""
+    """The paths, in the folder of a model, of the checkpoints without tensors."""
     checkpoints = selection.network.checkpoints
     return {
         name: folder / checkpoints[name].file
@@ -161,7 +161,7 @@ def write_model(
     with open(folder / WEIGHTS_FILE, "wb") as out:
         for name, info in sorted(external(graph).items(), key=lambda item: item[1].offset):
             array = np.ascontiguousarray(read(name), info.dtype)
-            # What is hashed is what was meant, not what the disk gives back.
+            # Hash the bytes in memory, not what the disk returns.
             gap = bytes(info.offset - out.tell())
             for part in (gap, array.data):
                 whole.update(part)
@@ -177,7 +177,7 @@ def write_model(
 def tensors_sha256(selection: Selection, hashes: Hashes) -> str:
     """SHA-256 of the tensors that the output is computed from.
 
-    An output added to a graph, with tensors of its own, so changes no other's fingerprint.
+    If an output with tensors of its own is added to a graph, other fingerprints do not change.
     """
     needed = _behind(graph_file(selection), selection.output.tensor)
     own = {name: facts for name, facts in hashes.items() if name in needed}
@@ -204,9 +204,9 @@ def _check_names(
 
 
 def publish_synthetic(selection: Selection, seed: int, folder: Path) -> Path:
-    """The graph of a selection with weights from a seed, in `folder`; where it can be opened.
+    """Write the graph of a selection with weights from a seed into `folder`; its path.
 
-    Raises CacheError if the disk does not take it.
+    Raises CacheError if it cannot be written.
     """
     tensors = synthetic.tensors(external(graph_file(selection)), seed)
     with guarded(folder):
@@ -219,7 +219,7 @@ def external(graph: Path) -> dict[str, TensorInfo]:
 
 
 def _check_kernels(selection: Selection, tensors: Tensors) -> None:
-    """A checkpoint that carries Fourier kernels must carry those of the front end."""
+    """CheckpointError if the Fourier kernels of a checkpoint differ from the front end's."""
     names, frontend = selection.network.fourier_kernels, selection.preparation.frontend
     parts = [part for name in names for part in tensors.parts(name)]
     if not parts or len(parts) != len(names):
@@ -227,7 +227,7 @@ def _check_kernels(selection: Selection, tensors: Tensors) -> None:
     assert isinstance(frontend, Stft)
     for part, expected in zip(parts, fourier_kernels(frontend), strict=True):
         tensor = part.tensor
-        # torchlibrosa makes them in complex128 by repeated powers and stores float32.
+        # torchlibrosa computes them in complex128 by repeated powers and stores float32.
         if tensor.shape != expected.shape or np.abs(tensor.read() - expected).max() > 1e-4:
             raise CheckpointError(
                 part.path,

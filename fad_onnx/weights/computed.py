@@ -33,10 +33,10 @@ def constant(rule: SwinMask | SlaneyFilters, shape: Sequence[int]) -> NDArray[np
 
 
 def _swin_mask(windows: int) -> NDArray[np.float32]:
-    """Of a picture with these windows to a side, as laion_clap 1.1.7, clap_module/htsat.py:397."""
+    """The mask for this many windows per side, as in laion_clap 1.1.7, clap_module/htsat.py:397."""
     side = WINDOW * windows
     places = np.arange(side)
-    # The last window holds what was shifted out at the other end.
+    # The last window holds the part that the shift moved out at the other end.
     parts = (places >= side - WINDOW).astype(int) + (places >= side - SHIFT)
     regions = (3 * parts[:, None] + parts).reshape(windows, WINDOW, windows, WINDOW)
     own = regions.transpose(0, 2, 1, 3).reshape(windows**2, WINDOW**2)

@@ -1,7 +1,7 @@
-"""Converted models: find the one made from these checkpoints, or make and publish it.
+"""Converted models: find the one made from given checkpoints, or make and publish it.
 
-A converted model is an ordinary ONNX model in the cache, published by one rename; later starts
-parse no checkpoint.
+A converted model is an ordinary ONNX model in the cache, published by one rename, so that later
+starts need not parse the checkpoint.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class ConvertedModel:
 def convert(
     selection: Selection, sources: Mapping[str, CheckpointFile], keep: bool
 ) -> ConvertedModel:
-    """The published model of these checkpoints; the caller holds the lock."""
+    """The converted model of these checkpoints. The caller must hold the lock."""
     with suppress(DamagedModelError):
         if ready := _published(selection, sources):
             return ready
     home = _home(selection, sources)
-    # What is there but was not found whole has been damaged since.
+    # A folder that exists but was not found intact has been damaged.
     shutil.rmtree(home, ignore_errors=True)
     placed = external(graph_file(selection)).values()
     size = max((info.offset + info.length for info in placed), default=0)
@@ -71,7 +71,7 @@ def published_already(
 
 
 def _complete(selection: Selection) -> ConvertedModel:
-    """A graph that needs no checkpoint; one of the user holds its weights."""
+    """A graph that needs no checkpoint; a registered one holds its weights."""
     graph, sha256 = graph_file(selection), hashlib.sha256(b"").hexdigest()
     if selection.graph not in selection.network.places:
         return ConvertedModel(graph, sha256, {})
@@ -94,14 +94,14 @@ def _home(selection: Selection, sources: Mapping[str, CheckpointFile]) -> Path:
 def _published(
     selection: Selection, sources: Mapping[str, CheckpointFile], check: Check = converted.check
 ) -> ConvertedModel | None:
-    """The model made of these; DamagedModelError if it is not what was written."""
+    """The converted model; DamagedModelError if a file has changed since it was written."""
     home = _home(selection, sources)
     facts = check(home)
     if facts is None or facts["files"]["model.onnx"] != selection.graph_sha256:
         return None
     if "tensors" not in facts:  # converted by a release that hashed them together
         return None
-    # The checkpoints as they are called today: a copy under another name has the same hash.
+    # With the present paths of the checkpoints: a copy under another name has the same hash.
     weights = {name: source.facts() for name, source in sources.items()}
     return ConvertedModel(home / "model.onnx", tensors_sha256(selection, facts["tensors"]), weights)
 
@@ -115,7 +115,7 @@ def _made(selection: Selection) -> bool:
 
 
 def _discard(selection: Selection, sources: Mapping[str, CheckpointFile]) -> None:
-    """Remove converted downloads, unless a graph of the model that is not made yet takes more."""
+    """Remove converted downloads, unless another graph of the model still needs them."""
     kept = external(graph_file(selection)).keys()
     every = [other for other in parts(selection.model) if not _made(other)]
     for name, source in sources.items():

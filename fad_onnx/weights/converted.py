@@ -1,7 +1,7 @@
-"""Converted models in the cache: what one is made of, and whether it is still what was written.
+"""Converted models in the cache: their contents, and whether these are intact.
 
 `models/NAME-HASH` holds model.onnx, weights.bin, for some models head.onnx, and meta.json: what
-the model was made from, the SHA-256 of every other file, and under "seal" that of its own facts.
+the model was made from, the SHA-256 of every other file, and under "seal" that of these facts.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Facts = Mapping[str, Any]
 
 
 def models_folder() -> Path:
-    """Where converted models are kept."""
+    """The folder of converted models."""
     return root.part("models")
 
 
 def folders() -> Iterator[Path]:
-    """The folders of all converted models, whole or not."""
+    """The folders of all converted models, intact or not."""
     return (note.parent for note in sorted(models_folder().glob(f"*/{NOTE}")))
 
 
@@ -47,9 +47,9 @@ def _seal(facts: Facts) -> str:
 
 
 def read_note(folder: Path) -> Facts | None:
-    """What meta.json says, or None if a file of the model is missing.
+    """The facts in meta.json, or None if a file of the model is missing.
 
-    Raises DamagedModelError if meta.json is not what was written.
+    Raises DamagedModelError if meta.json has changed since it was written.
     """
     path = folder / NOTE
     with guarded(path):
@@ -62,12 +62,12 @@ def read_note(folder: Path) -> Facts | None:
 
 
 def check(folder: Path, sha256: Callable[[Path], str] = root.file_sha256) -> Facts | None:
-    """As `read_note`, after every file was compared with its hash.
+    """Compare every file with its hash, and return the facts as `read_note` does.
 
-    Hashes are remembered (see root.file_sha256) for as long as size, dates and inode of a file
-    stay the same. What changes bytes without these, a failing disk or somebody who may write to
-    the cache's folder `hashes`, is only found by reading the files again: `fad-onnx verify`, or
-    `sha256=read_sha256`. Raises DamagedModelError.
+    Hashes are remembered (see root.file_sha256) as long as the size, dates and inode of a file
+    stay the same. A failing disk, or a user who may write to the cache's folder `hashes`, can
+    change bytes without changing these; only reading the files again finds that: `fad-onnx verify`,
+    or `sha256=read_sha256`. Raises DamagedModelError.
     """
     facts = read_note(folder)
     for name, expected in facts["files"].items() if facts else ():
@@ -78,15 +78,15 @@ def check(folder: Path, sha256: Callable[[Path], str] = root.file_sha256) -> Fac
 
 
 def read_sha256(path: Path) -> str:
-    """SHA-256 of what the disk gives now, whatever is remembered of the file."""
+    """SHA-256 of a file as it is on disk, ignoring remembered hashes."""
     with guarded(path, CheckpointError), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def note_use(folder: Path) -> None:
-    """The date of a model's folder says when it was last loaded, to the hour."""
+    """Record in the date of a model's folder, to the hour, that it was loaded."""
     try:
         if time.time() - folder.stat().st_mtime >= USED_SECONDS:
             os.utime(folder)
-    except OSError as error:  # a shared cache that this user only reads
+    except OSError as error:  # a shared cache that is read-only for this user
         logger.debug("%s: %s", folder, error)

@@ -26,7 +26,7 @@ def downloads_folder() -> Path:
 
 
 def known_file(checkpoint: Checkpoint, given: Path | None) -> CheckpointFile | None:
-    """What will be used, as far as it is known without the file being fetched."""
+    """The file that will be used, if it is known without a download."""
     if given is not None:
         return _given(checkpoint, given)
     if checkpoint.sha256:
@@ -50,7 +50,7 @@ def locate_all(
     offline: bool,
     progress: Progress | None,
 ) -> dict[str, CheckpointFile]:
-    """Every checkpoint of the output; offline, one error for all that have to be fetched."""
+    """Every checkpoint of the output; offline, one error that lists all missing files."""
     found, missing = {}, {}
     for name in selection.output.checkpoints:
         try:
@@ -74,7 +74,7 @@ def locate_all(
 
 
 def _described(checkpoint: Checkpoint, url: str) -> str:
-    """Where a file is, and by what it is known to be the right one."""
+    """The URL of a checkpoint with its size and digest, for an error message."""
     facts = [f"{checkpoint.bytes} bytes"] if checkpoint.bytes else []
     facts += [f"{kind} {digest}" for kind, digest in checkpoint.digests.items()]
     return f"{url} ({', '.join(facts)})" if facts else url
@@ -88,7 +88,7 @@ def _locate(
     offline: bool,
     progress: Progress | None,
 ) -> CheckpointFile:
-    """The checkpoint on disk: given, converted before, lying about, or downloaded now."""
+    """The checkpoint on disk: the user's, an earlier conversion, another tool's, or a download."""
     checkpoint = selection.network.checkpoints[name]
     if given is not None:
         return _given(checkpoint, given)
@@ -116,14 +116,14 @@ def _locate(
 
 
 def _held_in(checkpoint: Checkpoint) -> str:
-    """The file of a converted model that holds what it took from a checkpoint."""
+    """The file of a converted model that holds the tensors of a checkpoint."""
     return "model.onnx" if checkpoint.holds == "tensors" else checkpoint.file
 
 
 def _serves(selection: Selection, name: str, home: Path) -> bool:
-    """Whether a converted model has all that the selection takes from this checkpoint.
+    """Whether a converted model has all tensors that the selection needs from this checkpoint.
 
-    Another part of the network may have been made of the same file, and of other tensors.
+    Another part of the network may have been made from the same file with other tensors.
     """
     checkpoints = selection.network.checkpoints
     alone = [one for one in selection.output.checkpoints if checkpoints[one].holds == "tensors"]
@@ -133,7 +133,7 @@ def _serves(selection: Selection, name: str, home: Path) -> bool:
 
 
 def _packaged(checkpoint: Checkpoint) -> Path:
-    """The file in the Python package that ships it, which is never imported."""
+    """The file in the Python package that ships it. The package is never imported."""
     assert checkpoint.package and checkpoint.member
     package = find_spec(checkpoint.package.partition("==")[0])
     if package is None or package.origin is None:
@@ -146,7 +146,7 @@ def _packaged(checkpoint: Checkpoint) -> Path:
 
 
 def _given(checkpoint: Checkpoint, path: Path) -> CheckpointFile:
-    """A file in place of the official one, which it may be all the same."""
+    """A file given by the user, which may be the official one."""
     whole = checkpoint.holds == "text"
     digest = (root.file_sha256 if whole else _sha256)(existing_file(path))
     official = known_file(checkpoint, None)
@@ -156,7 +156,7 @@ def _given(checkpoint: Checkpoint, path: Path) -> CheckpointFile:
 
 
 def _sha256(path: Path) -> str:
-    """SHA-256 of a checkpoint; of one in several files, over the hashes of all of them."""
+    """SHA-256 of a checkpoint; for several files, the hash over all their hashes."""
     own = root.file_sha256(path)
     parts = {name: root.file_sha256(file) for name, file in checkpoints.shards(path).items()}
     if not parts:
@@ -165,6 +165,6 @@ def _sha256(path: Path) -> str:
 
 
 def remember(checkpoint: Checkpoint, found: Fetched) -> None:
-    """Note which file is the official one, where the table does not say it in full."""
+    """Record the hash of the official file if the table does not give it in full."""
     if not checkpoint.sha256:
         download.record(found.path.absolute().as_uri(), found, downloads_folder() / checkpoint.file)

@@ -1,4 +1,4 @@
-"""The tensors of checkpoints under the names that a graph has for them."""
+"""The tensors of checkpoints under the names that a graph uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..networks.network import Checkpoint, Network, SlaneyFilters, SwinMask
 from . import checkpoints
 from .checkpoints import LazyTensor
 
-WRAPPER = "module."  # torch.nn.DataParallel puts it in front of every name
+WRAPPER = "module."  # the prefix that torch.nn.DataParallel adds to every name
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Tensors:
-    """What the checkpoints of a network hold.
+    """The tensors in the checkpoints of a network.
 
     Attributes
     ----------
@@ -48,9 +48,9 @@ class Tensors:
     computed: Sequence[tuple[re.Pattern[str], SwinMask | SlaneyFilters]] = ()
 
     def parts(self, name: str) -> tuple[Part, ...]:
-        """The tensors that make this tensor of the graph, joined along axis 0; empty if none do.
+        """The tensors to join along axis 0 for a tensor of the graph; empty if there are none.
 
-        The tensor of the same name comes first, then the first alias with all of its tensors.
+        A tensor of the same name is preferred, then the first alias whose tensors are all there.
         """
         if name in self.own:
             return (self.own[name],)
@@ -62,11 +62,11 @@ class Tensors:
         return ()
 
     def rule(self, name: str) -> SwinMask | SlaneyFilters | None:
-        """How this tensor is computed where no checkpoint holds it, if it can be."""
+        """The rule that computes this tensor if no checkpoint holds it, or None."""
         return next((rule for pattern, rule in self.computed if pattern.fullmatch(name)), None)
 
     def held(self, names: Iterable[str]) -> set[str]:
-        """The names among these for which there are tensors."""
+        """Those of the names that have tensors."""
         return {name for name in names if self.parts(name)}
 
 
@@ -76,11 +76,11 @@ def open_all(network: Network, paths: Mapping[str, Path], stack: ExitStack) -> T
     Parameters
     ----------
     network : Network
-        The network, whose checkpoints say how their tensors are named.
+        The network, whose checkpoints define how their tensors are named.
     paths : mapping of str to path
         The files by the names of the checkpoints.
     stack : ExitStack
-        What closes the files.
+        The stack that closes the files.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def _tensors(checkpoint: Checkpoint, path: Path, stack: ExitStack) -> dict[str, 
 
 
 def joined(parts: Sequence[Part], shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The tensor as the graph wants it, from the tensors of `Tensors.parts`.
+    """The tensor in the shape and type of the graph, from the tensors of `Tensors.parts`.
 
     Axes of length 1 may be missing or added, and floats are cast, as torch's load_state_dict does.
 
@@ -140,7 +140,7 @@ def joined(parts: Sequence[Part], shape: Sequence[int], dtype: np.dtype[Any]) ->
 
 
 def _joined_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
-    """The shape of these along axis 0; None if they do not fit."""
+    """The shape of the tensors joined along axis 0; None if they do not fit."""
     if len(shapes) == 1:
         return shapes[0]
     if any(not shape or shape[1:] != shapes[0][1:] for shape in shapes):

@@ -42,7 +42,7 @@ class Request:
     """A model as the user asked for it: hashable, and small enough to send to any worker."""
 
     spec: ModelSpec
-    folders: tuple[str, ...] = ()  # where official files may lie already
+    folders: tuple[str, ...] = ()  # folders to search for official files
     settings: Settings = field(default_factory=Settings)
     sample_format: str = "float32"
     offline: bool = False
@@ -78,7 +78,7 @@ def load_all(requests: Iterable[Request], progress: Progress | None = None) -> l
 def _resolved(
     request: Request, progress: Progress | None = None
 ) -> tuple[Selection, ConvertedModel]:
-    """What a request asks for, and the model that was made of its checkpoints."""
+    """The selection of a request, and the converted model."""
     for one in request.registrations:
         register_again(one)
     selection = select(request.spec).decoding(request.sample_format)
@@ -91,7 +91,7 @@ def _resolved(
 
 
 def _given(selection: Selection, request: Request) -> dict[str, Path]:
-    """The user's files; CheckpointError for a name that neither the output nor the tower has."""
+    """The user's files; CheckpointError for a name that the model does not use."""
     tower, given = selection.network.text, dict(request.spec.weights)
     known = dict.fromkeys((*selection.output.checkpoints, *(tower.checkpoints if tower else ())))
     for name in given.keys() - known.keys():
@@ -114,16 +114,16 @@ def load_text(request: Request, progress: Progress | None = None) -> TextEmbedde
 
 
 def tower_of(spec: ModelSpec) -> Selection:
-    """The text tower of a model; OptionError with those that have one, if it has none."""
+    """The text tower of a model; OptionError, which lists models with one, if it has none."""
     if tower := text_tower(select(spec).model):
         return tower
     known = [name for name, one in table.models().items() if one.network.text]
     raise OptionError("model", f"{spec.name} has no text tower; models that do: {', '.join(known)}")
 
 
-@lru_cache(maxsize=1)  # a pool's worker is sent the same model with every task
+@lru_cache(maxsize=1)  # a pool sends the same model to its workers with every task
 def load_again(request: Request, fingerprint: str, sample_format: str, short: str) -> Embedder:
-    """A model from its pickle; IncompatibleStatisticsError if it is another one here."""
+    """Load a model from its pickle; IncompatibleStatisticsError if its fingerprint differs here."""
     found = replace(load(request).decoding(sample_format), short=short)
     if found.fingerprint != fingerprint:
         raise IncompatibleStatisticsError(
@@ -141,11 +141,11 @@ def prepare(
     keep: bool = False,
     progress: Progress | None = None,
 ) -> ConvertedModel:
-    """The published model for these checkpoints, made now if it is not in the cache.
+    """The converted model for these checkpoints, made now if it is not in the cache.
 
-    given: checkpoint name -> file to use in place of the official one; it is never modified.
-    keep: leave a download in the cache after it was converted. Raises CheckpointError,
-    ChecksumError, DownloadError, CacheError.
+    given: files to use instead of the official ones, by checkpoint; they are never modified.
+    keep: keep a download in the cache after its conversion. Raises CheckpointError, ChecksumError,
+    DownloadError, CacheError.
     """
     damage = None
     try:
@@ -169,8 +169,8 @@ def _make(
     keep: bool,
     progress: Progress | None,
 ) -> ConvertedModel:
-    """Fetch and convert, unless another process has done it meanwhile."""
-    # By the files too: models that share one must not remove it from under each other.
+    """Fetch and convert, unless another process has done it in the meantime."""
+    # Lock the files too: models that share a file must not remove it while the other reads it.
     checkpoints = selection.network.checkpoints
     files = {checkpoints[name].file for name in selection.output.checkpoints if name not in given}
     with ExitStack() as locks:
@@ -193,10 +193,10 @@ def pull(
     keep: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[str]:
-    """Fetch, verify and convert; yields a line for everything that is kept, and for what not.
+    """Fetch, verify and convert; yields one line for each file.
 
-    With the text tower, unless the request names an output. given: checkpoint name -> official file
-    at hand; ChecksumError if it is not the official one.
+    Includes the text tower, unless the request names an output. given: local copies of official
+    files, by checkpoint; ChecksumError for a file that is not the official one.
     """
     selection = select(spec)
     label, checkpoints = selection.label, selection.network.checkpoints
@@ -234,7 +234,7 @@ def _kept(selection: Selection, ready: ConvertedModel) -> Iterator[str]:
 def state(selection: Selection, given: Iterable[str] = ()) -> str:
     """ "none needed", "ready" (converted, or given by the user) or "to download".
 
-    given: names of checkpoints that the user gives.
+    given: the names of checkpoints for which the user has files.
     """
     wanted = set(selection.output.checkpoints)
     if not wanted:
@@ -243,9 +243,9 @@ def state(selection: Selection, given: Iterable[str] = ()) -> str:
 
 
 def ready(selection: Selection) -> ConvertedModel | None:
-    """The selection with its official weights, if they are converted; never fetches.
+    """The converted model with official weights, if there is one; never downloads.
 
-    Its files are not compared with their hashes. A cache that cannot be used is a warning.
+    Does not compare files with their hashes. A cache that cannot be used gives a warning.
     """
     try:
         return published_already(selection, {}, converted.read_note)

@@ -1,9 +1,9 @@
-"""Checkpoints of any container as lazy mappings of names to arrays; nothing they hold runs.
+"""Checkpoints of any container as lazy mappings of names to arrays; no code in them runs.
 
 Torch's two containers, safetensors, indexes of several files, NumPy archives, ONNX models and the
-HDF5 files of Keras 2 are told apart by their contents, mapped into memory, and read tensor by
-tensor. A pickle can name tensors, NumPy arrays, dictionaries and plain values; whatever else it
-names ends the reading.
+HDF5 files of Keras 2 are recognised by their contents, mapped into memory, and read tensor by
+tensor. A pickle may name tensors, NumPy arrays, dictionaries and plain values; any other name is
+an error.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def open(path: Path) -> Checkpoint:
 
 
 def _tensors(path: Path) -> dict[str, LazyTensor]:
-    """The tensors of a shard, which is no index itself."""
+    """The tensors of a shard; CheckpointError if it is an index itself."""
     if sharded.holds(file := Mapped(path)):
         raise file.error("is an index of tensors, named by another index; refused")
     return open(path).tensors()

@@ -1,4 +1,4 @@
-"""A checkpoint whatever its container: nested dictionaries with LazyTensors for leaves."""
+"""A checkpoint of any container: nested dictionaries with LazyTensors as leaves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Checkpoint:
 
     container: the format, as `torch_zip`. tree: what was saved, with a LazyTensor for every
     tensor, NumPy array and NumPy scalar; dictionaries, lists and tuples at most MAX_DEPTH
-    deep, text, numbers, and stand-ins of no use for the rest. Keys that are neither text
+    deep, text, numbers, and inert placeholders for the rest. Keys that are neither text
     nor small integers are left out.
     """
 
@@ -30,11 +30,11 @@ class Checkpoint:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # The mapping goes when the last array that looks into it does.
+        # The mapping is released with the last array that uses it.
         self.tree = None
 
     def tensors(self, nesting: Sequence[str] = ()) -> dict[str, LazyTensor]:
-        """Name -> tensor of the dictionary at the end of a path of keys; empty if none is."""
+        """The tensors by name in the dictionary at a path of keys; empty if there is none."""
         node = self.tree
         for key in nesting:
             node = node.get(key) if isinstance(node, dict) else None
@@ -47,7 +47,7 @@ class Checkpoint:
         }
 
     def nestings(self) -> tuple[tuple[str, ...], ...]:
-        """A path of keys to every dictionary with tensors that lies in dictionaries only."""
+        """The paths of keys to all dictionaries with tensors below dictionaries only."""
         level: list[tuple[tuple[str, ...], object]] = [((), self.tree)]
         found, seen = [], set()
         while level:
@@ -73,8 +73,8 @@ def _containers(node: object) -> Iterable[object]:
 def _check_depth(file: Mapped, tree: object) -> None:
     """CheckpointError if the tree contains itself or is deeper than MAX_DEPTH.
 
-    Parts can be shared, so there may be too many paths to follow; the containers at each distance
-    from the root are not.
+    Parts can be shared, so that there may be too many paths to follow. Therefore the containers at
+    each distance from the root are visited, not the paths.
     """
     level = {id(tree): tree}
     for _ in range(MAX_DEPTH):

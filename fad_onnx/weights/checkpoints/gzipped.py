@@ -9,17 +9,17 @@ import zlib
 from .mapped import Mapped, Unpacked
 
 MOST_BYTES = 128 * 2**20
-"""What a file may expand to beyond its own size; weights hardly shrink."""
+"""The most bytes that a file may expand by; weights hardly compress."""
 _CHUNK = 1 << 20
 
 
 def holds(file: Mapped) -> bool:
-    """Whether the file starts as gzip's do."""
+    """Whether the file starts like a gzip file."""
     return bytes(file.data[:3]) == b"\x1f\x8b\x08"
 
 
 def unpack(file: Mapped) -> Unpacked:
-    """What was compressed, after its checksums were compared.
+    """Decompress a file and compare its checksums.
 
     Raises CheckpointError if the file is damaged, or expands to more than its own size and
     MOST_BYTES.

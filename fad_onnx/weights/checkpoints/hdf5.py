@@ -5,10 +5,9 @@ hdf5_format.py, save_weights_to_hdf5_group. Keras binds weights by position, bec
 its layers carry counters (`conv2d_7`) that differ from run to run; so does this reader: "3.0" is
 the first weight of the fourth layer that has any.
 
-Read is what h5py writes by default: superblock 0 or 1, object headers of version 1, groups of
-symbol tables, contiguous floats, attributes of text. Whatever else a file holds is an error that
-names it. An own reader, because h5py would be 17 MB more for every user, and hands hostile files
-to a library in C.
+This reads what h5py writes by default: superblock 0 or 1, object headers of version 1, groups of
+symbol tables, contiguous floats, attributes of text. Anything else is an error that names it. h5py
+is not used, because it would add 17 MB for every user and parses hostile files in C.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from .mapped import Mapped, quoted
 from .tensors import ELEMENTS, LazyTensor, strided
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_ROOT_ENTRY = {0: 56, 1: 60}  # by the superblock's version
+_ROOT_ENTRY = {0: 56, 1: 60}  # by the version of the superblock
 _ENTRY_BYTES = 40
 MAX_NAME_BYTES = 1000
 
 
 def holds(file: Mapped) -> bool:
-    """Whether the file starts as this container does."""
+    """Whether the file starts like this container."""
     return bytes(file.data[:8]) == _SIGNATURE
 
 
 def read(file: Mapped) -> dict[str, LazyTensor]:
-    """Position of the layer, dot, position of the weight -> tensor."""
+    """The tensors by position: "LAYER.WEIGHT"."""
     root = Object(file, _root(file), "the file")
     if (layers := root.texts("layer_names")) is None:
         raise file.error("has no attribute layer_names; is it a file of weights by Keras 2?")
@@ -84,7 +83,7 @@ class Object:
 
     @cached_property
     def members(self) -> dict[str, int]:
-        """Name -> address of a header, of everything in this group."""
+        """The members of this group: the addresses of their headers, by name."""
         table = self._bytes(messages.SYMBOL_TABLE, "is no group")
         if len(table) < 16:
             raise self.file.error(f"{self.name}: its symbol table is cut short")
@@ -96,7 +95,7 @@ class Object:
         return found
 
     def below(self, path: str) -> Object:
-        """The object at the end of a path of names."""
+        """The object at a path of names."""
         found = self
         for name in path.split("/"):
             if name not in found.members:

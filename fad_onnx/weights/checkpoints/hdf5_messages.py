@@ -14,9 +14,9 @@ from .mapped import Mapped
 from .tensors import MAX_RANK, Region
 
 MESSAGE_COST_BYTES, HEAP_COST_BYTES = 2000, 200
-"""What a message, link or string, and a step through a heap, counts for in `Mapped.spend`.
+"""The cost in `Mapped.spend` of a message, link or string, and of a step through a heap.
 
-More than they weigh: a file can refer to the same bytes again and again, which takes time.
+It exceeds their size, because a file can refer to the same bytes many times, which takes time.
 """
 
 UNDEFINED = 2**64 - 1
@@ -44,7 +44,7 @@ _IMPLIED_MANTISSA_BIT = 0x20
 
 
 class Message(NamedTuple):
-    """One message of an object header: what it describes, and where its bytes lie."""
+    """One message of an object header: its kind, and the position of its bytes."""
 
     kind: int
     start: int
@@ -121,7 +121,7 @@ def datatype(file: Mapped, data: memoryview, what: str) -> Datatype:
 
 
 def float_name(file: Mapped, kind: Datatype, what: str) -> str:
-    """Which of `tensors.ELEMENTS` an element type is."""
+    """The name in `tensors.ELEMENTS` of an element type."""
     if kind.kind != _FLOAT:
         raise file.error(f"{what}: holds {_class(kind)}, not floats")
     name, sign, properties = _IEEE.get(kind.size, ("", 0, b""))
@@ -136,7 +136,7 @@ def _class(kind: Datatype) -> str:
 
 
 def contiguous(file: Mapped, data: memoryview, what: str) -> Region:
-    """Where a layout message says that the data lie."""
+    """The position of the data in a layout message."""
     version, kind = (*data[:2], 0, 0)[:2]
     if version != 3:
         raise file.error(f"{what}: a data layout of version {version} is not read")
@@ -154,7 +154,7 @@ def attribute(
     version = number(data[:1])
     if version not in (1, 2, 3) or len(data) < 8:
         raise file.error(f"{what}: an attribute of version {version} is not read")
-    # Version 1 pads each part to 8 bytes; version 3 says how the name is encoded.
+    # Version 1 pads each part to 8 bytes; version 3 adds the encoding of the name.
     sizes = [number(data[i : i + 2]) for i in (2, 4, 6)]
     unit, start = (8 if version == 1 else 1), (9 if version == 3 else 8)
     parts = []
@@ -179,7 +179,7 @@ def strings(
         return []
     if len(sides) > 1 or kind.kind not in (_TEXT, _VARIABLE):
         raise file.error(f"{what}: {_class(kind)} of shape {sides} where names are expected")
-    # A variable-length value is its length, the address of a heap, and an index in it.
+    # A variable-length value holds its length, the address of a heap, and an index in the heap.
     variable = kind.kind == _VARIABLE
     if variable and (kind.bits[0] & 15 != 1 or kind.size != 16):
         raise file.error(f"{what}: variable-length values that are not text")
@@ -200,7 +200,7 @@ def text(file: Mapped, value: memoryview, what: str) -> str:
 
 
 def _in_heap(file: Mapped, value: memoryview, what: str) -> memoryview:
-    """The bytes of a variable-length value, which lie in a global heap collection."""
+    """The bytes of a variable-length value, which are in a global heap collection."""
     length, start, index = number(value[:4]), number(value[4:12]), number(value[12:16])
     file.spend(length)
     head = file.span(start, 16, f"the heap of {what}")

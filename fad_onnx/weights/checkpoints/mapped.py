@@ -1,4 +1,4 @@
-"""A file mapped read-only: every access is range-checked, every failure carries the path."""
+"""A file mapped read-only: every access is range-checked, every error names the path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from os import PathLike, fspath
 from ...errors import CheckpointError
 
 ALLOWANCE_BYTES = 256 * 2**20
-"""What parsing a file may cost in memory beyond the file's own size."""
+"""The memory that parsing may take in addition to the size of the file."""
 
 Path = str | PathLike[str]
 
@@ -19,13 +19,13 @@ class Mapped:
     """The bytes of one regular file, and the memory that parsing it may still use.
 
     `data` is a read-only memoryview of the mapping; arrays made from it keep the mapping
-    alive, so nothing has to be closed.
+    alive, so that nothing needs to be closed.
     """
 
     def __init__(self, path: Path, cost_per_byte: int = 1) -> None:
-        """Map the file; CheckpointError unless it is a regular file with something in it.
+        """Map the file; CheckpointError unless it is a regular, non-empty file.
 
-        cost_per_byte: what parsing may take for each byte of it, see `spend`.
+        cost_per_byte: the memory that parsing may take per byte of the file; see `spend`.
         """
         self.path = fspath(path)
         self._mapping = self._map()
@@ -35,7 +35,7 @@ class Mapped:
 
     def _map(self) -> mmap.mmap:
         try:
-            # Asked before opening: opening a FIFO would wait for a writer for ever.
+            # Checked before opening, because opening a FIFO would block until there is a writer.
             if not stat.S_ISREG(os.stat(self.path).st_mode):
                 raise self.error("is not a regular file")
             with open(self.path, "rb") as file:
@@ -44,20 +44,20 @@ class Mapped:
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise self.error(f"cannot be read: {error.strerror or error}") from error
-        except ValueError as error:  # a NUL in the name, or the file shrank meanwhile
+        except ValueError as error:  # a NUL in the name, or the file became shorter
             if isinstance(error, CheckpointError):
                 raise
             raise self.error(f"cannot be mapped: {error}") from error
 
     def error(self, reason: str) -> CheckpointError:
-        """The error to raise about this file."""
+        """The error to raise for this file."""
         return CheckpointError(self.path, reason)
 
     def spend(self, cost_bytes: int) -> None:
-        """Account for memory about to be taken for what the file describes.
+        """Account for memory that is about to be allocated for contents of the file.
 
-        Counts are taken from the file, so a small hostile file could otherwise ask for any
-        amount: parsing stops at ALLOWANCE_BYTES plus a multiple of the file's size.
+        Counts come from the file, so that a small hostile file could otherwise request any
+        amount. Parsing stops at ALLOWANCE_BYTES plus a multiple of the file's size.
         """
         self._allowance -= cost_bytes
         if self._allowance < 0:
@@ -75,15 +75,15 @@ class Mapped:
             )
 
     def check_whole(self) -> None:
-        """CheckpointError if someone cut the file short since it was mapped.
+        """CheckpointError if the file was truncated after it was mapped.
 
-        To touch bytes that are gone ends the process: so this is asked before large reads.
+        Reading bytes that are gone would end the process, so check before large reads.
         """
         if self._mapping.size() < self.size:
             raise self.error("was cut short while it was being read; fetch it again")
 
     def forget(self) -> None:
-        """Give back the memory that holds the file's bytes; they are read again when needed."""
+        """Release the memory of the file's bytes; they are read again when needed."""
         if hasattr(self._mapping, "madvise"):
             self._mapping.madvise(mmap.MADV_DONTNEED)
 
@@ -107,11 +107,11 @@ class Unpacked(Mapped):
         self._allowance = self.size + ALLOWANCE_BYTES
 
     def check_whole(self) -> None:
-        """Nobody can cut it short."""
+        """Nothing to check: the bytes are in memory."""
 
 
 def quoted(name: object, limit: int = 120) -> str:
-    """A name out of an untrusted file, printable and short enough for one line."""
+    """A name from an untrusted file, made printable and short enough for one line."""
     if not isinstance(name, str):
         return f"<{type(name).__name__}>"
     return ascii(name if len(name) <= limit else name[:limit] + "...")

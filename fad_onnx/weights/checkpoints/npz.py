@@ -1,7 +1,7 @@
-"""NumPy archives (.npz) without pickle, without trust in what their headers say.
+"""NumPy archives (.npz), read without pickle and without trust in their headers.
 
-The member format: numpy/lib/format.py. Read are arrays of numbers, and of text for the one
-JSON string that statistics carry; object arrays and records are refused.
+The member format: numpy/lib/format.py. Arrays of numbers are read, and arrays of text for the
+JSON string in statistics; object arrays and records are refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 8192
 _CHUNK = 1 << 20
 _FORGET = 64 << 20  # a checksum leaves no more than this of a file in memory
-# Beside a file with as many members as fit in it: what is kept of each, to its least size.
+# The memory for a member, relative to its least size in a file with as many as possible.
 COST_PER_BYTE = 16
 TEXT_COST_BYTES = 60
 _HEADER = re.compile(
@@ -35,7 +35,7 @@ _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU][1-9][0-9]{0,8})")
 
 
 class Header(NamedTuple):
-    """What a member says of its array, and how many bytes of it said so."""
+    """The header of a member: dtype, shape, order, and its length in bytes."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -44,7 +44,7 @@ class Header(NamedTuple):
 
 
 def read(path: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
-    """The arrays of an archive, or those named, in native byte order; copies, not views.
+    """Copies of all or the named arrays of an archive, in native byte order.
 
     Memory: the arrays, and for compressed members at most the file's size plus
     ALLOWANCE_BYTES. CheckpointError if the file is no archive, damaged (checksums are
@@ -59,7 +59,7 @@ def read(path: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
 
 
 def names(path: Path) -> list[str]:
-    """The names of the arrays of an archive, in its order; no array is looked at."""
+    """The names of the arrays of an archive, in order, without reading any array."""
     file = Mapped(path, COST_PER_BYTE)
     return [_array_name(file, name) for name in members(file)]
 
@@ -91,7 +91,7 @@ def holds(found: dict[str, Member]) -> bool:
 
 
 def describe(file: Mapped, found: dict[str, Member]) -> dict[str, LazyTensor]:
-    """Name, without .npy -> array, read when asked for."""
+    """The arrays, read on request, by their names without .npy."""
     return {_array_name(file, name): _describe_member(file, found[name]) for name in found}
 
 
@@ -118,7 +118,7 @@ def _describe_member(file: Mapped, member: Member) -> LazyTensor:
 
 
 def _opening(file: Mapped, member: Member) -> bytes:
-    """As much of the member as its header may take."""
+    """The start of the member, as long as a header may be."""
     packed = file.span(member.start, member.packed, quoted(member.name))
     if member.method == STORED:
         return bytes(packed[:_MAX_HEADER])
@@ -144,7 +144,7 @@ def _header(file: Mapped, opening: bytes, what: str) -> Header:
 
 
 def _content(file: Mapped, member: Member, what: str) -> bytes | memoryview:
-    """The member's bytes, after their checksum was compared."""
+    """The member's bytes, with their checksum verified."""
     file.check_whole()
     packed = file.span(member.start, member.packed, what)
     content: bytes | memoryview = packed
@@ -184,7 +184,7 @@ def _inflate(file: Mapped, packed: memoryview, size: int, member: Member) -> Ite
 
 
 def texts(file: Mapped, member: Member) -> Iterator[str]:
-    """The strings of a list of text; their padded form is never held as a whole."""
+    """The strings of an array of text; its padded form is never held whole."""
     what = f"array {quoted(member.name.removesuffix(SUFFIX))}"
     header = _header(file, _opening(file, member), what)
     width = header.dtype.itemsize

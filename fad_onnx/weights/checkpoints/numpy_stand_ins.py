@@ -48,7 +48,7 @@ class PickledDtype:
 
 
 def unfilled(file: Mapped) -> LazyTensor:
-    """What `_reconstruct` makes: an array that waits for its state."""
+    """The result of `_reconstruct`: an array without state."""
     file.spend(TENSOR_COST_BYTES)
 
     def load() -> Array:
@@ -71,7 +71,7 @@ def fill(file: Mapped, target: LazyTensor, state: object) -> None:
 def array(
     file: Mapped, kind: PickledDtype, shape: tuple[int, ...], payload: object, fortran: object
 ) -> LazyTensor:
-    """The described array; of anything but numbers a tensor that refuses to be read."""
+    """The described array; if it does not hold numbers, a tensor that cannot be read."""
     file.spend(TENSOR_COST_BYTES)
     dtype = kind.dtype
     if dtype is None:

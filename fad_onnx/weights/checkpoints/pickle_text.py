@@ -1,6 +1,6 @@
-"""Values that a pickle writes as lines of text: protocol 0, and numbers of Python 2.
+"""Values that a pickle stores as lines of text: protocol 0, and numbers of Python 2.
 
-Python's pickle.py says how each is read (load_int, load_long, load_float, load_string,
+The formats are those of Python's pickle.py (load_int, load_long, load_float, load_string,
 load_unicode, load_put, load_get).
 """
 
@@ -10,7 +10,7 @@ import codecs
 
 from .pickle_machine import HUGE_INT, INLINE_BYTES, Machine
 
-_MAX_DIGITS = 616  # of a number of 255 bytes, the longest that a binary opcode keeps
+_MAX_DIGITS = 616  # digits of a number of 255 bytes, the longest of a binary opcode
 
 
 def _whole(machine: Machine, digits: str) -> int:
@@ -33,12 +33,12 @@ def long(machine: Machine) -> object:
 
 
 def index(machine: Machine) -> int:
-    """The number of PUT and GET."""
+    """The argument of PUT and GET."""
     return _whole(machine, machine.line(32))
 
 
 def number(machine: Machine) -> float:
-    """FLOAT: as repr writes it."""
+    """FLOAT: the output of repr."""
     written = machine.line()
     try:
         return float(written)

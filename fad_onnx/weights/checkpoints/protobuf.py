@@ -1,7 +1,7 @@
-"""The wire format of protocol buffers: fields of one message, nothing decoded ahead.
+"""The wire format of protocol buffers: the fields of one message, decoded on request.
 
 Format: protobuf.dev/programming-guides/encoding. Messages are byte ranges of the mapped
-file, so a large field costs nothing until it is looked at.
+file, so that a large field costs nothing until it is read.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Field(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Just behind the field's bytes."""
+        """The position after the field's bytes."""
         return self.start + self.length
 
 
 def fields(file: Mapped, start: int, end: int) -> Iterator[Field]:
-    """The fields of the message in these bytes; CheckpointError where it is not one."""
+    """The fields of the message in these bytes; CheckpointError if they are not a message."""
     position = start
     while position < end:
         tag, position = varint(file, position, end)
@@ -54,7 +54,7 @@ def fields(file: Mapped, start: int, end: int) -> Iterator[Field]:
 
 
 def varint(file: Mapped, position: int, end: int) -> tuple[int, int]:
-    """An unsigned 64-bit number and the position behind it."""
+    """An unsigned 64-bit number and the position after it."""
     value = shift = 0
     while position < end and shift < 64:
         byte = file.data[position]
@@ -98,7 +98,7 @@ def message(number: int, content: bytes) -> bytes:
 
 
 def written(file: Mapped, field: Field) -> bytes:
-    """A field as it stands in a file, with its tag."""
+    """A field as it is stored in a file, with its tag."""
     content = bytes(file.data[field.start : field.end])
     if field.kind == BYTES:
         return message(field.number, content)

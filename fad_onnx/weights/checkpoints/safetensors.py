@@ -14,7 +14,7 @@ from .mapped import Mapped, quoted
 from .tensors import ELEMENTS, Element, LazyTensor, Region, strided, whole_numbers
 
 MAX_HEADER_BYTES = 8 * 2**20
-"""Parsed JSON weighs up to twenty times its text; real headers have a few hundred kB."""
+"""Parsed JSON takes up to twenty times its text; real headers have a few hundred kB."""
 
 _DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
@@ -25,8 +25,8 @@ _DTYPES = {
 
 
 def holds(file: Mapped) -> bool:
-    """Whether the file starts as this container does."""
-    # No header has 2^40 bytes; other files that have a brace there do not have these zeros.
+    """Whether the file starts like this container."""
+    # No header has 2^40 bytes; other files with a brace there do not have these zeros.
     return bytes(file.data[5:9]) == b"\0\0\0{"
 
 
@@ -64,7 +64,7 @@ def _parsed(file: Mapped, text: bytes) -> dict[str, Any]:
         return made
 
     try:
-        # Bytes would make json guess between encodings; the format has one.
+        # Given bytes, json would guess the encoding; the format has only one.
         header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
     except RecursionError as error:
         raise file.error("its header is nested too deeply") from error

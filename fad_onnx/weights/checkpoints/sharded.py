@@ -1,4 +1,4 @@
-"""Checkpoints in several files: a JSON index that says which file holds which tensor.
+"""Checkpoints in several files: a JSON index from tensors to files.
 
 Format: transformers 4.57.6, utils/hub.py get_checkpoint_shard_files: a "weight_map" from the name
 of a tensor to the name of a file in the same folder.
@@ -18,12 +18,12 @@ MAX_SHARDS = 1000
 
 
 def holds(file: Mapped) -> bool:
-    """Whether the file starts as a JSON object does."""
+    """Whether the file starts like a JSON object."""
     return bytes(file.data[:64]).lstrip()[:1] == b"{"
 
 
 def shards(file: Mapped) -> dict[str, Path]:
-    """The files of an index by the names that it gives them, in alphabetical order.
+    """The files of an index by their names in it, in alphabetical order.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def shards(file: Mapped) -> dict[str, Path]:
 def read(
     file: Mapped, tensors: Callable[[Path], Mapping[str, LazyTensor]]
 ) -> dict[str, LazyTensor]:
-    """The tensors of an index, each from its own file; `tensors` opens one of these."""
+    """The tensors of an index, each from its own file, which `tensors` opens."""
     opened = {name: tensors(path) for name, path in shards(file).items()}
     found = {}
     for name, shard in _map(file).items():

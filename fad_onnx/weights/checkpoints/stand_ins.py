@@ -1,8 +1,8 @@
-"""The allow-list: every global a checkpoint may name, and the inert thing that stands for it.
+"""The allow-list: every global that a checkpoint may name, with its inert replacement.
 
 Which globals torch writes: torch/serialization.py (persistent ids), torch/_utils.py
 (`_rebuild_*`), torch/_tensor.py and torch/nn/parameter.py (`__reduce_ex__`) of torch 2.13.
-A stand-in only describes: none imports, none calls anything that the stream could choose.
+A replacement only describes: it neither imports nor calls anything that the stream chooses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Build = Callable[[Mapped, Arguments], object]
 
 @dataclass(slots=True)
 class Storage:
-    """A run of `nbytes` bytes named by a persistent id; `region` is where, once known.
+    """A run of `nbytes` bytes named by a persistent id; `region` is its place, once known.
 
     A view has a root instead, and starts `shift` bytes into it.
     """
@@ -59,7 +59,7 @@ def _rebuild_tensor(file: Mapped, arguments: Arguments) -> object:
 
 
 def _rebuild_tensor_v3(file: Mapped, arguments: Arguments) -> object:
-    """As above with the dtype as seventh value: the storage is untyped."""
+    """Like `_rebuild_tensor`, with the dtype as seventh value: the storage is untyped."""
     if not 7 <= len(arguments) <= 8 or not isinstance(arguments[6], Element):
         raise file.error("a tensor of a new dtype is described by values of unknown form")
     return _tensor(file, arguments[:4], arguments[6], arguments[7:8])
@@ -107,7 +107,7 @@ def _size(file: Mapped, arguments: Arguments) -> object:
 
 
 def _ordered_dict(file: Mapped, arguments: Arguments) -> object:
-    """(), or the list of pairs that Python 2 wrote."""
+    """From (), or from the list of pairs that Python 2 wrote."""
     made: dict[object, object] = {}
     if not arguments:
         return made
@@ -209,10 +209,10 @@ ALLOWED: dict[str, object] = {
     **{name: Callee(name, build) for name, build in _FUNCTIONS.items()},
     **{f"torch.{name}": element for name, element in ELEMENTS.items()},
     **{f"torch.{name}Storage": StorageType(ELEMENTS[of]) for name, of in _STORAGES.items()},
-    # Tensors on a GPU were written with the storage types of torch.cuda until torch 1.13.
+    # Until torch 1.13, tensors on a GPU were written with the storage types of torch.cuda.
     **{f"torch.cuda.{name}Storage": StorageType(ELEMENTS[of]) for name, of in _STORAGES.items()},
     "torch.storage.UntypedStorage": StorageType(ELEMENTS["uint8"]),
     "torch.storage._UntypedStorage": StorageType(ELEMENTS["uint8"]),
     "numpy.ndarray": _NDARRAY,
 }
-"""Qualified name -> stand-in. What is not here ends the reading."""
+"""The replacements by qualified name. Any other name is an error."""

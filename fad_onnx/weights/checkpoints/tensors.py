@@ -1,4 +1,4 @@
-"""Arrays inside a checkpoint that are described now and read when asked for."""
+"""Arrays of a checkpoint: described when it is opened, read on request."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .mapped import ALLOWANCE_BYTES, Mapped
 Array = NDArray[Any]
 
 MAX_RANK = 32
-"""NumPy 1.26 holds no more dimensions."""
+"""The most dimensions in NumPy 1.26."""
 
 TENSOR_COST_BYTES = 2000
-"""What one LazyTensor weighs at most: object, shape, strides, closure and its cells."""
+"""The most memory of a LazyTensor: object, shape, strides, closure and its cells."""
 
 
 class Element(NamedTuple):
-    """An element type: its name, how it lies in the file, and what read() gives."""
+    """An element type: its name, its type in the file, and the type that read() returns."""
 
     name: str
     stored: np.dtype[Any]
@@ -37,7 +37,7 @@ ELEMENTS: dict[str, Element] = dict(
         _element("float64", "<f8"),
         _element("float32", "<f4"),
         _element("float16", "<f2"),
-        # The upper half of a float32: widening is exact.
+        # bfloat16 is the upper half of a float32, so widening is exact.
         _element("bfloat16", "<u2", "<f4"),
         _element("complex64", "<c8"),
         _element("complex128", "<c16"),
@@ -52,7 +52,7 @@ ELEMENTS: dict[str, Element] = dict(
         _element("bool", "|b1"),
     ]
 )
-# Present in files, held by nothing in NumPy: described, refused when read.
+# In files, but without an equivalent in NumPy: described, and refused when read.
 for _name in ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"):
     ELEMENTS[_name] = Element(_name, np.dtype("|u1"), None)
 
@@ -70,8 +70,8 @@ class LazyTensor:
     def read(self) -> Array:
         """The elements, of `shape` and `dtype` in native byte order.
 
-        A read-only view of the mapped file where the file holds them as they are, else a
-        copy. CheckpointError where they cannot be had.
+        A read-only view of the mapped file if no conversion is needed, else a copy.
+        CheckpointError if they cannot be read.
         """
         return self.load()
 
@@ -80,14 +80,14 @@ class LazyTensor:
 
 
 class Region(NamedTuple):
-    """A run of bytes of a file that tensors may look into: a storage."""
+    """A run of bytes of a file that tensors view: a storage."""
 
     start: int
     nbytes: int
 
 
 def whole_numbers(file: Mapped, values: object, what: str) -> tuple[int, ...]:
-    """A shape or strides out of an untrusted file: at most MAX_RANK integers in 0 .. 2^62."""
+    """A shape or strides from an untrusted file: at most MAX_RANK integers in 0 .. 2^62."""
     if not isinstance(values, tuple | list) or len(values) > MAX_RANK:
         raise file.error(f"{what} is not a list of at most {MAX_RANK} numbers")
     for value in values:
@@ -108,8 +108,8 @@ def strided(
 ) -> LazyTensor:
     """A tensor over a storage of `nbytes` bytes; offset and strides count elements.
 
-    `region` tells where the storage lies when the tensor is read (a legacy container names
-    its storages before it says where they are). Strides None means C order.
+    `region` gives the place of the storage when the tensor is read (a legacy container names
+    its storages before it places them). Strides None means C order.
     CheckpointError if any element would lie outside the storage.
     """
     file.spend(TENSOR_COST_BYTES)
@@ -150,7 +150,7 @@ def _load_strided(
         raise file.error(f"{what}: {element.name} has no NumPy equivalent; save it as float32")
     if 0 in shape:
         return np.empty(shape, element.read_as)
-    # A stride of 0 lets one element fill any shape; whoever reads will hold all of it.
+    # With a stride of 0, one element fills any shape, and the reader allocates all of it.
     total = prod(shape) * element.read_as.itemsize
     if total > 2 * file.size + ALLOWANCE_BYTES:
         raise file.error(f"{what}: {total} bytes out of a file of {file.size}")
@@ -175,7 +175,7 @@ def _as_read(file: Mapped, element: Element, array: Array, what: str) -> Array:
 def checked(file: Mapped, array: Array, what: str) -> Array:
     """The array in native byte order, if NumPy can trust its bytes.
 
-    A truth value of 2 or a character beyond Unicode would upset code far from here.
+    A truth value of 2 or a character beyond Unicode would cause errors elsewhere.
     """
     if array.dtype == bool and array.size and array.view(np.uint8).max() > 1:
         raise file.error(f"{what}: a truth value that is neither 0 nor 1")

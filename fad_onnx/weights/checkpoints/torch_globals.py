@@ -1,4 +1,4 @@
-"""What the pickle of a torch checkpoint may ask of the world: stand-ins and storages."""
+"""The globals and storages that the pickle of a torch checkpoint may name."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .tensors import Element, LazyTensor, Region, whole_numbers
 
 @dataclass
 class TorchGlobals:
-    """The machine's only way out: stand-ins by name, storages by persistent id."""
+    """What a pickle can refer to: globals by name, storages by persistent id."""
 
     file: Mapped
     locate: Callable[[str, int], Region | None]
-    """Where the storage of a key lies, with at least these bytes; None if not yet known."""
+    """The place of a storage, with at least these bytes; None if not yet known."""
     storages: dict[str, Storage] = field(default_factory=dict)
     views: dict[str, Storage] = field(default_factory=dict)
 
     def find(self, module: str, name: str) -> object:
-        """The stand-in of a global; CheckpointError naming it if there is none."""
+        """The replacement of a global; CheckpointError, which names it, if there is none."""
         full = f"{module}.{name}"
         if full not in ALLOWED:
             raise self.file.error(
@@ -33,18 +33,18 @@ class TorchGlobals:
         return ALLOWED[full]
 
     def reduce(self, callee: object, arguments: Arguments) -> object:
-        """What a known function makes of these arguments."""
+        """Apply a known function."""
         if not isinstance(callee, Callee):
             raise self.file.error("applies something that is not a known function")
         return callee.build(self.file, arguments)
 
     def build(self, target: object, state: object) -> None:
-        """Set the state of a pickled dtype or array; that of an OrderedDict is of no use."""
+        """Set the state of a pickled dtype or array; that of an OrderedDict is ignored."""
         if isinstance(target, PickledDtype):
             target.set_state(self.file, state)
         elif isinstance(target, LazyTensor) and target.dtype == object:
             fill(self.file, target, state)
-        # An OrderedDict's is the state_dict's _metadata: versions of modules.
+        # The state of an OrderedDict is the state_dict's _metadata: versions of modules.
         elif type(target) is not dict:
             raise self.file.error("sets the state of something that has none")
 
@@ -74,7 +74,7 @@ class TorchGlobals:
         return known
 
     def _view(self, root: Storage, element: Element, view: object) -> Storage:
-        """(key, offset, count) in elements of the root, as torch before 0.4 wrote."""
+        """A view (key, offset, count) in elements of the root, as torch before 0.4 wrote it."""
         if type(view) is not tuple or len(view) != 3 or not isinstance(view[0], str):
             raise self.file.error("a view of a storage has an unknown form")
         offset, count = whole_numbers(self.file, view[1:], "a view of a storage")

@@ -1,4 +1,4 @@
-"""torch's container before 1.6: five pickles one after the other, then the storages.
+"""torch's container before 1.6: five pickles in sequence, then the storages.
 
 Layout (torch/serialization.py, `_legacy_save`): magic number, protocol version, facts on the
 writing machine, the object, the sorted keys of the storages; then per key its element count
@@ -16,7 +16,7 @@ from .torch_globals import TorchGlobals
 
 MAGIC = 0x1950A86A20F9469CFC6C
 OPENINGS = (b"\x8a\x0a" + MAGIC.to_bytes(10, "little") + b".", b"L%dL\n." % MAGIC)
-"""The first pickle behind its protocol, and behind a frame from protocol 4 on; as text in
+"""The first pickle: after its protocol, after a frame from protocol 4 on, and as text in
 protocols 0 and 1.
 """
 
@@ -24,13 +24,13 @@ _PROTOCOL = 1001
 
 
 def holds(file: Mapped) -> bool:
-    """Whether the file starts as this container does."""
+    """Whether the file starts like this container."""
     start = bytes(file.data[:64])
     return any(-1 < start.find(opening) <= 11 for opening in OPENINGS)
 
 
 def read(file: Mapped) -> object:
-    """The saved object with its tensors left in the file."""
+    """The saved object; its tensors stay in the file."""
     inert = TorchGlobals(file, lambda key, nbytes: None)
     machine = Machine(file, 0, file.size, inert)
     magic, protocol, facts, tree, keys = (_next(machine) for _ in range(5))
@@ -48,7 +48,7 @@ def _next(machine: Machine) -> object:
 
 
 def _place(file: Mapped, position: int, keys: object, storages: dict[str, Storage]) -> None:
-    """Tell every storage where it lies."""
+    """Give every storage its place."""
     if type(keys) is not list:
         raise file.error("its list of storages is not a list")
     for key in keys:

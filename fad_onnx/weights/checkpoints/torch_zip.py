@@ -22,7 +22,7 @@ def holds(members: dict[str, Member]) -> bool:
 
 
 def read(file: Mapped, members: dict[str, Member]) -> object:
-    """The saved object with its tensors left in the file."""
+    """The saved object; its tensors stay in the file."""
     pickles = [name for name in members if name.rpartition("/")[2] == PICKLE]
     if len(pickles) != 1:
         raise file.error(f"holds {len(pickles)} members called {PICKLE} instead of one")
@@ -60,7 +60,7 @@ def _extent(file: Mapped, member: Member) -> tuple[int, int]:
 
 
 def _check_byte_order(file: Mapped, member: Member | None) -> None:
-    if member is None:  # before torch 2.0: little-endian, as every machine that wrote one
+    if member is None:  # before torch 2.0 all were little-endian
         return
     start, length = _extent(file, member)
     if bytes(file.span(start, min(length, 16), "byteorder")) != b"little":

@@ -1,7 +1,7 @@
-"""Where the members of a zip archive lie, from its central directory; nothing is unpacked.
+"""The places of the members of a zip archive, from its central directory; unpacks nothing.
 
-The format: PKWARE APPNOTE 6.3.10. Only what checkpoints and NumPy archives use is read;
-whatever makes an archive mean two things to two readers is refused.
+The format: PKWARE APPNOTE 6.3.10. This reads only what checkpoints and NumPy archives use, and
+refuses archives that two readers could understand differently.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Entry(NamedTuple):
 
 
 def members(file: Mapped) -> dict[str, Member]:
-    """Name -> member, in the order of the central directory.
+    """The members by name, in the order of the central directory.
 
     CheckpointError for anything damaged, encrypted, duplicated, overlapping, or named like a
     path out of a folder.
@@ -124,7 +124,7 @@ def _entry(file: Mapped, at: int, end: int) -> _Entry:
 
 
 def _widened(file: Mapped, sizes: list[int], at: int, length: int) -> list[int]:
-    """Size, packed size and offset, those that are all ones replaced by the zip64 field's."""
+    """Size, packed size and offset; values of all ones are replaced by those of the zip64 field."""
     if 0xFFFFFFFF not in sizes:
         return sizes
     end = at + length
@@ -152,7 +152,7 @@ def _name(file: Mapped, entry: _Entry) -> str:
 
 
 def _member(file: Mapped, entry: _Entry, name: str) -> Member:
-    """The member with its data's offset, which only the local header tells."""
+    """The member with the offset of its data, which only the local header gives."""
     what = f"member {quoted(name)}"
     if entry.flags & _ENCRYPTED:
         raise file.error(f"{what} is encrypted; save the file without a password")
