@@ -13,7 +13,7 @@ from . import decoding
 
 
 def checked_rate(given: Any) -> int:
-    """A sample rate in Hz, also given as a whole float; OptionError for anything else."""
+    """A sample rate in Hz as an int, also from a whole float; OptionError for anything else."""
     given = given.item() if isinstance(given, np.ndarray) and given.ndim == 0 else given
     number = isinstance(given, int | float | np.number)
     if not number or not decoding.LOWEST_RATE_HZ <= given <= decoding.HIGHEST_RATE_HZ or given % 1:
@@ -41,7 +41,7 @@ def as_frames(samples: ArrayLike, name: str = "samples") -> NDArray[np.float32]:
         raise AudioError(name, f"{array.dtype} samples; use float32, int16 or int32")
     if decoding.check_usable(name, array) > decoding.LOUD:
         warnings.warn(
-            f"{name} beyond {decoding.LOUD:g}: floats are taken as they are, and full scale is 1;"
+            f"{name} beyond {decoding.LOUD:g}: floats are not scaled, and full scale is 1;"
             " divide what was int16 by 32768",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""Where the bytes of a clip are: a file, a part of a file, or memory."""
+"""The bytes of a clip: a file, a part of a file, or memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Blob(Protocol):
-    """Bytes that are decoded as one audio file; `name` is what errors call it."""
+    """Bytes that are decoded as one audio file; `name` identifies them in errors."""
 
     @property
     def name(self) -> str: ...
@@ -46,7 +46,7 @@ class OnDisk:
 
 @dataclass(frozen=True)
 class Span:
-    """The bytes from `start` on of a file, as they lie there; memory does not hold them."""
+    """The bytes of a file from `start` on, read from the file when needed."""
 
     path: str
     start: int
@@ -67,7 +67,7 @@ class Span:
 
 @dataclass(frozen=True)
 class InMemory:
-    """Bytes that memory holds."""
+    """Bytes in memory."""
 
     data: bytes
     name: str
@@ -87,7 +87,7 @@ def sha256(blob: Blob) -> str:
 
 
 class _Window(io.RawIOBase):
-    """A part of a file as a file; closes the whole with itself."""
+    """A part of a file as a file object; closing it closes the whole file."""
 
     def __init__(self, whole: BinaryIO, start: int, size: int) -> None:
         self._whole, self._start, self._size, self._at = whole, start, size, 0
@@ -118,7 +118,7 @@ class _Window(io.RawIOBase):
 
 
 def why(error: Exception) -> str:
-    """The reason of an error of the operating system, or of a path that it does not take."""
+    """The reason of an error of the operating system, or of an invalid path."""
     return getattr(error, "strerror", None) or str(error)
 
 

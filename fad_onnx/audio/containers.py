@@ -1,4 +1,4 @@
-"""Where the samples lie in files made of chunks: WAV, RF64, W64, AIFF, CAF, and AU."""
+"""The place of the samples in files made of chunks: WAV, RF64, W64, AIFF, CAF, and AU."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import BinaryIO, Literal
 
 Order = Literal["little", "big"]
 
-# What programs add behind the samples of any format.
+# Tags that programs add after the samples of any format.
 TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
-# Some writers count the header among the samples: 44 bytes, or more with other chunks. So few
-# bytes too many are no audio either.
+# Some writers count the header among the samples: 44 bytes, or more with other chunks. An excess
+# of so few bytes is no audio.
 HEADER_BYTES = 128
 _STEP = 1 << 16
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How one kind of file writes its chunks."""
+    """The layout of chunks in one kind of file."""
 
     first: int
     size_bytes: int
@@ -38,7 +38,7 @@ LAYOUTS = {
     b"caff": Layout(8, 8, "big", alignment=1),
 }
 AUDIO = {*LAYOUTS, b"data", b"SSND", b".snd", b"fLaC", b"OggS"}
-# Chunks that follow the samples. Of others, all must be whole up to the end of the file.
+# Chunks that follow the samples. Any other chunks must be whole up to the end of the file.
 KNOWN = {
     b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"smpl", b"inst", b"fact", b"PEAK", b"iXML",
     b"_PMX", b"JUNK", b"junk", b"PAD ", b"FLLR", b"afsp", b"MARK", b"COMT", b"NAME", b"AUTH",
@@ -48,14 +48,14 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class Samples:
-    """The bytes of samples: how many the header counts, how many are there."""
+    """The bytes of samples: the number in the header, and the number in the file."""
 
     counted: int
     there: int
 
 
 def samples(file: BinaryIO) -> Samples | None:
-    """The samples of a file made of chunks, None of any other."""
+    """The samples of a file made of chunks; None for any other file."""
     end = file.seek(0, os.SEEK_END)
     begin = _behind_id3(file)
     magic = _read(file, begin, 4)
@@ -69,7 +69,7 @@ def samples(file: BinaryIO) -> Samples | None:
 
 
 def _behind_id3(file: BinaryIO) -> int:
-    """Where the file begins, behind a tag in front of it."""
+    """The position after a tag at the start of the file."""
     head, size = _read(file, 0, 10), 0
     # ID3v2, section 3.1: the length of the tag in four bytes of seven bits.
     for byte in head[6:]:
@@ -99,7 +99,7 @@ def _measured(file: BinaryIO, layout: Layout | None, start: int, counted: int, e
 
 
 def _is_audio(file: BinaryIO, layout: Layout | None, at: int, end: int) -> bool:
-    """Whether what follows the samples that the header counts is no chunk, tag or padding."""
+    """Whether the bytes after the counted samples are audio, not a chunk, tag or padding."""
     while True:
         at = _behind_zeros(file, at, end)
         if end - at <= HEADER_BYTES or _read(file, at, 11).startswith(TAGS):
@@ -125,7 +125,7 @@ def _behind_zeros(file: BinaryIO, at: int, end: int) -> int:
 
 
 def _chunk(file: BinaryIO, layout: Layout, at: int) -> tuple[bytes, int, int]:
-    """Its name, where its content begins, and how long that is."""
+    """The name of a chunk, and the position and length of its content."""
     width = layout.name_bytes
     head = _read(file, at, width + layout.size_bytes)
     size = int.from_bytes(head[width:], layout.order)

@@ -1,4 +1,4 @@
-"""Audio files are decoded and checked block by block: memory does not grow with their length."""
+"""Audio files, decoded and checked block by block: memory does not grow with their length."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ READING = 4
 # Other rates come from broken headers, and resampling them would be extremely slow.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 BLOCK_SAMPLES = 1 << 19
-# Far above 16-bit samples without scaling, far below the overflow of float32.
+# Far above unscaled 16-bit samples, far below the overflow of float32.
 LARGEST_SAMPLE = 1e6
 # Larger floats are unscaled integers, not loud audio, which exceeds 1.0 by a few percent.
 LOUD = 8.0
 # One step of 16 bits, the level of dither in silence.
 SILENT = 2.0**-15
-# How PCM is scaled to [-1, 1), as frechet_audio_distance/utils.py load_audio_task does.
+# The divisors of PCM, as in frechet_audio_distance/utils.py, load_audio_task.
 FULL_SCALE = {"float32": 1.0, "float64": 1.0, "int16": 2.0**15, "int32": 2.0**31}
-# Formats whose first frames are only right after seeking back to them: Ogg with times that do not
-# begin at 0, and the last bits of MPEG. In FLAC, seeking may fail.
+# Formats whose first frames are correct only after seeking back to them: Ogg with times that do
+# not begin at 0, and the last bits of MPEG. In FLAC, seeking may fail.
 REWOUND = frozenset({"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"})
 # Formats of floats, which libsndfile converts to integers without scaling or without clipping.
 FLOATING = REWOUND | {"FLOAT", "DOUBLE", media.MediaFile.subtype}
@@ -54,8 +54,8 @@ class Decoder:
     `sample_rate_hz` and `channels` are those of the file. `frames` is the number of frames decoded
     so far, and `peak` their largest magnitude. The size of the blocks does not change any bits. An
     integer `sample_format` reads PCM as such integers, and rounds other formats to them. Takes a
-    path, or the bytes of a clip that is no file of its own. Raises AudioError for unusable files:
-    unreadable, empty, cut short, not finite, or with an absurd rate.
+    path or a Blob. Raises AudioError for unusable files: unreadable, empty, cut short, not finite,
+    or with an absurd rate.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class Decoder:
             raise problem
 
     def _open(self) -> Any:
-        """The sound file, of whichever decoder reads what begins so."""
+        """The sound file, opened by the decoder for files that start like this one."""
         is_file = isinstance(self._blob, OnDisk)
-        # Before anything opens it: a FIFO would keep its reader waiting for ever.
+        # Checked before opening, because opening a FIFO would block.
         if is_file and not stat.S_ISREG(os.stat(self._blob.name).st_mode):
             raise AudioError(self._blob.name, "not a regular file")
         if not (start := self._start()):
@@ -108,7 +108,7 @@ class Decoder:
             return media.MediaFile(self._blob, kind)
         if not is_file:
             return _Forward(self._opened.enter_context(self._blob.open()))
-        # libsndfile takes bytes, which any POSIX file name is; Windows needs text.
+        # libsndfile takes bytes, which suit any POSIX file name; Windows needs text.
         return _Forward(self._blob.name if os.name == "nt" else os.fsencode(self._blob.name))
 
     def _start(self) -> bytes:
@@ -116,7 +116,7 @@ class Decoder:
             return file.read(64)
 
     def _instead(self, error: soundfile.LibsndfileError) -> str:
-        """What the file really is, or the error of libsndfile."""
+        """The actual kind of the file, or the error of libsndfile."""
         start = self._start()
         # libsndfile reports that an existing file of an unknown format does not exist.
         reason = error.error_string.partition("File does not exist")[0].rstrip(". ")

@@ -1,4 +1,4 @@
-"""How much audio lies in an MPEG, FLAC or Ogg file, from the headers of its frames or pages.
+"""The amount of audio in an MPEG, FLAC or Ogg file, from the headers of its frames or pages.
 
 Nothing is decoded, and the file is read in small parts.
 """
@@ -31,9 +31,9 @@ _MPEG_HEADER = re.compile(
     rb"[\x00-\x0b\x10-\x1b\x20-\x2b\x30-\x3b\x40-\x4b\x50-\x5b\x60-\x6b\x70-\x7b"
     rb"\x80-\x8b\x90-\x9b\xa0-\xab\xb0-\xbb\xc0-\xcb\xd0-\xdb\xe0-\xeb])"
 )
-# The longest has 640 kbit/s at 8 kHz.
+# The longest frame has 640 kbit/s at 8 kHz.
 _LONGEST_FREE_FRAME = 1 << 13
-# Headers that follow each other; fewer may be chance.
+# Consecutive headers that are needed; fewer may occur by chance.
 _MPEG_RUN = 3
 
 
@@ -51,7 +51,7 @@ class _MpegFrame:
 
 @dataclass(frozen=True)
 class Mpeg:
-    """Seconds: there, counted by the first frame (None: it does not count), of one frame."""
+    """Seconds in the file, by the count in its first frame (None if absent), and of a frame."""
 
     there: float
     counted: float | None
@@ -59,7 +59,7 @@ class Mpeg:
 
 
 def mpeg(file: BinaryIO) -> Mpeg | None:
-    """The MPEG audio of a file of any container, None if there is none."""
+    """The MPEG audio of a file of any container; None if there is none."""
     there, counted, first = 0.0, None, None
     for at, frame, frames in _mpeg_runs(file, file.seek(0, os.SEEK_END)):
         tag = _tag(_read(file, at, 240))
@@ -75,13 +75,13 @@ def mpeg(file: BinaryIO) -> Mpeg | None:
 
 
 def _mpeg_runs(file: BinaryIO, end: int) -> Iterator[tuple[int, _MpegFrame, int]]:
-    """Where frames of one kind follow each other without a gap, the first, and their number."""
+    """The runs of consecutive frames of one kind: the first frame, and their number."""
     at = 0
     while at < end:
         for start in _matches(file, _MPEG_HEADER, 2, at):
             frame = _mpeg_frame(_read(file, start, 3))
             frames, at = _follow(file, start, end)
-            # Or all frames of a very short clip.
+            # A very short clip may have fewer.
             ended = frames and (at == end or _read(file, at, 11).startswith(TAGS))
             if frame and (ended or frames >= _MPEG_RUN):
                 yield start, frame, frames
@@ -91,7 +91,7 @@ def _mpeg_runs(file: BinaryIO, end: int) -> Iterator[tuple[int, _MpegFrame, int]
 
 
 def _follow(file: BinaryIO, at: int, end: int) -> tuple[int, int]:
-    """How many frames of one kind follow each other from here, and where they end."""
+    """The number of consecutive frames of one kind from here, and their end."""
     kind, frames, unpadded = None, 0, None
     while frame := _mpeg_frame(_read(file, at, 3)):
         if frame.is_free and unpadded is None:
@@ -104,7 +104,7 @@ def _follow(file: BinaryIO, at: int, end: int) -> tuple[int, int]:
 
 
 def _free_bytes(file: BinaryIO, at: int, frame: _MpegFrame) -> int:
-    """Bytes of a frame without padding, of a free bit rate: up to the next header."""
+    """Bytes of a frame of a free bit rate without padding: up to the next header."""
     data = _read(file, at, _LONGEST_FREE_FRAME)
     for found in _MPEG_HEADER.finditer(data, 3):
         following = _mpeg_frame(data[found.start() : found.start() + 3])
@@ -134,7 +134,7 @@ def _mpeg_frame(head: bytes) -> _MpegFrame | None:
 
 @dataclass(frozen=True)
 class _Tag:
-    """What a first frame without audio says: how many follow, how many samples decoders drop."""
+    """The tag in a first frame without audio: the number of frames, and the samples to drop."""
 
     frames: int
     trimmed: int
@@ -146,11 +146,11 @@ def _tag(frame: bytes) -> _Tag | None:
     found = re.match(rb".{13,38}?(?:Xing|Info)...(.)", frame, re.DOTALL)
     if not found:
         return None
-    # The fields that are there, by flag: frames, bytes, a table of contents, a quality.
+    # The fields, if their flags are set: frames, bytes, a table of contents, a quality.
     flags, at = found[1][0], found.end()
     frames = int.from_bytes(frame[at : at + 4], "big") if flags & 1 else 0
     at += sum(size for bit, size in enumerate((4, 4, 100, 4)) if flags >> bit & 1)
-    # Behind them LAME's: twelve bits each of what encoder and last frame added.
+    # Then LAME's fields: twelve bits each for the delay of the encoder and the padding at the end.
     added = int.from_bytes(frame[at + 21 : at + 24], "big")
     return _Tag(frames, (added >> 12) + (added & 0xFFF))
 
@@ -164,17 +164,17 @@ _FLAC_HEADER_BYTES = 16
 
 @dataclass(frozen=True)
 class Flac:
-    """Samples before the first frame, by its number (a part of a longer file), and in all."""
+    """Samples before the first frame, by its number (in a part of a longer file), and in total."""
 
     before: int
     there: int
 
 
 def flac(file: BinaryIO) -> Flac:
-    """The frames of a FLAC file, by their headers; of several joined, those of all.
+    """The frames of a FLAC file, or of several joined files, by their headers.
 
-    A header is one where a stream begins, or if its number follows the last one's. Where frames
-    are missing, the first behind the gap is known by the second: chance makes no such pair.
+    A header counts if a stream begins there, or if its number follows that of the last one. After
+    a gap, the first header is confirmed by the second, since no pair occurs by chance.
     """
     before, there, following, doubtful, samples_in_doubt = None, 0, -1, -1, 0
     for is_first, frame in _flac_frames(file):
@@ -207,7 +207,7 @@ class _FlacFrame:
 
 
 def _flac_frames(file: BinaryIO) -> Iterator[tuple[bool, _FlacFrame]]:
-    """What looks like a header of a frame, and whether a stream begins with it."""
+    """Candidates for headers of frames, and whether a stream begins there."""
     begin = 0
     for at in _matches(file, _FLAC_HEADER, 7, 0):
         head = _read(file, at, _FLAC_HEADER_BYTES)
@@ -218,7 +218,7 @@ def _flac_frames(file: BinaryIO) -> Iterator[tuple[bool, _FlacFrame]]:
 
 
 def _behind_metadata(file: BinaryIO, at: int) -> int:
-    """Where the frames of a stream begin; pictures before them may hold what looks like one."""
+    """The start of the frames of a stream; pictures before it may look like frames."""
     at += 4
     while len(head := _read(file, at, 4)) == 4:
         at += 4 + int.from_bytes(head[1:], "big")
@@ -228,7 +228,7 @@ def _behind_metadata(file: BinaryIO, at: int) -> int:
 
 
 def _flac_frame(head: bytes) -> _FlacFrame | None:
-    # As UTF-8: the ones that the first byte begins with are the length.
+    # Coded like UTF-8: the leading ones of the first byte give the length.
     ones = 8 - (head[4] ^ 0xFF).bit_length()
     at = 5 + max(0, ones - 1)
     number = head[4] & (0x7F >> ones)
@@ -244,7 +244,7 @@ def _flac_frame(head: bytes) -> _FlacFrame | None:
 
 
 def _crc8(data: bytes) -> int:
-    """Of polynomial 7; 0 where the last byte is the checksum of the others."""
+    """The CRC of polynomial 7; 0 if the last byte is the checksum of the others."""
     crc = 0
     for byte in data:
         crc ^= byte
@@ -255,12 +255,12 @@ def _crc8(data: bytes) -> int:
 
 @dataclass(frozen=True)
 class Ogg:
-    """Offsets in bytes: where a second stream begins, where the pages end, where the file ends."""
+    """Offsets in bytes: start of a second stream, end of the pages, end of the file."""
 
     second: int | None
     stop: int
     end: int
-    ended: bool  # the last page says that it is the last
+    ended: bool  # whether the last page is marked as the last
 
 
 def ogg(file: BinaryIO) -> Ogg:
@@ -283,7 +283,7 @@ def _page(file: BinaryIO, at: int) -> int | None:
 
 
 def _matches(file: BinaryIO, pattern: re.Pattern[bytes], overlap: int, at: int) -> Iterator[int]:
-    """Where a pattern of at most `overlap` + 1 bytes matches; the file may be read meanwhile."""
+    """The matches of a pattern of at most `overlap` + 1 bytes; the caller may move in the file."""
     while len(block := _read(file, at, _STEP)) > overlap:
         for found in pattern.finditer(block):
             if found.start() < len(block) - overlap:

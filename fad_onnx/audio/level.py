@@ -1,4 +1,4 @@
-"""Steps that change the level of a clip, as published harnesses have them."""
+"""The level steps of published harnesses."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ OF_THE_WHOLE_CLIP = frozenset(
 
 
 class Level:
-    """Applies steps to blocks; one that depends on the whole clip holds it until its end."""
+    """Applies steps to blocks; a step that depends on the whole clip holds it until the end."""
 
     def __init__(self, steps: Sequence[str], rate_hz: int) -> None:
         self._steps, self._rate_hz = [STEPS[name] for name in steps], rate_hz
@@ -60,7 +60,7 @@ class Level:
         self._held: list[Samples] = []
 
     def push(self, block: Samples, last: bool = False) -> Samples:
-        """What is ready after this block (frames, channels)."""
+        """The samples that are ready after this block (frames, channels)."""
         if self._holds:
             self._held.append(block)
             if not last:

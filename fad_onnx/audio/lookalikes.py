@@ -1,30 +1,30 @@
-"""What a file is that is not what its name says, by its first bytes."""
+"""The actual kind of a file with a misleading name, by its first bytes."""
 
 from __future__ import annotations
 
 _PAGE = "is a web page: the download was answered by a page, fetch it again"
 _POINTER = "is a Git LFS pointer, not the file itself: run git lfs pull, or download it"
-# What people name like the audio that is read.
+# Formats that people name like audio that can be read.
 _MEDIA = {
     b"#!AMR": "AMR",
     b"wvpk": "WavPack",
     b"MAC ": "Monkey's Audio",
 }
-# The first packet of an Ogg file, behind the 28 bytes of its page.
+# The first packet of an Ogg file, after the 28 bytes of its page header.
 _OGG = {b"\x7fFLAC": "FLAC in Ogg", b"Speex": "Speex", b"\x80theora": "video in Ogg"}
 _CONTAINERS = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"\x93NUMPY": "NumPy"}
 _APPLE_DOUBLE = b"\x00\x05\x16\x07"
 
 
 def known(start: bytes) -> str | None:
-    """What a file that starts so is, where that is no file of its own but came in its place."""
+    """What replaced the file, such as a web page; None if nothing known starts like this."""
     if start.lstrip()[:1] == b"<":
         return _PAGE
     return _POINTER if start.startswith(b"version https://git-lfs") else None
 
 
 def not_audio(start: bytes) -> str | None:
-    """What a file that starts so is, where no audio that is read here starts so."""
+    """The kind of a file that starts like this, if it is no readable audio; else None."""
     if start.startswith(_APPLE_DOUBLE):
         return "is what macOS keeps for a file (AppleDouble), not the file itself"
     media = [kind for magic, kind in _MEDIA.items() if start.startswith(magic)]

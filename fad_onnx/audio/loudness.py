@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float32]
 # pyloudnorm/meter.py, K-weighting: Hz, quality, decibels.
 SHELF, HIGH_PASS = (1500.0, 1 / math.sqrt(2), 4.0), (38.0, 0.5)
-BLOCK_SECONDS, STEP = 0.4, 0.25  # of gating, and the share of a block from one to the next
-SHORTEST_SECONDS = 0.5  # shorter clips are measured with zeros behind them
+BLOCK_SECONDS, STEP = 0.4, 0.25  # the blocks of the gates, and their step as a part of a block
+SHORTEST_SECONDS = 0.5  # shorter clips are padded with zeros
 OFFSET = -0.691  # LUFS of a mean square of one
 ABSOLUTE_GATE, RELATIVE_GATE, FLOOR = -70.0, -10.0, -70.0
 PIECE_FRAMES = 1 << 20  # filtered at a time
 
 
 def normalised(clip: Samples, rate_hz: int, lufs: float) -> Samples:
-    """A clip at a loudness; quieter where its largest magnitude would exceed one.
+    """A clip scaled to a loudness, or less if a magnitude would exceed one.
 
     AudioSignal.normalize and ensure_max_of_audio of descript-audiotools 0.7.2, core/effects.py.
 

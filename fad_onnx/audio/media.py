@@ -1,7 +1,7 @@
 """MP4, Matroska, Windows Media and AAC, decoded by PyAV (extra [av]) as the program ffmpeg does.
 
-What encoders add before and behind the audio is dropped as containers say: libavformat applies edit
-lists, libavcodec skips priming and padding.
+Samples that encoders add before and after the audio are dropped: libavformat applies edit lists,
+libavcodec skips priming and padding.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from ..errors import AudioError, TruncatedAudioError
 from .blobs import Blob
 from .truncation import UNKNOWN_FRAMES
 
-# Suffixes of what is searched for where PyAV is installed.
+# Suffixes that are searched for if PyAV is installed.
 SUFFIXES = frozenset(
     {".aac", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma"}
 )  # fmt: skip
 PIP = "pip install 'fad-onnx[av]'"
-# Containers that say how long their audio is; a stream of AAC alone does not.
+# Containers that give the length of their audio; a bare stream of AAC does not.
 TIMED = ("mov", "matroska", "asf")
-# What a container may count in addition to the samples that come out: the first frame, which a
-# lapped transform only begins with, and what it rounds.
+# The excess of a container's count over the decoded samples: the first frame, with which a lapped
+# transform only starts, and rounding.
 SLACK_FRAMES, SLACK_SECONDS = 1, 0.01
 
 
 class Kind(NamedTuple):
-    """A container: what errors call it, and the name of libavformat's reader.
+    """A container: its name in errors, and the name of libavformat's reader.
 
-    The reader is named, so that no playlist makes libavformat open other files.
+    With a named reader, no playlist can make libavformat open other files.
     """
 
     title: str
@@ -52,7 +52,7 @@ BOXES = (b"ftyp", b"moov", b"mdat", b"wide")
 
 
 def kind_of(start: bytes) -> Kind | None:
-    """The container of a file that starts so, None of one that is not read here."""
+    """The container of a file that starts like this; None if it is not supported."""
     if start[4:8] in BOXES:
         return MP4
     return next((kind for magic, kind in STARTS.items() if start.startswith(magic)), None)
@@ -60,14 +60,14 @@ def kind_of(start: bytes) -> Kind | None:
 
 @functools.cache
 def is_installed() -> bool:
-    """Whether PyAV is."""
+    """Whether PyAV is installed."""
     return importlib.util.find_spec("av") is not None
 
 
 class MediaFile:
-    """The first audio of a container, with what `soundfile.SoundFile` has of names.
+    """The first audio stream of a container, with the interface of `soundfile.SoundFile`.
 
-    Raises AudioError for what cannot be decoded.
+    Raises AudioError if it cannot be decoded.
     """
 
     format, subtype, extra_info = "MEDIA", "MEDIA", ""
@@ -147,7 +147,7 @@ class MediaFile:
         return AudioError(self._name, f"damaged or cut short {self._kind.title}, {said}{reason}")
 
     def _check_length(self) -> None:
-        """TruncatedAudioError where fewer frames came than the container promises."""
+        """TruncatedAudioError if fewer frames were decoded than the container announces."""
         seconds = self._promised_seconds()
         if seconds is None or not self._decoded:
             return
@@ -181,7 +181,7 @@ def _samples(frame: Any) -> NDArray[Any]:
 
 
 def _seconds(tag: str) -> float | None:
-    """Of the tag that Matroska keeps for each stream, hours:minutes:seconds."""
+    """Seconds from the tag of a Matroska stream, hours:minutes:seconds."""
     parts = tag.split(":")
     try:
         hours, minutes, seconds = map(float, parts)

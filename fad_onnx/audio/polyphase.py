@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .sinc import FILTERS
 
 Samples = NDArray[np.float32]
-# Phases in one product: fewer waste its overhead, more waste work on weights that are zero.
+# Phases in one product: with fewer, overhead dominates; with more, zero weights do.
 PHASES = 64
 BLOCK_OUTPUTS = 4096
 
@@ -40,7 +40,7 @@ class Polyphase:
         self._kind, self._filter = kind, FILTERS[kind]
         self._up, self._down = target_hz // common, source_hz // common
         self._reach = self._filter.reach(self._up, self._down)
-        # So many of the shortest periods that a product has PHASES of them.
+        # As many of the shortest periods as a product of PHASES holds.
         repeats = -(-PHASES // self._up)
         self._outputs, self._inputs = repeats * self._up, repeats * self._down
         self._periods = max(1, BLOCK_OUTPUTS // self._outputs)
@@ -48,7 +48,7 @@ class Polyphase:
         self._taken = self._given = 0
 
     def push(self, block: Samples, last: bool = False) -> Samples:
-        """What is ready after this block (frames, channels); all that is left after the last."""
+        """The samples ready after this block (frames, channels); after the last, all others."""
         added = block.T
         if not self._taken and len(block):
             added = self._extended(added, before=self._reach)
@@ -112,7 +112,7 @@ class Polyphase:
 
 
 class Across:
-    """A filter that takes the two channels of a frame for two successive samples.
+    """A filter that treats the two channels of a frame as two successive samples.
 
     Parameters
     ----------

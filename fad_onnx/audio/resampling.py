@@ -95,7 +95,7 @@ class Stream(Protocol):
     """What changes the rate of blocks."""
 
     def push(self, block: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
-        """What is ready after this block (frames, channels)."""
+        """The samples that are ready after this block (frames, channels)."""
 
 
 def _streams(

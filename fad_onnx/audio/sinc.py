@@ -2,7 +2,7 @@
 
 A filter weighs the input samples around the instant of an output sample. The ratio of rates is
 up / down in lowest terms, so that output p lies at input p * down / up, and only `up` different
-sets of weights exist. What looks like needless rounding below is what the originals compute.
+sets of weights exist. Seemingly needless rounding below is what the originals do.
 """
 
 from __future__ import annotations

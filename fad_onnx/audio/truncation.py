@@ -1,7 +1,7 @@
-"""Whether the audio that libsndfile reads of a file is all that should be, and all that is there.
+"""Whether libsndfile reads all of the audio that a file should have and has.
 
-It stops where a header says, or guesses from it, and reads what is left of a file that was cut:
-either would pass for a shorter clip. What is in the file decides, not what it is called.
+libsndfile stops at the length in the header, or at a guess from it, and reads the remainder of a
+truncated file: either would pass for a shorter clip. The contents decide, not the name.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from ..errors import AudioError, TruncatedAudioError
 from . import containers, headers, lookalikes
 from .blobs import Blob
 
-# Who writes into a pipe cannot go back to the header: sizes close below 2^31 (sox) and 2^32
-# (ffmpeg), or from 2^62 on in files of 64 bits, mean "until the end"; so do whole billions, of
-# servers that count this many samples before they make one.
+# A program that writes into a pipe cannot correct the header. Sizes just below 2^31 (sox) and 2^32
+# (ffmpeg), or from 2^62 on in 64-bit files, mean "until the end"; so do whole billions, which
+# servers announce before they produce samples.
 UNKNOWN_SIZES = (
     range(0x7FFF0000, 0x80000001), range(0xFFFF0000, 0x100000000), range(1 << 62, 1 << 64),
 )  # fmt: skip
@@ -26,20 +26,20 @@ SAMPLE_BYTES = {
     "FLOAT": 4, "DOUBLE": 8,
 }  # fmt: skip
 MPEG = frozenset({"MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"})
-# For libsndfile, the length of a FLAC may be unknown; before 1.2.1 also of Ogg with tags behind it.
+# libsndfile may not know the length of a FLAC; before 1.2.1, nor of Ogg followed by tags.
 UNKNOWN_FRAMES = 2**63 - 1
-# Some encoders count their first frame, which holds no audio, or leave out a last one of padding.
+# Some encoders count their first frame, which has no audio, or omit a last one of padding.
 MPEG_SLACK_FRAMES = 2
-# Positions in an Ogg are times, which other containers round: of a file that was copied out of one
-# the last may be a packet of Vorbis too late.
+# Positions in an Ogg are times, which other containers round: in a file copied from one of these,
+# the last position may be a packet of Vorbis too late.
 OGG_SLACK_FRAMES = 8192
 
-# What libsndfile notes of Vorbis that was cut without decoding, so that its first page begins
-# before time 0: it reads that part as well, breaks behind it, and leaves out as much at the end.
+# The log of libsndfile for Vorbis that was cut without decoding, so that its first page begins
+# before time 0: it reads that part as well, breaks after it, and omits as much at the end.
 _BEFORE_ZERO = "Granule position is nonsensical"
 
 _AGAIN = "copy or record it again"
-# Nothing in a FLAC tells a broken copy from a part that ffmpeg cut off without decoding.
+# A FLAC does not show whether it is a broken copy or was cut by ffmpeg without decoding.
 _AGAIN_FLAC = "copy it again, or if it was cut on purpose convert it: ffmpeg -i FILE out.wav"
 _CONVERT = "convert it: ffmpeg -i FILE out.wav"
 _CONVERT_ALL = "if the rest is audio, convert it: sox --ignore-length FILE out.wav"
@@ -47,7 +47,7 @@ _CONVERT_ALL = "if the rest is audio, convert it: sox --ignore-length FILE out.w
 
 @dataclass(frozen=True)
 class Extent:
-    """Frames of a file: how many are to be read, are promised, and lie in it (0: not looked)."""
+    """Numbers of frames: to be read, announced, and found in the file (0: not counted)."""
 
     limit: int
     promised: int
@@ -56,7 +56,7 @@ class Extent:
 
 
 def at_opening(file: soundfile.SoundFile, blob: Blob) -> AudioError | None:
-    """What is wrong with the sizes in the header of this file, or with its first time, or None."""
+    """The error in the sizes or the first time of this file's header, or None."""
     if _BEFORE_ZERO in file.extra_info:
         return AudioError(
             blob.name, f"was cut without decoding and begins before its time 0; {_CONVERT}"
@@ -68,9 +68,9 @@ def at_opening(file: soundfile.SoundFile, blob: Blob) -> AudioError | None:
     known = found.counted % BILLION and not any(found.counted in sizes for sizes in UNKNOWN_SIZES)
     if known and found.there + containers.HEADER_BYTES < found.counted:
         return _cut(blob.name, found.there, found.counted, "bytes of samples")
-    # A size that was never written is 0; where that makes no frames, there is another error.
+    # A size that was never written is 0; without any frames, there is another error.
     read = min(found.counted or found.there, found.there)
-    # libsndfile may know better than the header, but not in W64: see `extent`.
+    # libsndfile may know the length better than the header, but not in W64: see `extent`.
     if (width := SAMPLE_BYTES.get(file.subtype)) and file.format != "W64":
         read = file.frames * file.channels * width
     if read + containers.HEADER_BYTES < found.there and file.subtype not in MPEG:
@@ -79,12 +79,12 @@ def at_opening(file: soundfile.SoundFile, blob: Blob) -> AudioError | None:
 
 
 def extent(file: soundfile.SoundFile, blob: Blob) -> Extent:
-    """How much is to be read, and what that should come to; looks at the whole file."""
+    """The frames to be read and announced; may scan the whole file."""
     with blob.open() as opened:
         if file.subtype in MPEG:
             if mpeg := headers.mpeg(opened):
                 return _mpeg(mpeg, file)
-            # Samples without any header look so, where they are silent: FF FF 00 00.
+            # Silent samples without a header look like this: FF FF 00 00.
             opened.seek(0)
             instead = lookalikes.not_audio(opened.read(64))
             raise AudioError(
@@ -92,7 +92,7 @@ def extent(file: soundfile.SoundFile, blob: Blob) -> Extent:
             )
         if file.format == "FLAC":
             return _flac(headers.flac(opened), file.frames)
-        # Of W64, libsndfile takes for samples whatever follows them.
+        # In W64, libsndfile reads everything after the samples as samples.
         width = file.channels * SAMPLE_BYTES.get(file.subtype, 0)
         if file.format == "W64" and width and (samples := containers.samples(opened)):
             frames = samples.there // width
@@ -105,7 +105,7 @@ def extent(file: soundfile.SoundFile, blob: Blob) -> Extent:
 def at_end(
     file: soundfile.SoundFile, blob: Blob, frames: int, extent: Extent
 ) -> TruncatedAudioError | None:
-    """What is missing now that all `frames` that libsndfile finds were decoded, or None."""
+    """The error if audio is missing after all `frames` of libsndfile were decoded, or None."""
     if file.format == "OGG":
         with blob.open() as opened:
             if error := _ogg(headers.ogg(opened), blob.name):
@@ -122,7 +122,7 @@ def _mpeg(found: headers.Mpeg, file: soundfile.SoundFile) -> Extent:
         for seconds in (found.there, MPEG_SLACK_FRAMES * found.frame)
     )
     if found.counted is None:
-        # libsndfile guesses the length from the bit rate, and may fail at a tag behind the end.
+        # libsndfile guesses the length from the bit rate, and may fail at a tag after the end.
         return Extent(there, 0, there, slack)
     return Extent(file.frames, round(found.counted * file.samplerate), there, slack)
 
@@ -130,14 +130,14 @@ def _mpeg(found: headers.Mpeg, file: soundfile.SoundFile) -> Extent:
 def _flac(found: headers.Flac, counted: int) -> Extent:
     if counted == UNKNOWN_FRAMES:
         return Extent(found.there, found.there)
-    # The last part that a segmenter cuts off may count the samples of all parts.
+    # The last part of a segmented file may count the samples of all parts.
     return Extent(counted, counted - found.before, found.there)
 
 
 def _ogg(found: headers.Ogg, path: str) -> TruncatedAudioError | None:
     if found.second is not None:
         return _part(path, found.second, found.end, "bytes")
-    # Of a copy that broke off, the rest may be there as zeros.
+    # The missing rest of an interrupted copy may be zeros.
     if found.stop > found.end or (found.stop < found.end and not found.ended):
         there, whole = sorted((found.stop, found.end))
         return _cut(path, there, whole, "bytes")

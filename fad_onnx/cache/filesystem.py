@@ -1,4 +1,4 @@
-"""What every writer here needs of a file system: errors in plain words, room, ownership."""
+"""File system helpers for all writers: errors in plain words, free space, ownership."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if sys.platform != "win32":
 
 SHARED_VARIABLE = "FAD_ONNX_SHARED"
 TRUE = ("1", "true", "yes", "on")
-# Left free after a file was written: file systems and other programs need some too.
+# To leave free after a file is written, for the file system and other programs.
 SPARE_BYTES = 1 << 24
 
 Failure = Callable[[Path, str], FadError]
 
 
 def reason(error: OSError, path: Path) -> str:
-    """Why the operating system refused, in words that name the remedy's object."""
+    """The reason of an error of the operating system, in words that suggest the remedy."""
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return f"the disk (or your quota on it) is full, {megabytes(free_bytes(path))} are free"
     if error.errno == errno.EROFS:
@@ -49,13 +49,13 @@ def guarded(path: Path, failure: Failure = CacheError) -> Iterator[None]:
 
 
 def _named(error: OSError, path: Path) -> Path:
-    """The path to name: the error's own, unless that is a temporary neighbour of `path`."""
+    """The path to report: that of the error, unless it is a temporary file next to `path`."""
     own = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
     return path if path.parent in own.parents else own
 
 
 def check_readable(folder: Path) -> Path:
-    """The folder, which need not be there yet; CacheError if it is none, or is not readable."""
+    """The folder, which may not exist yet; CacheError if it is a file or not readable."""
     with guarded(folder):
         try:
             mode = folder.stat().st_mode
@@ -68,7 +68,7 @@ def check_readable(folder: Path) -> Path:
 
 
 def switched_on(variable: str) -> bool:
-    """Whether an environment variable is a yes; OptionError if it is neither yes nor no."""
+    """Whether an environment variable is 1; OptionError if it is neither 1 nor 0."""
     value = os.environ.get(variable, "").strip().lower()
     if value not in ("", "0", "false", "no", "off", *TRUE):
         raise OptionError(variable, f"{value!r} is neither 1 nor 0")
@@ -76,11 +76,10 @@ def switched_on(variable: str) -> bool:
 
 
 def check_trusted(folder: Path) -> Path:
-    """The folder; CacheError if others than this user, root and a group of theirs may change
-    what is in it.
+    """The folder; CacheError if anyone but this user, root and their group may change its contents.
 
-    Whoever may write to the cache decides the numbers that are read from it. FAD_ONNX_SHARED=1
-    says that they are trusted. Where a folder has no owner and mode (Windows), nothing is checked.
+    Whoever may write to the cache determines the numbers that are read from it. FAD_ONNX_SHARED=1
+    trusts them. Folders without owner and mode (Windows) are not checked.
     """
     if sys.platform == "win32" or switched_on(SHARED_VARIABLE):
         return folder
@@ -101,7 +100,7 @@ def check_trusted(folder: Path) -> Path:
 
 
 def free_bytes(path: Path) -> int:
-    """Free bytes for this user on the disk that holds, or would hold, the path."""
+    """Free bytes for this user on the disk of the path, which may not exist yet."""
     for folder in (path, *path.parents):
         if folder.is_dir():
             return shutil.disk_usage(folder).free
@@ -109,7 +108,7 @@ def free_bytes(path: Path) -> int:
 
 
 def require_room(path: Path, needed_bytes: int, failure: Failure = CacheError) -> None:
-    """Raise `failure` unless `needed_bytes` and a little more fit on the path's disk."""
+    """Raise `failure` unless `needed_bytes` and a reserve fit on the disk of the path."""
     with guarded(path, failure):
         free = free_bytes(path)
     if free < needed_bytes + SPARE_BYTES:
@@ -117,12 +116,12 @@ def require_room(path: Path, needed_bytes: int, failure: Failure = CacheError) -
 
 
 def megabytes(count: int) -> str:
-    """A number of bytes as people read it."""
+    """A number of bytes as text."""
     return f"{count / 1e6:.1f} MB"
 
 
 def make_folder(folder: Path, failure: Failure = CacheError) -> Path:
-    """The folder, created with its parents where it was missing."""
+    """The folder, created with its parents if necessary."""
     with guarded(folder, failure):
         if failure is CacheError:
             make_cache_folder(folder)
@@ -132,8 +131,8 @@ def make_folder(folder: Path, failure: Failure = CacheError) -> Path:
 
 
 def make_cache_folder(folder: Path) -> None:
-    """As Path.mkdir with parents, but for everybody to write to under no umask: it would not be
-    trusted the next time.
+    """Create a folder with its parents, never writable for everyone, whatever the umask:
+    such a cache would not be trusted the next time.
     """
     try:
         folder.mkdir(0o775, exist_ok=True)
@@ -145,16 +144,16 @@ def make_cache_folder(folder: Path) -> None:
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """os.write until all is written; it may write less, near a full disk for one."""
+    """Repeat os.write until all is written; it may write less, such as near a full disk."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def hold(descriptor: int, wait: bool = False) -> bool | None:
-    """Take the exclusive lock of an open file, which goes with the descriptor.
+    """Take the exclusive lock of an open file, which is released with the descriptor.
 
-    True: taken. False: somebody else has it. None: this file system cannot tell.
+    True: taken. False: another process has it. None: the file system has no locks.
     """
     if sys.platform == "win32":
         return None
@@ -169,11 +168,11 @@ def hold(descriptor: int, wait: bool = False) -> bool | None:
 
 
 def keep_owner(descriptor: int, replaced: Path) -> None:
-    """Give an open file the mode and owner of the one that it will replace, if there is one."""
+    """Give an open file the mode and owner of the file that it will replace, if any."""
     if sys.platform == "win32" or not replaced.exists():
         return
     old = os.stat(replaced)
-    # Only root may give files away, and some drives keep neither.
+    # Only root may change owners, and some drives store neither owner nor mode.
     with suppress(PermissionError):
         os.fchown(descriptor, old.st_uid, old.st_gid)
     with suppress(PermissionError):
@@ -181,14 +180,14 @@ def keep_owner(descriptor: int, replaced: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename inside the folder last through a power cut, where the system can."""
+    """Make a rename in the folder survive a power cut, where the system supports it."""
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network drives cannot fsync a folder; the rename itself is atomic all the same.
+        # Some network drives cannot fsync a folder; the rename is atomic in any case.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
             raise
     finally:

@@ -1,8 +1,8 @@
 """The cache folder: where it is, locks, and files that appear whole or not at all.
 
 Everything is written into the folder of its final place, under a name that begins with
-`.fad-onnx-tmp-`, flushed to the disk, and renamed once. What killed processes leave behind is
-removed by the next publication into the same folder, when nobody holds it and it is old enough.
+`.fad-onnx-tmp-`, flushed to the disk, and renamed once. Leftovers of killed processes are
+removed by the next publication into the same folder, if they are old enough and not locked.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from .filesystem import (
 logger = logging.getLogger("fad_onnx")
 
 HOME_VARIABLE = "FAD_ONNX_HOME"
-# Outputs go to folders of the user, where only what is surely ours may be swept.
+# Outputs go to folders of the user, where only files that are surely ours may be removed.
 TEMPORARY = ".fad-onnx-tmp-"
-# A leftover that nobody holds is removed after an hour; where the file system has no locks to
-# ask (some network drives), after a week.
+# A leftover without a lock is removed after an hour; on file systems without locks (some network
+# drives), after a week.
 LEFTOVER_SECONDS = 3600.0
 UNKNOWN_SECONDS = 7 * 86400.0
 
@@ -52,7 +52,7 @@ def root() -> Path:
     """The cache folder: FAD_ONNX_HOME, or the platform's user cache. Not created here.
 
     Raises CacheError if there is no home folder to put it in, if it cannot be read, or if
-    others may write to it (see disk.check_trusted).
+    others may write to it (see filesystem.check_trusted).
     """
     named = os.environ.get(HOME_VARIABLE)
     try:
@@ -64,17 +64,16 @@ def root() -> Path:
 
 
 def part(name: str) -> Path:
-    """One of the folders in the cache folder, as safe as that. Not created here."""
+    """A folder in the cache folder, with the same checks. Not created here."""
     return check_trusted(root() / name)
 
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold the lock of this name against every other process and thread that asks for it.
+    """Hold the lock of this name against all other processes and threads.
 
-    The lock goes with its process, however that ends. Not re-entrant. Waits as long as the
-    other one works, which is a warning. Raises CacheError if the cache cannot be
-    written.
+    The lock is released when its process ends, for any reason. Not re-entrant. Waits, with a
+    warning, while another process holds it. Raises CacheError if the cache cannot be written.
     """
     folder = make_folder(part("locks"))
     path = folder / f"{_plain(name)}.lock"
@@ -87,7 +86,7 @@ def locked(name: str) -> Iterator[None]:
 
 @contextmanager
 def held(names: Iterable[str]) -> Iterator[bool]:
-    """Hold the locks of these names if all are free now; whether they are."""
+    """Hold the locks of these names if all are free now; yields whether they were."""
     folder = make_folder(part("locks"))
     free = True
     with ExitStack() as taken:
@@ -110,14 +109,14 @@ def _acquire(path: Path, name: str) -> filelock.BaseFileLock:
             logger.warning("waiting for another process that works on %s", name)
             lock.acquire()
         except NotImplementedError:
-            # Older filelock on a drive without flock; newer ones change over by themselves.
+            # Older filelock on a drive without flock; newer releases fall back by themselves.
             lock = filelock.SoftFileLock(path)
             lock.acquire()
     return lock
 
 
 def _plain(name: str) -> str:
-    """The name as a file name; unusual or long ones are told apart by their hash."""
+    """The name as a file name; unusual or long names get a hash."""
     if re.fullmatch(r"[A-Za-z0-9_.=-]{1,100}", name):
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -130,10 +129,10 @@ def publish_file(
     failure: Failure = CacheError,
     rename: Callable[[Path, Path], object] | None = None,
 ) -> Path:
-    """Let `writer` fill a file and give it its final name by one rename, replacing an old one,
-    whose mode and owner stay.
+    """Let `writer` fill a file and give it its final name by one rename. A file that it replaces
+    passes on its mode and owner.
 
-    If `writer` raises, nothing changes. rename: in place of os.replace. Errors of the operating
+    If `writer` raises, nothing changes. rename: used instead of os.replace. Errors of the operating
     system become `failure(path, reason)`.
     """
     final = final.absolute()
@@ -161,14 +160,14 @@ def publish_file(
 
 
 def publish_bytes(final: Path, data: bytes, failure: Failure = CacheError) -> Path:
-    """`publish_file` for bytes at hand."""
+    """`publish_file` for bytes."""
     return publish_file(final, lambda out: out.write(data), failure)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in one of the cache's own notes; {} if there is none, or it is damaged.
+    """The JSON object in a note of the cache; {} if it is missing or damaged.
 
-    Every user of such notes can do without them. Raises CacheError if it cannot be read.
+    Nothing depends on these notes. Raises CacheError if it cannot be read.
     """
     with guarded(path):
         try:
@@ -186,8 +185,8 @@ def publish_folder(
 ) -> Path:
     """Let `writer` fill an empty folder and give it its final name by one rename.
 
-    A folder that has that name already stays as it is (names in the cache are made of hashes:
-    the first of two writers wins and the second's equal work is dropped). If `writer` raises,
+    An existing folder of that name stays as it is: names in the cache contain hashes, so that the
+    work of a second writer is equal and is dropped. If `writer` raises,
     nothing appears.
     """
     final = final.absolute()
@@ -216,7 +215,7 @@ def _rename_folder(temporary: Path, final: Path) -> None:
     try:
         os.rename(temporary, final)
     except OSError:
-        # ENOTEMPTY, EEXIST or EACCES by platform: what matters is whether somebody was first.
+        # ENOTEMPTY, EEXIST or EACCES by platform; all that matters is whether it exists now.
         if not final.is_dir():
             raise
 
@@ -226,7 +225,7 @@ def _temporary(final: Path) -> Path:
 
 
 def _open_folder(folder: Path) -> int | None:
-    """Something to hold against `sweep` while it is being filled, where folders can be opened."""
+    """A descriptor to lock against `sweep` while the folder is filled, if folders can be opened."""
     return None if os.name == "nt" else os.open(folder, os.O_RDONLY)
 
 
@@ -239,12 +238,12 @@ def _sync_tree(folder: Path) -> None:
 
 
 def sweep(folder: Path, now: float | None = None) -> list[Path]:
-    """Remove what killed processes left half-written in this folder; what was removed."""
+    """Remove half-written leftovers of killed processes; the paths removed."""
     removed = []
     for path in folder.glob(f"{TEMPORARY}*"):
         if _abandoned(path, time.time() if now is None else now):
             logger.info("removing %s, left behind by an earlier run", path)
-            # Another process may be removing it too, and Windows keeps what is open.
+            # Another process may remove it at the same time, and Windows keeps open files.
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             removed.append(path)
@@ -252,14 +251,14 @@ def sweep(folder: Path, now: float | None = None) -> list[Path]:
 
 
 def _abandoned(path: Path, now: float) -> bool:
-    """Whether nobody works on the file or folder any more: old, and its lock is free."""
+    """Whether no process works on the file or folder: it is old, and its lock is free."""
     try:
         age = now - _newest(path)
         if age < LEFTOVER_SECONDS:
             return False
         descriptor = _open_folder(path) if path.is_dir() else os.open(path, os.O_RDWR)
     except OSError:
-        # Gone meanwhile, or another user's: not ours to judge.
+        # It is gone, or belongs to another user.
         return False
     free = None
     if descriptor is not None:
@@ -274,10 +273,10 @@ def _newest(path: Path) -> float:
 
 
 def file_sha256(path: Path, failure: Failure = CheckpointError) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal, remembered in the cache while it is the same.
+    """SHA-256 of a file in hexadecimal, remembered in the cache until the file changes.
 
-    Raises `failure(path, reason)` if the file cannot be read; a cache that cannot be read or
-    written only costs the time.
+    Raises `failure(path, reason)` if the file cannot be read. A cache that cannot be read or
+    written only costs time.
     """
     with FileHashes(part("hashes")) as hashes:
         return hashes.sha256(path, failure)

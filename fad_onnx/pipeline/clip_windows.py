@@ -244,6 +244,6 @@ def stamp(path: str) -> tuple[int, int, int] | None:
     except (OSError, ValueError) as error:
         raise AudioError(path, f"cannot be opened: {why(error)}") from error
     if not stat.S_ISREG(found.st_mode):
-        # Before anything opens it: a FIFO would keep its reader waiting for ever.
+        # Checked before opening, because opening a FIFO would block.
         raise AudioError(path, "not a regular file")
     return found.st_size, found.st_mtime_ns, found.st_ino

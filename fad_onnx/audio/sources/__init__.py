@@ -1,4 +1,4 @@
-"""Where the clips of a dataset are: a folder, file, list, archive or table, here or by a URL."""
+"""The clips of a dataset: in a folder, file, list, archive or table, local or at a URL."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ KINDS: dict[str, Callable[[str], Listing]] = {
 
 
 def find(where: str | os.PathLike[str]) -> Listing:
-    """The clips of a folder, list, archive or table, of those that a pattern means, or one file.
+    """The clips of a folder, list, archive, table or file, or of all that match a pattern.
 
-    Within a source, clips come in the order of their names, so that the same clips give the same
-    bits however they are kept. Several sources follow each other in the order of the pattern.
+    Within a source, clips are in the order of their names, so that the same clips give the same
+    bits in any kind of source. Several sources follow each other in the order of the pattern.
 
-    Raises NoAudioError for a missing path or a source without audio, SourceError for one that does
-    not tell its clips. What is damaged within one is an AudioError once it is opened.
+    Raises NoAudioError for a missing path or a source without audio, SourceError for a source that
+    cannot be listed. A damaged clip raises AudioError when it is opened.
     """
     # os.walk would turn NumPy strings, which are also buffers, into bytes.
     path = str(os.fspath(where))
@@ -67,13 +67,13 @@ def _behind_url(url: str) -> Listing:
 
 
 def _kind(path: str) -> Callable[[str], Listing] | None:
-    """What lists the clips of a file that holds several."""
+    """The function that lists the clips of a file of several clips; None for other files."""
     name = os.path.basename(file_part(path)).lower()
     return next((kind for suffix, kind in KINDS.items() if name.endswith(suffix)), None)
 
 
 def _matching(pattern: str) -> Listing:
-    """The files that a pattern means; audio files are named by their paths within its folder."""
+    """The files that match a pattern; audio files are named by their paths within its folder."""
     files: list[AudioFile] = []
     others = Counter[str]()
     top = patterns.folder_of(pattern)

@@ -1,8 +1,8 @@
-"""What a gzip file becomes, from any byte on, in bounded memory.
+"""Random access to the contents of a gzip file, in bounded memory.
 
-What was unpacked last is kept, because threads ask a little out of order; a small file is
-therefore unpacked once. Now and then a copy of the decompressor is kept too, from where reading
-goes on later; zlib's own example `zran.c` does the same.
+The last contents are kept, because threads read slightly out of order; a small file is therefore
+unpacked once. Copies of the decompressor are kept at intervals, and reading resumes from them, as in
+zlib's example `zran.c`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ...errors import AudioError
 from ..remote import opened, version
 
 STEP_BYTES, URL_BLOCK_BYTES, KEPT_BYTES = 1 << 17, 1 << 22, 1 << 24
-# Between two copies, which take some 50 kB each; twice as far once there are too many.
+# The distance of two copies, which take some 50 kB each; doubled when there are too many.
 APART_BYTES, MOST_COPIES = 1 << 24, 256
 # Deflate shrinks zeros a thousandfold. Archives of audio shrink by less than this.
 MOST_RATIO, RATIO_FREE_BYTES = 200, 1 << 28
@@ -25,7 +25,7 @@ _GZIP = 31
 
 
 class _Place(NamedTuple):
-    """Where unpacking goes on: behind `at` bytes of the file, which became `offset` bytes."""
+    """A place to resume: after `at` bytes of the file, which expand to `offset` bytes."""
 
     at: int
     offset: int
@@ -36,7 +36,7 @@ class _Place(NamedTuple):
 
 
 class Reader:
-    """Random access to what a gzip file becomes, for several threads."""
+    """Random access to the contents of a gzip file, for several threads."""
 
     def __init__(self, path: str) -> None:
         self._path, self._lock = path, threading.Lock()
@@ -46,7 +46,7 @@ class Reader:
         self._go_to(0)
 
     def read(self, start: int, size: int) -> bytes:
-        """The bytes from `start` on; fewer at the end. AudioError where it is damaged."""
+        """The bytes from `start` on; fewer at the end. AudioError if the file is damaged."""
         with self._lock:
             if not self._now.offset - self._kept <= start <= self._now.offset + self._apart:
                 self._go_to(start)
@@ -58,7 +58,7 @@ class Reader:
             return b"".join(found)
 
     def _held(self, at: int) -> bytes:
-        """From a byte on, to the end of the block that holds it; nothing if it is still ahead."""
+        """The contents from a byte to the end of its block; nothing if it is still ahead."""
         begin = self._now.offset
         for block in reversed(self._blocks):
             begin -= len(block)
@@ -67,7 +67,7 @@ class Reader:
         return b""
 
     def _go_to(self, start: int) -> None:
-        """To the last place before a byte from which unpacking can go on."""
+        """Go to the last place before a byte at which unpacking can resume."""
         before = (place for place in reversed(self._places) if place.offset <= start)
         self._now = next(before).copied()
         self._blocks.clear()
@@ -79,7 +79,7 @@ class Reader:
         block = b""
         while not block:
             if machine.eof:
-                # A file may be several, one behind the other, with zeros behind the last.
+                # A file may have several members, and zeros after the last.
                 at -= len(machine.unused_data)
                 rest = self._packed(at)
                 if not (more := rest.lstrip(b"\0")):
@@ -124,18 +124,18 @@ class Reader:
 
 
 class Unzipped:
-    """What a gzip file becomes, as a file."""
+    """The contents of a gzip file, as a file object."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader, self._at = reader, 0
 
     def seek(self, offset: int) -> int:
-        """Go to a byte; nothing is read."""
+        """Go to a byte, without reading."""
         self._at = offset
         return offset
 
     def tell(self) -> int:
-        """The byte that is read next."""
+        """The position of the next byte."""
         return self._at
 
     def read(self, size: int) -> bytes:
@@ -146,7 +146,7 @@ class Unzipped:
 
 
 def reader(path: str) -> Reader:
-    """The reader of a file, which keeps the places from which it can go on."""
+    """The reader of a file, which keeps the places at which it can resume."""
     return _reader(path, *version(path))
 
 

@@ -1,4 +1,4 @@
-"""The clips of a dataset, in order, and a count of what else was there."""
+"""The clips of a dataset, in order, and a count of other files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .. import media
 from ..blobs import Blob, OnDisk
 from ..remote import Whole
 
-# Suffixes of the formats that libsndfile reads and that name nothing but audio.
+# Suffixes of formats that libsndfile reads, without those that other formats use too.
 SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".avr", ".bwf", ".caf", ".flac", ".ircam", ".mp1", ".mp2",
      ".mp3", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".snd", ".sph", ".w64",
@@ -24,15 +24,15 @@ KINDS_NAMED = 5
 
 
 class Part(Protocol):
-    """Which bytes of a file are a clip; travels to workers, and is opened there."""
+    """The part of a file that is a clip; sent to workers, and opened there."""
 
     @property
     def key(self) -> str:
-        """Equal for equal parts of the same file."""
+        """A text that identifies the part within its file."""
         ...
 
     def blob(self, path: str, label: str) -> Blob:
-        """The bytes; AudioError if they cannot be had."""
+        """The bytes; AudioError if they cannot be read."""
         ...
 
 
@@ -40,7 +40,7 @@ class Part(Protocol):
 class AudioFile:
     """A clip: the file that holds it, and its name within its dataset.
 
-    `part` tells where it is in that file, None for a file that is the clip. `stamp` is the size and
+    `part` is its place in that file; None if the file is the clip. `stamp` is the size and
     modification time (ns) of the file when it was listed, so that a worker on another machine can
     tell whether it reads the same file.
     """
@@ -52,35 +52,35 @@ class AudioFile:
 
     @property
     def label(self) -> str:
-        """What messages and results call it: a path, or ``shard-003.tar: clip-17.flac``."""
+        """The clip in messages and results: a path, or ``shard-003.tar: clip-17.flac``."""
         is_file = self.part is None or isinstance(self.part, Whole)
         return self.path if is_file or not self.name else f"{self.path}: {self.name}"
 
     def blob(self) -> Blob:
-        """Its bytes; AudioError if they cannot be had."""
+        """The bytes of the clip; AudioError if they cannot be read."""
         return self.part.blob(self.path, self.label) if self.part else OnDisk(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """What is known to be unusable when it is listed; without a name, the rest of an archive."""
+    """A clip that is unusable, as its listing shows; without a name, the rest of an archive."""
 
     reason: str
 
     @property
     def key(self) -> str:
-        """Its reason."""
+        """The reason."""
         return self.reason
 
     def blob(self, path: str, label: str) -> Blob:
-        """AudioError, which --skip-errors skips."""
+        """Raises AudioError, which --skip-errors skips."""
         raise AudioError(label, self.reason)
 
 
 class Listing(tuple[AudioFile, ...]):
     """Clips in order; `left_out` describes what was skipped, "" if nothing was.
 
-    `others` counts by suffix what was neither audio nor hidden.
+    `others` counts by suffix the files that are neither audio nor hidden.
     """
 
     left_out: str
@@ -108,13 +108,13 @@ def joined(listings: Iterable[Listing]) -> Listing:
 
 
 def in_order(files: Iterable[AudioFile]) -> list[AudioFile]:
-    """The one order of clips, in every kind of dataset: by name, folder by folder, byte by byte."""
-    # A zero byte, which no path holds, comes before all others: "a/b" before "a.wav".
+    """Sort clips as in every kind of dataset: by name, folder by folder, byte by byte."""
+    # A zero byte, which no path contains, sorts before all others: "a/b" before "a.wav".
     return sorted(files, key=lambda file: os.fsencode(file.name).replace(b"/", b"\0"))
 
 
 def suffix_of(name: str) -> str:
-    """The suffix in lower case; the end of one that is far too long for a suffix."""
+    """The suffix in lower case; of an overlong one, the end."""
     return os.path.splitext(name)[1].lower()[-16:]
 
 
@@ -129,7 +129,7 @@ def is_audio(suffix: str) -> bool:
 
 
 def counted(others: Counter[str], *more: str) -> str:
-    """The files that were skipped, counted by suffix, most frequent first; and what else was."""
+    """The skipped files, counted by suffix, most frequent first; and other skipped entries."""
     said = []
     if others:
         kinds = sorted(others.items(), key=lambda kind: (-kind[1], kind[0]))

@@ -15,9 +15,9 @@ from ..blobs import why
 from ..remote import Whole, errors, file_part, is_url, opened
 from .listing import AudioFile, Listing, in_order, suffix_of
 
-# The first of these that is there says which file a line means.
+# The first of these columns that is there gives the file of a line.
 COLUMNS = ("file", "path", "audio_filepath", "audio")
-# Far longer than any path, far shorter than what memory holds: a binary file has no line ends.
+# Longer than any path, and bounded because a binary file may have no line ends.
 LINE_CHARACTERS = 1 << 20
 
 Line = tuple[int, str]  # its number, and the path that it gives
@@ -26,11 +26,11 @@ Line = tuple[int, str]  # its number, and the path that it gives
 def listed(path: str) -> Listing:
     """The clips of a list, sorted by name; a name is the path as the list gives it.
 
-    Paths are relative to the list. Blank lines, a byte order mark and the line ends of Windows do
-    not count; everything else does, so that there are no comments.
+    Paths are relative to the list. Blank lines, a byte order mark and Windows line ends are
+    ignored. There are no comments.
 
     Raises SourceError for a list that cannot be read, is empty, lacks the columns, or has a clip
-    twice. Whether the files are there shows when they are opened.
+    twice. Missing files raise an error when they are opened.
     """
     seen, files = dict[str, int](), []
     for number, entry in _entries(path):
@@ -56,7 +56,7 @@ def _clip(path: str, entry: str, name: str) -> AudioFile:
 
 def _entries(path: str) -> Iterator[Line]:
     try:
-        # Names of POSIX are bytes: those that are no UTF-8 come back as they were.
+        # POSIX names are bytes: names that are not UTF-8 are restored exactly.
         with io.TextIOWrapper(
             opened(path), "utf-8-sig", errors="surrogateescape", newline=""
         ) as text:
@@ -94,7 +94,7 @@ def _every_line(path: str, text: TextIO) -> Iterator[Line]:
 
 
 def _table(delimiter: str, path: str, text: TextIO) -> Iterator[Line]:
-    # Line ends within quotes belong to a field, so that the reader is given what it asks for.
+    # Line ends within quotes belong to a field, so let the reader fetch lines.
     reader = csv.reader((line + "\n" for _, line in _every_line(path, text)), delimiter=delimiter)
     heads = next(reader, [])
     column = _column(path, heads)

@@ -1,4 +1,4 @@
-"""The clips that an archive holds, as its members are found; nothing is unpacked to a disk."""
+"""The clips of an archive, from its members; nothing is unpacked to disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .listing import (
     suffix_of,
 )
 
-# Far more clips than a shard has; listed, each takes some hundred bytes of memory.
+# More clips than any shard has; each takes some hundred bytes of memory.
 MOST_MEMBERS = 2_000_000
 NAME_CHARACTERS = 4096
 
@@ -26,7 +26,7 @@ TWICE = "two members have this name, and nothing tells which one is meant"
 
 
 class Members:
-    """What was found in an archive so far."""
+    """The members of an archive so far."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -35,7 +35,7 @@ class Members:
         self._damage: list[Part] = []
 
     def add(self, name: str, part: Part) -> None:
-        """A regular file of this name."""
+        """Add a regular file of this name."""
         self._count()
         name = posixpath.normpath(name.lstrip("/"))
         if is_hidden(name) and ".." not in name.split("/"):
@@ -49,7 +49,7 @@ class Members:
             self._parts[name] = _checked(name, part, name in self._parts)
 
     def add_link(self) -> None:
-        """A link or a device, which is never followed."""
+        """Count a link or device, which is never followed."""
         self._count()
         self._links += 1
 
@@ -61,7 +61,7 @@ class Members:
             )
 
     def damaged(self, reason: str) -> None:
-        """The archive, or its rest, cannot be read: a clip that is an error, or skipped."""
+        """Add an unusable clip for the part of the archive that cannot be read."""
         self._damage.append(Unusable(reason))
 
     def listing(self) -> Listing:

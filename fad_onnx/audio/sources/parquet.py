@@ -21,7 +21,7 @@ from .listing import AudioFile, Listing, Part, Unusable
 from .members import MOST_MEMBERS
 
 COLUMN = "audio"
-# Rows that are read together, and batches that are kept: threads ask a little out of order.
+# Rows per batch, and batches to keep, because threads read slightly out of order.
 BATCH_ROWS, KEPT_BATCHES = 16, 4
 BUFFER_BYTES = 1 << 20
 
@@ -51,8 +51,8 @@ class Row:
 def listed(path: str) -> Listing:
     """The clips of a table, in the order of its rows, which are read group by group.
 
-    Names are those of the column `audio.path`; where it has none, or one twice, the number of the
-    row. Raises SourceError for a table without bytes of audio, MissingDependencyError without
+    Names are those of the column `audio.path`; without a name or with a duplicate, the number of
+    the row. Raises SourceError for a table without bytes of audio, MissingDependencyError without
     pyarrow.
     """
     try:
@@ -101,7 +101,7 @@ class _Table:
             self._go_to(0)
 
     def names(self) -> list[str | None]:
-        """What the column says of every row."""
+        """The path in every row, or None."""
         if "path" not in self._fields:
             return [None] * self.rows
         read = self._file.iter_batches(columns=[f"{COLUMN}.path"], use_threads=False)
@@ -126,8 +126,8 @@ class _Table:
             return data
 
     def _go_to(self, row: int) -> None:
-        """To the beginning of the group that holds a row."""
-        group, self._next = 0, 0  # the first row that is still to be read
+        """Go to the beginning of the group with a row."""
+        group, self._next = 0, 0  # the next row to be read
         while self._next + self._groups[group] <= row:
             self._next += self._groups[group]
             group += 1
@@ -139,7 +139,7 @@ class _Table:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What pyarrow raises for a damaged file."""
+    """The exceptions of pyarrow for a damaged file."""
     try:
         import pyarrow
     except ImportError as error:

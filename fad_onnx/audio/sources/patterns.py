@@ -17,12 +17,12 @@ _MAGIC = re.compile(r"[*?\[]")
 
 
 def is_pattern(path: str) -> bool:
-    """Whether a path that does not exist may mean others."""
+    """Whether a path that does not exist may be a pattern."""
     return bool(_BRACES.search(path)) or _is_glob(path)
 
 
 def _is_glob(path: str) -> bool:
-    # Behind the question mark of a URL of the web is its query.
+    # In a web URL, the part after the question mark is the query.
     return "*" in path if is_http(path) else bool(_MAGIC.search(path))
 
 
@@ -52,7 +52,7 @@ def _alternatives(pattern: str, text: str) -> list[str]:
 
 
 def matches(pattern: str) -> list[str]:
-    """The files that a pattern means, in order; NoAudioError where a part of it means none."""
+    """The files that match a pattern, in order; NoAudioError if a part of it matches none."""
     found: list[str] = []
     for text in expanded(pattern):
         own = _globbed(text) if _is_glob(text) and not os.path.lexists(text) else [text]
@@ -71,6 +71,6 @@ def _globbed(text: str) -> list[str]:
 
 
 def folder_of(pattern: str) -> str:
-    """The folder that all files of a pattern lie in."""
+    """The common folder of all files of a pattern."""
     fixed = re.split(r"[*?\[{]", pattern, maxsplit=1)[0]
     return os.path.dirname(fixed)

@@ -1,4 +1,4 @@
-"""Clips in .tar and .tar.gz, as of WebDataset, read where they lie in the archive."""
+"""Clips in .tar and .tar.gz, such as WebDataset shards, read without unpacking to disk."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from . import gzips
 from .listing import Listing
 from .members import Members
 
-# Programs fill an archive with zeros up to 10 KiB, or as much as a tape takes.
+# Programs pad an archive with zeros to 10 KiB, or to a block of a tape.
 BLOCK_BYTES, BEHIND_BYTES = 512, 1 << 16
-# Of headers; the largest hold extended attributes. A header may announce any size.
+# The limit of a header; the largest hold extended attributes, and a header may announce any size.
 HEADER_BYTES = 1 << 20
-# Behind a URL: a header, and those of small members behind it.
+# At a URL, read a header together with those of small members after it.
 URL_BLOCK_BYTES = 1 << 14
 GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Bytes that lie in a file as they are."""
+    """A part of a file, stored without compression."""
 
     start: int
     size: int
 
     @property
     def key(self) -> str:
-        """Where they lie."""
+        """The place of the bytes."""
         return f"{self.start}+{self.size}"
 
     def blob(self, path: str, label: str) -> Blob:
@@ -42,14 +42,14 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Zipped:
-    """Bytes of what a gzip file becomes."""
+    """A part of the contents of a gzip file."""
 
     start: int
     size: int
 
     @property
     def key(self) -> str:
-        """Where they lie in it."""
+        """The place of the bytes in the contents."""
         return f"gzip {self.start}+{self.size}"
 
     def blob(self, path: str, label: str) -> Blob:
@@ -67,7 +67,7 @@ class Zipped:
 def listed(path: str) -> Listing:
     """The clips of an archive: by name, whatever the order of its members.
 
-    Headers alone are read; of a .tar.gz everything has to be unpacked once to find them.
+    Only headers are read; a .tar.gz must be unpacked once to find them.
     """
     found = Members(path)
     with opened(path, URL_BLOCK_BYTES) as file:
@@ -92,17 +92,17 @@ def _unzipped(path: str) -> BinaryIO:
 
 
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """Every member; TarError where the archive is damaged, ends too early, or goes in circles."""
+    """Every member; TarError if the archive is damaged, ends too early, or loops."""
     with tarfile.open(fileobj=cast(BinaryIO, _Headers(file)), mode="r:", errorlevel=0) as tar:
         behind = -1
         while (member := tar.next()) is not None:
             if member.size < 0 or tar.offset <= behind:
                 raise tarfile.ReadError(f"a header at byte {member.offset} has a wrong size")
             behind = tar.offset
-            # It would keep every one.
+            # tarfile would keep every member.
             tar.members.clear()  # type: ignore[attr-defined]
             yield member
-        # tarfile ends silently at whatever is no header.
+        # tarfile stops silently at anything but a header.
         file.seek(tar.offset)
         end = file.read(2 * BLOCK_BYTES)
         if len(end) < BLOCK_BYTES:
@@ -116,7 +116,7 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
 
 
 class _Headers:
-    """A file that refuses large reads: what a header announces is not allocated."""
+    """A file that refuses large reads, so that an announced size is not allocated."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""The clips behind a URL: a folder of a bucket, a page that links them, one file."""
+"""The clips at a URL: a folder of a bucket, a page with links, or one file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .listing import AudioFile, Listing, counted, in_order, is_audio, is_hidden,
 
 
 def listed(url: str) -> Listing:
-    """The audio files below a URL, as of a folder: sorted, without hidden ones."""
+    """The audio files below a URL, like those of a folder: sorted, without hidden ones."""
     found, others = [], Counter[str]()
     for path, name in below(url):
         if is_hidden(name) or not name:
@@ -27,5 +27,5 @@ def listed(url: str) -> Listing:
 
 
 def single(url: str, name: str | None = None) -> AudioFile:
-    """The one file that a URL names."""
+    """The single file at a URL."""
     return AudioFile(url, name or os.path.basename(file_part(url)), part=Whole())

@@ -1,4 +1,4 @@
-"""Clips in .zip archives, read where they lie in the archive."""
+"""Clips in .zip archives, read without unpacking to disk."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .members import Members
 
 LOCAL_BYTES, LOCAL = 30, b"PK\3\4"
 ENCRYPTED, UTF8 = 0x1, 0x800
-# Of st_mode: FIFO, character device, block device, link, socket.
+# The file types in st_mode: FIFO, character device, block device, link, socket.
 LINKS = (0o1, 0o2, 0o6, 0o12, 0o14)
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member, by what the directory of the archive says."""
+    """A member, as the directory of the archive describes it."""
 
     header: int
     packed: int
@@ -36,7 +36,7 @@ class Member:
         return f"zip {self.header}+{self.size}"
 
     def blob(self, path: str, label: str) -> Blob:
-        """The member: a part of the file if it is stored as it is, else unpacked, in memory."""
+        """The member: a part of the file if it is stored, else unpacked in memory."""
         start = self._start(path, label)
         if self.method == zipfile.ZIP_STORED:
             stored = span(path, start, self.size, label)
@@ -79,7 +79,7 @@ def _crc32_of(blob: Blob) -> int:
 
 
 def listed(path: str) -> Listing:
-    """The clips of an archive, by name; its directory alone is read."""
+    """The clips of an archive, by name; only its directory is read."""
     found = Members(path)
     try:
         with opened(path) as file, zipfile.ZipFile(file) as archive:
@@ -110,7 +110,7 @@ def _part(info: zipfile.ZipInfo, overlaps: bool) -> Part:
         return Unusable(
             f"packed by method {info.compress_type}, which is not read here: zip it with deflate"
         )
-    # Deflate leaves what does not shrink as it is, in blocks with 5 bytes more.
+    # Deflate stores incompressible data in blocks with 5 more bytes.
     most = info.file_size + 5 * (info.file_size // 0x2000 + 2)
     is_stored = info.compress_type == zipfile.ZIP_STORED
     if info.compress_size > most or (is_stored and info.compress_size != info.file_size):
@@ -121,7 +121,7 @@ def _part(info: zipfile.ZipInfo, overlaps: bool) -> Part:
 
 
 def _overlapping(infos: list[zipfile.ZipInfo]) -> set[int]:
-    """Where members begin before the last one ends: so do bombs that need few bytes."""
+    """The starts of overlapping members, as in zip bombs."""
     extents = sorted((one.header_offset, one.compress_size) for one in infos)
     return {
         header
@@ -132,7 +132,7 @@ def _overlapping(infos: list[zipfile.ZipInfo]) -> set[int]:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """Its name; many programs write UTF-8 and do not say so."""
+    """The name; many programs write UTF-8 without the flag."""
     if info.flag_bits & UTF8:
         return info.filename
     try:

@@ -1,4 +1,4 @@
-"""SHA-256 of files, remembered for as long as a file is the same."""
+"""SHA-256 of files, remembered until a file changes."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from ..filesystem import Failure, guarded
 from .keyed import Keyed
 from .upkeep import Freed, Info
 
-# About ten million files.
+# Enough for about ten million files.
 MAX_BYTES = 1 << 30
-# A file that changed this recently may change again within the same tick of its dates.
+# A file this new may change again within the resolution of its dates.
 SETTLED_SECONDS = 2.0
 
 
 class Part(NamedTuple):
-    """A part of a file, by what tells it from other parts, and how its bytes are read."""
+    """A part of a file: its identity, and how to read its bytes."""
 
     key: str
     open: Callable[[], BinaryIO]
 
 
 class FileHashes:
-    """SHA-256 of files, kept in a folder under what the file system says of each file.
+    """SHA-256 of files, stored in a folder by the file system's facts about each file.
 
     The key is the resolved path, device, inode, size, and the times of the last change of
-    content and of status (a program may set the former back, not the latter). A file that
-    changed in the last two seconds, or while it was read, is not remembered. Where the folder
-    cannot be read or written, files are hashed all the same.
+    content and of status (programs can reset the former, not the latter). A file that
+    changed in the last two seconds, or while it was read, is not remembered. If the folder
+    cannot be read or written, files are hashed every time.
     """
 
     def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
@@ -60,19 +60,19 @@ class FileHashes:
         return digest.hex()
 
     def info(self) -> Info:
-        """What the folder holds."""
+        """The contents of the folder."""
         return self._known.info()
 
     def clear(self) -> Freed:
-        """Forget everything that no running process writes."""
+        """Remove everything that no running process is writing."""
         return self._known.clear()
 
     def close(self) -> None:
-        """Let go of all files; the next call opens what it needs."""
+        """Close all files; the next call reopens what it needs."""
         self._known.close()
 
     def end(self) -> None:
-        """Close for good; files are still hashed, and nothing is remembered."""
+        """Close for good; files are still hashed, but not remembered."""
         self._known.end()
 
     def __enter__(self) -> Self:
@@ -93,7 +93,7 @@ def _key(path: str | os.PathLike[str], found: os.stat_result, part: Part | None 
 
 
 def _hash(path: str | os.PathLike[str], part: Part | None = None) -> tuple[bytes, bytes | None]:
-    """The hash of what was read, and the file's key afterwards, or None if it may yet change."""
+    """The hash of the bytes read, and the file's key afterwards, or None if it may still change."""
     digest = hashlib.sha256()
     with open(path, "rb") as file, part.open() if part else nullcontext(file) as content:
         now = time.time()

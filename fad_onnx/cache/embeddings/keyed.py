@@ -1,8 +1,8 @@
 """A bounded, persistent mapping from 32-byte keys to bytes, for threads, forks and processes.
 
-Values live in the segments of one folder (see segments.py). Once it is full, the segment that
-was used least recently is removed, whole. What cannot be written is not kept, with a warning:
-a cache must not end the work that it is there to save.
+Values are in the segments of one folder (see segments.py). When it is full, the least recently
+used segment is removed. Values that cannot be written are dropped with a warning, because a cache
+must not end the work that it is meant to save.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger("fad_onnx")
 
 LARGEST_SEGMENT_BYTES = 1 << 28
 OPEN_FILES = 32
-# A miss looks for what other processes have added, but not all the time.
+# After a miss, look for values of other processes, but not every time.
 REFRESH_SECONDS = 10.0
 USED_SECONDS = 3600.0
 
@@ -36,8 +36,8 @@ USED_SECONDS = 3600.0
 class Keyed:
     """The mapping. Every method may be called from any thread, and after a fork.
 
-    folder: made on the first `put`. max_bytes: bound of the folder; it may be passed by one
-    segment (an eighth of it at most) for each process that writes. level: of log messages.
+    folder: created by the first `put`. max_bytes: limit of the folder, which each writing process
+    may exceed by one segment (an eighth of it at most). level: of log messages.
     """
 
     def __init__(self, folder: Path, max_bytes: int, level: int = logging.WARNING) -> None:
@@ -65,7 +65,7 @@ class Keyed:
         self._said: set[str] = set()
 
     def get(self, key: bytes) -> bytes | None:
-        """The value, or None; a damaged one is None with a warning."""
+        """The value, or None; a damaged value is None, with a warning."""
         with self._lock:
             if self._ended:
                 return None
@@ -102,7 +102,7 @@ class Keyed:
     def _tell_damage(self, number: int, offset: int, error: Exception) -> None:
         path = self._segments[number].path
         what = reason(error, path) if isinstance(error, OSError) else "damaged"
-        # One line a segment: a failing disk would fill the log.
+        # One line per segment, because a failing disk would fill the log.
         level = logging.DEBUG if number in self._told else self._level
         self._told.add(number)
         logger.log(level, "%s: the value at byte %d is %s and is made anew", path, offset, what)
@@ -116,7 +116,7 @@ class Keyed:
         return self._files[number]
 
     def _note_use(self, number: int) -> None:
-        """The date of a segment says when it was last used, to the hour."""
+        """Record the use of a segment in its date, to the hour."""
         now = time.monotonic()
         if now - self._used.get(number, -USED_SECONDS) >= USED_SECONDS:
             self._used[number] = now
@@ -126,7 +126,7 @@ class Keyed:
                 logger.debug("%s: %s", self._segments[number].path, error)
 
     def put(self, key: bytes, payload: bytes) -> bool:
-        """Keep a value; whether it is kept now. What is there already is not written again."""
+        """Store a value unless it is there; whether it is stored now."""
         with self._lock:
             if self._ended:
                 return False
@@ -147,12 +147,12 @@ class Keyed:
         writer = self._writable(len(payload))
         offset = writer.append(key, payload)
         number = self._numbers[writer.segment.path]
-        # A later refresh has nothing to learn of what was written here.
+        # A later refresh need not read what was written here.
         self._segments[number].known_bytes = writer.size
         self._places.add(prefix(key), number, offset)
 
     def _writable(self, payload_bytes: int) -> Writer:
-        """The segment to append to: the present one, unless it is full or was removed."""
+        """The segment to append to: the current one, unless it is full or was removed."""
         if self._writer is not None:
             if self._writer.size + payload_bytes <= self._segment_bytes and self._writer.linked:
                 return self._writer
@@ -186,7 +186,7 @@ class Keyed:
         return time.monotonic() - self._refreshed > wait
 
     def refresh(self) -> None:
-        """Learn of the values that other processes have added."""
+        """Read the index entries that other processes have added."""
         with self._lock:
             begun = time.monotonic()
             own = self._writer.segment.path if self._writer else None
@@ -226,14 +226,14 @@ class Keyed:
             self._places.merge(entries["key"], numbers, entries["offset"])
 
     def info(self) -> Info:
-        """What the folder holds now."""
+        """The contents of the folder."""
         with self._lock:
             if self._writer is not None:
                 self._writer.flush()
             return info(self.folder, self.max_bytes)
 
     def clear(self) -> Freed:
-        """Remove everything that no running process writes."""
+        """Remove everything that no running process is writing."""
         with self._lock:
             self.close()
             return prune(self.folder, 0)
@@ -246,7 +246,7 @@ class Keyed:
             return prune(self.folder, max_bytes)
 
     def close(self) -> None:
-        """Let go of all files; the next call opens what it needs."""
+        """Close all files; the next call reopens what it needs."""
         with self._lock:
             if self._writer is not None:
                 try:
@@ -257,7 +257,7 @@ class Keyed:
             self._begin()
 
     def end(self) -> None:
-        """Close for good: a thread that is still at work finds nothing and opens nothing."""
+        """Close for good: later calls find nothing and open nothing."""
         with self._lock:
             self._ended = True
             self.close()
@@ -278,7 +278,7 @@ class Keyed:
         return type(self), (self.folder, self.max_bytes, self._level)
 
     def _after_fork(self) -> None:
-        # The parent's threads may have held the lock, and its segment stays its own.
+        # Threads of the parent may have held the lock; its segment remains the parent's.
         self._lock = threading.RLock()
         if self._writer is not None:
             self._writer.abandon()

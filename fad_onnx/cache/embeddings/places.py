@@ -1,4 +1,4 @@
-"""Where values lie: an index of millions of keys in little memory."""
+"""The places of values: an index of millions of keys in little memory."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-# Late arrivals are sorted in when they are this many, or a quarter of the rest.
+# Late arrivals are merged when they reach this count, or a quarter of the rest.
 LATE_VALUES = 1 << 16
 
 
 class Places:
-    """Key prefix -> (segment number, offset): sorted arrays, and a dictionary of late arrivals.
+    """(segment number, offset) by key prefix: sorted arrays, and a dictionary of late arrivals.
 
-    20 bytes a value instead of the 200 of a dictionary: ten million values fit in memory.
+    A value takes 20 bytes, not 200 as in a dictionary, so that ten million fit in memory.
     """
 
     def __init__(self) -> None:
-        # One tuple, so that an interrupt cannot leave the three at odds.
+        # One tuple, so that an interrupt cannot leave the three inconsistent.
         self._sorted: tuple[NDArray[np.uint64], NDArray[np.uint32], NDArray[np.uint64]] = (
             np.empty(0, np.uint64),
             np.empty(0, np.uint32),
@@ -31,7 +31,7 @@ class Places:
         return len(self._sorted[0]) + self._late_count
 
     def add(self, key: int, segment: int, offset: int) -> None:
-        """One more place for a key."""
+        """Add a place for a key."""
         self._late.setdefault(key, []).append((segment, offset))
         self._late_count += 1
         if self._late_count > max(LATE_VALUES, len(self._sorted[0]) // 4):
@@ -47,7 +47,7 @@ class Places:
     def merge(
         self, keys: NDArray[np.uint64], numbers: NDArray[np.uint32], offsets: NDArray[np.uint64]
     ) -> None:
-        """Many more places at once."""
+        """Add many places at once."""
         keys = np.concatenate([self._sorted[0], keys])
         numbers = np.concatenate([self._sorted[1], numbers])
         offsets = np.concatenate([self._sorted[2], offsets])
@@ -55,7 +55,7 @@ class Places:
         self._sorted = keys[order], numbers[order], offsets[order]
 
     def find(self, key: int) -> Iterator[tuple[int, int]]:
-        """Where the value may be, the latest first."""
+        """Possible places of the value, the latest first."""
         yield from reversed(self._late.get(key, []))
         keys, numbers, offsets = self._sorted
         wanted = np.uint64(key)

@@ -6,10 +6,10 @@ A folder holds segments. Each is written by one process at a time, only ever at 
                (32 bytes), BLAKE2b-128 of key and payload, payload
     NAME.idx   pairs of uint64: the first 8 bytes of a key, the record's place in NAME.seg
 
-There is no shared file that two processes write, and no database: nothing depends on the locks
-of a network drive. The index may lag behind or be lost (the records after its last entry are
-walked through), a record that a kill cut short is passed over, and a record whose hash is wrong
-counts as absent. All numbers are little-endian.
+No file is written by two processes, so that nothing depends on the locks of a network drive. The
+index may lag behind or be lost: the records after its last entry are then read one by one. A record
+that a kill cut short is skipped, and a record with a wrong hash counts as absent. All numbers are
+little-endian.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ FORMAT = b"fad-onnx seg 1\n\0"
 RECORD = struct.Struct("<4sI32s16s")
 MAGIC = b"REC1"
 ENTRY = np.dtype([("key", "<u8"), ("offset", "<u8")])
-# Written data goes to the disk itself this often; a kill loses nothing, a power cut this much.
+# Sync after this many bytes: a kill loses nothing, a power cut at most this much.
 SYNC_SECONDS = 5.0
 PENDING_ENTRIES = 64
 Entries = NDArray[np.void]
 
 
 def digest(key: bytes, payload: bytes) -> bytes:
-    """What tells a whole record from a damaged one."""
+    """The hash that detects a damaged record."""
     return hashlib.blake2b(key + payload, digest_size=16).digest()
 
 
@@ -56,7 +56,7 @@ def prefix(key: bytes) -> int:
 
 @dataclass
 class Segment:
-    """What is known of one segment: how far its index and its records have been read."""
+    """One segment, and how far its index and its records have been read."""
 
     path: Path
     index_bytes: int = 0
@@ -77,11 +77,11 @@ class Segment:
             listed = self._listed(size)
             begin = int(listed["offset"][-1]) if len(listed) else self.known_bytes
             walked, self.known_bytes = _walk(file.fileno(), begin, size)
-        # The first one walked through is the last one listed.
+        # The first record read is the last one in the index.
         return np.concatenate([listed, walked[1:]]) if len(listed) else walked
 
     def _listed(self, size: int) -> Entries:
-        """New entries of the index, as far as they can be true."""
+        """New entries of the index that are plausible."""
         try:
             with open(self.index, "rb") as file:
                 file.seek(self.index_bytes)
@@ -96,7 +96,7 @@ class Segment:
 
 
 def _walk(descriptor: int, offset: int, size: int) -> tuple[Entries, int]:
-    """Entries for the records from `offset` to the end, or to where one is cut short."""
+    """Entries for the records from `offset` to the end, or to the first incomplete one."""
     found = []
     while offset + RECORD.size <= size:
         magic, length, key, _ = RECORD.unpack(_read(descriptor, offset, RECORD.size))
@@ -116,11 +116,11 @@ def _read(descriptor: int, offset: int, count: int) -> bytes:
 
 
 class Damaged(Exception):
-    """A record that is not what was written."""
+    """A record that has changed since it was written."""
 
 
 def read_record(descriptor: int, offset: int, key: bytes) -> bytes | None:
-    """The payload at this place; None if another key's record is there. Raises Damaged."""
+    """The payload at this place; None if the record has another key. Raises Damaged."""
     head = _read(descriptor, offset, RECORD.size)
     magic, length, found, stated = RECORD.unpack(head)
     left = os.fstat(descriptor).st_size - offset - RECORD.size
@@ -133,7 +133,7 @@ def read_record(descriptor: int, offset: int, key: bytes) -> bytes | None:
 
 
 class Writer:
-    """The one process that appends to a segment; it holds the file's lock meanwhile."""
+    """The only process that appends to a segment; it holds the lock of the file."""
 
     def __init__(self, segment: Segment, descriptor: int, size: int) -> None:
         self.segment, self.size = segment, size
@@ -144,7 +144,7 @@ class Writer:
 
     @classmethod
     def open(cls, folder: Path, largest: int) -> Writer:
-        """Go on with a segment that a process of this machine has left, or begin one."""
+        """Continue a segment that an ended process of this machine left, or start a new one."""
         for path in sorted(folder.glob(f"{_host()}-*.seg")):
             with suppress(OSError):
                 if path.stat().st_size < largest and (writer := cls._adopt(path)):
@@ -155,7 +155,7 @@ class Writer:
             if hold(descriptor) is not False:
                 write_all(descriptor, FORMAT)
                 return cls(Segment(path), descriptor, len(FORMAT))
-            # Another process looked at it, in the moment between, whether it was left.
+            # Another process checked in this moment whether the segment was left.
             os.close(descriptor)
             path.unlink(missing_ok=True)
 
@@ -166,7 +166,7 @@ class Writer:
         try:
             if hold(descriptor) is True and os.fstat(descriptor).st_nlink:
                 entries, size = segment.news(), os.fstat(descriptor).st_size
-                # After a record that was cut short nothing more can be found: leave it alone.
+                # Nothing after an incomplete record can be found, so do not use this segment.
                 if segment.known_bytes == size:
                     writer = cls(segment, descriptor, size)
                     writer._mend_index(entries)
@@ -178,17 +178,17 @@ class Writer:
         return None
 
     def _mend_index(self, entries: Entries) -> None:
-        """Bring the index to what was found: an entry that is wrong or missing hides a value."""
+        """Correct the index: a wrong or missing entry hides a value."""
         data = entries.tobytes()
         if self.segment.index.read_bytes() != data:
             os.ftruncate(self._index, 0)
             write_all(self._index, data)
 
     def append(self, key: bytes, payload: bytes) -> int:
-        """Add a record; its offset. If the disk does not take it, it is as if never begun."""
+        """Append a record; its offset. If it cannot be written, the segment stays as it was."""
         offset = self.size
         if os.fstat(self._descriptor).st_size != offset:
-            # An interrupt came between the writing of a record and the noting of it.
+            # An interrupt came after a record was written and before it was noted.
             os.ftruncate(self._descriptor, offset)
         head = RECORD.pack(MAGIC, len(payload), key, digest(key, payload))
         try:
@@ -220,18 +220,18 @@ class Writer:
 
     @property
     def linked(self) -> bool:
-        """Whether the segment is still there: what is written to a removed one is lost."""
+        """Whether the segment still exists; data written to a removed one is lost."""
         return os.fstat(self._descriptor).st_nlink > 0
 
     def close(self) -> None:
-        """Flush and let go of the segment."""
+        """Flush and close the segment."""
         try:
             self.flush()
         finally:
             self.abandon()
 
     def abandon(self) -> None:
-        """Let go without writing: in a forked child, the segment is its parent's."""
+        """Close without writing: in a forked child, the segment belongs to the parent."""
         os.close(self._descriptor)
         os.close(self._index)
 
@@ -240,7 +240,7 @@ _APPEND = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
 def _host() -> str:
-    """This machine in file names: only its own segments can it judge to be left."""
+    """This machine in file names: whether a segment is in use is known only on its machine."""
     return re.sub(r"[^A-Za-z0-9]", "_", platform.node())[:40] or "host"
 
 

@@ -1,4 +1,4 @@
-"""What a folder of segments holds, and how room is made in it."""
+"""The contents of a folder of segments, and their removal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .segments import Segment, segments
 
 @dataclass(frozen=True)
 class Info:
-    """What a folder holds."""
+    """The contents of a folder."""
 
     folder: Path
     values: int
@@ -24,7 +24,7 @@ class Info:
 
 @dataclass(frozen=True)
 class Freed:
-    """What was removed, and how many segments stayed because a running process writes them."""
+    """Removed bytes and segments, and the number kept because a process writes them."""
 
     bytes: int
     segments: int
@@ -32,7 +32,7 @@ class Freed:
 
 
 def info(folder: Path, max_bytes: int) -> Info:
-    """Count what is there. Raises CacheError if the folder cannot be read."""
+    """Count segments and bytes. Raises CacheError if the folder cannot be read."""
     values = size = count = 0
     with guarded(folder):
         for path in segments(folder):
@@ -91,6 +91,6 @@ def _remove(path: Path) -> bool:
     try:
         path.unlink(missing_ok=True)
     except PermissionError:
-        return False  # Windows keeps what somebody has open
+        return False  # Windows keeps open files
     path.with_suffix(".idx").unlink(missing_ok=True)
     return True

@@ -1,8 +1,8 @@
 """Checkpoints from the network: resumed, verified, one process at a time, whole or not at all.
 
-An interrupted download leaves NAME.part and NAME.part.json (which server's file, and how many
-bytes are safely on the disk) and goes on from there. Beside a finished file lies NAME.json:
-what arrived, from where, and against what its hash was checked.
+An interrupted download leaves NAME.part and NAME.part.json (the URL, the server's validator, and
+the number of bytes flushed to disk), from which it resumes. NAME.json describes a finished file:
+its hash, its source, and the digest with which the hash was compared.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from .verified import Fetched, PublishedFile, check, local_files, tools_files, v
 logger = logging.getLogger("fad_onnx")
 
 OFFLINE_VARIABLE = "FAD_ONNX_OFFLINE"
-# Those of the tools that share the machine; ours, where it is set, comes first.
+# The variables of other tools; our own comes first.
 OFFLINE_ELSEWHERE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 MIRROR_VARIABLE = "FAD_ONNX_MIRROR"
-# Failures in a row are counted afresh once this much more has arrived than ever before.
+# The count of consecutive failures restarts after this many new bytes.
 PROGRESS_BYTES = 1 << 20
-# For a file of unpublished length; the largest known checkpoint has 2.4 GB.
+# The limit for a file of unpublished length; the largest known checkpoint has 2.4 GB.
 LARGEST_BYTES = 1 << 34
 
 Progress = Callable[[str, int, int | None], object]
@@ -57,10 +57,10 @@ def obtain(
     offline: bool = False,
     progress: Progress | None = None,
 ) -> Fetched:
-    """The file: from `folder`, from `folders` or what other tools keep where a copy that verifies
-    lies there (used in place, never changed), or downloaded into `folder`.
+    """The file: from `folder`; else a verified copy in `folders` or in the cache of another tool,
+    which is used in place and never changed; else a download into `folder`.
 
-    Where no digest is published, a file of the name is enough only in `folders` and torch.hub's.
+    If no digest is published, the file name suffices only in `folders` and in torch.hub's cache.
     """
     destination = folder / source.file
     if not destination.is_file():
@@ -84,9 +84,9 @@ def fetch(
 ) -> Fetched:
     """The file at `destination`, downloaded now if it is not there yet.
 
-    offline: use no network, as when is_offline(). mirror: None means FAD_ONNX_MIRROR.
-    progress(name, bytes so far, bytes in all or None). Raises DownloadError, ChecksumError,
-    CheckpointError, CacheError; a file whose hash is wrong is removed and never has its final name.
+    offline: use no network, even if is_offline() is false. mirror: None means FAD_ONNX_MIRROR.
+    progress(name, bytes so far, total bytes or None). Raises DownloadError, ChecksumError,
+    CheckpointError, CacheError. A file with a wrong hash is removed and never gets its final name.
     """
     by_option, offline = offline, offline or is_offline()
     found = _kept(source, destination, offline)
@@ -117,12 +117,12 @@ def is_offline() -> bool:
 
 
 def offline_elsewhere() -> str | None:
-    """The variable of another tool that says that there is no network, if one does."""
+    """The variable of another tool that forbids the network, or None."""
     return next((v for v in OFFLINE_ELSEWHERE if os.environ.get(v, "").lower() in TRUE), None)
 
 
 def mirrored(url: str, mirror: str | None) -> str:
-    """The URL with the mirror in place of scheme and host; path and query stay.
+    """The URL with its scheme and host replaced by the mirror; path and query stay.
 
     https://zenodo.org/records/1/files/a.pth with the mirror https://files.lab/weights becomes
     https://files.lab/weights/records/1/files/a.pth.
@@ -139,8 +139,8 @@ def mirrored(url: str, mirror: str | None) -> str:
 
 
 def _kept(source: PublishedFile, destination: Path, offline: bool) -> Fetched | None:
-    """What lies at the destination already, verified; a damaged file is removed (but offline,
-    where nothing can replace it, raised)."""
+    """The verified file at the destination, or None. A damaged file is removed; offline, where
+    nothing can replace it, it is an error."""
     if not destination.is_file():
         return None
     try:
@@ -148,7 +148,7 @@ def _kept(source: PublishedFile, destination: Path, offline: bool) -> Fetched | 
     except CheckpointError:
         if destination.exists():
             raise
-        return None  # another process has converted it and put it away
+        return None  # another process has converted and removed it
     recorded = root.read_json(_beside(destination, ".json")).get("sha256", digest)
     done = "it is left there, offline" if offline else "it is fetched again"
     try:
@@ -180,7 +180,7 @@ def _download(task: _Task) -> Fetched:
                 partial.reset()
                 if not (resumed and again):
                     raise
-                # The part kept from before may be to blame: once more, from the first byte.
+                # The part of an earlier run may be damaged: download once more from the first byte.
                 logger.warning("%s, and fetched again from the first byte", error)
                 again = False
         found = Fetched(destination, digest, partial.size, checked)
@@ -190,7 +190,7 @@ def _download(task: _Task) -> Fetched:
 
 
 def _complete(task: _Task, partial: Partial) -> bool:
-    """Fill the partial file, asking again a bounded number of times; whether it was resumed."""
+    """Complete the partial file, with a bounded number of attempts; whether it was resumed."""
     best, failures, resumed = partial.size, 0, False
     while True:
         resumed = resumed or partial.size > 0
@@ -210,13 +210,13 @@ def _complete(task: _Task, partial: Partial) -> bool:
 
 
 def _transfer(task: _Task, partial: Partial) -> None:
-    """Append what is missing to the partial file; returns when it is whole."""
+    """Append the missing bytes to the partial file."""
     source = task.source
     if source.bytes is not None and partial.size >= source.bytes:
         if partial.size == source.bytes:
             return
         partial.reset()
-    # Bytes as they are: nothing is ever decompressed.
+    # Ask for the plain bytes: nothing is decompressed here.
     headers = {"Accept-Encoding": "identity", **partial.range_headers()}
     with request(task.url, headers, task.patience) as (reply, body):
         total = _begin(source, partial, reply)
@@ -237,7 +237,7 @@ def _transfer(task: _Task, partial: Partial) -> None:
 
 
 def _begin(source: PublishedFile, partial: Partial, reply: Reply) -> int | None:
-    """Make the partial file ready for the body of this reply; the length to expect."""
+    """Prepare the partial file for the body of this reply; the length to expect."""
     begin = start(reply, partial.size)
     if begin.offset < 0:
         partial.reset()
@@ -253,7 +253,7 @@ def _begin(source: PublishedFile, partial: Partial, reply: Reply) -> int | None:
 
 
 def _total(source: PublishedFile, announced: int | None, encoded: bool) -> int | None:
-    """The length to expect, after the server's word was compared with what is published."""
+    """The length to expect; Refused if the server announces another one than is published."""
     if announced == 0:
         raise Refused("the server's file is empty")
     if source.bytes is not None:
@@ -266,7 +266,7 @@ def _total(source: PublishedFile, announced: int | None, encoded: bool) -> int |
 
 
 def record(url: str, found: Fetched, destination: Path) -> None:
-    """Note in the folder of a destination what arrived, or was found elsewhere, for later runs."""
+    """Record for later runs, in the folder of the destination, the file that was found."""
     facts = {"url": url, "bytes": found.bytes, "sha256": found.sha256, "checked": found.checked}
     root.publish_bytes(_beside(destination, ".json"), json.dumps(facts, indent=2).encode())
 

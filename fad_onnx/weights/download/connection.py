@@ -1,8 +1,8 @@
 """HTTP connections that give up on a server that is too slow.
 
 The timeout of a socket limits one wait, so a server that sends a byte every few seconds could
-hold a download for days, inside a header or a chunk's trailer too, where http.client waits for
-the end of a line. Here every byte that arrives is counted against the time spent waiting for it.
+delay a download for days, also inside a header or a chunk's trailer, where http.client waits for
+the end of a line. Here the bytes that arrive are related to the time spent waiting for them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .proxy import Proxy
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a server, in seconds, and how often to try again."""
+    """How long to wait for a server, in seconds, and how many times to retry."""
 
     attempts: int = 5
     connect_seconds: float = 30.0
@@ -35,21 +35,21 @@ class Patience:
 
 
 class Broken(Exception):
-    """The connection failed or was too slow; worth another attempt."""
+    """The connection failed or was too slow. Another attempt may succeed."""
 
     attempts_in_all: int | None = None
 
 
 class Unresolved(Broken):
-    """The host name has no address; without a network, many attempts only take time."""
+    """The host name has no address. Without a network, more attempts only waste time."""
 
     attempts_in_all = 2
 
 
 class _Metered(io.RawIOBase):
-    """The bytes of a socket, with a deadline for the reply head and a least rate for the body.
+    """A socket with a deadline for the head of the reply and a minimum rate for the body.
 
-    Only time spent waiting for the server counts, not time that the caller takes to write.
+    Only the time spent waiting for the server counts, not the time of the caller.
     """
 
     def __init__(self, sock: socket.socket, file: io.BufferedReader, patience: Patience) -> None:
@@ -60,7 +60,7 @@ class _Metered(io.RawIOBase):
         self._waited, self._arrived = 0.0, 0
 
     def begin_body(self) -> None:
-        """Apply the least rate from here on."""
+        """Apply the minimum rate from now on."""
         self._limit, self._in_body = self._patience.stall_seconds, True
         self._waited, self._arrived = 0.0, 0
 
@@ -87,7 +87,7 @@ class _Metered(io.RawIOBase):
         try:
             return self._sock.recv_into(buffer)
         finally:
-            # A proxy's socket is used again, for the TLS handshake.
+            # The socket of a proxy is reused for the TLS handshake.
             self._sock.settimeout(before)
 
     def _begin_period(self) -> None:
@@ -135,7 +135,7 @@ class _Http(urllib.request.HTTPHandler):
 
 class _Https(urllib.request.HTTPSHandler):
     def __init__(self, patience: Patience) -> None:
-        # Reads the system's certificates, which takes a while.
+        # Reading the system's certificates is slow.
         self._tls = ssl.create_default_context()
         super().__init__(context=self._tls)
         self._connection = partial(_connection, http.client.HTTPSConnection, patience)
@@ -147,7 +147,7 @@ class _Https(urllib.request.HTTPSHandler):
 def opener(url: str, patience: Patience, proxy: Proxy | None) -> urllib.request.OpenerDirector:
     """An opener for the scheme of this URL alone.
 
-    It knows no ftp, file or data URLs, follows no redirects and reads no error bodies.
+    It refuses ftp, file and data URLs, follows no redirects and reads no error bodies.
     """
     made = urllib.request.OpenerDirector()
     if urlsplit(url).scheme == "https":

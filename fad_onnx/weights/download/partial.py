@@ -1,4 +1,4 @@
-"""A file on its way: what has arrived, what of it is safely on the disk, and whose it is."""
+"""A partially downloaded file with its resume state: bytes flushed, validator, source URL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...cache import root
 from ...cache.filesystem import guarded, sync_folder, write_all
 from .reply import Reply
 
-# Flushed to the disk this often; a crash of the machine loses no more.
+# Flush after this many bytes; a crash of the machine loses no more.
 SYNC_BYTES = 1 << 25
 
 
@@ -24,8 +24,8 @@ SYNC_BYTES = 1 << 25
 class Partial:
     """NAME.part in the folder of `final`, open for appending, with its hash so far.
 
-    Beside it, NAME.part.json holds the URL, the server's validator (a strong ETag or a date)
-    and the number of bytes flushed: only those are trusted when a later run goes on.
+    NAME.part.json holds the URL, the server's validator (a strong ETag or a date)
+    and the number of bytes flushed. Only these bytes are trusted when a later run resumes.
     """
 
     final: Path
@@ -41,10 +41,10 @@ class Partial:
 
     @classmethod
     def open(cls, final: Path, url: str) -> Self:
-        """Open for resuming; from the first byte where what is there cannot be trusted."""
+        """Open to resume, or to start again if the bytes on disk cannot be trusted."""
         path = final.with_name(final.name + ".part")
         with guarded(path):
-            # Unbuffered: a full disk must not be noticed only when the file is closed.
+            # Unbuffered, so that a full disk is noticed before the file is closed.
             file = FileIO(path, "r+" if path.is_file() else "w+")
             partial = cls(final, url, path, file)
             partial._resume()
@@ -83,7 +83,7 @@ class Partial:
         if not self.size:
             self.discard()
             return
-        # Whatever interrupts a download, what has arrived is kept for the next run.
+        # Keep the bytes for the next run, whatever interrupted the download.
         try:
             with guarded(self.path):
                 self._sync()
@@ -91,22 +91,22 @@ class Partial:
             self.file.close()
 
     def range_headers(self) -> dict[str, str]:
-        """The headers that ask for the rest, provided that the file is still the same."""
+        """The headers of a request for the rest, on condition that the file is the same."""
         if not self.size or not self.validator:
             return {}
         return {"Range": f"bytes={self.size}-", "If-Range": self.validator}
 
     def is_of(self, reply: Reply) -> bool:
-        """Whether a reply that goes on from here says that it is still the same file."""
+        """Whether a partial reply is of the same file."""
         validator = _validator(reply)
         return validator is None or validator == self.validator
 
     def remember(self, reply: Reply) -> None:
-        """Note by what the server tells this version of the file from another."""
+        """Store the validator by which the server identifies this version of the file."""
         self.validator = _validator(reply)
 
     def append(self, block: bytes) -> None:
-        """Add bytes; CacheError if the disk does not take them."""
+        """Add bytes; CacheError if they cannot be written."""
         with guarded(self.path):
             write_all(self.file.fileno(), block)
             self._digest.update(block)
@@ -128,7 +128,7 @@ class Partial:
         self._digest, self.size, self._synced = hashlib.sha256(), 0, 0
 
     def sha256(self) -> str:
-        """The hash of all that has arrived."""
+        """The hash of all bytes so far."""
         return self._digest.hexdigest()
 
     def publish(self) -> None:
@@ -141,7 +141,7 @@ class Partial:
             self._notes.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove what has arrived."""
+        """Remove the partial file."""
         self.file.close()
         with guarded(self.path):
             self._notes.unlink(missing_ok=True)
@@ -150,6 +150,6 @@ class Partial:
 
 def _validator(reply: Reply) -> str | None:
     etag = reply.headers.get("etag", "")
-    # RFC 9110 13.1.5: a weak entity tag does not do for If-Range.
+    # RFC 9110 13.1.5: If-Range needs a strong entity tag.
     strong = etag.startswith('"') and etag.endswith('"') and len(etag) > 1
     return etag if strong else reply.headers.get("last-modified")

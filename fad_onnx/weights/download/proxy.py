@@ -1,8 +1,8 @@
-"""The proxy that the environment, or the system's settings, name for https.
+"""The proxy for https in the environment or the system's settings.
 
-Only proxies that are asked in plain HTTP are spoken to: TLS to the server goes through them by
-CONNECT. Any other is refused before a byte is sent: urllib would speak plain HTTP to it all the
-same, and show its password to the network.
+Only proxies that accept plain HTTP are supported; TLS to the server passes through them by
+CONNECT. Others are refused before a byte is sent, because urllib would speak plain HTTP to them
+and reveal the password to the network.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 
 class UnspokenProxyError(ValueError):
-    """A proxy that is named but must not be asked."""
+    """A proxy that is configured but not supported."""
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """http://[USER:PASSWORD@]HOST[:PORT], and where it is named."""
+    """http://[USER:PASSWORD@]HOST[:PORT], and the setting that names it."""
 
     url: str
     setting: str
@@ -31,14 +31,14 @@ class Proxy:
 
 
 def masked(url: str) -> str:
-    """A URL without the user and password that may lie before its host."""
+    """A URL with user and password hidden."""
     scheme, _, rest = url.rpartition("://")
     user, at, host = rest.rpartition("@")
     return f"{scheme}://{'***' if user else ''}{at}{host}"
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy by which to ask an https URL; None for one that NO_PROXY names, or without any.
+    """The proxy for an https URL; None if NO_PROXY excludes it or there is no proxy.
 
     Raises UnspokenProxyError.
     """

@@ -1,4 +1,4 @@
-"""The head of an HTTP reply, and which part of a file its body brings."""
+"""The head of an HTTP reply, and the part of the file in its body."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .connection import Broken
 
 
 class Refused(Exception):
-    """The server said or did something that another attempt will not mend."""
+    """The server's reply is wrong in a way that another attempt will not change."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Reply:
 
 @dataclass(frozen=True)
 class Start:
-    """Where the body's first byte belongs, and the file's full length if the server says it.
+    """The position of the body's first byte, and the file's length if the server gives it.
 
-    offset: 0 for the whole file, the bytes at hand for the rest, -1 if it fits neither.
+    offset: 0 for the whole file, the number of bytes on disk for the rest, -1 for anything else.
     """
 
     offset: int
@@ -35,7 +35,7 @@ class Start:
 
 
 def start(reply: Reply, have: int) -> Start:
-    """Decide from the head of a reply to a request for everything from byte `have` on.
+    """Read the head of a reply to a request for all bytes from `have` on.
 
     Raises Refused or Broken for a status that brings no part of the file.
     """
@@ -45,7 +45,7 @@ def start(reply: Reply, have: int) -> Start:
         length = reply.headers.get("content-length", "")
         return Start(0, int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None)
     if reply.status == 416:
-        # All of it is here already, or the part that is here is none of this file.
+        # The file is complete already, or the bytes on disk are of another file.
         if have and reply.headers.get("content-range") == f"bytes */{have}":
             return Start(have, have)
         return Start(-1, None)

@@ -1,7 +1,7 @@
 """One HTTP request at a time, to a server that may be slow, wrong or hostile.
 
-Only https is spoken, except http to this machine's loopback; redirects obey the same rule and
-never lead from https to http. Every wait has a limit, and no reply is read further than asked.
+Only https is allowed, except http to the loopback of this machine; redirects follow the same rule
+and never lead from https to http. Every wait has a limit, and no reply is read beyond its part.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BLOCK_BYTES = 1 << 18
 
 
 def refusal(url: str, before: str | None = None) -> str | None:
-    """Why this URL must not be asked (`before`: the URL that redirected to it), or None."""
+    """Why this URL is refused (`before`: the URL that redirected to it), or None."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -55,7 +55,7 @@ def _is_loopback(host: str) -> bool:
 def request(
     url: str, headers: Mapping[str, str], patience: Patience
 ) -> Iterator[tuple[Reply, Response]]:
-    """The reply to a GET after redirects, and its body still unread.
+    """The reply to a GET after redirects, with its body unread.
 
     Raises Refused (forbidden address, bad certificate, too many redirects) or Broken (no
     connection, no proper reply in time).
@@ -74,7 +74,7 @@ def request(
                 finally:
                     body.close()
                 return
-            # The body of a redirect is never read: it may have no end.
+            # The body of a redirect is not read, because it may be endless.
             body.close()
             before, url = url, _joined(url, reply.headers.get("location", ""))
         raise Refused(f"more than {REDIRECTS} redirects")
@@ -85,7 +85,7 @@ def request(
 
 
 def _proxy(url: str) -> Proxy | None:
-    """What to ask for an https URL; http goes to this machine itself."""
+    """The proxy for an https URL; http goes to this machine itself."""
     try:
         return proxy_for(url) if urlsplit(url).scheme == "https" else None
     except UnspokenProxyError as error:
@@ -111,20 +111,20 @@ def _exchange(
         if isinstance(cause, ssl.SSLCertVerificationError):
             problem = f"the certificate is not valid ({cause.verify_message})"
             raise Refused(f"{problem}; {_authorities()}") from error
-        # The proxy's own answer, which http.client gives as text alone.
+        # The answer of the proxy itself, which http.client gives only as text.
         if re.search(r"^Tunnel connection failed: 4(?!08|25|29)", str(cause)):
             raise Refused(describe(cause)) from error
         kind = Unresolved if isinstance(cause, socket.gaierror) else Broken
         raise kind(describe(cause)) from error
     except ValueError as error:
-        # http.client refuses control characters in what a redirect named.
+        # http.client refuses control characters in the target of a redirect.
         raise Refused(f"not a URL ({error})") from error
     received = {name.lower(): value for name, value in response.headers.items()}
     return Reply(url, response.status, received), response
 
 
 def _authorities() -> str:
-    """Whose certificates are trusted, and how to change that."""
+    """The source of trusted certificates, and how to change it."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         if path := os.environ.get(name):
             there = "" if os.path.exists(path) else ", which does not exist"
@@ -133,7 +133,7 @@ def _authorities() -> str:
 
 
 def describe(error: object) -> str:
-    """What went wrong on the line, in plain words."""
+    """The cause of a failed connection, in plain words."""
     if isinstance(error, TimeoutError):
         return "the server did not answer in time"
     if isinstance(error, http.client.HTTPException):
@@ -144,13 +144,13 @@ def describe(error: object) -> str:
 
 
 def blocks(body: Response) -> Iterator[bytes]:
-    """Yield the body as it arrives; its end, complete or not, ends the iteration.
+    """Yield the body as it arrives, until its end, complete or not.
 
     Raises Broken if the connection fails or is too slow.
     """
     while True:
         try:
-            # read1 returns with what has come; read would wait for a full block.
+            # read1 returns the available bytes; read would wait for a full block.
             block = body.read1(BLOCK_BYTES)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Broken(f"the connection broke ({describe(error)})") from error

@@ -1,4 +1,4 @@
-"""A checkpoint at hand, compared with what is published about it."""
+"""A checkpoint file, compared with its published size and digests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ...cache import root
 from ...cache.filesystem import guarded
 from ...errors import CheckpointError, ChecksumError
 
-# By which published digest; see models.network.DIGESTS.
+# The kinds of published digests; see networks.network.DIGESTS.
 Checked = Literal["sha256", "sha256_prefix", "md5", "git_blob_sha1", "none"]
 
 
 class PublishedFile(Protocol):
-    """What is published about a file; None where it is not known."""
+    """The published facts about a file; None where unknown."""
 
     @property
     def file(self) -> str: ...
@@ -33,7 +33,7 @@ class PublishedFile(Protocol):
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file at hand: its SHA-256, its size, and against what the hash was checked."""
+    """A file with its SHA-256, its size, and the digest with which it was compared."""
 
     path: Path
     sha256: str
@@ -44,9 +44,8 @@ class Fetched:
 def local_files(name: str, folders: Iterable[Path] = ()) -> list[Path]:
     """Files of this name in the folders and in torch.hub's cache, unverified.
 
-    frechet_audio_distance 0.3.4, fad.py 92-121, keeps what torch.hub.load_state_dict_from_url
-    fetches in `checkpoints` of its ckpt_dir or torch.hub's cache, and what it fetches by itself
-    (PANN, CLAP) in the folder above.
+    frechet_audio_distance 0.3.4, fad.py 92-121, keeps downloads of torch.hub in `checkpoints` of
+    its ckpt_dir or in torch.hub's cache, and its own (PANN, CLAP) in the folder above.
     """
     hub = torch_hub_folder()
     places = [place for folder in folders for place in (Path(folder), Path(folder) / "checkpoints")]
@@ -58,13 +57,13 @@ def local_files(name: str, folders: Iterable[Path] = ()) -> list[Path]:
 
 
 def torch_hub_folder() -> Path | None:
-    """Where torch.hub.load_state_dict_from_url keeps checkpoints; None without a home folder."""
+    """The folder of torch.hub.load_state_dict_from_url; None without a home folder."""
     home = _expanded(os.environ.get("TORCH_HOME") or f"{_cache_home()}/torch")
     return home and home / "hub" / "checkpoints"
 
 
 def tools_files(source: PublishedFile) -> list[Path]:
-    """Files of this name that other tools keep, unverified: panns_inference, and all that use
+    """Unverified files of this name in the caches of other tools: panns_inference, and all that use
     the Hugging Face hub.
     """
     panns = _expanded(f"~/panns_data/{source.file}")
@@ -93,7 +92,7 @@ def _cache_home() -> str:
 
 
 def _expanded(text: str) -> Path | None:
-    """The path with the home folder in it; None where there is none."""
+    """The path with `~` expanded; None without a home folder."""
     try:
         return Path(os.path.expandvars(text)).expanduser()
     except RuntimeError:
@@ -106,7 +105,7 @@ def verify(
     done: str = "the file was left as it is",
     digest: str | None = None,
 ) -> Fetched:
-    """Compare size and hash with what is published; ChecksumError says what was `done`."""
+    """Compare size and hash with the published ones; ChecksumError ends with `done`."""
     with guarded(path, CheckpointError):
         size = path.stat().st_size
     check_size(source, path, size, done)
@@ -117,15 +116,15 @@ def verify(
 def check_size(
     source: PublishedFile, path: Path, size: int, done: str = "the file was left as it is"
 ) -> None:
-    """CheckpointError if a file of this size is not the published one."""
+    """CheckpointError if the published size is another one."""
     if source.bytes is not None and size != source.bytes:
         raise CheckpointError(path, f"{size} bytes, published with {source.bytes}; {done}")
 
 
 def check(source: PublishedFile, path: Path, sha256: str, done: str, data: Path) -> Checked:
-    """The published digest that this file has; ChecksumError if it has another.
+    """The kind of published digest that matches; ChecksumError if one differs.
 
-    sha256: of the file. data: where its bytes lie, to be read where SHA-256 is not published.
+    sha256: that of the file. data: its path, to be read if SHA-256 is not published.
     """
     published = source.digests
     if expected := published.get("sha256"):
@@ -146,13 +145,13 @@ def check(source: PublishedFile, path: Path, sha256: str, done: str, data: Path)
 
 
 def _compare(kind: str, expected: str, got: str, path: Path, done: str) -> None:
-    # Only of SHA-256 is less than the whole ever published.
+    # Only SHA-256 is ever published in part.
     if not got.startswith(expected):
         raise ChecksumError(path, expected, got, done, kind)
 
 
 def _digest(path: Path, name: str, head: bytes = b"") -> str:
-    """Of `head` and the file; what a publisher gives, whatever it is worth as a hash today."""
+    """The digest of `head` and the file, by the algorithm of the publisher, even a weak one."""
     begun = hashlib.new(name, head, usedforsecurity=False)
     with guarded(path, CheckpointError), open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: begun).hexdigest()
