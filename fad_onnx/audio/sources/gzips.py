@@ -1,7 +1,7 @@
 """Random access to the contents of a gzip file, in bounded memory.
 
 The last contents are kept, because threads read slightly out of order; a small file is therefore
-unpacked once. Copies of the decompressor are kept at intervals, and reading resumes from them, as in
+unpacked once. Copies of the decompressor are kept at intervals; reading resumes from them, as in
 zlib's example `zran.c`.
 """
 
