@@ -109,7 +109,7 @@ def register(entry: Mapping[str, Any] | PathLike, folder: PathLike = ".") -> tup
         document with the sections "networks", "preparations" and "models" of
         artifacts.json; or a JSON file that holds one of these. The sections are documented in
         `fad_onnx.networks.network.Network`, `fad_onnx.networks.preparation.Preparation` and
-        `fad_onnx.networks.table.Model`. An entry may extend one of artifacts.json.
+        `fad_onnx.networks.model.Model`. An entry may extend one of artifacts.json.
     folder : path
         The folder of the ONNX files of a mapping; paths in a JSON file are relative to it.
 
