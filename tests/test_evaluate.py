@@ -124,6 +124,10 @@ def test_what_cannot_be_is_said_before_the_work(run, sets, tmp_path):  # noqa: F
         Asked.parse(f"kl:{WEIGHTLESS}")
     with pytest.raises(OptionError, match="'what' is no metric; known: fad, "):
         Asked.parse("what")
+    with pytest.raises(
+        OptionError, match=r"metrics: ModelSpec.* is no text such as 'fad"
+    ):
+        fad_onnx.evaluate(sets[1], sets[0], [fad_onnx.ModelSpec(WEIGHTLESS)])
     with pytest.raises(OptionError, match="prdc_k: is no option of these metrics"):
         fad_onnx.evaluate(sets[1], sets[0], ["fad"], metric_options={"prdc_k": 1})
     run("stats", sets[0], "-o", tmp_path / "s.npz")
@@ -224,6 +228,7 @@ def test_is_one_dataset_better_than_another(run, tmp_path):  # noqa: F811
     assert swapped.better == str(a) and swapped.low > 0 and swapped.level == 0.9
     (same,) = found.compare(str(a), str(a))
     assert same.value == 0.0 and same.better is None and same.clips_needed is None
+    assert found.compare(b, a, 0.9) == (swapped,)
     with pytest.raises(OptionError, match="was not evaluated, but"):
         found.compare("c", str(a))
     run("stats", a, "-o", tmp_path / "a.npz")

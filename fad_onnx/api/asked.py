@@ -33,6 +33,8 @@ class Asked:
             For a metric that is none, or a model without the output that the metric needs; with
             the names of those that there are.
         """
+        if not isinstance(text, str):
+            raise OptionError("metrics", f"{text!r} is no text such as 'fad:vggish'")
         name, colon, model = text.partition(":")
         metric = registry.metric(name)
         spec = ModelSpec.parse(model) if colon else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from ..errors import OptionError, StatisticsError, shown
 from ..metrics import registry
 from ..metrics.intervals import Doubt, Interval, difference, interval, pairs_by_name
 from ..metrics.registry import Metric, Value
+from ..pipeline.options import PathLike
 from .measure import Compared, silent
 
 LEVEL = 0.95
@@ -93,7 +95,7 @@ class Difference:
 
 
 def compared(
-    results: Sequence[Compared], first: str, second: str, level: float = LEVEL
+    results: Sequence[Compared], first: PathLike, second: PathLike, level: float = LEVEL
 ) -> tuple[Difference, ...]:
     """The differences of two datasets in every metric and model.
 
@@ -110,9 +112,9 @@ def compared(
     return tuple(_every(ours, theirs, level))
 
 
-def _of(results: Iterable[Compared], path: str) -> dict[str, Compared]:
+def _of(results: Iterable[Compared], named: PathLike) -> dict[str, Compared]:
     """The results of one dataset by model."""
-    every = list(results)
+    every, path = list(results), os.fspath(named)
     found = {one.model: one for one in every if one.path == path}
     if not found:
         known = ", ".join(dict.fromkeys(one.path for one in every))

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import shown
 from ..metrics.registry import Measured, Value
 from ..pipeline.datasets import Dataset
+from ..pipeline.options import PathLike
 from .comparison import LEVEL, Difference, compared
 from .measure import FileScore, measured
 
@@ -94,14 +95,16 @@ class Evaluation:
         """Every metric of every dataset under every model."""
         return measured(self.results)
 
-    def compare(self, first: str, second: str, level: float = LEVEL) -> tuple[Difference, ...]:
+    def compare(
+        self, first: PathLike, second: PathLike, level: float = LEVEL
+    ) -> tuple[Difference, ...]:
         """Whether the first dataset is better than the second, by each metric and model.
 
         Clips of the same name are compared with each other.
 
         Parameters
         ----------
-        first, second : str
+        first, second : path
             Evaluation datasets, as they were named.
         level : float
             Confidence level of the intervals, between 0 and 1.

@@ -23,7 +23,7 @@ def evaluate(
     reference: Source | None = None,
     metrics: str | Sequence[str] | None = None,
     *,
-    compare: Sequence[tuple[str, str]] = (),
+    compare: Sequence[tuple[PathLike, PathLike]] = (),
     captions: PathLike | None = None,
     per_file: bool = False,
     metric_options: Mapping[str, Any] | None = None,
@@ -60,7 +60,7 @@ def evaluate(
     metrics : str or sequence of str, optional
         ``METRIC`` or ``METRIC:MODEL``, as in ``["fad:vggish", "prdc:clap"]``. By default FAD; with
         a protocol, every metric of that harness, as it defines them.
-    compare : sequence of pairs of str
+    compare : sequence of pairs of paths
         Evaluation datasets, as they are named: is the first better than the second? See
         `Evaluation.compare`.
     captions : path, optional

@@ -101,7 +101,7 @@ class Datasets(Gathered):
 
     def __init__(
         self, asked: Sequence[Asked], evaluations: Sequence[Source], reference: Source | None,
-        options: Mapping[str, Any], run: RunOptions, compare: Sequence[tuple[str, str]] = (),
+        options: Mapping[str, Any], run: RunOptions, compare: Sequence[tuple[Any, Any]] = (),
         captions: Captions | None = None,
     ) -> None:  # fmt: skip
         if not asked or not evaluations:

@@ -332,7 +332,8 @@ class StreamingEvaluation:
 
 def _clips(samples: Any) -> list[ArrayLike]:
     """The clips of a list; copies, because the caller may reuse its buffers."""
-    single = not isinstance(samples, list | tuple) or not samples or np.ndim(samples[0]) == 0
+    several = isinstance(samples, list | tuple)
+    single = not several or (len(samples) > 0 and np.ndim(samples[0]) == 0)
     return [np.array(one) for one in ([samples] if single else samples)]
 
 

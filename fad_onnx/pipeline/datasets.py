@@ -212,7 +212,8 @@ def gather(
     skipped = tuple((s.file.label, s.skipped) for s in summaries if s.skipped is not None)
     if not used and not may_be_empty:
         reason = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
-        raise NoAudioError(name, f"none of {len(summaries)} files could be used{reason}")
+        problem = f"none of {len(summaries)} files could be used{reason}"
+        raise NoAudioError(name, problem if summaries else "there is no clip yet")
     described = [
         replace(
             _metadata(embedder, used, len(skipped), i),
