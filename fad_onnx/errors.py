@@ -148,7 +148,7 @@ class NoAudioError(FadError, FileNotFoundError):
 
 
 class SourceError(FadError, ValueError):
-    """A list, archive or pattern that does not tell which clips a dataset holds."""
+    """A list, archive or pattern from which the clips of a dataset cannot be listed."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = fspath(path), reason
@@ -235,7 +235,7 @@ class UnpairedError(FadError, ValueError):
     def __init__(
         self, first: Path, alone: Sequence[str], second: Path, gone: Sequence[str]
     ) -> None:
-        """Names of the first dataset that the second lacks, and those that the first lacks."""
+        """Take the names that only the first dataset has, and those that only the second has."""
         self.alone, self.gone = tuple(alone), tuple(gone)
         sides = ((first, self.alone), (second, self.gone))
         said = [
@@ -264,7 +264,7 @@ class UncaptionedError(FadError, ValueError):
     def __init__(
         self, captions: Path, gone: Sequence[str], dataset: Path, alone: Sequence[str]
     ) -> None:
-        """Names of the file of captions that are no clips, and clips that it does not name."""
+        """Take the captions without a clip, and the clips without a caption."""
         self.alone, self.gone = tuple(alone), tuple(gone)
         said = [
             f"{len(names)} {text} ({_first(names)})"
@@ -362,7 +362,7 @@ class ExecutorError(FadError, RuntimeError):
 
 
 class WorkerError(FadError, RuntimeError):
-    """A worker of an executor that has not what its caller has, such as the weights."""
+    """A worker of an executor that lacks something its caller has, such as the weights."""
 
     def __init__(self, worker: str, model: str, reason: str) -> None:
         super().__init__(

@@ -12,7 +12,7 @@ from ..pipeline.executors import Chunk
 
 @dataclass
 class Side:
-    """What was made of the clips so far.
+    """The results for the clips of one side so far.
 
     Parameters
     ----------
@@ -29,12 +29,12 @@ class Side:
     next: int = 0
 
     def named(self, names: Sequence[str] | None, count: int) -> list[str]:
-        """The names of so many more clips.
+        """The names of this many more clips.
 
         Raises
         ------
         OptionError
-            If one is there already, or given twice.
+            If a name is taken, or given twice.
         """
         if names is None:
             names = [str(self.next + index) for index in range(count)]
@@ -46,7 +46,7 @@ class Side:
         return list(names)
 
     def add(self, chunks: Sequence[Chunk], names: Sequence[str], *, numbered: bool) -> None:
-        """Keep what was made of clips of these names."""
+        """Add the results for clips of these names."""
         self.chunks += map(_without_samples, chunks)
         self.names |= dict.fromkeys(names, numbered)
         self.next += len(names)
@@ -59,7 +59,7 @@ class Side:
         self.next = max(self.next, other.next)
 
     def moved(self, by: int) -> Side:
-        """The same with higher numbers."""
+        """The same side with higher numbers."""
         chunks = [
             replace(chunk, files=tuple(
                 replace(one, file=self._moved(one.file, by)) for one in chunk.files
@@ -70,7 +70,7 @@ class Side:
         return Side(chunks, names, self.next + by)
 
     def moved_name(self, name: str, by: int) -> str:
-        """What a clip is called then."""
+        """The name of a clip after its number was raised."""
         return str(int(name) + by) if self.names[name] else name
 
     def _moved(self, file: AudioFile, by: int) -> AudioFile:
@@ -98,7 +98,7 @@ class Added:
     captions: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> Added:
-        """The same, to be changed on its own."""
+        """An independent copy."""
         sides = {real: side.copy() for real, side in self.sides.items()}
         return Added(sides, dict(self.captions))
 

@@ -1,4 +1,4 @@
-"""What `evaluate` is asked for: metrics, each with its model."""
+"""The metrics that `evaluate` computes, each with its model."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def asked_for(
 
 
 def _named(asked: list[Asked]) -> list[Asked]:
-    """The default model by its name where other metrics name theirs."""
+    """The default model by its name if other metrics name theirs."""
     if all(one.spec is None for one in asked):
         return asked
     spec = ModelSpec(table.model().name)

@@ -1,4 +1,4 @@
-"""Is one dataset better than another: the difference of their values, with an interval."""
+"""Whether one dataset is better than another: the difference of their values, with an interval."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Difference:
     low, high : float or None
         The interval; None where there are too few clips, as `reason` says.
     level : float
-        Of the interval.
+        The confidence level of the interval.
     better : str or None
-        The dataset that is better: the interval does not hold 0. None where that is not settled.
+        The better dataset, if the interval does not contain 0; else None.
     clips : tuple of int
         Clips of the first and of the second.
     pairs : int
@@ -162,9 +162,9 @@ def _doubt(value: Value, one: Compared) -> Doubt:
 
 
 def clips_needed(found: Interval, clips: int) -> int | None:
-    """With how many clips a difference of this size would be settled, four times of five.
+    """The number of clips that would settle a difference of this size in four of five experiments.
 
-    The error falls with the root of the number of clips. A two-sided test of level a finds a
+    The error falls with the square root of the number of clips. A two-sided test of level a finds a
     difference d with probability p where |d| = (z(1 - a / 2) + z(p)) times its standard error.
 
     Examples

@@ -1,4 +1,4 @@
-"""What a run would cost: from the headers of the files, and one batch through the network."""
+"""The cost of a run, from the headers of the files and one batch through the network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..pipeline.options import NO_OPTIONS, PathLike, RunOptions
 from ..pipeline.run import Run
 from ..weights import prepare
 
-# Decoding, resampling and front end, as a share of the network's time (measured: under 0.1).
+# Time of decoding, resampling and front end, relative to the network (measured: under 0.1).
 OVERHEAD = 1.1
 # Python, NumPy, SciPy and ONNX Runtime before any model.
 BASE_BYTES = 150 << 20
@@ -88,7 +88,7 @@ def estimate(
 
 
 def count_windows(selection: Selection, samples: int) -> int:
-    """How many windows a clip of this many samples gives; 0 below the minimum."""
+    """The number of windows of a clip of this many samples; 0 below the minimum."""
     rules = selection.preparation.windows
     if samples < selection.preparation.minimum_samples:
         return 0
@@ -111,7 +111,7 @@ def count_windows(selection: Selection, samples: int) -> int:
 
 
 def count_embeddings(selection: Selection, windows: int, samples: int, seconds: float) -> int:
-    """How many embeddings these windows of one clip give."""
+    """The number of embeddings of these windows of one clip."""
     output, preparation = selection.output, selection.preparation
     rules = preparation.windows
     if output.samples_per_embedding is None or not windows:
@@ -126,7 +126,7 @@ def count_embeddings(selection: Selection, windows: int, samples: int, seconds: 
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be computed: samples at the model's rate, in all windows and of the longest
+    """The work of a run: samples at the model's rate, in all windows and of the longest
     clip, and samples of all channels in the longest file.
     """
 
@@ -136,7 +136,7 @@ class Work:
 
 
 def _memory(selection: Selection, work: Work, embedder: Embedder | None, workers: int) -> int:
-    """Bytes at the peak: of loading the model, or of all that is in flight afterwards."""
+    """The peak memory in bytes: when the model is loaded, or of all work in flight."""
     checkpoints = (selection.network.checkpoints[name] for name in selection.output.checkpoints)
     weight_bytes = sum(checkpoint.bytes or 0 for checkpoint in checkpoints)
     loading, accelerator = BASE_BYTES + 2 * weight_bytes, False
@@ -151,7 +151,7 @@ def _memory(selection: Selection, work: Work, embedder: Embedder | None, workers
 
 
 def _in_flight(selection: Selection, work: Work, workers: int, accelerator: bool) -> int:
-    """Bytes of what is decoded ahead, of windows that wait for a batch, and of batches that run."""
+    """Bytes of decoded blocks, of windows that wait for a batch, and of running batches."""
     network, preparation = selection.network, selection.preparation
     channels = preparation.channel_count
     decoded = min(2 * workers, AHEAD_FILES) * 3 * 4 * min(BLOCK_SAMPLES, work.widest)
@@ -165,7 +165,7 @@ def _in_flight(selection: Selection, work: Work, workers: int, accelerator: bool
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process has had."""
+    """The peak memory of this process so far."""
     if sys.platform == "win32":
         return 0
     import resource
@@ -175,7 +175,7 @@ def _peak_bytes() -> int:
 
 
 def _time(embedder: Embedder, longest: int, work: int, workers: int) -> float:
-    """Seconds for windows of this many samples in all."""
+    """Seconds for windows of this many samples in total."""
     preparation = embedder.preparation
     length = preparation.windows.length_samples or min(longest, 10 * preparation.sample_rate_hz)
     length = max(length, preparation.minimum_samples)

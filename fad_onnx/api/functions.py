@@ -1,4 +1,4 @@
-"""The straight line from paths to a score: find, embed, fold, compare."""
+"""From paths to scores: find clips, embed them, accumulate moments, compare."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def score(
     reference, evaluation : path, list of paths, Dataset, Moments, or array (n, width)
         A folder, audio file, list or archive, or several by a pattern (see
         `fad_onnx.audio.sources.find`), several paths as one dataset, a file that `stats` or `embed`
-        wrote, a dataset that they returned, or embeddings. Nothing is known of how `Moments`
-        and arrays were made; a warning says so.
+        wrote, a dataset that they returned, or embeddings. For `Moments` and arrays, a warning says
+        that nothing is known of how they were made.
     model : str, ModelSpec or Embedder, optional
         A name with options, as in "vggish:use_pca=true", or a loaded model. By default the model
         that a file or dataset was made with, else the default model.
@@ -83,8 +83,9 @@ def score(
     Raises
     ------
     FadError
-        In its kinds, such as NoAudioError, AudioError, TooShortError, TooFewEmbeddingsError,
-        IncompatibleStatisticsError, StatisticsError, OptionError, UnknownModelError.
+        One of its subclasses, such as NoAudioError, AudioError, TooShortError,
+        TooFewEmbeddingsError, IncompatibleStatisticsError, StatisticsError, OptionError or
+        UnknownModelError.
 
     References
     ----------
@@ -136,11 +137,11 @@ def compare(
     Parameters
     ----------
     reference : path, list of paths, Dataset, Moments, or array (n, width)
-        As of `score`.
+        As in `score`.
     evaluations : one of these, or a sequence of them
-        A list of paths is several datasets; a list within it is one dataset.
+        A list of paths means several datasets; a list within it is one dataset.
     model : str, ModelSpec, Embedder, or a sequence of these, optional
-        As of `score`; for several models both sides must be audio.
+        As in `score`; with several models, both sides must be audio.
     wanted : Wanted
         Further metrics, as in ``Wanted(kad=True)``.
     options, weights, ..., key
@@ -204,7 +205,7 @@ def _numbered(count: int) -> list[str]:
 
 
 def _check_clips(held: Sequence[Dataset | None], wanted: Wanted) -> None:
-    """StatisticsError, before anything is embedded, where embeddings are needed and not there."""
+    """StatisticsError, before anything is embedded, if needed embeddings are missing."""
     reference, *evaluations = held
     for one in evaluations if wanted else ():
         if one is not None:

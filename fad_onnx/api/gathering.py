@@ -36,7 +36,7 @@ class Gathered:
     evaluations : list of lists of Dataset
         Each evaluation dataset, for each of the models.
     reference : list of Dataset or None, or None
-        One for each of the models, None for those that need none.
+        One for each of the models; None for models that need none.
     texts : mapping
         The captions, for each model that needs them.
     """
@@ -130,7 +130,7 @@ class Datasets(Gathered):
         super().__init__(asked, run, found[: len(evaluations)], theirs, texts)
 
     def _check_captions(self) -> None:
-        """OptionError for captions that are missing, or that nothing needs."""
+        """OptionError for missing captions, or captions that no metric needs."""
         needing = [one.metric.name for one in self.asked if one.metric.needs.captions]
         if self.captions is None and needing:
             raise OptionError("captions", f"{needing[0]} compares clips with these; name a file")
@@ -172,7 +172,7 @@ class Datasets(Gathered):
         self, held: Sequence[Dataset | None], fixed: Sequence[Dataset], options: Mapping[str, Any],
         by_clip: bool,
     ) -> None:  # fmt: skip
-        """An error, before anything is embedded, for datasets without what a metric needs."""
+        """An error, before anything is embedded, for datasets that lack what a metric needs."""
         ready = [one for one in held if one is not None]
         compared = dict.fromkeys(one.spec for one in self.asked if one.metric.needs.reference)
         if (ready and len(self.specs) > 1) or (len(fixed) == 1 and len(compared) > 1):
@@ -208,12 +208,12 @@ class Datasets(Gathered):
 def references(
     asked: Sequence[Asked], runner: Run, fixed: Sequence[Dataset]
 ) -> list[Dataset | None]:
-    """Of references that are made, that of each model; None where none is needed, or none is made.
+    """The precomputed reference of each model; None where none is needed or given.
 
     Raises
     ------
     OptionError
-        If of several not one was made with a model.
+        If none of several was made with a model.
     """
     specs = list(dict.fromkeys(one.spec for one in asked))
     needed = {one.spec for one in asked if one.metric.needs.reference}

@@ -11,10 +11,10 @@ from ..networks.spec import NATIVE
 def metrics_of(protocol: str, captions: bool = False) -> list[str]:
     """``METRIC:MODEL`` for every metric that the harness computes, in its own order.
 
-    Those that compare clips with captions are among them if there are captions.
+    Metrics of clips and captions are included if there are captions.
 
-    A metric that the harness computes with whichever of its models the user names is computed with
-    our default model, if the harness has it, or else with the harness' first.
+    If the harness computes a metric with a model that its user chooses, our default model is taken,
+    or the first of the harness if it lacks that model.
 
     Raises
     ------

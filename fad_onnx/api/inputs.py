@@ -1,4 +1,4 @@
-"""What either side of a comparison may be: audio, a file, or a dataset in memory."""
+"""The inputs of a comparison: audio, a file, or a dataset in memory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Source = PathLike | Sequence[PathLike] | Dataset | Sequence[Dataset] | Moments |
 
 
 def single(source: object) -> bool:
-    """Whether it is one dataset for sure; a list may be of several."""
+    """Whether this is a single dataset; a list may be several."""
     return isinstance(source, str | os.PathLike | Dataset | Moments | np.ndarray)
 
 
 def made(source: Source, side: str, key: str | None) -> Dataset | None:
     """The dataset of a file or in memory; None for audio.
 
-    Raises OptionError for what is no source, StatisticsError for a file that cannot be read.
+    Raises OptionError for an invalid source, StatisticsError for a file that cannot be read.
     """
     if isinstance(source, Dataset):
         return source
@@ -76,7 +76,7 @@ def _unknown(moments: Moments, side: str, by_clip: Sequence[NDArray[np.float32]]
 
 
 def audio_key(source: Source) -> Hashable:
-    """Equal for audio that is the same, which is embedded once."""
+    """A key of the audio, so that equal sources are embedded once."""
     return tuple(paths_of(source))
 
 

@@ -60,13 +60,13 @@ def stats(
     audio : path or sequence of paths
         Folders, audio files, lists, archives, and patterns; see `fad_onnx.audio.sources.find`.
     output : path, optional
-        A file (.npz) to write them to.
+        A file (.npz) to write the statistics to.
     model : str, ModelSpec or Embedder, optional
-        As of `score`.
+        As in `score`.
     shard : str, optional
         "I/N" takes part I of N of the sorted files, which may be empty; see `merge`.
     name, licence : str, optional
-        What the dataset is published as; both travel in the file.
+        The name and licence of the dataset, which are stored in the file.
     options, weights, ..., download_progress
         See `RunOptions`.
 
@@ -78,7 +78,7 @@ def stats(
     Raises
     ------
     FadError
-        In its kinds, such as NoAudioError, AudioError, TooShortError, OutputError.
+        One of its subclasses, such as NoAudioError, AudioError, TooShortError or OutputError.
 
     Examples
     --------
@@ -138,9 +138,9 @@ def embed(
     audio : path or sequence of paths
         Folders, audio files, lists, archives, and patterns; see `fad_onnx.audio.sources.find`.
     model : str, ModelSpec or Embedder, optional
-        As of `score`.
+        As in `score`.
     output : path, optional
-        A file (.npz) to write them to as they come, so that few are held in memory.
+        A file (.npz) to write the embeddings to as they are made, so that memory stays bounded.
     options, weights, ..., download_progress
         See `RunOptions`.
 
@@ -153,7 +153,8 @@ def embed(
     Raises
     ------
     FadError
-        In its kinds, such as NoAudioError, AudioError, TooShortError, DuplicateNameError.
+        One of its subclasses, such as NoAudioError, AudioError, TooShortError or
+        DuplicateNameError.
 
     Examples
     --------
@@ -185,7 +186,7 @@ def embed(
 def embed_into(
     output: PathLike, audio: PathLike | Sequence[PathLike], model: Model | None, run: RunOptions
 ) -> Dataset:
-    """The dataset, whose embeddings are in the file of this name."""
+    """Write embeddings to a file; the dataset without them."""
     made: list[Dataset] = []
     outputs.check([output], [*_paths(audio), *run.checkpoints.values()])
 
@@ -209,7 +210,7 @@ def _embed(
     run: RunOptions,
     keep: Callable[[str, Embeddings], object],
 ) -> Dataset:
-    """The dataset, after `keep` was handed the name and embeddings of every file in order."""
+    """Embed a dataset; `keep` is called with the name and embeddings of each clip, in order."""
     check_single(model)
     name, files = _listed(audio, run.offline)
     (made,) = Run(model, run, keep_embeddings=True).embed(
@@ -253,12 +254,12 @@ def load_model(
     Parameters
     ----------
     model : str, ModelSpec or Embedder, optional
-        As of `score`.
+        As in `score`.
     options, weights, ..., offline
         See `RunOptions`.
     progress : bool or callable, optional
         True draws a bar for each download. A function is called with the name of a file, the
-        bytes so far, and the bytes in all or None.
+        bytes so far, and the total bytes or None.
 
     Returns
     -------
@@ -268,7 +269,8 @@ def load_model(
     Raises
     ------
     FadError
-        In its kinds, such as UnknownModelError, DownloadError, CheckpointError, ProviderError.
+        One of its subclasses, such as UnknownModelError, DownloadError, CheckpointError or
+        ProviderError.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Metrics of one evaluation dataset after another against one reference, and its clips."""
+"""The metrics and clips of evaluation datasets against one reference."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class FileScore:
 
 
 class Compared(Protocol):
-    """An evaluation dataset under one model: what tables and the report show."""
+    """An evaluation dataset under one model, as tables and the report show it."""
 
     @property
     def model(self) -> str: ...
@@ -150,13 +150,13 @@ class Against:
     reference : Dataset or None
     metrics : sequence of Metric
     options : mapping
-        What the user gave, by keyword; it decides over the protocol.
+        The options of the user, by keyword; they override the protocol.
     protocol : str
         The protocol with which the datasets were made.
     partial : bool
         Whether clips without a partner are left out where pairs are compared.
     captions : callable, optional
-        Gives the part of a dataset that has captions, with their embeddings; and what to say of it.
+        Returns the part of a dataset that has captions, with their embeddings, and remarks.
     """
 
     def __init__(
@@ -176,10 +176,10 @@ class Against:
         }
 
     def values(self, evaluation: Dataset, progress: Progress | None = None) -> dict[str, Value]:
-        """What each metric finds.
+        """The value of each metric.
 
-        `progress` is called with what is computed, how many steps are just done, and how many
-        there are. Raises StatisticsError for statistics alone where embeddings are needed.
+        `progress` is called with the name of the computation, the newly finished steps, and the
+        total. Raises StatisticsError for statistics alone where embeddings are needed.
         """
 
         def tell(what: str, done: int, steps: int) -> None:
@@ -205,7 +205,7 @@ class Against:
 
 
 def made_differently(reference: Dataset, evaluation: Dataset) -> tuple[str, ...]:
-    """What is said of two datasets whose provenance differs in what fingerprints leave out."""
+    """The warning about two datasets whose provenance differs beyond their fingerprints."""
     differing = provenance.differences(reference.provenance, evaluation.provenance)
     pair = f"{reference.path} and {evaluation.path} were made differently: {'; '.join(differing)}"
     return (pair,) if differing else ()
@@ -223,7 +223,7 @@ def silent(what: str, done: int, steps: int) -> None:
 
 
 def arrays(one: Dataset, partial: bool = False) -> Arrays:
-    """What metrics know of a dataset."""
+    """The arrays that metrics receive of a dataset."""
     names = tuple(file.name for file in one.files)
     return Arrays(one.path, one.moments, one.embeddings_by_file, names, partial)
 

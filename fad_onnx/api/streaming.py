@@ -1,4 +1,4 @@
-"""A metric that is updated clip by clip, as within a training loop."""
+"""A metric that is updated clip by clip, such as within a training loop."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ class StreamingFAD:
     weights : path, or mapping of str to path, optional
         Checkpoints in place of the official ones.
     folders : sequence of paths
-        Where official checkpoints may lie already.
+        Folders to search for official checkpoints before a download.
     provider : str
         Execution provider, such as "auto", "cpu" or "cuda".
     threads : int
         Threads within one run of the network.
     device : int
-        Index of the card.
+        Index of the GPU.
     memory_limit_mb : int, optional
-        Most memory of the card that ONNX Runtime may take, in MB.
+        Limit of the GPU memory that ONNX Runtime uses, in MB.
     short : {"error", "pad"}
         What to do with a clip below the model's minimum length.
     offline : bool
         Use no network.
     download_progress : callable, optional
-        Called with the name of a file, the bytes so far, and the bytes in all or None.
+        Called with the name of a file, the bytes so far, and the total bytes or None.
 
     Raises
     ------
@@ -92,7 +92,7 @@ class StreamingFAD:
         self._asked, self._run = model, run
         self._width = Run(model, run).selections[0].width
         self._embedder: Embedder | None = None
-        self._fingerprint: str | None = None  # of a copy: that of what it was copied from
+        self._fingerprint: str | None = None  # in a copy, that of the original
         self._sides: dict[bool, MomentsAccumulator] = {}
         self.reset()
 
@@ -124,7 +124,7 @@ class StreamingFAD:
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # The model is shared, what was added is not.
+        # The model is shared; the added clips are not.
         copied = type(self).__new__(type(self))
         copied.__dict__.update(self.__dict__, _sides=copy.deepcopy(self._sides, memo))
         return copied
@@ -195,18 +195,18 @@ class StreamingFAD:
         return frechet_distance(Gaussian.of(reference, "real"), Gaussian.of(evaluation, "not real"))
 
     def reset(self, *, real: bool | None = None) -> None:
-        """Forget what was added.
+        """Remove the clips that were added.
 
         Parameters
         ----------
         real : bool, optional
-            Forget this side alone, so that the reference can stay from epoch to epoch.
+            Reset only this side, so that the reference can be kept from epoch to epoch.
         """
         for side in (True, False) if real is None else (real,):
             self._sides[side] = MomentsAccumulator(self._width)
 
     def state(self) -> dict[str, Any]:
-        """What has been added, to be sent to another process; see `merge_state`.
+        """The clips so far, to send to another process; see `merge_state`.
 
         Returns
         -------

@@ -91,7 +91,7 @@ def embed_text(
 
 
 def cut(encoded: Sequence[Encoded], tower: TextEmbedder) -> str | None:
-    """What to say of captions that are too long, if any are."""
+    """The warning about captions that are too long, or None."""
     count, most = sum(one.cut for one in encoded), tower.tokenizer.longest
     return f"{count} of {len(encoded)} captions were cut at {most} tokens" if count else None
 
@@ -109,7 +109,7 @@ class Captions:
         return cls(os.fspath(path), files.read(path, caption_column))
 
     def of(self, names: Sequence[str], dataset: str, skip: bool) -> list[str | None]:
-        """The caption of each clip; None, if some may be skipped, for one that has none.
+        """The caption of each clip; None for a clip without one, if such clips may be skipped.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class CaptionedClips:
         self._embeddings: dict[str, NDArray[np.float32]] = {}
 
     def embed(self, texts: Iterable[str]) -> None:
-        """Embed those of these captions that are not yet."""
+        """Embed the captions that are not embedded yet."""
         new = [text for text in dict.fromkeys(texts) if text not in self._embeddings]
         encoded = self._tower.encode(new)
 
@@ -196,14 +196,14 @@ class CaptionedClips:
     def _found(
         self, cache: EmbeddingCache | None, encoded: Sequence[Encoded]
     ) -> dict[tuple[int, ...], NDArray[np.float32]]:
-        """The embeddings that are kept from another run."""
+        """The cached embeddings of earlier runs."""
         if cache is None:
             return {}
         kept = ((one.ids, cache.get(_digest(one), self._tower.cache_key)) for one in encoded)
         return {ids: found.embeddings[0] for ids, found in kept if found}
 
     def __call__(self, held: Arrays) -> tuple[Arrays, list[str]]:
-        """The clips of a dataset that have a caption, with its embedding; what to say of them."""
+        """The clips of a dataset that have a caption, with its embedding; and remarks."""
         found = self._captions.of(held.names, held.where, held.partial)
         places = [place for place, caption in enumerate(found) if caption is not None]
         texts = [caption for caption in found if caption is not None]
@@ -220,7 +220,7 @@ class CaptionedClips:
 
     @property
     def made(self) -> dict[str, dict[str, Any]]:
-        """By the file of captions: what their embeddings were made with."""
+        """How the embeddings of the captions were made, by their file."""
         facts = {
             "captions": len(self._captions.by_name),
             "output": self._tower.selection.describe()["output"],
@@ -236,7 +236,7 @@ def _digest(encoded: Encoded) -> str:
 
 
 def _places(names: Sequence[str]) -> dict[str, int]:
-    """Clips by their names, and without suffix where that is one clip alone."""
+    """Clips by their names, and by names without suffix if these are unique."""
     stems = [stem_of(name) for name in names]
     counts = Counter(stems)
     bare = {stem: place for place, stem in enumerate(stems) if counts[stem] == 1}
@@ -246,5 +246,5 @@ def _places(names: Sequence[str]) -> dict[str, int]:
 def _forms(name: str) -> Iterable[str]:
     stem, suffix = os.path.splitext(name)
     forms = (name, stem) if suffix.lower() in SUFFIXES else (name,)
-    composed = (unicodedata.normalize("NFC", one) for one in forms)  # as `stem_of` has it
+    composed = (unicodedata.normalize("NFC", one) for one in forms)  # as in `stem_of`
     return (*forms, *composed)

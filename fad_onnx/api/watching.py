@@ -95,7 +95,7 @@ class StreamingEvaluation:
         self._specs = list(dict.fromkeys(one.spec for one in self._asked))
         self._given = reference
         self._added = Added()
-        self._fingerprints: list[str] | None = None  # of a copy: those of what it was copied from
+        self._fingerprints: list[str] | None = None  # in a copy, those of the original
         self._towers: dict[ModelSpec | None, TextEmbedder] = {}
 
     @cached_property
@@ -121,7 +121,7 @@ class StreamingEvaluation:
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # Models and the reference that was given are shared, what was added is not.
+        # Models and a given reference are shared; the added clips are not.
         copied = type(self).__new__(type(self))
         copied.__dict__.update(self.__dict__, _added=self._added.copy())
         return copied
@@ -232,12 +232,12 @@ class StreamingEvaluation:
         return self.evaluation().to_dict()
 
     def reset(self, *, real: bool | None = None) -> None:
-        """Forget what was added.
+        """Remove the clips that were added.
 
         Parameters
         ----------
         real : bool, optional
-            Forget this side alone, so that the reference can stay from epoch to epoch.
+            Reset only this side, so that the reference can be kept from epoch to epoch.
         """
         for side in (True, False) if real is None else (real,):
             self._added.sides[side] = Side()
@@ -245,13 +245,13 @@ class StreamingEvaluation:
                 self._added.captions = {}
 
     def state(self) -> dict[str, Any]:
-        """What has been added, to be sent to another process; see `merge_state`.
+        """The clips so far, to send to another process; see `merge_state`.
 
         Returns
         -------
         dict
-            `clips` are those of both sides; `models` and `fingerprints` say what made their
-            embeddings. It can be pickled.
+            The `clips` of both sides, with the `models` and `fingerprints` of their embeddings. It
+            can be pickled.
         """
         embedders = self._runner.embedders
         return {
@@ -261,7 +261,7 @@ class StreamingEvaluation:
         }
 
     def merge_state(self, others: Iterable[StreamingEvaluation | Mapping[str, Any]]) -> Self:
-        """Add what others of the same models, or their `state`, have gathered.
+        """Add the clips of others with the same models.
 
         Their clips come after those that are here, in the order of the others; those without
         names are numbered anew, so that pairs stay pairs. The result is that of one pass in this

@@ -1,4 +1,4 @@
-"""Files behind a URL, through fsspec (extra [remote]), and files of this machine alike."""
+"""Files at a URL, through fsspec (extra [remote]), and local files, by the same functions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..errors import AudioError, MissingDependencyError, NoAudioError, SourceErr
 from .blobs import Blob, InMemory, OnDisk, Span, cut_short, why
 
 OFFLINE_VARIABLE = "FAD_ONNX_OFFLINE"
-# What is held in memory of one clip: 48 minutes of a CD, decoded.
+# The most bytes of one clip in memory: 48 minutes of a CD, decoded.
 MEMBER_BYTES = 1 << 29
 BLOCK_BYTES = 1 << 20
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-# What fsspec's file systems raise in addition to OSError, where their libraries are loaded.
+# Exceptions of fsspec's file systems other than OSError, if their libraries are loaded.
 _ERRORS = {
     "aiohttp": ("ClientError",),
     "botocore.exceptions": ("BotoCoreError", "ClientError"),
@@ -33,7 +33,7 @@ def is_url(path: str) -> bool:
 
 
 def is_http(path: str) -> bool:
-    """Whether it is a URL of the web, which may have a query and lists no folders by itself."""
+    """Whether this is a web URL, which may have a query and lists no folders by itself."""
     return path.startswith(("http://", "https://"))
 
 
@@ -68,7 +68,7 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """What reading a URL may raise."""
+    """The exceptions of reading a URL."""
     loaded = ((sys.modules.get(module), names) for module, names in _ERRORS.items())
     foreign = [getattr(module, name) for module, names in loaded if module for name in names]
     return OSError, ValueError, *foreign
@@ -92,9 +92,9 @@ def opened(path: str, block_bytes: int = BLOCK_BYTES) -> BinaryIO:
 
 
 def version(path: str) -> tuple[int, ...]:
-    """What tells open files of this process apart: a forked one must not share their position.
+    """A key of open files in this process, because a fork must not share their position.
 
-    Of a URL it is the process alone: what is behind it is taken to be the same for as long.
+    For a URL it is only the process: its contents are taken not to change meanwhile.
     """
     if is_url(path):
         return (os.getpid(),)
@@ -104,7 +104,7 @@ def version(path: str) -> tuple[int, ...]:
 
 
 def span(path: str, start: int, size: int, label: str) -> Blob:
-    """A part of a file or URL; of a URL it is held in memory."""
+    """A part of a file or URL; that of a URL is held in memory."""
     if not is_url(path):
         return Span(path, start, size, label)
     check_size(size, label)
@@ -130,11 +130,11 @@ def read(path: str, start: int, size: int, label: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """All bytes of what a URL names."""
+    """All bytes at a URL."""
 
     @property
     def key(self) -> str:
-        """There is one such part."""
+        """A constant: there is only one such part."""
         return "whole"
 
     def blob(self, path: str, label: str) -> Blob:
@@ -142,7 +142,7 @@ class Whole:
         system, inner = filesystem(path)
         try:
             if is_http(path):
-                # No size is asked for in advance, and none that is answered is believed.
+                # Neither ask for the size in advance nor trust an announced one.
                 with system.open(inner, "rb", block_size=0) as file:
                     return InMemory(_all_of(file, label), label)
             check_size(system.size(inner) or 0, label)
@@ -161,7 +161,7 @@ def _all_of(file: BinaryIO, label: str) -> bytes:
 
 
 def check_size(size: int, label: str) -> None:
-    """AudioError for more than is held in memory of one clip."""
+    """AudioError for a clip that is too large for memory."""
     if size > MEMBER_BYTES:
         raise AudioError(
             label, f"{size} bytes; what lies in memory may have {MEMBER_BYTES}: give it as a file,"
@@ -174,13 +174,13 @@ def failure(label: str, error: Exception) -> AudioError:
     if isinstance(error, AudioError):
         return error
     reason = why(error) or type(error).__name__
-    if isinstance(error, FileNotFoundError):  # fsspec gives the URL for a reason
+    if isinstance(error, FileNotFoundError):  # fsspec gives the URL as the reason
         reason = "no such file"
     return AudioError(label, f"cannot be read: {reason}")
 
 
 def is_folder(url: str) -> bool:
-    """Whether a URL means what is below it; of the web only where it ends with a slash."""
+    """Whether a URL is a folder; a web URL only if it ends with a slash."""
     if is_http(url):
         return file_part(url).endswith("/")
     system, inner = filesystem(url)
@@ -202,7 +202,7 @@ def below(url: str) -> list[tuple[str, str]]:
 
 
 def globbed(url: str) -> list[str]:
-    """The URLs that a pattern means."""
+    """The URLs that match a pattern."""
     system, inner = filesystem(url)
     try:
         return [system.unstrip_protocol(one) for one in system.glob(inner)]

@@ -79,7 +79,7 @@ class Resampler:
         samples = np.ascontiguousarray(self._after.push(block, last).T)
         if self._joined:
             self._held.append(samples)
-            # Where the second channel begins is known at the end alone.
+            # The start of the second channel is known only at the end.
             return np.concatenate(self._held, axis=1).reshape(1, -1) if last else samples[:1, :0]
         return np.repeat(samples, 2, axis=0) if self._duplicate else samples
 
@@ -92,7 +92,7 @@ class Resampler:
 
 
 class Stream(Protocol):
-    """What changes the rate of blocks."""
+    """A step that changes the rate of blocks."""
 
     def push(self, block: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
         """The samples that are ready after this block (frames, channels)."""

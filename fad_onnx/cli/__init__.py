@@ -59,18 +59,18 @@ def _register(files: Sequence[str]) -> None:
 def _parsed(arguments: Sequence[str] | None) -> Namespace:
     parser = build()
     try:
-        # Only a caller in Python can give one; the operating system takes it in no path.
+        # Only a caller in Python can pass one; no path can contain it.
         if any("\0" in text for text in arguments or ()):
             parser.error("an argument holds a null character")
         return parser.parse_args(arguments)
     except SystemExit as done:
-        # What --help or an error of usage has printed may not get out.
+        # The output of --help or of a usage error may fail to be written.
         (streams.note if done.code else streams.say)("", end="")
         raise
 
 
 def entry() -> None:
-    """The console script: as `main`, but a signal ends it at once, whenever it comes."""
+    """The console script: `main`, but ended at once by a signal at any time."""
     streams.open_closed()
     # An exception inside the start of a C extension crashes it, or looks like a failed import;
     # while modules are loaded, and after the work, there is nothing to unwind anyhow.

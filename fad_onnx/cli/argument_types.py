@@ -1,4 +1,4 @@
-"""What the values of flags can be: each function reads a text, or says what is wrong with it."""
+"""The types of flags: each function parses a text, or raises an error that names the problem."""
 
 from __future__ import annotations
 

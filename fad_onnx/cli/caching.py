@@ -1,4 +1,4 @@
-"""What the cache holds, as a person or a program reads it."""
+"""The contents of the cache, as text or JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..tools.housekeeping import Item
 
 
 def as_json(embeddings: Mapping[str, Any], items: Sequence[Item]) -> str:
-    """What the cache holds, for a program."""
+    """The contents of the cache as JSON."""
     kinds = {
         kind: {
             "bytes": sum(one.bytes for one in items if one.kind == kind),
@@ -24,7 +24,7 @@ def as_json(embeddings: Mapping[str, Any], items: Sequence[Item]) -> str:
 
 
 def as_text(embeddings: Mapping[str, Any], items: Sequence[Item]) -> str:
-    """What the cache holds, for a person."""
+    """The contents of the cache as text."""
     lines = [f"{key}: {value}" for key, value in embeddings.items()]
     for kind in ("models", "downloads"):
         found = [one for one in items if one.kind == kind]

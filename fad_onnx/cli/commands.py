@@ -30,7 +30,7 @@ from .upkeep import verify as verify
 
 
 def score(options: Namespace) -> None:
-    """score: one number, a table, or JSON."""
+    """Run `score`: print one number, a table, or JSON."""
     if options.dry_run:
         _dry_run(options, [options.reference, *options.evaluations])
         return
@@ -48,7 +48,7 @@ def score(options: Namespace) -> None:
         scores = functions.compare(
             options.reference, options.evaluations, options.model or None, wanted, **run
         )
-    # First the number: a file that cannot be written must not cost it, nor the other way round.
+    # First the number: it must not be lost if a file cannot be written, nor the other way round.
     steps: list[Callable[[], object]] = [partial(_say_scores, options, scores)]
     if options.csv is not None:
         steps.append(partial(show.append_csv, options.csv, scores))
@@ -62,7 +62,7 @@ def score(options: Namespace) -> None:
 
 
 def _wanted(options: Namespace) -> Wanted:
-    """What the flags ask for; a report shows everything that can be computed."""
+    """The metrics that the flags select; a report shows everything that can be computed."""
     switches, report = registry.switches(), options.report is not None
     known = registry.options([registry.metric(registry.FIRST), *switches.values()])
     given = {key: getattr(options, key) for key in (*switches, *known) if hasattr(options, key)}
@@ -113,7 +113,7 @@ def evaluate(options: Namespace) -> None:
 
 
 def _all_of(steps: Iterable[Callable[[], object]]) -> None:
-    """Every step, also after one that fails; then the first error, after the others are said."""
+    """Run every step, even after a failure; then raise the first error, and print the others."""
     failed = []
     for step in steps:
         try:
@@ -127,7 +127,7 @@ def _all_of(steps: Iterable[Callable[[], object]]) -> None:
 
 
 def stats(options: Namespace) -> None:
-    """stats: one line that says what was written."""
+    """Run `stats`: print one line about the file written."""
     if options.dry_run:
         return _dry_run(options, options.audio)
     with run_options(options) as run:
@@ -140,7 +140,7 @@ def stats(options: Namespace) -> None:
 
 
 def embed(options: Namespace) -> None:
-    """embed: one line that says what was written."""
+    """Run `embed`: print one line about the file written."""
     if options.dry_run:
         return _dry_run(options, options.audio)
     with run_options(options) as run:
@@ -150,7 +150,7 @@ def embed(options: Namespace) -> None:
 
 
 def merge(options: Namespace) -> None:
-    """merge: one line that says what was written."""
+    """Run `merge`: print one line about the file written."""
     made = archives.merge(options.parts, options.output)
     _say_written(options, made)
 

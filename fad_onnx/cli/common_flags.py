@@ -14,7 +14,7 @@ LEVEL = 0.95
 
 
 def add_metric_options(parser: argparse.ArgumentParser, metrics: Sequence[Metric]) -> None:
-    """A flag for each option of these metrics; one that is not given leaves it to the protocol."""
+    """Add a flag for each option of these metrics; without a flag, the protocol decides."""
     for option in registry.options(metrics).values():
         kind: dict[str, Any] = {"type": str}
         if option.choices:

@@ -1,4 +1,4 @@
-"""A table that grows run by run: a file gets new lines only if it is a table of their columns."""
+"""A CSV table that grows with each run, if its columns are those of the new lines."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..files import outputs
 
 
 def check(path: str, columns: Sequence[str]) -> None:
-    """OutputError, before hours of work, unless it is a table of these columns or none yet."""
+    """OutputError, before hours of work, if the file exists with other columns."""
     _judge(outputs.held(path), columns, path)
 
 
 def append(path: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append a line for each of these, below a header if the file is new or empty.
+    """Append lines, after a header if the file is new or empty.
 
-    Where the last line has no end it gets one. Processes that append to one file wait for each
-    other, so only the first writes the header. OutputError if the file is of other columns, or
+    A missing line end of the last line is added. Processes that append to one file wait for each
+    other, so that only the first writes the header. OutputError if the file has other columns, or
     cannot be written.
     """
 

@@ -1,4 +1,4 @@
-"""What `evaluate` prints and writes."""
+"""The output of `evaluate`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .streams import note, say
 
 
 def csv_columns() -> tuple[str, ...]:
-    """Of --csv: one line for each metric, model and dataset."""
+    """The columns of --csv, which has one line for each metric, model and dataset."""
     fields = (column for one in registry.metrics().values() for column in one.columns)
     own = ("timestamp", "metric", "model", "reference", "path", "value", "ci_low", "ci_high")
     return tuple(dict.fromkeys((*own, *show.COUNTED, *fields, "fingerprint")))
@@ -36,13 +36,13 @@ def evaluations(options: Namespace) -> list[str]:
 
 
 def reference(options: Namespace) -> str | list[str] | None:
-    """One, several, or none."""
+    """The reference: one, several, or none."""
     found: list[str] = options.references
     return found if len(found) > 1 else next(iter(found), None)
 
 
 def check(options: Namespace) -> None:
-    """Before the work: whether a report can be made, and whether the CSV can be continued."""
+    """Check before the work that a report can be made and the CSV be continued."""
     if options.report is not None:
         reports.require()
     if options.csv is not None:
@@ -50,13 +50,13 @@ def check(options: Namespace) -> None:
 
 
 def given(options: Namespace) -> dict[str, Any]:
-    """The options of metrics that were given."""
+    """The metric options among the flags."""
     known = registry.options(registry.metrics().values())
     return {keyword: getattr(options, keyword) for keyword in known if hasattr(options, keyword)}
 
 
 def steps(options: Namespace, found: Evaluation) -> list[Callable[[], object]]:
-    """First the numbers, then the files."""
+    """The steps of the output: first the numbers, then the files."""
     every: list[Callable[[], object]] = [partial(_say, options, found)]
     if options.csv is not None:
         every.append(partial(csv_file.append, options.csv, csv_columns(), _rows(found)))

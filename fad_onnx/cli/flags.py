@@ -1,4 +1,4 @@
-"""Parameters of the library under the names that the command line has for them."""
+"""The flags of the command line for parameters of the library."""
 
 from __future__ import annotations
 

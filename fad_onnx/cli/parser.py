@@ -16,7 +16,7 @@ PROG = "fad-onnx"
 AUDIO = (
     "a folder (searched recursively), an audio file, a list (.txt, .csv, .tsv, .jsonl), an archive"
     " (.tar, .tar.gz, .zip, .parquet), or several of these by a pattern in quotes"
-    " ('shards/{000..099}.tar'), here or behind a URL (s3://, https://, ...)"
+    " ('shards/{000..099}.tar'), local or at a URL (s3://, https://, ...)"
 )
 DATASETS = f"{AUDIO}; or an .npz from `stats` or `embed`"
 
@@ -74,7 +74,7 @@ def _score(commands: Commands) -> None:
     add_metric_options(parser, [registry.metric(FIRST), *registry.switches().values()])
     parser.add_argument(
         "--per-file", metavar="FILE.csv",
-        help="write one CSV line per clip, those that raise FAD most first",
+        help="write one CSV line per clip, highest influence on FAD first",
     )  # fmt: skip
     parser.add_argument(
         "--report", metavar="FILE.html", help="write an HTML report with all results"

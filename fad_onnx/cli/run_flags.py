@@ -18,7 +18,7 @@ def named_paths(given: list[str], flag: str = "--weights") -> dict[str, str]:
     """["a.pth", "pca=b.pth", "vggish:c.pth"] -> {"main": "a.pth", "pca": "b.pth", "vggish:main":
     "c.pth"}.
 
-    Text that is itself a path of a file is taken as one, whatever colons and signs it holds.
+    A text that is the path of an existing file is taken as the path, even with colons or signs.
     """
     named = {}
     for text in given:
@@ -42,7 +42,7 @@ def _named_path(text: str) -> tuple[str, str]:
 
 @contextmanager
 def run_options(options: Namespace) -> Iterator[dict[str, Any]]:
-    """What all commands that embed have in common, with progress bars on stderr."""
+    """The options of all commands that embed, with progress bars on stderr."""
     with ExitStack() as stack:
         quiet = True if options.quiet else None
         bars = stack.enter_context(closing(Bars(quiet)))

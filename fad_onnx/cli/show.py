@@ -81,7 +81,7 @@ def _first_value(scores: Sequence[Score], path: str) -> float:
 
 
 def notes(scores: Sequence[Score]) -> None:
-    """What a reference was published as, warnings and skipped files, on stderr."""
+    """Print the name of a published reference, warnings and skipped files to stderr."""
     for said in {score.model: score.reference.metadata for score in scores}.values():
         if said.name or said.licence:
             mark = str(said.fingerprint)[:16]
@@ -90,7 +90,7 @@ def notes(scores: Sequence[Score]) -> None:
 
 
 def providers(scores: Sequence[Score]) -> None:
-    """What "auto" came to, where audio was embedded just now, on stderr."""
+    """Print to stderr the provider that "auto" selected, if audio was embedded."""
     used = [one for score in scores for one in (score.reference, score.evaluation) if one.embedded]
     for name in dict.fromkeys(provenance.text(one.provenance["provider"]) for one in used):
         note(f"provider: {printable(name)}")
@@ -109,7 +109,7 @@ def _notes(skipped: Iterable[tuple[str, str]], warnings: Iterable[str]) -> None:
 
 
 def written(path: str, made: Dataset) -> str:
-    """The line that says what a file holds."""
+    """The line about a file that was written."""
     said = made.metadata
     counts = f"{said.files} files, {said.embeddings} embeddings, {said.seconds or 0:.1f} s"
     return f"{shown(path)}: {counts}, {shown(str(said.model))}"

@@ -19,7 +19,7 @@ Heads = Callable[[Measured], str]
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Text in aligned columns; what is not printable is escaped."""
+    """Text in aligned columns, with unprintable characters escaped."""
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""The commands that score nothing of the user's: models, pull, verify, bench, cache and demo."""
+"""The commands other than scoring: models, pull, verify, bench, cache and demo."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from .streams import note, say
 
 
 def models(options: Namespace) -> None:
-    """models: the table."""
+    """Run `models`: print the table."""
     families = table.families()
     say(show.models_json(families) if options.json else show.models_table(families))
 
 
 def pull(options: Namespace) -> None:
-    """pull: fetch, verify, convert; say what is kept. After a failure the next has its turn."""
+    """Run `pull`: fetch, verify, convert; continue with the next model after a failure."""
     sources = named_paths(options.source, "--from")
     if len(options.models) > 1 and sources:
         raise OptionError("--from", "goes with one model")
@@ -59,7 +59,7 @@ def pull(options: Namespace) -> None:
 
 
 def _pull(spec: ModelSpec, options: Namespace, sources: dict[str, str]) -> list[str]:
-    """What is kept, a line each; said at once unless it is for a program."""
+    """One line for each kept file, printed at once unless JSON was requested."""
     kept = []
     spec = replace(spec, options={**spec.options, **dict(options.option)})
     with closing(Downloads(True if options.quiet else None)) as downloads:
@@ -74,7 +74,7 @@ def _pull(spec: ModelSpec, options: Namespace, sources: dict[str, str]) -> list[
 
 
 def verify(options: Namespace) -> None:
-    """verify: a table of checks; an error if one fails."""
+    """Run `verify`: print a table of checks; an error if one fails."""
     settings = Settings(options.provider)
     checks = []
     for check in _checks(options, settings):
@@ -94,7 +94,7 @@ def verify(options: Namespace) -> None:
 
 
 def _checks(options: Namespace, settings: Settings) -> Iterator[Check]:
-    """The known answers of every model that was asked for."""
+    """The known answers of every requested model."""
     from ..tools import known_answers, published_scores
 
     texts: set[str] = set()
@@ -112,7 +112,7 @@ def _checks(options: Namespace, settings: Settings) -> Iterator[Check]:
 
 
 def bench(options: Namespace) -> None:
-    """bench: a line for every combination, and each provider against the first."""
+    """Run `bench`: print one line per combination, and compare each provider with the first."""
     from ..tools import bench as timing
 
     combinations = product(
@@ -132,7 +132,7 @@ def bench(options: Namespace) -> None:
 
 
 def cache(options: Namespace) -> None:
-    """cache: what it holds, after clearing or pruning it if that was asked."""
+    """Run `cache`: clear or prune it if requested, then print its contents."""
     from ..tools import housekeeping
     from . import caching
 
@@ -142,7 +142,7 @@ def cache(options: Namespace) -> None:
     ):
         if given is not None and options.action != action:
             raise OptionError(option, f"goes with {action}")
-    # A folder that was named holds embeddings alone.
+    # A folder given by name holds only embeddings.
     named = options.cache_dir is not None
     kinds = ("embeddings",) if named else options.only or housekeeping.KINDS
     with embeddings.EmbeddingCache(Path(options.cache_dir) if named else cache_folder()) as cache:
@@ -159,7 +159,7 @@ def cache(options: Namespace) -> None:
 
 
 def demo(options: Namespace) -> None:
-    """demo: two synthetic datasets, and the nearer one must score lower; or the datasets alone."""
+    """Run `demo`: score two synthetic datasets, or only write the datasets."""
     from ..tools import demo as sets
 
     if options.folder is not None:

@@ -32,7 +32,7 @@ def read(path: str | os.PathLike[str], caption_column: str = CAPTION) -> dict[st
     Returns
     -------
     dict of str to str
-        A clip whose caption is blank is left out, as one that has none.
+        Clips with a blank caption are left out.
 
     Raises
     ------

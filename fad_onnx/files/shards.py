@@ -1,4 +1,4 @@
-"""Parts of a set: cut from its list of files, known by it again, and added up."""
+"""Shards of a dataset: cut from its list of files, recognised, and merged."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ COUNTS = (
 def cut(files: Sequence[AudioFile], part: str) -> Listing:
     """Part I of N, written "I/N", I from 1: a contiguous run, so that parts merge in order.
 
-    Of more parts than files some are empty. The first says what was left out of the whole. Raises
-    OptionError.
+    With more parts than files, some are empty. The first part records the files that were left out.
+    Raises OptionError.
     """
     i, n = _parsed(part)
     own = files[(i - 1) * len(files) // n : i * len(files) // n]
@@ -40,10 +40,10 @@ def _parsed(part: str) -> tuple[int, int]:
 
 
 def part_of(listed: Sequence[str], files: Sequence[AudioFile], part: str) -> Shard:
-    """What the statistics of a part record: which part of how many it is, and its files.
+    """The record of a part: its index, the number of parts, and a hash of the list of files.
 
-    The files are known by their names within the set and the set by its own: machines may have it
-    in different places.
+    Files are identified by their names within the dataset, and the dataset by its own name, because
+    its path may differ between machines.
     """
     index, count = _parsed(part)
     names = [*(os.path.basename(os.path.abspath(path)) for path in listed)]
@@ -76,7 +76,7 @@ def check(parts: Sequence[Dataset]) -> None:
 
 
 def merged_metadata(parts: Sequence[Dataset]) -> Metadata:
-    """What is to be said of the whole: counts add up, and where the parts differ all is kept."""
+    """The metadata of the whole: counts are added, and differing values are kept as lists."""
     every = [part.metadata for part in parts]
     lowest = [one.lowest_source_hz for one in every if one.lowest_source_hz]
     largest = [one.largest_file for one in every if one.largest_file]
@@ -106,7 +106,7 @@ def _protocol(every: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _published(values: Sequence[str | None]) -> str | None:
-    """The one name or licence of all parts; several are joined, and a part without is said."""
+    """The common name or licence of all parts; several are joined, and a missing one is named."""
     distinct = dict.fromkeys(values)
     if not any(distinct):
         return None

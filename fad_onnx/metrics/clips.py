@@ -1,4 +1,4 @@
-"""The embeddings of many clips as one array, which may be a file that is larger than the memory."""
+"""The embeddings of many clips as one array, which may be a file larger than memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORGET_BYTES = 32 << 20
 
 
 def forget(array: Embeddings) -> None:
-    """Give back the memory of an array that is a view of a file; it is read again when needed.
+    """Release the memory of an array that is a view of a file; it is read again when needed.
 
     Nothing happens for other arrays, and on systems without madvise.
     """
@@ -26,7 +26,7 @@ def forget(array: Embeddings) -> None:
     while getattr(base, "base", None) is not None:
         base = base.base
     mapping = base.obj if isinstance(base, memoryview) else base
-    # A mapping that can be written may hold what the file does not.
+    # A writable mapping may hold data that the file lacks.
     read_only = isinstance(mapping, mmap.mmap) and not array.flags.writeable
     if read_only and hasattr(mapping, "madvise"):
         mapping.madvise(mmap.MADV_DONTNEED)

@@ -149,7 +149,7 @@ def distance_and_maps(a: Gaussian, b: Gaussian) -> tuple[float, tuple[Array, Arr
 def file_influences(
     side: Side, mean_gap: Array, transport: Array, progress: Progress | None = None
 ) -> Array:
-    """What each clip adds to the distance, to first order, times n; the sum is zero."""
+    """The contribution of each clip to the distance, to first order, times n; the sum is zero."""
     sums, sizes = [], []
     for embeddings, starts in _blocks(side.files):
         centred = embeddings - side.moments.mean

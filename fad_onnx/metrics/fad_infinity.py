@@ -166,7 +166,7 @@ def _lengths(
 def _drawn(
     random: np.random.RandomState, lengths: NDArray[np.intp], size: int
 ) -> NDArray[np.bool_]:
-    """Which embeddings are drawn: those of clips in random order, the last one perhaps cut."""
+    """The drawn embeddings: those of clips in random order; the last clip may be cut."""
     order = random.permutation(len(lengths))
     after = np.cumsum(lengths[order])
     whole = int(np.searchsorted(after, size, side="right"))
@@ -194,7 +194,7 @@ def line_at_infinity(sizes: Array, values: Array) -> tuple[float, float | None]:
 
 
 def intercept_variance(sizes: Array, values: Array) -> float:
-    """The variance of the least-squares line at infinity, from what it leaves; for three or more.
+    """The variance of the least-squares line at infinity, from its residuals; three or more points.
 
     Examples
     --------

@@ -88,7 +88,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Linear:
-    """What each clip adds to a value, to first order.
+    """The contribution of each clip to a value, to first order.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What an option makes of an output and a preparation: dotted fields with other values."""
+"""Changes of an output and a preparation by an option: dotted fields with new values."""
 
 from __future__ import annotations
 

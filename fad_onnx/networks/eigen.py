@@ -1,7 +1,7 @@
-"""Eigen's cosine of float32, which TensorFlow's windows are made of.
+"""Eigen's cosine in float32, from which TensorFlow computes its windows.
 
-The windows of tf.signal are rounded at every step. What that leaves of a loud sound in bands where
-there is none is louder than the floor of a network that listens 80 dB down in magnitude.
+The windows of tf.signal are rounded at every step. The leakage of a loud sound into empty bands is
+then above the floor of a network whose range is 80 dB of magnitude.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class Group:
         of the clip.
         """
         if not (tiled and self.first.selection.network.head):
-            # The samples of a tile are those of its neighbours too: its own steps count.
+            # Tiles overlap, so that only the own steps of a tile count.
             sizes = [len(part[0]) for part in parts] if tiled else valid_samples
             own = zip(self.members, zip(*parts, strict=True), strict=True)
             return tuple(_pooled(member, embeddings, sizes, seconds) for member, embeddings in own)
@@ -120,7 +120,7 @@ def grouped(embedders: Sequence[Embedder]) -> list[Group]:
 
 
 def _shared(embedder: Embedder) -> tuple[Any, ...]:
-    """What the models of a group have in common: everything up to the network."""
+    """The settings that the models of a group share: everything up to the network."""
     session, own = embedder.session, embedder.preparation
     preparation = replace(own, pooling=Pooling(), embedding_type="float32")
     return session.graph, session.settings, embedder.selection.network, preparation
@@ -132,7 +132,7 @@ def _value(member: Embedder) -> Value:
 
 
 def _joined(found: Mapping[str, Embeddings], names: Sequence[str]) -> Embeddings:
-    """The numbers of these values, one after another."""
+    """The values, concatenated along the last axis."""
     return found[names[0]] if len(names) == 1 else np.concatenate([found[n] for n in names], -1)
 
 

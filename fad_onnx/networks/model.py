@@ -123,7 +123,7 @@ class Model:
         return value
 
     def default_output(self, protocol: str = NATIVE) -> str:
-        """The name of the output that the protocol takes: the network's first, if it says none."""
+        """The output that a protocol uses: by default, the first of the network."""
         own = self.protocols.get(protocol)
         chosen = own.output_of(self.name) if own else None
         return chosen or next(iter(self.network.outputs))

@@ -119,7 +119,7 @@ class Network:
     graph : str
         The file of the main graph.
     outputs : mapping of str to Output
-        What one run can compute.
+        The outputs that one run can compute.
     checkpoints : mapping of str to Checkpoint
         The official files.
     batch : Batch
@@ -136,11 +136,11 @@ class Network:
     tiles : Tiles or None
         How a long clip is computed in parts, if it is.
     text : TextTower or None
-        What embeds captions, if it has such a part. It is no output: audio is never given to it.
+        The part that embeds captions, if any. It is not an output, because it takes no audio.
     hashes : mapping of str to str
         SHA-256 of every graph file in the table.
     places : mapping of str to path
-        Where graph files of the user are; those of the package lie in its own folder.
+        The paths of the user's graph files; those of the package are in its own folder.
     family : str
         The heading under which its models are listed.
     """
@@ -206,8 +206,7 @@ class Checkpoint:
     nesting : tuple of str
         The keys that lead to the dictionary of tensors.
     prefix : str
-        What precedes the names of the tensors in files that hold more than the network; it is
-        removed where it is there.
+        A prefix of tensor names in files that hold more than the network; it is removed if present.
     aliases : mapping of str to tuple of str
         Other names, for files of other releases: a regular expression that fits a whole name of
         the graph, to the names in the file that make the tensor, as `re.Match.expand` takes them.
@@ -218,7 +217,7 @@ class Checkpoint:
     package, member : str or None
         The Python distribution that ships the file, as pip takes it, and the file's place in it.
     holds : {"tensors", "text"}
-        Whether tensors are taken from the file, or it is kept as it is, as a vocabulary.
+        Whether the file holds tensors, or is kept whole, such as a vocabulary.
     """
 
     file: str

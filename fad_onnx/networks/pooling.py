@@ -1,4 +1,4 @@
-"""The step after the network: the embeddings of a clip as they are, or one for a part of it."""
+"""Pooling, the step after the network: the embeddings of a clip, or one for each part of it."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def pool(
 
 
 def pooled_count(pooling: Pooling, embeddings: int, seconds: float) -> int:
-    """How many embeddings `pool` makes of these of a clip, before it takes them apart."""
+    """The number of embeddings after pooling, before `pool` splits them into numbers."""
     if pooling.over in ("frames", "numbers") or not embeddings:
         return embeddings
     return embeddings // _size(pooling, embeddings, seconds)
 
 
 def _size(pooling: Pooling, count: int, seconds: float) -> int:
-    """How many embeddings make one; of a clip that is too short for that, all of them.
+    """The number of embeddings that become one; all of them for a shorter clip.
 
     kadtk 1.1.0, model_loader.py, postprocess_resoultion, rounds down as well, and fails below a
     second. For DAC it divides by the five seconds of a window, whatever the length of the clip.

@@ -231,22 +231,22 @@ class Preparation:
 
     @property
     def most_samples(self) -> float:
-        """How many samples of a clip are used at most."""
+        """The most samples of a clip that are used."""
         crop = self.windows.length_samples if self.windows.cover == "crop" else None
         return min(one for one in (self.maximum_samples, crop, math.inf) if one is not None)
 
     def used_seconds(self, seconds: float) -> float:
-        """The length of what is used of a clip of this length."""
+        """The seconds that are used of a clip of this length."""
         return min(seconds, self.most_samples / self.sample_rate_hz)
 
     @property
     def before_windows(self) -> tuple[object, ...]:
-        """All that decides the samples which windows are cut from."""
+        """All settings that determine the samples from which windows are cut."""
         level = self.level_before, self.level_after
         return self.sample_rate_hz, self.channels, self.resampler, level, self.sample_format
 
     def resample(self, source_hz: int, source_channels: int, path: str = "samples") -> Resampler:
-        """What brings blocks of a file to the channels, the rate and the level of the network.
+        """A resampler from the channels, rate and level of a file to those of the network.
 
         Raises
         ------

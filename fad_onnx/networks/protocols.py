@@ -1,4 +1,4 @@
-"""A protocol: what a published harness prepares and computes otherwise than we do."""
+"""A protocol: how a published harness differs from our own preparations and metrics."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Definition:
     ----------
     models : tuple of str
         The models with which it computes the metric, in the order of its own report; empty for a
-        harness that computes it with whichever of its models the user names.
+        harness that computes it with any of its models.
     options : mapping
         Options of the metric by keyword, as in `fad_onnx.metrics.registry.Option`, where they
         differ from our defaults: ``{"kl_direction": "evaluation", "kl_epsilon": 1e-6}``. An option
-        that the user gives decides over them.
+        that the user gives overrides them.
     """
 
     models: tuple[str, ...] = ()
@@ -30,12 +30,12 @@ class Definition:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a published harness does otherwise than our own preparations and metrics.
+    """How a published harness differs from our own preparations and metrics.
 
     Attributes
     ----------
     name, summary : str
-        What it is called, and one line for people.
+        Its name, and a one-line description.
     models : mapping of str to mapping
         For each model that the harness has: dotted fields and what it makes of them. The key
         "output" names the output that it takes where the user names none.
@@ -45,7 +45,7 @@ class Protocol:
         The metrics that the harness computes from audio and captions, by our names, with its own
         definitions. A metric that is missing here is one that the harness does not have.
     note : str or None
-        What the protocol cannot reproduce; said with every score.
+        What the protocol cannot reproduce; shown with every score.
     """
 
     name: str

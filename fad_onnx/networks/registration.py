@@ -20,7 +20,7 @@ INLINE = {"network": "networks", "preparation": "preparations"}
 
 @dataclass(frozen=True)
 class Registration:
-    """A document of entries, as JSON text, and the folder that its graphs lie in."""
+    """A document of entries as JSON text, and the folder of its graphs."""
 
     text: str
     folder: str

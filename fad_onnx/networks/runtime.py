@@ -23,10 +23,10 @@ from ..errors import MissingDependencyError, OptionError, ProviderError
 from .providers import CPU_LINE, GPU_LINE, PROVIDERS, Provider, named
 
 Inputs = tuple[NDArray[np.float32] | NDArray[np.int64], ...]
-# Runs at one time on an accelerator, whoever asks: one computes while the next is copied there.
+# Concurrent runs on an accelerator: one computes while the next is copied there.
 ACCELERATOR_RUNS = 2
-# Where the external tensors of a model lie that is opened from memory. Older releases of ONNX
-# Runtime fail on such a model, and run whole graphs: the same numbers, in more time.
+# The option with the folder of the external tensors of a model in memory. Older releases of ONNX
+# Runtime cannot open such models, and run whole graphs: the same numbers in more time.
 PRUNING_SINCE = (1, 22)
 TENSORS_FOLDER = "session.model_external_initializers_file_folder_path"
 Prune = Callable[[Path, frozenset[str]], bytes | None]
@@ -82,7 +82,7 @@ def _provider_options(settings: Settings, provider: Provider) -> dict[str, str]:
     if provider.name == "CUDAExecutionProvider":
         # TF32 keeps 10 bits of the mantissa: scores would differ from the CPU's by 1e-3.
         options["use_tf32"] = "0"
-        # Do not grow the arena by powers of two past what the batch needs.
+        # Do not grow the arena by powers of two, beyond the need of the batch.
         options["arena_extend_strategy"] = "kSameAsRequested"
         if settings.memory_limit_mb is not None:
             options["gpu_mem_limit"] = str(settings.memory_limit_mb << 20)
@@ -90,9 +90,9 @@ def _provider_options(settings: Settings, provider: Provider) -> dict[str, str]:
 
 
 def _open(graph: Path, model: bytes | None, settings: Settings, provider: Provider) -> Any:
-    """A session on this provider alone (ONNX Runtime keeps the CPU for what it cannot run).
+    """A session on this provider alone (ONNX Runtime uses the CPU for unsupported nodes).
 
-    model: what to open in place of the file `graph`; its tensors lie in the folder of the file.
+    model: bytes to open instead of the file `graph`, whose folder holds the tensors.
     """
     ort = runtime()
     options = ort.SessionOptions()
@@ -145,12 +145,12 @@ def _plugin_devices(ort: Any, provider: Provider) -> list[Any]:
     return devices
 
 
-# Plugin libraries that this process has handed to ONNX Runtime, which takes each once.
+# Plugin libraries that this process has registered; ONNX Runtime accepts each once.
 _registered: set[str] = set()
 
 
 def _runtime_errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises; its exceptions share no base but Exception."""
+    """The exceptions of ONNX Runtime, which have no common base but Exception."""
     state = runtime().capi.onnxruntime_pybind11_state
     kinds = [value for value in vars(state).values()
              if isinstance(value, type) and issubclass(value, Exception)]  # fmt: skip
@@ -176,7 +176,7 @@ class Session:
     prune : function or None
         Takes the graph and outputs, and gives a model with these alone (None if all of it is
         needed). Without it, every run computes all outputs: builds of ONNX Runtime for inference
-        ignore the option to execute only the path to what is fetched.
+        ignore the option to execute only the path to the fetched outputs.
 
     Raises
     ------
@@ -238,7 +238,7 @@ class Session:
         return found
 
     def _opened(self, outputs: Sequence[str]) -> Any:
-        """The session of this process, after it was opened again for what it lacks."""
+        """The session of this process, reopened if it lacks outputs."""
         with self._lock:
             lacks = self.prune is not None and not self.outputs.issuperset(outputs)
             # A forked child has the session's memory but not its threads.
@@ -248,5 +248,5 @@ class Session:
             return self._session
 
     def versions(self) -> dict[str, str]:
-        """What computes: the provider's name and ONNX Runtime's version."""
+        """The name of the provider and the version of ONNX Runtime."""
         return {"provider": self.provider.name, "onnxruntime": runtime().__version__}

@@ -21,7 +21,7 @@ from .spec import NATIVE, ModelSpec
 from .table import Model, Option, model, protocol
 
 FINGERPRINT_VERSION = 2
-TEXT = "text"  # what the text tower is called where outputs are named
+TEXT = "text"  # the name of the text tower among outputs
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Selection:
 
     @property
     def note(self) -> str | None:
-        """What must be said with every score: of the model, and of the protocol."""
+        """The notes of the model and the protocol, which are shown with every score."""
         notes = [self.model.note]
         if self.protocol != NATIVE:
             notes.append(self.model.protocols[self.protocol].note)

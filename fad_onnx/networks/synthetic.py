@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEAR_ONE = ("weight_g", "running_var", "gamma", "moving_variance")
-# The last map of a residual branch. With He's variance a dozen random layers would make all
-# embeddings of a clip alike, and the rounding of the first layers as large as their differences.
+# The last map of a residual branch. With He's variance, a dozen random layers would make all
+# embeddings of a clip similar, and rounding in the first layers as large as their differences.
 BRANCH_ENDS = ("attention.out_proj.weight", "feed_forward.output_dense.weight")
 
 
@@ -33,7 +33,7 @@ def tensors(infos: Mapping[str, TensorLike], seed: int) -> dict[str, NDArray[Any
 
     Matrices and kernels are uniform with He's variance 2 / fan-in (arXiv:1502.01852). Vectors
     named weight or as in NEAR_ONE are near one, others near zero. Filterbanks are not negative, and
-    indices are within their table. What ends a residual branch is a quarter as large.
+    indices are within their table. The last map of a residual branch is scaled to a quarter.
     """
     random = np.random.RandomState(seed)
     return {name: _tensor(random, name, info, infos) for name, info in infos.items()}

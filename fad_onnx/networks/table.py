@@ -205,14 +205,14 @@ def _text() -> str:
 
 @cache
 def raw() -> dict[str, Any]:
-    """The table as JSON has it, with what was registered."""
+    """The table as JSON values, with registered entries."""
     table: dict[str, Any] = json.loads(_text())
     return table
 
 
 @cache
 def models() -> dict[str, Model]:
-    """All models of the table, and those that were registered."""
+    """All models of the table, with registered ones."""
     return parse(_text())
 
 
@@ -246,7 +246,7 @@ def protocol(name: str) -> Protocol:
     Raises
     ------
     OptionError
-        If there is none, or it is "native", which changes nothing; with the names that there are.
+        If there is none, or it is "native", which changes nothing; the message lists all names.
     """
     known = {key: one for entry in models().values() for key, one in entry.protocols.items()}
     if name not in known:
@@ -258,7 +258,7 @@ def resolve_alias(name: str, **arguments: Any) -> Model:
     """The model for constructor arguments of `frechet_audio_distance.FrechetAudioDistance`.
 
     If several models fit, the first in the table is chosen: its order follows the defaults of that
-    class. A name that is no alias is taken as the name of a model.
+    class. A name without an alias is taken as the name of a model.
 
     Raises
     ------

@@ -39,7 +39,7 @@ class TextEmbedder:
         return "/".join(["text", *made, *self.session.versions().values(), threads])
 
     def encode(self, captions: Iterable[str]) -> list[Encoded]:
-        """The numbers of each caption; CaptionError for one that is no text."""
+        """The numbers of each caption; CaptionError for a caption that is not text."""
         every = list(captions)
         for place, caption in enumerate(every, 1):
             check_caption(caption, f"caption {place}")
@@ -51,8 +51,8 @@ class TextEmbedder:
         workers: int = 1,
         progress: Callable[[int, int], object] | None = None,
     ) -> NDArray[np.float32]:
-        """Embeddings (captions, width); `progress` gets how many are just done, and how many
-        there are.
+        """Embeddings (captions, width); `progress` is called with the newly finished count and the
+        total.
         """
         unique = list(dict.fromkeys(one.ids for one in encoded))
         batches = list(_batches(unique))
@@ -72,7 +72,7 @@ class TextEmbedder:
 
 
 def _batches(captions: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Places of captions of equal length, about BATCH_TOKENS in a batch: no padding is needed."""
+    """Indices of captions of equal length, about BATCH_TOKENS per batch, so without padding."""
     alike: dict[int, list[int]] = {}
     for place, ids in enumerate(captions):
         alike.setdefault(len(ids), []).append(place)

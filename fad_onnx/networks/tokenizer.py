@@ -1,4 +1,4 @@
-"""Captions to the numbers that a text tower takes: byte-level byte pair encoding.
+"""From captions to the numbers of a text tower: byte-level byte pair encoding.
 
 Sennrich et al. 2016, arXiv:1508.07909, on bytes as GPT-2 introduced it (openai/gpt-2,
 src/encoder.py). A vocabulary is a JSON object of tokens and their numbers, and a file of merges,
@@ -47,7 +47,7 @@ LETTERS = {
 
 
 class _Kinds(dict[int, str]):
-    """What WORDS looks at in place of each character."""
+    """The character classes on which WORDS works."""
 
     def __missing__(self, code: int) -> str:
         letter, kind = chr(code), unicodedata.category(chr(code))[0]
@@ -81,7 +81,7 @@ class BytePairs:
         self._kept = lru_cache(KEPT_WORDS)(self._encoded)
 
     def encode(self, text: str) -> Iterator[int]:
-        """The numbers of a text, as they are asked for."""
+        """The numbers of a text, one by one."""
         for found in WORDS.finditer(text.translate(KINDS)):
             word = text[found.start() : found.end()]
             yield from (self._kept if len(word) <= KEPT_LETTERS else self._encoded)(word)
@@ -102,7 +102,7 @@ class BytePairs:
         while heap:
             rank, left = heappop(heap)
             right = after[left]
-            # A token that was merged into the one before it is empty.
+            # A token that was merged into its predecessor is empty.
             if right == size or ranks.get((tokens[left], tokens[right])) != rank:
                 continue
             tokens[left], tokens[right] = tokens[left] + tokens[right], ""
@@ -119,26 +119,26 @@ class BytePairs:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A caption as numbers; whether it was cut at the most that the text tower takes."""
+    """A caption as numbers, and whether it was cut to the length of the text tower."""
 
     ids: tuple[int, ...]
     cut: bool
 
 
 class Tokenizer(Protocol):
-    """What makes the input of a text tower of a caption."""
+    """A tokenizer: from a caption to the input of a text tower."""
 
-    longest: int  # numbers that it gives at most
+    longest: int  # the most numbers of a caption
 
     def encode(self, caption: str) -> Encoded: ...
 
 
 class Roberta:
-    """RoBERTa's tokenizer as LAION's CLAP asks for it: at most 77 numbers, both ends included.
+    """RoBERTa's tokenizer as LAION's CLAP uses it: at most 77 numbers, including both ends.
 
     transformers' RobertaTokenizer with ``truncation=True, max_length=77`` (laion_clap 1.1.7,
-    hook.py:58), without its padding. Nothing is normalised. As there, a caption that spells out a
-    special token has that token.
+    hook.py:58), without its padding. Nothing is normalised. As in the original, the text of a
+    special token in a caption becomes that token.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class Roberta:
     Raises
     ------
     CheckpointError
-        If one of them is no vocabulary.
+        If one of them is not a vocabulary.
     """
 
     longest = 77
@@ -180,17 +180,17 @@ class Roberta:
 
 
 class Gpt2:
-    """GPT-2's tokenizer as Microsoft's CLAP asks for it.
+    """GPT-2's tokenizer as Microsoft's CLAP uses it.
 
     transformers' GPT2Tokenizer on the caption, a space and the end (msclap 1.3.4, CLAPWrapper.py,
-    preprocess_text), without its padding to 77. "!" is made the padding there, and so a special
-    token: it is never merged with its neighbours. The original cuts nothing, and fails above the
-    1024 positions of GPT-2; here a longer caption is cut.
+    preprocess_text), without its padding to 77. There, "!" is the padding and therefore a special
+    token, which is never merged with its neighbours. The original does not cut, and fails above
+    the 1024 positions of GPT-2; here a longer caption is cut.
 
     Parameters
     ----------
     files : mapping of str to Path
-        "merges": from it follow the numbers of all tokens.
+        "merges", which determine the numbers of all tokens.
 
     Raises
     ------
@@ -228,7 +228,7 @@ def read_vocabulary(path: Path, needed: Iterable[str] = ()) -> dict[str, int]:
     Raises
     ------
     CheckpointError
-        If it is no such object, or lacks one of the tokens that are needed.
+        If it is not such an object, or lacks a required token.
     """
     try:
         found = json.loads(read_text(path))
@@ -244,7 +244,7 @@ def read_vocabulary(path: Path, needed: Iterable[str] = ()) -> dict[str, int]:
 
 
 def read_merges(path: Path) -> list[tuple[str, str]]:
-    """The pairs of a file of merges, in order; CheckpointError if a line is none."""
+    """The pairs of a file of merges, in order; CheckpointError for any other line."""
     lines = read_text(path).replace("\r\n", "\n").split("\n")
     start = 1 if lines[0].startswith("#version") else 0
     pairs = []
@@ -269,7 +269,7 @@ def read_text(path: Path) -> str:
 
 
 def check_caption(caption: object, where: str) -> str:
-    """The caption; CaptionError for what is no text, or has half of a surrogate pair."""
+    """The caption; CaptionError unless it is text without half of a surrogate pair."""
     if not isinstance(caption, str):
         raise CaptionError(where, f"{type(caption).__name__} is no text")
     try:

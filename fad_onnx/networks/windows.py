@@ -1,4 +1,4 @@
-"""Samples at the network's rate -> windows of equal shape, by the rules of the preparation."""
+"""From samples at the network's rate to windows of equal shape, by the preparation's rules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHORT_CHOICES = ("error", "skip", "pad")
 
 
 def checked_short(option: str, value: str) -> str:
-    """The rule for short clips, or OptionError for a word that is none."""
+    """The rule for short clips; OptionError for an unknown one."""
     if value not in SHORT_CHOICES:
         raise OptionError(option, f"{value!r} is not one of {', '.join(SHORT_CHOICES)}")
     return value
@@ -31,11 +31,11 @@ class Window:
     Attributes
     ----------
     samples : ndarray of float32, shape (channels, samples)
-        What the front end takes.
+        The input of the front end.
     valid_samples : int
-        How many of them are the clip's own; embeddings of the rest are dropped.
+        The number of samples without padding; embeddings of the padding are dropped.
     steps : slice or None
-        Of a tile: which steps of the last layer are its own.
+        In a tile, its own steps of the last layer.
     """
 
     samples: Samples
@@ -46,7 +46,7 @@ class Window:
 class _Buffer:
     """The samples of a clip that are not yet in a window, in one array that grows in place.
 
-    Blocks kept until the end and then joined would hold an hour of audio twice.
+    Joining blocks at the end would hold an hour of audio twice.
     """
 
     def __init__(self, channels: int) -> None:
@@ -67,7 +67,7 @@ class _Buffer:
         self.count = end
 
     def drop(self, count: int) -> None:
-        """Forget the first samples."""
+        """Remove the first samples."""
         self._frames = self._frames[count : self.count].copy()
         self.count = len(self._frames)
 
@@ -80,7 +80,7 @@ class Windower:
     preparation : Preparation
         The rules.
     tiles : Tiles or None
-        How a long whole clip is cut so that the network gives the bits of one pass.
+        How a long clip is computed in parts with the bits of one pass.
     short : {"error", "skip", "pad"}
         What to do with a clip below the minimum: "error" and "skip" raise TooShortError (the
         caller skips), "pad" appends zeros up to the minimum.
@@ -95,12 +95,12 @@ class Windower:
         self._short, self._path = short, path
         self._buffer = _Buffer(preparation.channel_count)
         self._seen = self._dropped = 0
-        self._ahead = 0  # zeros in front of the clip
+        self._ahead = 0  # zeros before the clip
         if self._rules.margins == "zeros_before":
             assert self._rules.length_samples
             self._ahead = self._rules.length_samples // 2
             self._buffer.append(np.zeros((preparation.channel_count, self._ahead), np.float32))
-        self._extended = False  # whether the margin in front of the clip is in the buffer
+        self._extended = False  # whether the margin before the clip is in the buffer
         self._next_step = 0  # of a clip that is cut into tiles
 
     def push(self, samples: Samples, last: bool = False) -> list[Window]:
@@ -140,11 +140,11 @@ class Windower:
 
     @staticmethod
     def _one_pass(tiles: Tiles) -> int:
-        """Samples up to which a clip is computed in one pass: two tiles."""
+        """The most samples of a clip that is computed in one pass: two tiles."""
         return 2 * tiles.steps * tiles.step_samples
 
     def _tile(self, tiles: Tiles, last: bool) -> list[Window]:
-        """The tiles that are complete; at the end of the clip, all that remain.
+        """The complete tiles; at the end of the clip, all that remain.
 
         A tile ends one sample before the step after its context: one more frame would follow.
         """
@@ -210,7 +210,7 @@ class Windower:
 
     def _cut(self, length: int, hop: int, last: bool) -> list[Window]:
         samples = self._buffer.samples
-        # The samples that the end of the clip is reflected from must stay in the buffer.
+        # Keep the samples from which the end of the clip is reflected.
         kept = length // 2 + 1 if self._rules.margins == "reflect" and not last else 0
         count = max(0, 1 + (samples.shape[1] - kept - length) // hop)
         windows = [Window(samples[:, i * hop : i * hop + length], length) for i in range(count)]
@@ -241,12 +241,12 @@ class Windower:
             return Window(FILLS[self._rules.fill](samples, length), own)
         if length and have > length and self._rules.cover == "crop":
             start = self._start(samples, have - length)
-            # A copy: as a view it would keep the whole clip while it waits for its batch.
+            # A copy, because a view would keep the whole clip in memory until its batch runs.
             return Window(samples[:, start : start + length].copy(), length)
         return Window(samples, have)
 
     def _start(self, samples: Samples, spare: int) -> int:
-        """Where the part of a longer clip begins that is used."""
+        """The start of the part of a longer clip that is used."""
         if self._rules.long == "random":
             return _draw(samples, self._rules.seed, spare + 1)
         return spare // 2 if self._rules.long == "center" else 0
@@ -260,7 +260,7 @@ def zeros(samples: Samples, length: int) -> Samples:
 
 
 def repeat(samples: Samples, length: int) -> Samples:
-    """As many whole copies as fit, then zeros.
+    """Repeat as many whole copies as fit, then zeros.
 
     laion_clap/training/data.py get_audio_features, data_filling "repeatpad".
     """
@@ -269,7 +269,7 @@ def repeat(samples: Samples, length: int) -> Samples:
 
 
 def repeat_cut(samples: Samples, length: int) -> Samples:
-    """Copies, the last one cut.
+    """Repeat copies, the last one cut.
 
     msclap/CLAPWrapper.py load_audio_into_tensor: repeat, then the first samples.
     """
@@ -277,7 +277,7 @@ def repeat_cut(samples: Samples, length: int) -> Samples:
 
 
 def reflect(samples: Samples, length: int) -> Samples:
-    """Reflected at the end, and at the ends of the reflection again, without repeating an edge.
+    """Reflect at the end, repeatedly, without doubling the edges.
 
     numpy.pad, mode "reflect".
     """
@@ -293,7 +293,7 @@ FILLS: dict[str, Callable[[Samples, int], Samples]] = {
 
 
 def _draw(samples: Samples, seed: int, choices: int) -> int:
-    """A start that depends on the seed and the clip alone, not on its place in a dataset."""
+    """A random start that depends only on the seed and the clip, not on its place in a dataset."""
     digest = hashlib.sha256(seed.to_bytes(16, "little"))
     digest.update(np.ascontiguousarray(samples).data)
     return int.from_bytes(digest.digest()[:8], "little") % choices

@@ -34,7 +34,7 @@ from ..networks.windows import Window, checked_short
 
 @dataclass(frozen=True)
 class Policy:
-    """How files are read, and what is done with unusable ones."""
+    """How files are read, and how unusable ones are handled."""
 
     short: str = "error"
     skip_errors: bool = False
@@ -45,7 +45,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """ClipFacts about a clip, known once it has been read to its end."""
+    """Facts about a clip, known once it has been read to its end."""
 
     seconds: float
     source_hz: int
@@ -68,7 +68,7 @@ class LoadedBlock:
 
 @dataclass(frozen=True, eq=False)
 class SamplesClip(AudioFile):
-    """A clip in memory; `path` and `name` are what errors and results call it."""
+    """A clip in memory; `path` and `name` identify it in errors and results."""
 
     samples: ArrayLike = field(default=(), repr=False)
     sample_rate: int = 0
@@ -106,7 +106,7 @@ def _load_file(
     before = stamp(file.path)
     if file.stamp and before and file.stamp[0] != before[0]:
         raise FileMismatchError(file.path, f"{file.stamp[0]} bytes", f"{before[0]} bytes")
-    fetch = functools.cache(file.blob)  # what has to be unpacked is, once, if it has to be at all
+    fetch = functools.cache(file.blob)  # unpack compressed clips once, and only if needed
     digest = None
     if cache is not None:
         digest = _content_sha256(file, fetch, cache)
@@ -162,7 +162,7 @@ def _load_samples(
 
 
 def _sha256(samples: NDArray[np.float32], rate: int) -> str:
-    """A hash of samples as they are used, which is that of no file."""
+    """A hash of samples in memory, which differs from that of any file."""
     digest = hashlib.sha256(f"samples {rate} {samples.shape}".encode())
     digest.update(np.ascontiguousarray(samples).data)
     return digest.hexdigest()
@@ -235,7 +235,7 @@ def _decode(
 def stamp(path: str) -> tuple[int, int, int] | None:
     """Size, time of change (ns) and inode; None for a URL.
 
-    Raises AudioError for what is no regular file, or not there.
+    Raises AudioError unless it is an existing regular file.
     """
     if is_url(path):
         return None

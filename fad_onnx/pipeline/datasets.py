@@ -1,4 +1,4 @@
-"""A dataset of audio, or the statistics of one: moments, and what is known about them."""
+"""Datasets: moments with their metadata, made from clips or read from files."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class EmbeddedDataset(Dataset, Mapping[str, Embeddings]):
 def list_files(paths: Sequence[str | os.PathLike[str]], offline: bool = False) -> Listing:
     """The clips of all these sources in order.
 
-    Raises the errors of `find`, and OptionError for a URL where no network is to be used.
+    Raises the errors of `find`, and OptionError for a URL if the network must not be used.
     """
     if offline:
         _check_local(os.fspath(path) for path in paths)
@@ -157,13 +157,13 @@ def embed_sets(
     keep: Callable[[FileSummary], object] | None = None,
     may_be_empty: bool = False,
 ) -> list[list[Dataset]]:
-    """The sets of each model for each named list of files, in one pass over all of them.
+    """The datasets of each model for each named list of files, in one pass over all of them.
 
-    progress: gets the dataset's name, the files just done and the number of files. With `keep`,
-    embeddings go there file by file, in order, and are not held here.
+    progress: called with the dataset's name, the newly finished files and the number of files. With
+    `keep`, embeddings are passed to it file by file, in order, and not held here.
 
-    Raises NoAudioError if every file of a set was skipped, unless it may be empty, and whatever the
-    first unusable file raises unless the policy is to skip it.
+    Raises NoAudioError if every file of a dataset was skipped, unless it may be empty, and the
+    error of the first unusable file, unless the policy is to skip it.
     """
     parts = [cut(files) for _, files in sides]
     done = ((name, 1, len(files)) for name, files in sides for _ in files)
@@ -267,10 +267,10 @@ def _metadata(embedder: Embedder, used: Sequence[FileSummary], skipped: int, i: 
 
 
 def _samples(summary: FileSummary, rate: int) -> int:
-    """At a model's rate; see Resampler."""
+    """The samples of a clip at a model's rate; see Resampler."""
     return round(summary.seconds * summary.source_hz) * rate // summary.source_hz
 
 
 def _why_not_cuda(embedder: Embedder) -> tuple[str, ...]:
     reason = embedder.session.why_not_cuda
-    return (f"computed on the CPU, for CUDA failed: {reason}",) if reason else ()
+    return (f"computed on the CPU, because CUDA failed: {reason}",) if reason else ()

@@ -1,7 +1,7 @@
 """Work cut into chunks of a fixed number of files and folded in file order.
 
-The chunks depend on the sorted list of files alone, never on who computes them, so serial,
-threads, processes and a cluster give the same bits. Any concurrent.futures.Executor will do.
+The chunks depend only on the sorted list of files, so that serial runs, threads, processes and a
+cluster give the same bits. Any concurrent.futures.Executor can be used.
 """
 
 from __future__ import annotations
@@ -74,48 +74,48 @@ class FileSummary:
 
     @property
     def name(self) -> str:
-        """Within its set."""
+        """The name within its dataset."""
         return self.file.name
 
     @property
     def path(self) -> str:
-        """Where its audio is."""
+        """The path of its audio."""
         return self.file.label
 
 
 @dataclass(frozen=True, slots=True)
 class StoredClip:
-    """One clip of an embeddings file: where its audio is, or was, is not known."""
+    """One clip of an embeddings file; the path of its audio is unknown."""
 
     name: str
     seconds: float | None
 
     @property
     def path(self) -> None:
-        """None: a name in a file is not a path."""
+        """None, because a name in a file is not a path."""
         return None
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Files in order; for each model the moments of their embeddings, and what made these."""
+    """Files in order; for each model the moments of their embeddings, and the versions used."""
 
     files: tuple[FileSummary, ...]
     moments: tuple[Moments, ...]
     versions: tuple[dict[str, str], ...]
-    # Files of another date than where they were listed, and the hash of what was read.
+    # Files whose date differs from the listing, with the hash of the bytes read.
     doubtful: tuple[tuple[AudioFile, str], ...] = ()
 
     @property
     def bytes(self) -> int:
-        """What its arrays hold."""
+        """The size of its arrays."""
         moments = [array for part in self.moments for array in part.to_arrays().values()]
         embeddings = [array for file in self.files for array in file.embeddings or ()]
         return sum(array.nbytes for array in (*moments, *embeddings))
 
 
 def cut(files: Sequence[Item]) -> list[Sequence[Item]]:
-    """The files of a set, or what was made of each, in the parts that are folded one by one."""
+    """Split the files of a dataset, or their results, into the parts that are folded one by one."""
     return [files[start : start + CHUNK_FILES] for start in range(0, len(files), CHUNK_FILES)]
 
 
@@ -126,9 +126,9 @@ def chunks(
     executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Generator[Chunk, None, None]:
-    """A chunk for each of these parts, in order; `progress` gets the number of files just done.
+    """A chunk for each part, in order; `progress` is called with the newly finished files.
 
-    The parts are computed in one go: work on the next fills the cores while one comes to its end.
+    Work on the next part starts before one has ended, so that all cores stay busy.
     """
     if executor is None:
         with EmbeddingCache(job.cache) if job.cache else nullcontext() as cache:
@@ -163,12 +163,12 @@ def _elsewhere(
 
 
 def _for_elsewhere(file: AudioFile) -> AudioFile:
-    """The file by a path that holds in any folder, and what shows that it is the same there."""
+    """The file with an absolute path, and a stamp to check that it is the same elsewhere."""
     if is_url(file.path):
         return file
     try:
         found = os.stat(file.path)
-    except (OSError, ValueError):  # it has gone since it was listed; who reads it says so
+    except (OSError, ValueError):  # it is gone since it was listed; the reader reports that
         return replace(file, path=os.path.abspath(file.path))
     return replace(file, path=os.path.abspath(file.path), stamp=(found.st_size, found.st_mtime_ns))
 
@@ -190,9 +190,9 @@ def _next(files: Sequence[AudioFile], future: Future[Chunk]) -> Chunk:
 
 
 def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
-    """One chunk, in a worker; the models stay loaded in it for the next."""
+    """Compute one chunk in a worker, which keeps the models loaded for the next."""
     global _loaded
-    requests, embedders = _loaded  # read once: another thread may put another job's there
+    requests, embedders = _loaded  # read once: another thread may store those of another job
     held = tuple(embedder.fingerprint for embedder in embedders)
     if requests != job.requests or held != job.fingerprints:
         embedders = _load(job.requests)
@@ -208,7 +208,7 @@ def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
 
 
 def _load(requests: tuple[Request, ...]) -> list[Embedder]:
-    """The models, whose weights are fetched where they are missing; WorkerError if they cannot."""
+    """Load the models, and fetch missing weights; WorkerError if that fails."""
     try:
         return load_all(requests)
     except FadError as error:
@@ -217,12 +217,12 @@ def _load(requests: tuple[Request, ...]) -> list[Embedder]:
 
 
 def _who() -> str:
-    """This worker, so that it can be found among others."""
+    """A description that identifies this worker."""
     return f"the worker in process {os.getpid()} of {platform.node() or 'an unnamed machine'}"
 
 
 def _doubtful(chunk: Chunk) -> Iterator[tuple[AudioFile, str]]:
-    """Files of the size but not of the date that was meant: some mounts and copies change it."""
+    """Files of the expected size but another date, which some mounts and copies change."""
     for one in chunk.files:
         file = one.file
         if one.skipped is None and file.stamp:
@@ -263,13 +263,13 @@ def _here(
 def fold(embeddings_by_file: Sequence[Embeddings], dim: int, where: str) -> Moments:
     """The moments of all embeddings, chunk by chunk, with the same bits as from audio."""
     starts = range(0, len(embeddings_by_file), CHUNK_FILES)
-    # One after another: slices of a mapped file are forgotten as they are handed out.
+    # One by one, because slices of a mapped file are released as they are returned.
     parts = (np.concatenate(embeddings_by_file[start : start + CHUNK_FILES]) for start in starts)
     return Moments.total((Moments.of(embeddings, where) for embeddings in parts), dim)
 
 
 def versions(embedder: Embedder) -> dict[str, str]:
-    """What runs a network here; workers may have others than their caller."""
+    """The versions that run networks here; those of workers may differ."""
     graph = embedder.selection.graph_sha256
     return {**embedder.session.versions(), "fad_onnx": __version__, "graph_sha256": graph}
 

@@ -27,7 +27,7 @@ class Held:
     Raises
     ------
     CacheError
-        If the disk does not take them.
+        If they cannot be written.
     """
 
     def __init__(self, width: int) -> None:
@@ -38,7 +38,7 @@ class Held:
         self._folder = Path(tempfile.gettempdir())
 
     def add(self, embeddings: Embeddings) -> None:
-        """Add those of one clip."""
+        """Add the embeddings of one clip."""
         self._offsets.append(self._offsets[-1] + len(embeddings))
         self._parts.append(embeddings)
         self._bytes += embeddings.nbytes
@@ -46,7 +46,7 @@ class Held:
             self._spill()
 
     def _spill(self) -> None:
-        """Move what is held in memory to the end of the file."""
+        """Move the embeddings in memory to the end of the file."""
         if self._file is None:
             self._file = self._opened()
         with guarded(self._folder):
@@ -55,7 +55,7 @@ class Held:
         self._parts, self._bytes = [], 0
 
     def _opened(self) -> IO[bytes]:
-        """A nameless file in the cache folder, or where temporary files go."""
+        """A nameless file in the cache folder, or in the folder of temporary files."""
         with suppress(CacheError), guarded(root.root()):
             folder = root.part("spill")
             folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ class Held:
             return tempfile.TemporaryFile(dir=self._folder)
 
     def result(self) -> ByClip:
-        """All that were added; those in a file are mapped from it."""
+        """All embeddings; those in a file are mapped from it."""
         if self._file is None:
             whole = np.concatenate([np.zeros((0, self._width), np.float32), *self._parts])
             return ByClip(whole, self._offsets)

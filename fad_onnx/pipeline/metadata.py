@@ -10,7 +10,7 @@ from . import provenance
 
 VERSION = 2
 Plain = str | int | float | bool | None
-# What may be in a file, by key; None is allowed everywhere.
+# The types of values in a file, by key; None is allowed everywhere.
 KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("model", "label", "output", "fingerprint", "tensors_sha256"), str),
     **dict.fromkeys(("name", "licence", "note", "left_out"), str),
@@ -225,7 +225,7 @@ def _current(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _wrong(held: Mapping[str, Any]) -> str | None:
-    """The first key whose value is not of its kind."""
+    """The first key whose value has the wrong type."""
     wrong = [key for key, kind in KINDS.items() if not _is(held.get(key), kind | None)]
     for outer, kinds in NESTED.items():
         inner: Any = held
@@ -243,7 +243,7 @@ def _wrong(held: Mapping[str, Any]) -> str | None:
 
 
 def _is(value: object, kind: Any) -> bool:
-    """Whether a value is of the kind; a number must also be one that can be counted with."""
+    """Whether a value has the type; numbers must be finite, not negative and below 2^63."""
     if isinstance(value, int | float):
         return isinstance(value, kind) and type(value) is not bool and 0 <= value < 2**63
     return isinstance(value, kind)

@@ -23,7 +23,7 @@ PathLike = str | os.PathLike[str]
 Progress = Callable[[str, int, int], None]
 
 
-# What a value must be an instance of, and how to say so.
+# The types of each value, with a description for errors.
 KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "options": ((Mapping, NoneType), "a mapping, as {'use_pca': True}"),
     "protocol": ((str, NoneType), "a name, as 'gudgud96'"),
@@ -129,7 +129,7 @@ class RunOptions:
             object.__setattr__(self, name, value)
 
     def _settled(self) -> dict[str, Any]:
-        """Paths that hold in any folder, that of a worker or of a copy; bars for True."""
+        """Absolute paths, which are valid in workers and copies; bars for True."""
         given: Mapping[str, PathLike] = {}
         if isinstance(self.weights, Mapping):
             given = self.weights
@@ -190,12 +190,12 @@ class RunOptions:
     @property
     def worker_count(self) -> int:
         """How many workers there are."""
-        # Within a worker of an executor one thread a chunk: the executor knows its own cores.
+        # In a worker of an executor, one thread per chunk: the executor manages its cores.
         return self.workers or (1 if self.executor is not None else machine.cores())
 
 
 NO_OPTIONS = RunOptions()
-# What a loaded model has been given already.
+# The options that are fixed when a model is loaded.
 OF_A_MODEL = (
     "options", "protocol", "weights", "folders", "provider", "threads", "device",
     "memory_limit_mb", "sample_format", "offline",
@@ -203,7 +203,7 @@ OF_A_MODEL = (
 
 
 def check_keywords(given: Iterable[str], others: Iterable[str]) -> None:
-    """KeywordError for a keyword that is neither one of RunOptions nor one of these others."""
+    """KeywordError for a keyword that is neither in RunOptions nor among the others."""
     known = {one.name for one in fields(RunOptions)} | set(others) - {"run"}
     for name in given:
         if name not in known:

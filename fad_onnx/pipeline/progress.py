@@ -1,4 +1,4 @@
-"""Bars that show on stderr, or in a notebook, what is done of a dataset, a step or a download."""
+"""Progress bars on stderr or in a notebook, for datasets, steps and downloads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Bars:
     Parameters
     ----------
     disable : bool or None
-        True draws none, None draws none where nobody watches.
+        True draws none; None draws none unless stderr is a terminal.
     """
 
     def __init__(self, disable: bool | None = False) -> None:
@@ -22,7 +22,7 @@ class Bars:
         self._bar: Any = None
 
     def update(self, name: str, done: int, total: int) -> None:
-        """Count what is done just now of a dataset or step."""
+        """Advance the bar of a dataset or step."""
         if name != self._name or self._bar is None:
             self.close()
             self._bar = _bar(self._disable, total=total, desc=shown(name)[-40:], unit="")
@@ -46,7 +46,7 @@ class Downloads:
         self._bars: dict[str, Any] = {}
 
     def update(self, name: str, done: int, total: int | None) -> None:
-        """Show how many bytes of a file are there, of the total where it is known."""
+        """Show the bytes of a file so far, and the total if it is known."""
         if name not in self._bars:
             self._bars[name] = _bar(
                 self._disable, total=total, desc=name, unit="B", unit_scale=True
@@ -62,6 +62,6 @@ class Downloads:
 
 
 def _bar(disable: bool | None, **settings: Any) -> Any:
-    from tqdm.auto import tqdm  # imports asyncio, so only where there is a bar
+    from tqdm.auto import tqdm  # imports asyncio, so import it only for a bar
 
     return tqdm(disable=disable, file=sys.stderr, **settings)

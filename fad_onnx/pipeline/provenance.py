@@ -1,4 +1,4 @@
-"""How a dataset was made, as far as that is on record, and where two differ in it."""
+"""The recorded provenance of datasets, and the differences between two."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import shown
 
-# What is recorded of a dataset without being a part of its fingerprint, in words.
+# Recorded facts that are not part of the fingerprint, with their names in messages.
 RECORDED: Mapping[str, str] = {
     "short_clips": "short clips",
     "provider": "provider",
@@ -19,9 +19,9 @@ RECORDED: Mapping[str, str] = {
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """What is recorded otherwise of the second dataset than of the first, with both values.
+    """The recorded facts in which two datasets differ, with both values.
 
-    Nothing where either dataset records nothing at all.
+    Empty if either dataset records nothing.
     """
     if not first or not second:
         return []
@@ -33,7 +33,7 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str
 
 
 def mixed(found: Mapping[str, Any]) -> list[str]:
-    """What is recorded with several values, since the parts of a merged dataset differed."""
+    """The recorded facts with several values, because the parts of a merged dataset differed."""
     return [
         f"{words} {text(found[key])}"
         for key, words in RECORDED.items()
@@ -42,7 +42,7 @@ def mixed(found: Mapping[str, Any]) -> list[str]:
 
 
 def defining(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """What defines an embedding and differs, where both protocols say it."""
+    """The differences of two protocols that change embeddings."""
     ours, theirs = _flat(first), _flat(second)
     return [
         f"{key} {text(value)} and {text(theirs[key])}"
@@ -52,7 +52,7 @@ def defining(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
 
 
 def together(values: Sequence[Any]) -> Any:
-    """One value where all that are recorded agree, else the list of them; mappings key by key."""
+    """One value if all recorded ones agree, else their list; mappings key by key."""
     said = [value for value in values if value is not None]
     if said and all(isinstance(value, Mapping) for value in said):
         keys = dict.fromkeys(key for value in said for key in value)
@@ -62,7 +62,7 @@ def together(values: Sequence[Any]) -> Any:
 
 
 def shared(every: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The entries in which all of these that say anything agree."""
+    """The entries in which all mappings that are not empty agree."""
     first, *others = [one for one in every if one] or [{}]
     return {
         key: value for key, value in first.items() if all(one.get(key) == value for one in others)
@@ -79,12 +79,12 @@ def text(value: object) -> str:
 
 
 def several(value: Any) -> list[Any]:
-    """The values that an earlier merge has put together, or the one."""
+    """The values of an earlier merge as a list, or the single value."""
     return value if isinstance(value, list) else [value]
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
-    """Each once, in order; a value may itself be the list of an earlier merge."""
+    """The distinct values in order; a value may be the list of an earlier merge."""
     found: list[Any] = []
     for value in values:
         for one in several(value):

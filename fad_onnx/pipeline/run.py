@@ -31,7 +31,7 @@ ModelName = Model | Sequence[Model] | None
 
 
 class Run:
-    """Models and settings, loaded when first needed and used for every set."""
+    """Models and settings, loaded when first needed and used for every dataset."""
 
     def __init__(
         self, model: ModelName, options: RunOptions = NO_OPTIONS, keep_embeddings: bool = False
@@ -48,9 +48,9 @@ class Run:
         self.policy = Policy(options.short, options.skip_errors)
 
     def assume(self, archive: Dataset) -> None:
-        """Where the user named no model, the one that a statistics file was made with.
+        """Take the model of a statistics file if the user named none.
 
-        Raises IncompatibleStatisticsError if only others were named: before they are loaded.
+        Raises IncompatibleStatisticsError, before models are loaded, if only others were named.
         """
         said = archive.metadata
         made = said.model
@@ -67,7 +67,7 @@ class Run:
 
     @cached_property
     def selections(self) -> tuple[Selection, ...]:
-        """What was decided of each model; OptionError, UnknownModelError."""
+        """Each model with its options resolved; OptionError, UnknownModelError."""
         return tuple(
             one.selection
             if isinstance(one, Embedder)
@@ -77,7 +77,7 @@ class Run:
 
     @cached_property
     def requests(self) -> tuple[prepare.Request, ...]:
-        """What is asked of each model."""
+        """The request for each model."""
         return tuple(
             _request(one, spec, self._options)
             for one, spec in zip(self._models, self.specs, strict=True)
@@ -98,7 +98,7 @@ class Run:
 
     @cached_property
     def job(self) -> Job:
-        """What workers must know."""
+        """The job description for workers."""
         return Job(
             self.requests,
             tuple(embedder.fingerprint for embedder in self.embedders),
@@ -110,7 +110,7 @@ class Run:
 
     @cached_property
     def cache_folder(self) -> Path | None:
-        """Where embeddings are kept; None, with a warning, where there is no place to keep them."""
+        """The folder of cached embeddings; None, with a warning, if there is none."""
         if not self._options.cache:
             return None
         if folder := self._options.cache_dir:
@@ -128,18 +128,18 @@ class Run:
         keep: Callable[[FileSummary], object] | None = None,
         may_be_empty: bool = False,
     ) -> list[Dataset]:
-        """The set of these files for each model; `keep` is called with every file's result."""
+        """The dataset of these files for each model; `keep` is called with every file's result."""
         return self._sets([(name, files)], keep, may_be_empty)[0]
 
     def listing(self, paths: Sequence[PathLike]) -> Listing:
-        """The clips of these paths, which are looked through once."""
+        """The clips of these paths, listed once."""
         key = tuple(os.fspath(one) for one in paths)
         if key not in self._listings:
             self._listings[key] = datasets.list_files(paths, self._options.offline)
         return self._listings[key]
 
     def sides(self, sides: Sequence[Sequence[PathLike]]) -> list[list[Dataset]]:
-        """The dataset of each of these lists of paths for each model; all are listed first."""
+        """The dataset of each list of paths for each model; all are listed first."""
         return self._sets(
             [(", ".join(os.fspath(one) for one in paths), self.listing(paths)) for paths in sides]
         )
@@ -175,7 +175,7 @@ def check_single(model: ModelName) -> None:
 
 
 def _spec(model: Model | None) -> ModelSpec:
-    """What was asked for, whatever form it has."""
+    """The ModelSpec of a model given in any form."""
     if isinstance(model, Embedder):
         made = model.selection
         plain = ModelSpec(model.name, made.changed_options, made.output_name, made.protocol)
@@ -188,7 +188,7 @@ def _spec(model: Model | None) -> ModelSpec:
 
 
 def _request(model: Model | None, spec: ModelSpec, options: RunOptions) -> prepare.Request:
-    """What a worker has to load."""
+    """The request for a model, from which a worker loads it."""
     if isinstance(model, Embedder):
         made = model.request or prepare.Request(spec, settings=model.session.settings)
         return replace(made, sample_format=model.preparation.sample_format)
@@ -202,7 +202,7 @@ def specs_of(
     weights: PathLike | Mapping[str, PathLike],
     protocol: str | None = None,
 ) -> tuple[ModelSpec, ...]:
-    """What is asked of each model, from the arguments of a call.
+    """The ModelSpec of each model, from the arguments of a call.
 
     Parameters
     ----------
@@ -211,14 +211,14 @@ def specs_of(
     options : mapping
         Options of the one model of the call.
     weights : path or mapping of "MODEL:NAME", "NAME" or "MODEL" to path
-        Files in place of the official ones.
+        Files to use instead of the official ones.
     protocol : str, optional
-        Of the models that name none.
+        The protocol of models that name none.
 
     Raises
     ------
     OptionError
-        If options or weights do not say which of several models they are for.
+        If it is unclear to which of several models options or weights belong.
     """
     specs = [_spec(one) for one in _asked(model)]
     if options and len(specs) > 1:
@@ -240,7 +240,7 @@ def specs_of(
 
 
 def _own(spec: ModelSpec, files: Mapping[str, PathLike], models: int) -> dict[str, str]:
-    """The files that are meant for one model, by the names of its checkpoints."""
+    """The files for one model, by the names of its checkpoints."""
     found = dict(spec.weights)
     for key, path in files.items():
         name, colon, file = key.rpartition(":")
@@ -252,5 +252,5 @@ def _own(spec: ModelSpec, files: Mapping[str, PathLike], models: int) -> dict[st
 
 
 def cache_folder() -> Path:
-    """Where embeddings are kept unless the caller says otherwise."""
+    """The default folder of cached embeddings."""
     return root.part("embeddings")

@@ -63,8 +63,8 @@ def _named(clips: Iterable[tuple[ArrayLike, int]]) -> Iterator[SamplesClip]:
 
 
 def _copied(samples: ArrayLike) -> ArrayLike:
-    """A copy, for the caller may fill its buffer again before the clip's turn comes."""
+    """A copy, because the caller may reuse its buffer before the clip is read."""
     try:
         return np.array(samples)
-    except ValueError:  # ragged lists: the error is raised when it is the clip's turn
+    except ValueError:  # ragged lists: the error is raised when the clip is read
         return samples

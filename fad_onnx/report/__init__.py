@@ -1,8 +1,7 @@
 """One self-contained HTML page about scores: numbers, figures, the worst clips, the protocol.
 
-A leaf that nothing imports by itself: it needs the extra `[report]`. The page fetches nothing, and
-says so to the browser in its content security policy. It runs no script, but for the one that sorts
-the table of `evaluate`.
+Nothing imports this package by itself, because it needs the extra `[report]`. The page fetches
+nothing, which its content security policy enforces. Its only script sorts the table of `evaluate`.
 
     import fad_onnx
     from fad_onnx import report
@@ -31,7 +30,7 @@ PIP_LINE = "pip install 'fad-onnx[report]'"
 
 
 def require() -> None:
-    """MissingDependencyError without the extra: to be asked before hours of work for a report."""
+    """MissingDependencyError without the extra; call it before hours of work."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise MissingDependencyError(f"a report needs {' and '.join(missing)}", PIP_LINE)
@@ -46,8 +45,9 @@ def write(
     scores: as `api.compare` returns them, of any number of evaluation datasets and models, made
     with embeddings kept. seed: for the draw, where a figure cannot show all embeddings.
     differences: for `evaluate`, whose page begins with a table of everything that can be sorted.
-    A megabyte or two for ten clips. Raises OptionError without scores, StatisticsError for an
-    evaluation dataset without embeddings, MissingDependencyError without the extra, OutputError.
+    The file has one or two megabytes for ten clips. Raises OptionError without scores,
+    StatisticsError for an evaluation dataset without embeddings, MissingDependencyError without
+    the extra, OutputError.
     """
     require()
     if not scores:

@@ -1,4 +1,4 @@
-"""What each metric says of single clips: rankings, worst first."""
+"""Rankings of single clips by each metric, worst first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .text import count, number, plain
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one metric and model say of a clip."""
+    """The number of one metric and model for a clip."""
 
     metric: str
     model: str
@@ -31,7 +31,7 @@ class Ranking:
     model: str
     head: str
     clips: tuple[tuple[str, float], ...]
-    of_files: bool = False  # of the influence on FAD, which stands in a table of its own
+    of_files: bool = False  # whether this is the influence on FAD, which has its own table
     texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -40,7 +40,7 @@ class Ranking:
         return tuple(name for name, _ in self.clips)
 
     def verdict(self, name: str) -> Verdict | None:
-        """What it says of this clip, where it says anything."""
+        """The verdict on this clip, if there is one."""
         for place, (own, value) in enumerate(self.clips, 1):
             if own == name:
                 where = f"{count(place)} of {count(len(self.clips))}"
@@ -49,7 +49,7 @@ class Ranking:
 
 
 def rankings(scores: Iterable[Compared], *, every: bool = True) -> list[Ranking]:
-    """Of one evaluation dataset under all models: of every metric, or of FAD alone."""
+    """The rankings of one evaluation dataset under all models, by every metric or FAD alone."""
     return [ranking for score in scores for ranking in _of(score, every)]
 
 
@@ -67,7 +67,7 @@ def _of(score: Compared, every: bool) -> Iterator[Ranking]:
 def chosen(found: Sequence[Ranking], limit: int) -> list[str]:
     """The clips to show: the worst of each metric in turn, each once.
 
-    Of several models of a metric, by the mean place: their numbers have no common unit.
+    Several models of a metric are combined by the mean place, as their numbers have no common unit.
     """
     by_metric: dict[str, list[Ranking]] = {}
     for one in found:

@@ -1,4 +1,4 @@
-"""The clips that metrics blame most, to hear and to see."""
+"""The worst clips, with sound and picture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLIPS_OF_A_PAGE = 40
 
 @dataclass(frozen=True)
 class Standing:
-    """What one model says of a clip."""
+    """The numbers of one model for a clip."""
 
     model: str
     place: str
@@ -57,7 +57,7 @@ class Clip:
 
 
 def shown_of_a_set(sets: int) -> int:
-    """How many clips of each dataset a page holds, by the number of datasets."""
+    """The number of clips of each dataset on a page, by the number of datasets."""
     return max(1, min(CLIPS_OF_A_SET, CLIPS_OF_A_PAGE // sets))
 
 
@@ -76,12 +76,12 @@ def clips(
 
 
 def _captions(found: Iterable[blame.Ranking], name: str) -> tuple[str, ...]:
-    """What metrics compared the clip with, each text once."""
+    """The texts that metrics compared the clip with, each once."""
     return tuple(dict.fromkeys(plain(one.texts[name]) for one in found if name in one.texts))
 
 
 def _partner(scores: Sequence[Compared], file: FileSummary | StoredClip) -> Partner | None:
-    """The reference clip of the same name, where there is audio of both."""
+    """The reference clip of the same name, if there is audio of both."""
     for reference in filter(None, (one.reference for one in scores)):
         names = [other.name for other in reference.files]
         for _, place in pairs_by_name([file.name], names):

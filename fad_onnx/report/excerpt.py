@@ -1,4 +1,4 @@
-"""The beginning of a clip: to hear as Ogg Vorbis, to see as a log-mel picture."""
+"""The beginning of a clip, as Ogg Vorbis and as a log-mel picture."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..networks import frontends
 from ..networks.preparation import Stft
 
 EXCERPT_SECONDS = 10.0
-# Outside of these rates Vorbis has no tuning, and browsers no common ground.
+# Outside of these rates, Vorbis has no tuning and support in browsers differs.
 LOWEST_PLAYED_HZ, HIGHEST_PLAYED_HZ = 8_000, 48_000
 # libsndfile's Vorbis encoder keeps a block on its stack, and long ones have overflowed it.
 BLOCK_FRAMES = 1 << 14
 
-# One scale for all pictures, whatever the model or the file, so that they compare.
+# One scale for all pictures, so that they can be compared.
 PICTURE_HZ, BANDS, LOWEST_BAND_HZ = 32_000, 80, 40.0
 FLOOR_DB = -100.0
 PICTURE = Stft(1024, 640, 1024, "reflect", "power", "float32")
@@ -39,7 +39,7 @@ class Excerpt:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """The length in seconds."""
         return len(self.samples) / self.rate_hz
 
 
@@ -63,7 +63,7 @@ def _at_rate(frames: Samples, source_hz: int, target_hz: int) -> Samples:
 
 
 def ogg(excerpt: Excerpt) -> bytes:
-    """The excerpt as a file that browsers play, about 10 kB a second."""
+    """The excerpt as a file that browsers play, about 10 kB per second."""
     target = io.BytesIO()
     samples = np.clip(excerpt.samples, -1.0, 1.0)
     with soundfile.SoundFile(
@@ -75,7 +75,7 @@ def ogg(excerpt: Excerpt) -> bytes:
 
 
 def log_mel(excerpt: Excerpt) -> NDArray[np.float32]:
-    """Decibels (bands, frames) to full scale, between FLOOR_DB and 0, 20 ms a frame.
+    """Decibels (bands, frames) relative to full scale, between FLOOR_DB and 0, 20 ms per frame.
 
     A sine at full scale is 0 dB in the band it fills. Bands above half the file's rate are at
     the floor.
@@ -99,7 +99,7 @@ def mel_bank() -> NDArray[Any]:
     left, peak, right = hertz(edges[:-2]), hertz(edges[1:-1]), hertz(edges[2:])
     rising = (hz - left[:, None]) / (peak - left)[:, None]
     falling = (right[:, None] - hz) / (right - peak)[:, None]
-    # A band narrower than the bins are apart takes the bin nearest to its peak.
+    # A band narrower than the distance of bins takes the bin nearest to its peak.
     bank: NDArray[Any] = np.maximum(np.minimum(rising, falling), 0.0)
     nearest = np.abs(hz - peak[:, None]).argmin(axis=1)
     bank[np.arange(BANDS), nearest] = np.maximum(bank[np.arange(BANDS), nearest], 0.5)

@@ -1,4 +1,4 @@
-"""The page: parts from scores, put together by a template that escapes everything it is given."""
+"""The page: parts made from scores, rendered by a template that escapes all values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Figures:
-    """One evaluation dataset under one model; a figure is empty where there is nothing to draw."""
+    """The figures of one evaluation dataset under one model; some may be empty."""
 
     model: str
     projection: Markup
@@ -46,7 +46,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Shown:
-    """The beginning of a ranking: place, name and number, and the clip's place on the page."""
+    """The top of a ranking: place, name, number, and the clip's anchor on the page."""
 
     metric: str
     model: str

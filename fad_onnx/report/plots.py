@@ -1,4 +1,4 @@
-"""The figures of the page. No text of the user's stands in them: names are in the captions."""
+"""The figures of the page. They contain no text of the user; names are in the captions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _figure(height: int = HEIGHT) -> tuple[Figure, Axes]:
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Above the drawing, where it hides nothing."""
+    """Draw the legend above the axes, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside upper left", ncols=len(labels), fontsize=10,
@@ -102,7 +102,7 @@ def _cloud(axes: Axes, cloud: Cloud, marker: str, line: str, colour: str, name: 
 
 
 def distribution(key: str, values: Sequence[float], worst: int) -> str:
-    """How many clips have which influence; the bars of the `worst` ones are hatched on top."""
+    """A histogram of influence; the bars of the `worst` clips are hatched on top."""
     ordered = np.sort(np.array(values, np.float64))
     with style(key):
         figure, axes = _figure()
@@ -166,7 +166,7 @@ def log_mel(key: str, decibels: NDArray[np.float32], seconds: float) -> str:
 
 
 def picture_label(decibels: NDArray[np.float32], seconds: float) -> str:
-    """A log-mel picture in words: how long, how loud, how far up."""
+    """A description of a log-mel picture: length, level, frequency range."""
     level = decibels.mean(axis=1)
     if float(level.max()) <= excerpt.FLOOR_DB + 1.0:
         return f"Log-mel picture of {seconds:.1f} seconds of silence"

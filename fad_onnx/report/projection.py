@@ -1,4 +1,4 @@
-"""Two datasets in the plane in which they spread most."""
+"""Two datasets, projected to their first two principal components."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..metrics.frechet import Gaussian
 from ..metrics.moments import Array
 from ..pipeline.datasets import Dataset
 
-# Of each dataset. More points hide each other, and each weighs a hundred bytes in the page.
+# Points of each dataset. More would hide each other, and each takes a hundred bytes.
 SHOWN_EMBEDDINGS = 600
 # An ellipse of two standard deviations holds 1 - exp(-2) = 86 % of a Gaussian in two dimensions.
 DEVIATIONS = 2.0

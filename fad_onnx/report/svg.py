@@ -1,4 +1,4 @@
-"""Matplotlib's figures as SVG that stands in a page: its colours, its fonts, no identity clashes.
+"""Matplotlib's figures as inline SVG, with the colours and fonts of the page and unique ids.
 
 Figures are drawn in placeholder colours, which become the custom properties of the style sheet:
 one drawing then serves the light page, the dark page and paper.
@@ -30,7 +30,7 @@ PROPERTIES = {
 FONT = re.compile(r"font: [^;]*?([\d.]+px)[^;]*")
 FAMILY = re.compile(r"font-family: [^;]*;? ?")
 SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: readable by machines, in the page's font
+    "svg.fonttype": "none",  # text remains text: machine-readable, in the font of the page
     "font.size": 11.0,
     "text.parse_math": False,
     "text.color": TEXT,
@@ -57,11 +57,11 @@ SETTINGS: dict[Any, Any] = {
 
 @contextmanager
 def style(key: str) -> Iterator[None]:
-    """Everything drawn inside looks alike, whatever the user's own settings are.
+    """A style that does not depend on the user's settings.
 
-    key: makes the names inside one drawing differ from those in the next, and repeatable.
+    key: makes the ids of a drawing unique and reproducible.
     """
-    # The backend is the user's: it is not drawn with here, and would not be put back.
+    # Do not touch the user's backend: it is not used here, and would not be restored.
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **SETTINGS, "svg.hashsalt": key}
     del settings["backend"]
     with matplotlib.rc_context(settings):
@@ -69,7 +69,7 @@ def style(key: str) -> Iterator[None]:
 
 
 def inline(figure: Figure, key: str, label: str) -> str:
-    """The figure as an <svg> element; `label` is what it says to those who cannot see it."""
+    """The figure as an <svg> element; `label` is its text for screen readers."""
     target = io.BytesIO()
     figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(target.getvalue())

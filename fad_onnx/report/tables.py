@@ -1,4 +1,4 @@
-"""What the tables of the page say, from scores: plain values, ready for the template."""
+"""The tables of the page, from scores: plain values, ready for the template."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """One model's numbers, best dataset first; what nobody asked for has no column."""
+    """One model's numbers, best dataset first, with a column for each requested number."""
 
     model: str
     note: str
@@ -45,7 +45,7 @@ class ScoreTable:
 
 @dataclass(frozen=True)
 class Setting:
-    """One thing on record: a value for all datasets, or one each in the order of the heads."""
+    """One recorded setting: a value for all datasets, or one each in the order of the heads."""
 
     key: str
     values: tuple[str, ...]
@@ -53,10 +53,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything on record about how the embeddings of one model were made.
+    """Everything recorded about how the embeddings of one model were made.
 
-    heads: the datasets, those that were made alike under one head. unknown: those of which
-    nothing is on record.
+    heads: the datasets; those that were made alike share a head. unknown: those without a record.
     """
 
     model: str
@@ -74,7 +73,7 @@ def by_model(scores: Iterable[Compared]) -> dict[str, list[Compared]]:
 
 
 def by_set(scores: Iterable[Compared]) -> dict[str, list[Compared]]:
-    """Scores of each evaluation dataset, in order: one a model."""
+    """Scores of each evaluation dataset, in order: one per model."""
     found: dict[str, list[Compared]] = {}
     for score in scores:
         found.setdefault(score.path, []).append(score)
@@ -135,7 +134,7 @@ def _counted(one: Dataset) -> Row:
 
 
 def readings(scores: Iterable[Compared]) -> tuple[tuple[str, str], ...]:
-    """What each number means, metric by metric."""
+    """The meaning of each number, by metric."""
     by_metric: dict[str, list[Measured]] = {}
     for one in measured(scores):
         shown = replace(one, path=plain(one.path), model=plain(one.model))

@@ -1,4 +1,4 @@
-"""Names and numbers as they stand in the page. Escaping for HTML is the template's work."""
+"""Names and numbers as the page shows them. The template escapes HTML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_NAME = 300
 def plain(text: str | PathLike[str]) -> str:
     """One printable line: control, direction-changing and undecodable characters as escapes.
 
-    A name from the file system can hold line breaks, bytes that are no UTF-8 and characters
+    A name from the file system can hold line breaks, bytes that are not UTF-8 and characters
     that reverse the text after them.
     """
     shown = "".join(c if c.isprintable() else _escaped(c) for c in fspath(text))
@@ -36,12 +36,12 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def count(value: int | None) -> str:
-    """With thousands apart by narrow spaces."""
+    """The number with narrow spaces between thousands."""
     return "–" if value is None else f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds, minutes or hours, whichever reads best."""
+    """The time in seconds, minutes or hours."""
     if seconds is None:
         return "–"
     for unit, size in (("h", 3600.0), ("min", 60.0)):
@@ -51,7 +51,7 @@ def duration(seconds: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as whole percents, or with a decimal where it is needed."""
+    """A share in percent, with decimals if needed."""
     return f"{100 * share:.3g} %"
 
 

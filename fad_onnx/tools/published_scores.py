@@ -1,7 +1,7 @@
-"""Scores that others published, for whoever has the official weights.
+"""Published scores, to compare with if you have the official weights.
 
-published_scores.json holds two kinds with their sources: of 24 synthetic clips, which anyone can
-make bit for bit, and fadtk's own table, for whoever has its clips and its statistics.
+published_scores.json holds two kinds with their sources: scores of 24 synthetic clips, which can be
+reproduced bit for bit, and fadtk's own table, which needs its clips and its statistics.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _scored(truth: Mapping[str, Any], folder: Path, settings: Settings, source: 
 
 
 def _cosines(truth: Mapping[str, Any], folder: Path, settings: Settings, source: str) -> Check:
-    """The published clips went through 16 bits once more, which moves a cosine by 1e-5 or so."""
+    """The published clips were rounded to 16 bits once more, which moves a cosine by about 1e-5."""
     model, paths = truth["model"], sorted((folder / "evaluation").iterdir())
     captions = [truth["caption"].format(path.stem) for path in paths]
     try:

@@ -39,7 +39,7 @@ def cosines(audio: ArrayLike, text: ArrayLike) -> NDArray[Any]:
     Raises
     ------
     StatisticsError
-        For arrays that are no embeddings of the same pairs.
+        For arrays that are not embeddings of the same pairs.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def _doubts(names: Sequence[str], found: Sequence[float], tell: Tell) -> dict[st
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
-    """What the report says of it."""
+    """The sentence about it in the report."""
     pairs = ", ".join(dict.fromkeys(str(one.value.fields["pairs"]) for one in found))
     text = (
         "How well clips fit their captions: the cosine between the embedding of a clip and that of"

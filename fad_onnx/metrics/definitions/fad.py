@@ -51,7 +51,7 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
 
 
 def few(where: str, moments: Moments | Gaussian | None) -> tuple[str, ...]:
-    """What is said of a dataset of a known number of embeddings, no more than dimensions."""
+    """The warning about a dataset with no more embeddings than dimensions."""
     from ..moments import Moments
 
     if not isinstance(moments, Moments) or not 0 < moments.count <= moments.dim:
@@ -66,7 +66,7 @@ def doubts(reference: Arrays, evaluation: Arrays, tell: Tell) -> dict[str, Doubt
 
 
 def linear(reference: Arrays, evaluation: Arrays, tell: Tell) -> Linear:
-    """What each clip adds to the distance."""
+    """The contribution of each clip to the distance."""
     from ..confidence_interval import Side
     from ..confidence_interval import doubts as of_sides
     from ..moments import Moments
@@ -84,7 +84,7 @@ def linear(reference: Arrays, evaluation: Arrays, tell: Tell) -> Linear:
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
-    """What the report says of it."""
+    """The sentence about it in the report."""
     yield METRIC.title, MEANING
 
 

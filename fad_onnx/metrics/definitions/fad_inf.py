@@ -87,7 +87,7 @@ def _curve(found: Infinity) -> Curve | None:
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
-    """What the report says of it."""
+    """The sentence about it in the report."""
     drawn = (
         " of whole clips"
         if found[0].value.variant == "clips"

@@ -57,7 +57,7 @@ def inception_score(logits: ArrayLike, splits: int = 10, seed: int = 2020) -> tu
     Raises
     ------
     StatisticsError
-        For an array that is no logits.
+        For an array that does not hold logits.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def _blame(names: Sequence[str], logits: NDArray[Any], splits: int, seed: int) -
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
-    """What the report says of it."""
+    """The sentence about it in the report."""
     yield METRIC.title, MEANING
 
 

@@ -95,7 +95,7 @@ def _blame(doubt: Callable[[], Linear]) -> Blame:
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
-    """What the report says of it."""
+    """The sentence about it in the report."""
     yield METRIC.title, MEANING
 
 

@@ -49,7 +49,7 @@ def divergences(
     Raises
     ------
     StatisticsError
-        For arrays that are no logits of the same pairs.
+        For arrays that are not logits of the same pairs.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def _doubts(names: Sequence[str], found: Sequence[float], tell: Tell) -> dict[st
 def _unpaired(
     evaluation: Arrays, reference: Arrays, pairs: Sequence[tuple[int, int]]
 ) -> tuple[str, ...]:
-    """What is said of clips without a partner; UnpairedError unless they may be left out."""
+    """The remark on clips without a partner; UnpairedError unless they may be left out."""
     held = [set(side) for side in zip(*pairs, strict=True)] or [set(), set()]
     alone, gone = (
         sorted(name for i, name in enumerate(one.names) if i not in own)
@@ -162,7 +162,7 @@ def _unpaired(
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
-    """What the report says of it."""
+    """The sentence about it in the report."""
     said = ", ".join(dict.fromkeys(one.value.fields["direction"] for one in found))
     text = (
         "How much a classifier's answers to a clip differ from those to the reference clip of the"

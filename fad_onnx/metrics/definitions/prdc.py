@@ -214,7 +214,7 @@ def _blame(real: NDArray[Any], evaluation: Arrays) -> Blame:
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
-    """What the report says of it."""
+    """The sentence about it in the report."""
     yield METRIC.title, MEANING
 
 
@@ -223,7 +223,7 @@ MEANING = (
     " Coverage: the share of reference balls with an evaluation embedding inside (1 is best)."
     " Precision: the share of evaluation embeddings in some reference ball. Recall: the share of"
     " reference embeddings in some evaluation ball. Density: in how many reference balls an"
-    " evaluation embedding lies, over k; it may exceed 1. All depend on the number of embeddings."
+    " evaluation embedding is, over k; it may exceed 1. All depend on the number of embeddings."
 )
 K = Option("prdc_k", 5, "which neighbour bounds a ball of prdc (default: 5)", whole=(1, 10_000))
 METRIC = Metric(

@@ -91,7 +91,7 @@ def array(
 
 
 def as_bytes(file: Mapped, payload: object) -> Payload:
-    """What stands for bytes: bytes, a Span, or Python 2's ASCII string."""
+    """The bytes of a value: bytes, a Span, or an ASCII string of Python 2."""
     if isinstance(payload, bytes):
         return payload
     if isinstance(payload, Span) and payload.kind in ("bytes", "latin1"):

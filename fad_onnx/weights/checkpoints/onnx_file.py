@@ -1,4 +1,4 @@
-"""The initializers of an ONNX model: names, dtypes, shapes, and where their bytes lie.
+"""The initializers of an ONNX model: names, dtypes, shapes, and the places of their bytes.
 
 Read straight from the protocol buffers, so the package `onnx` is not needed. Field numbers:
 onnx/onnx.proto3 (ModelProto, GraphProto, TensorProto, StringStringEntryProto).

@@ -42,7 +42,7 @@ HUGE_INT = Opaque("integer")
 
 
 class Inert(Protocol):
-    """What the machine may do with a global, a state or a persistent id: describe it."""
+    """The actions on a global, a state or a persistent id: they only describe it."""
 
     def find(self, module: str, name: str) -> object: ...
 
@@ -54,7 +54,7 @@ class Inert(Protocol):
 
 
 class Machine:
-    """The state of reading a pickle that lies between `position` and `end`."""
+    """The state of reading a pickle between `position` and `end`."""
 
     def __init__(self, file: Mapped, position: int, end: int, inert: Inert) -> None:
         self.file, self.position, self.end, self.inert = file, position, end, inert
@@ -109,7 +109,7 @@ class Machine:
         self.stack.append(value)
 
     def pop_mark(self) -> list[object]:
-        """What was pushed since the last MARK."""
+        """The values pushed since the last MARK."""
         if not self.marks:
             raise self.error("closes a group that it did not open")
         items, self.stack = self.stack, self.marks.pop()
@@ -144,7 +144,7 @@ class Machine:
             self.stack[-1] = value.decode("ascii")
 
     def recall(self, index: int) -> None:
-        """Push what was stored under this number."""
+        """Push the value stored under this number."""
         if index not in self.memo:
             raise self.error(f"recalls object {index}, which it never stored")
         self.push(self.memo[index])
@@ -191,7 +191,7 @@ class Machine:
 def set_items(file: Mapped, target: dict[object, object], items: list[object]) -> None:
     """Assign alternating keys and values; only keys that a name path can use are kept.
 
-    Other keys could not be asked for, and hashing what a stranger built could take for ever.
+    Other keys could not be requested, and hashing hostile keys could take for ever.
     """
     if len(items) % 2:
         raise file.error("its pickle sets a key without a value")

@@ -1,4 +1,4 @@
-"""What each opcode of a pickle does to the machine, and what it may cost.
+"""The effect of each opcode of a pickle on the machine, and its cost.
 
 Opcodes: Python's pickletools. Those that call or load from outside (INST, OBJ, EXT*, PERSID,
 NEXT_BUFFER) are refused. Costs are bytes of memory, rounded up, and what bounds the time as
@@ -24,9 +24,9 @@ Step = Callable[[Machine], object]
 
 
 def load(machine: Machine) -> object:
-    """Run one pickle up to its STOP; what it describes. The machine stands just behind it.
+    """Run one pickle up to its STOP; the described object. The machine is then after the STOP.
 
-    CheckpointError for whatever is damaged, refused, or asks for a global not allowed.
+    CheckpointError for a damaged or refused pickle, or a global that is not allowed.
     """
     data, file = machine.file.data, machine.file
     while machine.position < machine.end:
