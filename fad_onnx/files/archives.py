@@ -16,7 +16,7 @@ from ..networks.selection import select
 from ..networks.spec import ModelSpec
 from ..pipeline import provenance, remarks
 from ..pipeline.datasets import Dataset
-from ..pipeline.executors import StoredClip, fold
+from ..pipeline.executors import StoredClips, fold
 from ..pipeline.metadata import Metadata
 from . import embeddings, outputs, shards, statistics
 
@@ -73,7 +73,7 @@ def _embedded(path: str, clips: embeddings.Clips, said: Metadata) -> Dataset:
     if len(seconds) != len(clips):
         raise StatisticsError(path, f"metadata: file_seconds are not those of {len(clips)} files")
     moments = fold(clips.by_clip, clips.by_clip.embeddings.shape[1], path)
-    files = tuple(map(StoredClip, clips, seconds))
+    files = StoredClips(clips.names, seconds)
     return Dataset(path, moments, said, files, (), remarks.warnings(path, said), clips.by_clip)
 
 

@@ -20,6 +20,7 @@ import tempfile
 import zipfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -66,17 +67,20 @@ class Clips(Mapping[str, Embeddings]):
     """A mapping from the name of a clip to its embeddings, in the order of the file."""
 
     def __init__(self, names: Iterable[str], by_clip: ByClip) -> None:
-        self.by_clip = by_clip
-        self._places = {name: place for place, name in enumerate(names)}
+        self.names, self.by_clip = list(names), by_clip
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.names)}
 
     def __getitem__(self, name: str) -> Embeddings:
         return self.by_clip[self._places[name]]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self.names)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.names)
 
 
 class Writer:
@@ -174,8 +178,8 @@ def read(path: PathLike) -> tuple[Clips, dict[str, Any]]:
     except ValueError as error:
         reason = error.reason if isinstance(error, StatisticsError) else str(error)
         raise StatisticsError(path, reason) from error
-    if len(clips) != len(by_clip):
-        problem = f"{len(by_clip)} clips have only {len(clips)} different names"
+    if (different := len(set(clips.names))) != len(by_clip):
+        problem = f"{len(by_clip)} clips have only {different} different names"
         raise StatisticsError(path, problem)
     return clips, metadata
 

@@ -58,7 +58,7 @@ class Dataset:
     path: str
     moments: Moments | Gaussian = field(repr=False)
     metadata: Metadata = field(repr=False)
-    files: tuple[FileSummary | StoredClip, ...] = field(default=(), repr=False)
+    files: Sequence[FileSummary | StoredClip] = field(default=(), repr=False)
     skipped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     embeddings_by_file: Sequence[Embeddings] | None = field(default=None, repr=False)

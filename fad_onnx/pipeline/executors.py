@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Job:
     keep_embeddings: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileSummary:
     """The result for one file, with embeddings (n, dim) for each model only on request."""
 
@@ -94,6 +94,28 @@ class StoredClip:
     def path(self) -> None:
         """None, because a name in a file is not a path."""
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredClips(Sequence[StoredClip]):
+    """Those of an embeddings file, each made when it is asked for: there may be millions."""
+
+    names: Sequence[str]
+    seconds: Sequence[float | None]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> StoredClip: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> StoredClips: ...
+
+    def __getitem__(self, index: int | slice) -> StoredClip | StoredClips:
+        if isinstance(index, slice):
+            return StoredClips(self.names[index], self.seconds[index])
+        return StoredClip(self.names[index], self.seconds[index])
 
 
 @dataclass(frozen=True)
