@@ -29,6 +29,7 @@ from fad_onnx.networks.preparation import Stft
 
 from .parity import Embed
 from .skeleton import Graph
+from .sparse import Sparse
 
 RATE_HZ, WINDOW_SAMPLES, HOP_SAMPLES = 48_000, 48_000, 24_000
 FFT_SAMPLES, STEP_SAMPLES, FRAMES, BANDS = 2048, 242, 199, 256
@@ -75,19 +76,17 @@ class Convolution(nn.Module):
 class OpenL3(nn.ModuleList):
     """STFT magnitudes (batch, 199, 1025) to embeddings (batch, 512)."""
 
-    mel: Tensor
-
     def __init__(self) -> None:
         inner = (1, *WIDTHS[:-1])
         layers: list[nn.Module] = []
         for before, after in zip(inner, WIDTHS, strict=True):
             layers += [Normalisation(before), Convolution(before, after)]
         super().__init__(layers)
-        self.register_buffer("mel", torch.from_numpy(mel_matrix()), persistent=False)
+        self.mel = Sparse(mel_matrix())
 
     def decibels(self, magnitude: Tensor) -> Tensor:
         """Mel bands (batch, 199, 256), relative to the loudest of each window (models.py:31)."""
-        level = 10.0 * torch.log10((magnitude @ self.mel).clamp(min=MAGNITUDE_FLOOR))
+        level = 10.0 * torch.log10((magnitude @ self.mel()).clamp(min=MAGNITUDE_FLOOR))
         return (level - level.amax(dim=(1, 2), keepdim=True)).clamp(min=-DYNAMIC_RANGE_DB)
 
     def forward(self, magnitude: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from .mocks import stand_ins
 from .panns import CLASSES
 from .parity import Embed
 from .skeleton import Graph
+from .sparse import Sparse
 from .swin import Mlp
 from .vggish import htk_mel
 
@@ -56,14 +57,12 @@ def mel_matrix() -> NDArray[np.float32]:
 class LogMel(nn.Module):
     """STFT powers (batch, frames, 513) to normalised log mel bands (batch, frames, 128)."""
 
-    mel: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mel", torch.from_numpy(mel_matrix()), persistent=False)
+        self.mel = Sparse(mel_matrix())
 
     def forward(self, power: Tensor) -> Tensor:
-        return (torch.log(power @ self.mel + 0.00001) + 4.5) / 5.0
+        return (torch.log(power @ self.mel() + 0.00001) + 4.5) / 5.0
 
 
 class Attention(nn.Module):
