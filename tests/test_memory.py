@@ -1,5 +1,6 @@
 """What is in flight stays within a budget of bytes, and a dry run says what a run then takes."""
 
+import math
 import subprocess
 import sys
 import threading
@@ -11,18 +12,19 @@ from functools import partial
 import pytest
 
 from fad_onnx.audio import sources
-from fad_onnx.networks import memory, runtime
+from fad_onnx.errors import TooLongError
+from fad_onnx.networks import memory, runtime, table
 from fad_onnx.networks.group import Group
 from fad_onnx.networks.network import Batch
 from fad_onnx.networks.providers import PROVIDERS
 from fad_onnx.networks.runtime import Settings
-from fad_onnx.networks.selection import select
+from fad_onnx.networks.selection import select, selection_of
 from fad_onnx.networks.spec import ModelSpec
 from fad_onnx.pipeline import batching
 from fad_onnx.pipeline.batching import Engine
 from fad_onnx.pipeline.clip_windows import Policy
 from fad_onnx.tools import bench
-from fad_onnx.weights import prepare
+from fad_onnx.weights import binding, prepare
 from fad_onnx.weights.binding import publish_synthetic
 
 from .conftest import write_clip
@@ -37,7 +39,7 @@ from fad_onnx.audio import decoding, sources
 from fad_onnx.networks.embedder import Embedder
 from fad_onnx.pipeline.batching import Engine
 from fad_onnx.pipeline.clip_windows import Policy
-from fad_onnx.networks.selection import select
+from fad_onnx.networks.selection import select, selection_of
 from fad_onnx.networks.runtime import Session, Settings
 
 name, workers, model_folder, clips = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
@@ -200,3 +202,32 @@ def test_a_short_clip_needs_the_memory_of_the_window_that_it_fills():
     length = one.preparation.windows.length_samples
     lengths = (1, length, length + 1)
     assert [memory.longest_window(one, n) for n in lengths] == [length, length, length + 1]
+
+
+# Networks that attend to the whole clip, and let the user choose the layer.
+ATTENTIVE = [model for model in table.models().values() if "layer" in model.options]
+every_attentive = pytest.mark.parametrize("model", ATTENTIVE, ids=lambda model: model.name)
+
+
+def ten_minutes(model):
+    return 600 * model.preparation.sample_rate_hz
+
+
+@every_attentive
+def test_ten_minutes_take_less_than_three_gigabytes(model):
+    weights = sum(
+        math.prod(info.shape) * info.dtype.itemsize
+        for info in binding.external(binding.GRAPHS / model.network.graph).values()
+    )
+    assert weights + memory.needed_bytes(model.network, ten_minutes(model)) < 2.9e9
+
+
+@every_attentive
+def test_a_clip_is_refused_only_where_the_memory_does_not_suffice(model, monkeypatch):
+    one, rate = selection_of(model), model.preparation.sample_rate_hz
+    needed = memory.needed_bytes(model.network, ten_minutes(model))
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed)
+    memory.check_fits(one, "clip.wav", ten_minutes(model), rate)
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed - 1)
+    with pytest.raises(TooLongError, match="clip.wav: 600 s of audio would need"):
+        memory.check_fits(one, "clip.wav", ten_minutes(model), rate)

@@ -1,7 +1,9 @@
 """Providers: what is chosen, what is refused, and what the message says. No accelerator needed."""
 
+import pickle
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from fad_onnx.errors import MissingDependencyError, OptionError, ProviderError
 from fad_onnx.networks import providers, runtime, table
 from fad_onnx.networks.selection import selection_of
-from fad_onnx.weights import binding
+from fad_onnx.networks.spec import ModelSpec
+from fad_onnx.weights import binding, prepare
 
 MODEL = next(one for one in table.models().values() if not one.network.checkpoints)
 GRAPH = binding.graph_file(selection_of(MODEL))
@@ -35,6 +38,17 @@ def test_auto_says_why_a_cuda_that_is_there_did_not_load(monkeypatch):
     assert "CUDAExecutionProvider" in made.why_not_cuda
     with pytest.raises(ProviderError, match=r"CUDA.*fad-onnx\[gpu\]"):
         network(provider="cuda")
+
+
+@pytest.mark.parametrize("arena", [True, False])
+def test_a_network_says_whether_its_session_keeps_memory(arena, monkeypatch):
+    entry = dict(table.models())
+    entry[MODEL.name] = replace(MODEL, network=replace(MODEL.network, arena=arena))
+    monkeypatch.setattr(table, "models", lambda: entry)
+    loaded = prepare.load(prepare.Request(ModelSpec(MODEL.name), settings=runtime.Settings("cpu")))
+    copy = pickle.loads(pickle.dumps(loaded.session))
+    for session in (loaded.session, copy):
+        assert session._session.get_session_options().enable_cpu_mem_arena is arena
 
 
 @pytest.mark.parametrize("name", sorted(set(providers.PROVIDERS) - {"cpu"}))

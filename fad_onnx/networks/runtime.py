@@ -89,7 +89,9 @@ def _provider_options(settings: Settings, provider: Provider) -> dict[str, str]:
     return options
 
 
-def _open(graph: Path, model: bytes | None, settings: Settings, provider: Provider) -> Any:
+def _open(
+    graph: Path, model: bytes | None, settings: Settings, provider: Provider, arena: bool
+) -> Any:
     """A session on this provider alone (ONNX Runtime uses the CPU for unsupported nodes).
 
     model: bytes to open instead of the file `graph`, whose folder holds the tensors.
@@ -100,6 +102,7 @@ def _open(graph: Path, model: bytes | None, settings: Settings, provider: Provid
     options.inter_op_num_threads = 1
     # A pattern keeps the whole memory of a run for every shape and every thread that runs.
     options.enable_mem_pattern = False
+    options.enable_cpu_mem_arena = arena
     options.log_severity_level = 4  # a failure raises; its log line would say it twice
     chosen: list[Any] | None = [(provider.name, _provider_options(settings, provider))]
     try:
@@ -177,6 +180,8 @@ class Session:
         Takes the graph and outputs, and gives a model with these alone (None if all of it is
         needed). Without it, every run computes all outputs: builds of ONNX Runtime for inference
         ignore the option to execute only the path to the fetched outputs.
+    arena : bool
+        Whether it keeps freed memory for the next run; see `Network`.
 
     Raises
     ------
@@ -188,6 +193,7 @@ class Session:
     settings: Settings
     outputs: frozenset[str] = frozenset()
     prune: Prune | None = field(default=None, repr=False)
+    arena: bool = True
     provider: Provider = field(init=False)
     why_not_cuda: str | None = field(init=False, default=None)
     _session: Any = field(init=False, repr=False, default=None)
@@ -200,7 +206,7 @@ class Session:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A session belongs to its process: a copy opens one of its own.
-        return Session, (self.graph, self.settings, self.outputs, self.prune)
+        return Session, (self.graph, self.settings, self.outputs, self.prune, self.arena)
 
     def _load(self) -> None:
         if self.settings.provider == "auto":
@@ -218,7 +224,7 @@ class Session:
     def _adopt(self, provider: Provider) -> None:
         prunes = self.prune is not None and self.outputs and _version() >= PRUNING_SINCE
         model = self.prune(self.graph, self.outputs) if self.prune and prunes else None
-        self._session = _open(self.graph, model, self.settings, provider)
+        self._session = _open(self.graph, model, self.settings, provider, self.arena)
         self.provider, self._owner = provider, os.getpid()
         if provider.accelerator:
             self._turn = threading.BoundedSemaphore(ACCELERATOR_RUNS)

@@ -80,7 +80,7 @@ def measure(selection: Selection, settings: Settings, load: Load) -> Timing:
         graph = publish_synthetic(selection, 0, folder)
         files = _clips(selection.preparation, load, folder / "clips")
         start = time.perf_counter()
-        session = Session(graph, settings)
+        session = Session(graph, settings, arena=selection.network.arena)
         embedder = Embedder(_with_batch(selection, load.batch), session, {}, "")
         loaded = time.perf_counter() - start
         cold = _whole(embedder, files, load.workers)

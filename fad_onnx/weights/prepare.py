@@ -59,10 +59,14 @@ def load_all(requests: Iterable[Request], progress: Progress | None = None) -> l
     """The loaded model for each request; outputs of one network share a session."""
     asked = [(request, *_resolved(request, progress)) for request in requests]
     wanted: dict[tuple[Path, Settings], set[str]] = {}
+    arenas = {ready.graph: selection.network.arena for _, selection, ready in asked}
     for request, selection, ready in asked:
         values = wanted.setdefault((ready.graph, request.settings), set())
         values |= selection.tensors
-    opened = {key: Session(*key, frozenset(wanted[key]), pruned) for key in wanted}
+    opened = {
+        (graph, settings): Session(graph, settings, frozenset(values), pruned, arenas[graph])
+        for (graph, settings), values in wanted.items()
+    }
     return [
         Embedder(
             selection,
