@@ -59,6 +59,8 @@ def test_json_has_a_result_for_each_metric_model_and_dataset(run, sets):  # noqa
         found = by_place[str(path), "prdc"]
         assert {key: found[key] for key in prdc(*rows, 3)} == prdc(*rows, 3)
         assert found["k"] == 3 and found["value"] == found["coverage"]
+    for one in said["results"]:
+        assert (one["files"], one["embeddings"], one["seconds"]) == (6, 24, 24.0)
     made = said["protocols"][WEIGHTLESS]
     assert set(made) == set(map(str, sets)) and made[str(reference)]["fingerprint"]
 

@@ -159,9 +159,10 @@ class Evaluation:
         results = [
             {
                 "path": one.path, "metric": one.metric.name, "model": one.model,
-                "value": one.value.value, **one.value.fields,
+                "value": one.value.value, **_counts(result), **one.value.fields,
             }
-            for one in self.measured
+            for result in self.results
+            for one in measured([result])
         ]  # fmt: skip
         protocols: dict[str, dict[str, Any]] = {}
         for result in self.results:
@@ -175,6 +176,12 @@ class Evaluation:
         if self.differences:
             found["comparisons"] = [one.to_json() for one in self.differences]
         return found
+
+
+def _counts(result: Result) -> dict[str, Any]:
+    """Of the evaluation dataset."""
+    counts = result.evaluation.counts
+    return {key: counts[key] for key in ("files", "embeddings", "seconds")}
 
 
 def joined(first: Result, second: Result) -> Result:
