@@ -170,8 +170,9 @@ def _protocols(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--into", type=Path, metavar="FILE.json", help="replace these numbers in a file"
     )
+    parser.add_argument("--clips", type=int, metavar="N", help="the first N of each side alone")
     chosen = parser.parse_args(arguments)
-    for row in protocols.rows(chosen.names):
+    for row in protocols.rows(chosen.names, chosen.clips):
         print(json.dumps(row), flush=True)
         if chosen.into:
             text = json.dumps(protocols.merged(chosen.into, [row]), indent=1)

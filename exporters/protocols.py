@@ -13,10 +13,9 @@ from . import harnesses
 from .harnesses import Compared, clips
 
 CLIPS = (
-    f"{clips.CLIPS} and {clips.CLIPS} synthetic clips ({clips.FEW} and {clips.FEW} of"
-    f" {', '.join(clips.HEAVY)}), {clips.RATE_HZ / 1000:g} kHz stereo of"
-    f" {clips.SECONDS[0]:g} to {max(clips.LONG.values()):g} s, with offsets and peaks near full"
-    " scale; synthetic weights"
+    f"{clips.CLIPS} and {clips.CLIPS} synthetic clips, or the first of them,"
+    f" {clips.RATE_HZ / 1000:g} kHz stereo of {clips.SECONDS[0]:g} to {max(clips.LONG.values()):g}"
+    " s, with offsets and peaks near full scale; synthetic weights"
 )
 
 TIMES = "the same network as {} in another size, and the same preparation"
@@ -69,18 +68,21 @@ NOT_COMPARED: Mapping[str, Mapping[tuple[str, ...], str]] = {
 }  # fmt: skip
 
 
-def rows(names: Sequence[str]) -> Iterator[dict[str, Any]]:
+def rows(names: Sequence[str], wanted: int | None = None) -> Iterator[dict[str, Any]]:
     """Compute the rows of some protocols.
 
     Parameters
     ----------
     names : sequence of str
         PROTOCOL or PROTOCOL/MODEL; all if it is empty. "native" has no harness.
+    wanted : int, optional
+        How many clips of each side, if not all that the model has.
 
     Yields
     ------
     dict
-        `protocol`, `model`, `metric`, `ours`, `theirs` (None for "native") and `difference`.
+        `protocol`, `model`, `metric`, `ours`, `theirs` (None for "native"), `difference` and
+        `clips`, how many of each side.
     """
     known = list(harnesses.cases())
     every = [*known, *(("native", model) for model in dict.fromkeys(model for _, model in known))]
@@ -88,18 +90,19 @@ def rows(names: Sequence[str]) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         written: dict[int, tuple[Path, Path]] = {}
         for protocol, model in chosen:
-            if (count := clips.count(model)) not in written:
+            if (count := wanted or clips.count(model)) not in written:
                 (Path(folder) / str(count)).mkdir()
                 written[count] = clips.write(Path(folder) / str(count), count)
             folders = written[count]
             if protocol == "native":
-                yield _native(model, folders)
+                yield {**_native(model, folders), "clips": count}
             else:
-                yield from map(_row, harnesses.compared(protocol, model, folders))
+                for one in harnesses.compared(protocol, model, folders):
+                    yield _row(one, count)
 
 
-def _row(one: Compared) -> dict[str, Any]:
-    return {**asdict(one), "difference": one.difference}
+def _row(one: Compared, count: int) -> dict[str, Any]:
+    return {**asdict(one), "difference": one.difference, "clips": count}
 
 
 def _native(model: str, folders: tuple[Path, Path]) -> dict[str, Any]:
