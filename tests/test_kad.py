@@ -9,7 +9,11 @@ import pytest
 
 from fad_onnx.errors import NoBandwidthError, StatisticsError, TooFewEmbeddingsError
 from fad_onnx.metrics import kad
-from fad_onnx.metrics.kad import KernelReference, kernel_distance
+from fad_onnx.metrics.kad import KernelReference
+
+
+def kernel_distance(reference, evaluation, seed=0):
+    return KernelReference(reference, seed).distance(evaluation)
 
 
 def embeddings(count: int, seed: int, dim: int = 5) -> np.ndarray:

@@ -34,7 +34,6 @@ POINTS = 25
 LEAST_EMBEDDINGS = 40
 # Half of the clips must still represent their source.
 LEAST_CLIPS = 10
-DRAWS = ("clips", "embeddings")
 
 
 @dataclass(frozen=True)

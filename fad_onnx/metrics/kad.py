@@ -83,7 +83,11 @@ class Centred:
 
 
 class KernelReference:
-    """A reference with its bandwidth and the mean of its own kernel, computed once."""
+    """A reference with its bandwidth and the mean of its own kernel, computed once.
+
+    Twice 10,000 embeddings of dimension 128 take about 10 s on one core, and 30 MB of memory in
+    addition to the embeddings.
+    """
 
     def __init__(
         self,
@@ -134,15 +138,6 @@ class KernelReference:
             return self.bandwidth, self._within
         bandwidth = _bandwidth(own, where)
         return bandwidth, _mean_within(self._embeddings, bandwidth)
-
-
-def kernel_distance(reference: ArrayLike, evaluation: ArrayLike, seed: int = 0) -> Kad:
-    """`KernelReference(reference, seed).distance(evaluation)`.
-
-    Twice 10,000 embeddings of dimension 128 take about 10 s on one core, and 30 MB of memory in
-    addition to the embeddings.
-    """
-    return KernelReference(reference, seed).distance(evaluation)
 
 
 def _bandwidth(embeddings: Centred, where: Path) -> float:

@@ -270,7 +270,6 @@ def _here(
     cache: EmbeddingCache | None,
     progress: Callable[[int], None],
 ) -> Iterator[Chunk]:
-    # What decodes and what is on record: two places until one owns both.
     dims = [embedder.width for embedder in embedders]
     engine = Engine(embedders, job.policy, job.workers, cache)
     results = engine.embed([file for files in parts for file in files])

@@ -52,7 +52,7 @@ def read_checkpoint(path):
     checkpoint = checkpoints.open(path)
     found = [
         tensor
-        for nesting in checkpoint.nestings()
+        for nesting in writers.nestings(checkpoint)
         for tensor in checkpoint.tensors(nesting).values()
     ]
     return [array for tensor in found if (array := attempt(tensor)) is not None]

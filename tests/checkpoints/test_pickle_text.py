@@ -10,7 +10,7 @@ from fad_onnx.errors import CheckpointError
 from fad_onnx.weights import checkpoints
 from fad_onnx.weights.checkpoints.pickle_machine import HUGE_INT
 
-from .writers import CONTAINERS, Code, Pickler, tensor, torch_legacy
+from .writers import CONTAINERS, Code, Pickler, nestings, tensor, torch_legacy
 
 VALUES = [
     0, 1, -1, 255, 2**31 - 1, -(2**31), 2**31, 2**62, -(2**63), 2**200, True, False, None, 0.0,
@@ -100,5 +100,5 @@ def test_the_state_of_an_optimiser_of_python_2(write):
     state = Code(b"}(I94204\nI1\nI139637976727552\nI2\nu")
     tree = {"state": {"weight": tensor(np.ones(4))}, "optimizer": {"state": state}}
     found = checkpoints.open(write(torch_legacy(tree)))
-    assert found.nestings() == (("state",),)
+    assert nestings(found) == (("state",),)
     assert found.tree["optimizer"]["state"] == {94204: 1}  # larger keys cannot be asked for

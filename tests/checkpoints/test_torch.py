@@ -11,7 +11,7 @@ from fad_onnx.errors import CheckpointError
 from fad_onnx.weights import checkpoints
 
 from . import writers
-from .writers import CONTAINERS, Call, Code, Storage, Tensor, ordered, tensor
+from .writers import CONTAINERS, Call, Code, Storage, Tensor, nestings, ordered, tensor
 
 RNG = np.random.RandomState(7)
 DTYPES = ["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1", "|u1", "|b1", "<c8", "<c16"]
@@ -131,7 +131,7 @@ def test_nesting(opened):
     checkpoint = opened({"epoch": 45, "name": "best", "model": weights, "optimizer": optimizer})
     assert list(checkpoint.tensors(("model",))) == ["module.conv.weight"]
     assert checkpoint.tensors() == checkpoint.tensors(["state_dict", "deeper"]) == {}
-    assert checkpoint.nestings() == (("model",),)
+    assert nestings(checkpoint) == (("model",),)
     assert checkpoint.tree["epoch"] == 45
     assert checkpoint.tree["optimizer"]["param_groups"][0]["betas"] == (0.9, 0.999)
     assert checkpoint.tree["optimizer"]["state"][0]["step"].read() == 3

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fad_onnx.weights.checkpoints.tensors import LazyTensor
+
 STORAGES = {
     "<f8": "Double", "<f4": "Float", "<f2": "Half", "<i8": "Long", "<i4": "Int", "<i2": "Short",
     "|i1": "Char", "|u1": "Byte", "|b1": "Bool", "<c8": "ComplexFloat", "<c16": "ComplexDouble",
@@ -245,3 +247,20 @@ def onnx_model(*initializers):
     graph = message((2, b"graph"), *((5, one) for one in initializers))
     opset, entry = message((1, b""), (2, 18)), message((1, b"a key"), (2, b"a value"))
     return message((1, 8), (7, graph), (8, opset), (14, entry))
+
+
+def nestings(checkpoint):
+    """The paths of keys to all dictionaries with tensors below dictionaries only."""
+    level = [((), checkpoint.tree)]
+    found, seen = [], set()
+    while level:
+        below = []
+        for path, node in level:
+            if not isinstance(node, dict) or id(node) in seen:
+                continue
+            seen.add(id(node))
+            if any(isinstance(value, LazyTensor) for value in node.values()):
+                found.append(path)
+            below += [((*path, key), v) for key, v in node.items() if isinstance(key, str)]
+        level = below
+    return tuple(found)

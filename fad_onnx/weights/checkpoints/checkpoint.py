@@ -46,22 +46,6 @@ class Checkpoint:
             if isinstance(name, str) and isinstance(value, LazyTensor)
         }
 
-    def nestings(self) -> tuple[tuple[str, ...], ...]:
-        """The paths of keys to all dictionaries with tensors below dictionaries only."""
-        level: list[tuple[tuple[str, ...], object]] = [((), self.tree)]
-        found, seen = [], set()
-        while level:
-            below: list[tuple[tuple[str, ...], object]] = []
-            for path, node in level:
-                if not isinstance(node, dict) or id(node) in seen:
-                    continue
-                seen.add(id(node))
-                if any(isinstance(value, LazyTensor) for value in node.values()):
-                    found.append(path)
-                below += [((*path, key), v) for key, v in node.items() if isinstance(key, str)]
-            level = below
-        return tuple(found)
-
 
 def _containers(node: object) -> Iterable[object]:
     values: Iterable[object] = node.values() if isinstance(node, dict) else ()
