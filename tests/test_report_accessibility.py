@@ -50,7 +50,7 @@ def checked(report, *flags, change=lambda html: html):
     frames = "".join(
         f'<iframe src="{copy.name}" title="{w}" width={w} height=800></iframe>' for w in (360, 1280)
     )
-    return outcome(report.parent, HARNESS % (frames, list(TAGS)), *flags)
+    return outcome(report.parent, HARNESS % (frames, list(TAGS)), *flags, seconds=600)
 
 
 @pytest.mark.parametrize("flags", [(), ("--force-dark-mode",)], ids=["light", "dark"])

@@ -75,11 +75,14 @@ def measure(folder, page, *flags):
     return outcome(folder, HARNESS % frames, *flags)
 
 
-def outcome(folder, harness, *flags):
+def outcome(folder, harness, *flags, seconds=120):
     (folder / "harness.html").write_text(harness, "utf-8")
     command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}"]
     done = subprocess.run(
-        [*command, (folder / "harness.html").as_uri()], capture_output=True, text=True, timeout=120
+        [*command, (folder / "harness.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
     )
     found = re.search(r"<pre>(.+)</pre>", done.stdout)
     assert found, done.stderr[-2000:]
