@@ -150,6 +150,17 @@ def test_memory_does_not_grow_with_the_embeddings(tmp_path):
     assert many < few + (1 << 20) < 8 << 20
 
 
+def test_clips_of_a_file_are_made_when_they_are_asked_for(tmp_path):
+    names = [f"{index}.wav" for index in range(5)]
+    rows = dict.fromkeys(names, np.zeros((2, 3), np.float32))
+    embeddings.write(tmp_path / "e.npz", made_of(rows))
+    files = archives.read_set(tmp_path / "e.npz").files
+    assert [file.name for file in files] == names and files[-1].seconds is None
+    assert list(files[1:3]) == [files[1], files[2]] and files[1] in files and len(files) == 5
+    with pytest.raises(IndexError):
+        files[5]
+
+
 def test_long_names_cost_what_they_are(tmp_path):
     """NumPy pads all texts to the longest."""
     names = ["x" * 4000 + ".wav", *(f"{index}.wav" for index in range(5000))]
