@@ -302,6 +302,7 @@ def test_the_score_is_the_mean_cosine_over_pairs(spoken, tmp_path):
     assert result == {
         "metric": "clap-score", "model": "toy", "value": pytest.approx(np.mean(pairs), rel=1e-5),
         "std": pytest.approx(np.std(pairs), rel=1e-4), "pairs": 3,
+        "files": 3, "embeddings": 3, "seconds": 6.003,
     }  # fmt: skip
     assert found.to_dict() == {"clap-score:toy": result["value"]}
     assert any("1 of 3 captions were cut at 77 tokens" in text for text in found.warnings)
