@@ -2,6 +2,7 @@
 
 import json
 from operator import attrgetter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,14 @@ def test_a_protocol_is_in_the_label_and_moves_the_fingerprint(model, protocol):
     assert changed.fingerprint("0" * 64) != native.fingerprint("0" * 64)
     assert changed.preparation != native.preparation
     assert changed.note and changed.note != native.note
+
+
+def test_every_model_of_a_protocol_is_compared_or_has_a_reason():
+    held = json.loads((Path(__file__).parents[1] / "benchmarks/protocols.json").read_text("utf-8"))
+    compared = {(row["model"], row["protocol"]) for row in held["rows"]}
+    reasons = {(name, one["protocol"]) for one in held["not_compared"] for name in one["models"]}
+    assert compared | reasons >= set(EVERY)
+    assert not reasons & compared and reasons <= set(EVERY)
 
 
 def test_native_is_a_protocol_and_the_default():
