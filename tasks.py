@@ -29,7 +29,7 @@ PARITY = ROOT / "benchmarks" / "parity.json"
 PROTOCOLS = ROOT / "benchmarks" / "protocols.json"
 THROUGHPUT = ROOT / "benchmarks" / "throughput.json"
 EVALUATE = ROOT / "benchmarks" / "evaluate.json"
-CONTRAST = ("vggish", "pann-16k", "passt", "clap", "encodec-24k", "openl3-music")
+CONTRAST = ("vggish", "pann-16k", "clap", "encodec-24k", "encodec-48k")
 
 
 def test(*arguments: str) -> int:
@@ -183,10 +183,12 @@ def _contrast() -> Iterator[str]:
     fads = (row for row in rows if row["metric"] == "fad" and row["clips"] == most)
     found = {(row["protocol"], row["model"]): row for row in fads}
     known = dict.fromkeys(name for one in table.models().values() for name in one.protocols)
-    yield f"| protocol | {' | '.join(f'`{model}`' for model in CONTRAST)} |"
-    yield "|---|" + "---:|" * len(CONTRAST)
+    yield f"| protocol | {' | '.join(f'`{model}`' for model in CONTRAST)} | all figures |"
+    yield "|---|" + "---:|" * (len(CONTRAST) + 1)
     for protocol in ("native", *known):
         cells = [_figure(found.get((protocol, model))) for model in CONTRAST]
+        every = [row["difference"] for row in rows if row["protocol"] == protocol and row["theirs"]]
+        cells.append(f"{len(every)} (up to {_short(max(every))})" if every else "")
         yield f"| `{protocol}` | {' | '.join(cells)} |"
 
 
