@@ -68,7 +68,7 @@ def _with_output(metric: Metric, spec: ModelSpec) -> ModelSpec:
 def asked_for(
     metrics: str | Sequence[str] | None, protocol: str | None, captions: bool = False
 ) -> list[Asked]:
-    """The metrics that are named; by default FAD, or those of the protocol, of which some need
+    """The named metrics; by default FAD, or those of the protocol, some of which need
     captions.
     """
     if metrics is None:

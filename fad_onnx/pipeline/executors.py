@@ -42,7 +42,7 @@ from .clip_windows import Policy, stamp
 
 Item = TypeVar("Item")
 CHUNK_FILES = 16
-# Chunks handed to an executor ahead of the one that is folded, and the bytes that they may hold
+# Chunks submitted to an executor ahead of the one that is folded, and the bytes that they may hold
 # when they wait; until one has come back and shows its size, few.
 CHUNKS_AHEAD, AHEAD_BYTES, FIRST_CHUNKS = 256, 1 << 29, 32
 
