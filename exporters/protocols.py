@@ -51,7 +51,7 @@ NOT_COMPARED: Mapping[str, Mapping[tuple[str, ...], str]] = {
     "kadtk": {
         (
             "pann-32k", "pann-wavegram", "clap-music-audioset", "msclap-2023", "mert-95m",
-            "wav2vec2-base-960h", "whisper-tiny", "openl3-music", "passt",
+            "wav2vec2-base-960h", "whisper-tiny",
         ): WAITS,
         ("cdpam-acoustic", "cdpam-content"): "its code for CDPAM needs NumPy below 1.24",
         ("dac-44k",): DAC,
@@ -79,7 +79,6 @@ NOT_COMPARED: Mapping[str, Mapping[tuple[str, ...], str]] = {
     "audiocraft": {("passt-20s", "passt-30s"): TIMES.format("`passt`")},
     "stable-audio-metrics": {
         ("openl3-env",): SAME.format("`openl3-music`"),
-        ("clap-630k-audioset-fusion",): WAITS,
     },
 }  # fmt: skip
 
