@@ -392,3 +392,30 @@ def test_datasets_that_were_made_differently_are_named(sets, tmp_path):
     before = replace(made.metadata, protocol={**made.metadata.protocol, "onnxruntime": "1.0"})
     found = fad_onnx.evaluate(sets[1], replace(made, metadata=before), f"kad:{WEIGHTLESS}")
     assert any(re.search("were made differently: .*1\\.0 and", text) for text in found.warnings)
+
+
+def test_a_model_is_that_of_every_metric_that_names_none(run, sets):  # noqa: F811
+    reference, one, _ = sets
+    common = "evaluate", one, "--reference", reference, "--json"
+    assert _keys(run(*common, "-m", WEIGHTLESS).out) == [("fad", WEIGHTLESS)]
+    asked = ["--metric", "fad", "--metric", f"kad:{WEIGHTLESS}", "-m", WEIGHTLESS]
+    assert sorted(_keys(run(*common, *asked).out)) == [("fad", WEIGHTLESS), ("kad", WEIGHTLESS)]
+    error = run(*common, *ASKED, "-m", WEIGHTLESS, code=1).err
+    assert "every metric names a model of its own" in error
+    error = run(*common, "--protocol", "fadtk", "-m", WEIGHTLESS, code=1).err
+    assert "give --metric too" in error
+
+
+def _keys(text):
+    return [(one["metric"], one["model"]) for one in json.loads(text)["results"]]
+
+
+def test_one_line_for_each_clip_as_score_writes_it(run, sets, tmp_path):  # noqa: F811
+    reference, one, other = sets
+    mine, theirs = tmp_path / "mine.csv", tmp_path / "theirs.csv"
+    flags = "-m", WEIGHTLESS, "--per-file"
+    run("evaluate", one, other, "--reference", reference, "--metric", "fad", *flags, mine)
+    run("score", reference, one, other, *flags, theirs)
+    assert mine.read_bytes() == theirs.read_bytes() and len(mine.read_text().splitlines()) == 13
+    error = run("evaluate", one, "--reference", reference, "--metric", "kad", *flags, mine, code=1)
+    assert "--per-file: ranks clips" in error.err

@@ -91,21 +91,23 @@ def evaluate(options: Namespace) -> None:
     from ..api.asked import asked_for
     from . import evaluating
 
-    evaluations = evaluating.evaluations(options)
+    evaluations, metrics = evaluating.evaluations(options), evaluating.metrics(options)
     paths = [*options.references, *evaluations]
     read = [*paths, *filter(None, [options.captions])]
     if options.dry_run:
-        asked = asked_for(options.metrics, options.protocol, options.captions is not None)
+        asked = asked_for(metrics, options.protocol, options.captions is not None)
         options.model = list(dict.fromkeys(one.spec and str(one.spec) for one in asked))
         _dry_run(options, paths)
         return
-    files = [path for path in (options.csv, options.report) if path is not None]
+    written = (options.csv, options.per_file, options.report)
+    files = [path for path in written if path is not None]
     outputs.check(files, [*read, *named_paths(options.weights).values()])
-    evaluating.check(options)
+    evaluating.check(options, metrics)
     with run_options(options) as run:
         found = evaluation.evaluate(
-            evaluations, evaluating.reference(options), options.metrics, compare=options.compare,
-            captions=options.captions, per_file=options.report is not None,
+            evaluations, evaluating.reference(options), metrics, compare=options.compare,
+            captions=options.captions,
+            per_file=options.report is not None or options.per_file is not None,
             metric_options=evaluating.given(options),
             **run, key=options.key,
         )  # fmt: skip

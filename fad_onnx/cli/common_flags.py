@@ -39,14 +39,13 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_run(parser: argparse.ArgumentParser, several: bool = False, model: bool = True) -> None:
-    """Add the options of all commands that embed audio."""
-    if model:
-        parser.add_argument(
-            "-m", "--model", metavar="MODEL", action="append" if several else "store",
-            help="a name from `fad-onnx models`"
-            + ("; may be given several times" if several else ""),
-        )  # fmt: skip
+def add_run(parser: argparse.ArgumentParser, several: bool = False, whose: str = "") -> None:
+    """Add the options of all commands that embed audio; `whose` says what the model is for."""
+    parser.add_argument(
+        "-m", "--model", metavar="MODEL", action="append" if several else "store",
+        help=f"a name from `fad-onnx models`{whose}"
+        + ("; may be given several times" if several else ""),
+    )  # fmt: skip
     add_registered(parser)
     add_option(parser)
     parser.add_argument(

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import report as reports
 from ..api import measure
+from ..api.asked import asked_for
 from ..api.evaluated import Evaluation, Result
 from ..errors import OptionError, printable, shown
 from ..metrics import registry
@@ -35,14 +36,33 @@ def evaluations(options: Namespace) -> list[str]:
     return list(dict.fromkeys(every))
 
 
+def metrics(options: Namespace) -> list[str] | None:
+    """--metric, each that names no model with every --model; None for those of the protocol."""
+    given: list[str] | None = options.metrics
+    if not options.model:
+        return given
+    if given is None and options.protocol:
+        raise OptionError("model", "the protocol's metrics name their models; give --metric too")
+    free = [one for one in given or [registry.FIRST] if ":" not in one]
+    if not free:
+        raise OptionError("model", "every metric names a model of its own")
+    named = [one for one in given or [] if ":" in one]
+    return [*(f"{one}:{model}" for one in free for model in options.model), *named]
+
+
 def reference(options: Namespace) -> str | list[str] | None:
     """The reference: one, several, or none."""
     found: list[str] = options.references
     return found if len(found) > 1 else next(iter(found), None)
 
 
-def check(options: Namespace) -> None:
-    """Check before the work that a report can be made and the CSV be continued."""
+def check(options: Namespace, metrics: list[str] | None) -> None:
+    """Check before the work that a report can be made, the CSV be continued, and that FAD, which
+    ranks the clips of --per-file, is among the metrics.
+    """
+    asked = asked_for(metrics, options.protocol, options.captions is not None)
+    if options.per_file is not None and registry.FIRST not in (one.metric.name for one in asked):
+        raise OptionError("per_file", "ranks clips by their influence on FAD; add --metric fad")
     if options.report is not None:
         reports.require()
     if options.csv is not None:
@@ -60,6 +80,8 @@ def steps(options: Namespace, found: Evaluation) -> list[Callable[[], object]]:
     every: list[Callable[[], object]] = [partial(_say, options, found)]
     if options.csv is not None:
         every.append(partial(csv_file.append, options.csv, csv_columns(), _rows(found)))
+    if options.per_file is not None:
+        every.append(partial(show.write_per_file, options.per_file, found.results))
     if options.report is not None:
         seed = given(options).get("seed", 0)
         every.append(partial(reports.write, options.report, found.results, seed=seed,

@@ -17,6 +17,7 @@ FLAGS = {
     "metrics": "--metric",
     "model": "--model",
     "options": "--option",
+    "per_file": "--per-file",
     "protocol": "--protocol",
     "provider": "--provider",
     "reference": "--reference",

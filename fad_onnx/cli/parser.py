@@ -115,12 +115,16 @@ def _evaluate(commands: Commands) -> None:
     form.add_argument("--latex", action="store_true", help="print a table in LaTeX (booktabs)")
     parser.add_argument("--csv", metavar="FILE", help="append one line per result")
     parser.add_argument(
+        "--per-file", metavar="FILE.csv",
+        help="write one CSV line per clip, highest influence on FAD first",
+    )  # fmt: skip
+    parser.add_argument(
         "--report", metavar="FILE.html", help="write an HTML report with all results"
     )
     parser.add_argument(
         "--key", help="which statistics to read from another tool's .npz that holds several"
     )
-    add_run(parser, model=False)
+    add_run(parser, several=True, whose=", for every metric that names no model")
 
 
 def _stats(commands: Commands) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
+from ..api.evaluated import Result
 from ..api.measure import measured
 from ..api.results import SCHEMA, Score, warnings_of
 from ..errors import printable, shown
@@ -169,7 +170,7 @@ PER_FILE_COLUMNS = (
 )  # fmt: skip
 
 
-def write_per_file(path: str, scores: Sequence[Score]) -> None:
+def write_per_file(path: str, scores: Sequence[Score] | Sequence[Result]) -> None:
     """One line for each clip, highest influence first within each model and dataset.
 
     Raises OutputError if the file cannot be written.
