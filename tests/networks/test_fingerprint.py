@@ -12,7 +12,7 @@ from fad_onnx.networks.preparation import Preparation, Samples, SamplesAndStft, 
 from fad_onnx.networks.schema import canonical, from_json
 from fad_onnx.networks.selection import select
 
-# Written once for each model and never again: python tests/models/test_fingerprint.py adds
+# Written once for each model and never again: python -m tests.networks.test_fingerprint adds
 # those of new models.
 GOLDEN = Path(__file__).with_name("fingerprints.json")
 KNOWN = json.loads(GOLDEN.read_text("utf-8"))
