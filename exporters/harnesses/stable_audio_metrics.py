@@ -12,6 +12,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import librosa
 import numpy as np
@@ -38,8 +39,20 @@ def resampy_0_2(samples: NDArray[Any], source: int, target: int) -> NDArray[Any]
     """`kaiser_best` of resampy 0.2.2 by a later release: the parameters are those of its table."""
     window = partial(scipy.signal.windows.kaiser, beta=14.769656459379492)
     made = {"num_zeros": 64, "precision": 9, "rolloff": 0.9475937167399596, "window": window}
-    found: NDArray[Any] = resampy.resample(samples, source, target, filter="sinc_window", **made)
+    with patch.object(resampy.core, "resample_f_s", _by_type):
+        found: NDArray[Any] = resampy.resample(
+            samples, source, target, filter="sinc_window", **made
+        )
     return found
+
+
+def _by_type(samples: NDArray[Any], *given: Any) -> None:
+    """resampy's loop for the type of the samples. Its own ufunc computes float32 in float64 once it
+    has been called with float64.
+    """
+    *settings, out = given
+    for one, into in zip(np.atleast_2d(samples), np.atleast_2d(out), strict=True):
+        resampy.interpn._resample_loop_s(one, *settings, into)
 
 
 def _channels(path: Path) -> NDArray[np.float32]:
