@@ -42,7 +42,7 @@ NUDGE = (
 
 
 def write(model: Model) -> Path:
-    """Compute and write the golden file of a model; the same bytes at every call.
+    """Compute and write the golden file of a model; the same bytes with the same number of threads.
 
     Parameters
     ----------

@@ -537,8 +537,15 @@ def test_every_numeric_flag_is_found():
     assert len(found) > 20 and ("score", "--ci") in found and ("cache", "--max-gb") in found
 
 
-@pytest.mark.parametrize(("command", "flag"), list(numeric_flags()))
-def test_odd_numbers_are_one_line(command, flag, clips, tmp_path, capsys, monkeypatch):
+def odd_numbers():
+    """(command, flag, values): every third value, another third for the next flag, then all."""
+    for index, (command, flag) in enumerate(numeric_flags()):
+        yield command, flag, ODD[index % 3 :: 3]
+        yield pytest.param(command, flag, ODD, marks=pytest.mark.large)
+
+
+@pytest.mark.parametrize(("command", "flag", "values"), list(odd_numbers()))
+def test_odd_numbers_are_one_line(command, flag, values, clips, tmp_path, capsys, monkeypatch):
     """Exit 2 or 1 and one line, or a run that ends; bench is played, for it would take long."""
     made = fad_onnx.stats(clips, tmp_path / "a.npz", WEIGHTLESS, cache=False)
     assert made.metadata
@@ -550,7 +557,7 @@ def test_odd_numbers_are_one_line(command, flag, clips, tmp_path, capsys, monkey
         "cache": ["prune"], "pull": [WEIGHTLESS, "--offline"], "bench": [WEIGHTLESS],
     }  # fmt: skip
     monkeypatch.setattr("fad_onnx.tools.bench.measure", lambda *_: pytest.fail("not odd"))
-    for value in ODD:
+    for value in values:
         value = f"seed={value}" if flag == "--option" else value
         try:
             code = main([command, *given[command], f"{flag}={value}"])

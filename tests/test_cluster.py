@@ -75,7 +75,7 @@ def test_a_killed_worker_changes_nothing(cluster, many):
     assert pids, "no worker was killed"
 
 
-@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+@pytest.mark.parametrize("suffix", ["tar", pytest.param("tar.gz", marks=pytest.mark.large)])
 def test_workers_open_shards_themselves(cluster, many, tmp_path, suffix):
     files = files_of(many)
     for index in range(3):

@@ -22,7 +22,11 @@ WRITTEN = {
     "au": ["pcm_s8", "pcm_s16be", "pcm_s24be", "pcm_s32be", "pcm_f32be", "pcm_f64be", "pcm_mulaw",
            "pcm_alaw"],
 }  # fmt: skip
-KINDS = [(suffix, codec) for suffix, codecs in WRITTEN.items() for codec in codecs]
+KINDS = [
+    pytest.param(suffix, codec, marks=pytest.mark.large if number > 2 else ())
+    for suffix, codecs in WRITTEN.items()
+    for number, codec in enumerate(codecs)
+]
 
 
 def ffmpeg(*arguments):

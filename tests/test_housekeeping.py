@@ -77,6 +77,7 @@ def test_info_says_what_there_is_by_kind(full, capsys):
     assert "not used by this release" in said and "in part" in said
 
 
+@pytest.mark.large
 def test_room_is_made_in_the_stated_order(full, capsys):
     (first, second), *_ = full
     before = info(capsys, "info")
@@ -99,6 +100,7 @@ def test_room_is_made_in_the_stated_order(full, capsys):
     assert names(down_to(0), "models") == []
 
 
+@pytest.mark.large
 def test_what_is_loaded_is_the_last_to_go(full):
     (first, second), *_ = full
     prepare.load(prepare.Request(ModelSpec(ENTRY.name, weights={"main": str(second[0])})))
@@ -116,6 +118,7 @@ def test_clear_takes_all_or_one_kind(full, capsys):
     assert found["values"] == 0 and names(found, "models") == []
 
 
+@pytest.mark.large
 def test_what_another_process_works_on_stays(full, capsys):
     with root.locked(ENTRY.name), root.locked("cut.pth"):
         found = info(capsys, "clear")

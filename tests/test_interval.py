@@ -225,6 +225,7 @@ def coverage(
     return float(np.mean(inside)), found
 
 
+@pytest.mark.large
 def test_covers_the_expected_distance() -> None:
     for files, per_file, dim, gap in ((40, 3, 8, 0.5), (60, 1, 64, 0.3)):
         inside, _ = coverage(100, files, per_file, dim, gap, 0.9)

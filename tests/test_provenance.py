@@ -360,7 +360,15 @@ def test_workers_that_differ_from_each_other_are_on_record(clips, monkeypatch):
     assert any("its parts were made differently: provider CUDA" in text for text in made.warnings)
 
 
-@pytest.mark.parametrize("checked", [5, None, "none at all", ["none", 5], {"none": 1}, [[]]])
+@pytest.mark.parametrize(
+    "checked",
+    [
+        5,
+        "none at all",
+        ["none", 5],
+        *(pytest.param(one, marks=pytest.mark.large) for one in (None, {"none": 1}, [[]])),
+    ],
+)
 def test_weights_on_record_may_say_anything(made, checked):
     weights = {"main": {"file": ["a.pth", "b.pth"], "checked": checked}, "other": 7}
     path = reworded(made / "skip.npz", weights=weights)

@@ -36,6 +36,7 @@ def inputs():
     return frontends.apply(preparation.frontend, window.samples[None])
 
 
+@pytest.mark.large
 def test_one_output_takes_fewer_nodes_and_gives_the_same_bits(graph, inputs):
     part = pruned(graph, {FIRST})
     assert part is not None and len(part) < graph.stat().st_size

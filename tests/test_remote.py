@@ -47,6 +47,7 @@ KINDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.large
 def test_every_kind_of_source_gives_the_bits_of_the_folder(clips, kept):
     expected = bits(clips)
     with Web(kept) as web:

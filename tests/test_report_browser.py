@@ -67,6 +67,11 @@ onload = async () => {
 };
 </script></body>"""
 
+LIGHT_AND_DARK = [
+    pytest.param((), id="light"),
+    pytest.param(("--force-dark-mode",), id="dark", marks=pytest.mark.large),
+]
+
 
 def measure(folder, page, *flags):
     frames = "".join(
@@ -107,7 +112,7 @@ def page(tmp_path_factory):
     return report.write(folder / "report.html", found)
 
 
-@pytest.mark.parametrize("flags", [(), ("--force-dark-mode",)], ids=["light", "dark"])
+@pytest.mark.parametrize("flags", LIGHT_AND_DARK)
 def test_the_page_fits_plays_and_fetches_nothing(page, flags):
     found = measure(page.parent, page, *flags)
     assert [one["width"] for one in found] == [360, 1280]
@@ -137,7 +142,7 @@ def evaluated(tmp_path_factory):
     return report.write(folder / "r.html", found.results, differences=found.differences), found
 
 
-@pytest.mark.parametrize("flags", [(), ("--force-dark-mode",)], ids=["light", "dark"])
+@pytest.mark.parametrize("flags", LIGHT_AND_DARK)
 def test_the_page_of_an_evaluation_fits_and_plays_clips_and_their_references(evaluated, flags):
     page, _ = evaluated
     for one in measure(page.parent, page, *flags):

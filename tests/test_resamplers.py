@@ -15,7 +15,8 @@ from fad_onnx.errors import AudioError
 from fad_onnx.networks import synthetic
 from fad_onnx.networks.selection import select
 
-PAIRS = [(44100, 16000), (16000, 48000), (22050, 8000), (44100, 16001), (192000, 8000)]
+PAIRS = [(44100, 16000), (16000, 48000), (22050, 8000), (44100, 16001)]
+SLOW = [pytest.param(192000, 8000, marks=pytest.mark.large)]
 
 
 def in_chunks(kind, clip, source, target, sizes):
@@ -30,7 +31,7 @@ def in_chunks(kind, clip, source, target, sizes):
 
 
 @pytest.mark.parametrize("kind", FILTERS)
-@pytest.mark.parametrize(("source", "target"), PAIRS)
+@pytest.mark.parametrize(("source", "target"), [*PAIRS, *SLOW])
 def test_chunks_give_the_bits_of_one_call(kind, source, target):
     for frames in (1, 700, 40_001):
         clip = np.ascontiguousarray(synthetic.clip(3, frames, 2).T)
@@ -50,7 +51,7 @@ def test_an_empty_last_block_gives_what_is_left(kind):
 
 
 @pytest.mark.parametrize("kind", FILTERS)
-@pytest.mark.parametrize(("source", "target"), PAIRS[:4])
+@pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_a_tone_stays_where_it_is(kind, source, target):
     seconds = np.arange(source) / source
     tone = np.sin(2 * np.pi * 1000 * seconds).astype(np.float32)[:, None]
@@ -78,6 +79,7 @@ def test_julius_goes_on_with_the_last_sample():
     assert got[0] < 0.7
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("kind", [name for name, one in FILTERS.items() if one.edge == "zeros"])
 @pytest.mark.parametrize(("source", "target"), [(44100, 48000), (32001, 48000), (24000, 22050)])
 def test_across_the_channels_is_along_a_clip_of_two_samples(kind, source, target):

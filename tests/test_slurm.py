@@ -28,7 +28,10 @@ done
 echo 7
 """
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="the page's scripts are for bash")
+pytestmark = [
+    pytest.mark.large,
+    pytest.mark.skipif(os.name == "nt", reason="the page's scripts are for bash"),
+]
 
 
 def scripts():

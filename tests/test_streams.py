@@ -126,8 +126,11 @@ def test_a_reader_that_has_seen_enough_is_no_error(one, tmp_path, command):
 
 
 @pytest.mark.parametrize("environment", [
-    {"COLUMNS": "1", "PYTHONIOENCODING": "ascii"}, {"COLUMNS": "-7", "LC_ALL": "C"},
-    {"COLUMNS": "9" * 30, "PYTHONIOENCODING": "utf-16"}, {"COLUMNS": "many", "TERM": ""},
+    {"COLUMNS": "1", "PYTHONIOENCODING": "ascii"},
+    *(pytest.param(one, marks=pytest.mark.large) for one in (
+        {"COLUMNS": "-7", "LC_ALL": "C"}, {"COLUMNS": "9" * 30, "PYTHONIOENCODING": "utf-16"},
+        {"COLUMNS": "many", "TERM": ""},
+    )),
 ])  # fmt: skip
 def test_odd_terminals(one, tmp_path, environment):
     (tmp_path / "\u97f3.npz").symlink_to(one)

@@ -55,8 +55,11 @@ def test_the_tiles_of_every_model(one, tmp_path):
 @pytest.mark.parametrize(
     "samples",
     [
-        EDGE, EDGE + 1, EDGE + STEP - 1, 33 * STEP - 81, 33 * STEP - 80,
-        *(pytest.param(n, marks=pytest.mark.large) for n in (33 * STEP, 48 * STEP + 1003)),
+        EDGE, EDGE + 1, EDGE + STEP - 1,
+        *(
+            pytest.param(n, marks=pytest.mark.large)
+            for n in (33 * STEP - 81, 33 * STEP - 80, 33 * STEP, 48 * STEP + 1003)
+        ),
     ],
 )  # fmt: skip
 def test_the_bits_of_one_pass(models, samples):

@@ -319,6 +319,7 @@ def test_folders_and_the_cache_of_torch_hub_are_searched(official, monkeypatch, 
         file.unlink()
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("lost", ["meta.json", "weights.bin", "model.onnx"])
 def test_a_converted_model_that_lost_a_file_is_made_again(official, lost, expected):
     request = prepare.Request(ModelSpec(ENTRY.name, weights={"main": str(official)}))
@@ -335,6 +336,7 @@ def flip(path, at=0.5):
     path.write_bytes(data)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     ("damaged", "at"),
     [("meta.json", 0.0), ("meta.json", 0.9), ("weights.bin", 0.5), ("model.onnx", 0.9)],
@@ -447,7 +449,7 @@ def published_with(digests):
 
 
 @pytest.mark.parametrize("kind", ["sha256_prefix", "md5", "none"])
-@pytest.mark.parametrize("road", ["pull", "torch"])
+@pytest.mark.parametrize("road", ["pull", pytest.param("torch", marks=pytest.mark.large)])
 def test_what_has_no_full_hash_is_converted_once(official, kind, road, monkeypatch):
     """Also where it was not downloaded, so that it is found without the checkpoint."""
     found = {

@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from .. import report as reports
@@ -43,11 +44,13 @@ def metrics(options: Namespace) -> list[str] | None:
         return given
     if given is None and options.protocol:
         raise OptionError("model", "the protocol's metrics name their models; give --metric too")
-    free = [one for one in given or [registry.FIRST] if ":" not in one]
-    if not free:
+    asked = given or [registry.FIRST]
+    if all(":" in one for one in asked):
         raise OptionError("model", "every metric names a model of its own")
-    named = [one for one in given or [] if ":" in one]
-    return [*(f"{one}:{model}" for one in free for model in options.model), *named]
+    named = (
+        [one] if ":" in one else [f"{one}:{model}" for model in options.model] for one in asked
+    )
+    return list(chain.from_iterable(named))
 
 
 def reference(options: Namespace) -> str | list[str] | None:
@@ -60,8 +63,10 @@ def check(options: Namespace, metrics: list[str] | None) -> None:
     """Check before the work that a report can be made, the CSV be continued, and that FAD, which
     ranks the clips of --per-file, is among the metrics.
     """
-    asked = asked_for(metrics, options.protocol, options.captions is not None)
-    if options.per_file is not None and registry.FIRST not in (one.metric.name for one in asked):
+    if options.per_file is not None and registry.FIRST not in {
+        one.metric.name
+        for one in asked_for(metrics, options.protocol, options.captions is not None)
+    }:
         raise OptionError("per_file", "ranks clips by their influence on FAD; add --metric fad")
     if options.report is not None:
         reports.require()

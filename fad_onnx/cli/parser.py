@@ -53,6 +53,21 @@ def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParse
     return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
 
 
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    """Add the files that `score` and `evaluate` write, and what they read from other tools."""
+    parser.add_argument("--csv", metavar="FILE", help="append one line per result")
+    parser.add_argument(
+        "--per-file", metavar="FILE.csv",
+        help="write one CSV line per clip, highest influence on FAD first",
+    )  # fmt: skip
+    parser.add_argument(
+        "--report", metavar="FILE.html", help="write an HTML report with all results"
+    )
+    parser.add_argument(
+        "--key", help="which statistics to read from another tool's .npz that holds several"
+    )
+
+
 def _score(commands: Commands) -> None:
     parser = _command(
         commands,
@@ -65,20 +80,10 @@ def _score(commands: Commands) -> None:
     )
     add_run(parser, several=True)
     add_json(parser)
-    parser.add_argument("--csv", metavar="FILE", help="append one line per result")
-    parser.add_argument(
-        "--key", help="which statistics to read from another tool's .npz that holds several"
-    )
     for switch, metric in registry.switches().items():
         parser.add_argument(f"--{switch}", action="store_true", help=metric.summary)
     add_metric_options(parser, [registry.metric(FIRST), *registry.switches().values()])
-    parser.add_argument(
-        "--per-file", metavar="FILE.csv",
-        help="write one CSV line per clip, highest influence on FAD first",
-    )  # fmt: skip
-    parser.add_argument(
-        "--report", metavar="FILE.html", help="write an HTML report with all results"
-    )
+    _add_results(parser)
 
 
 def _evaluate(commands: Commands) -> None:
@@ -113,17 +118,7 @@ def _evaluate(commands: Commands) -> None:
     form.add_argument("--json", action="store_true", help="print one JSON object")
     form.add_argument("--markdown", action="store_true", help="print a table in Markdown")
     form.add_argument("--latex", action="store_true", help="print a table in LaTeX (booktabs)")
-    parser.add_argument("--csv", metavar="FILE", help="append one line per result")
-    parser.add_argument(
-        "--per-file", metavar="FILE.csv",
-        help="write one CSV line per clip, highest influence on FAD first",
-    )  # fmt: skip
-    parser.add_argument(
-        "--report", metavar="FILE.html", help="write an HTML report with all results"
-    )
-    parser.add_argument(
-        "--key", help="which statistics to read from another tool's .npz that holds several"
-    )
+    _add_results(parser)
     add_run(parser, several=True, whose=", for every metric that names no model")
 
 
