@@ -77,6 +77,7 @@ def test_cuda_gets_its_limits_and_no_tf32():
     settings = runtime.Settings("cuda", device=3, memory_limit_mb=2048)
     options = runtime._provider_options(settings, providers.PROVIDERS["cuda"])
     assert options["device_id"] == "3" and options["use_tf32"] == "0"
+    assert options["cudnn_conv_algo_search"] == "HEURISTIC"
     assert options["gpu_mem_limit"] == str(2048 * 2**20)
 
 

@@ -1,7 +1,7 @@
 """The execution providers of ONNX Runtime: their names, and how to install them.
 
-Tested on hardware: cpu, cuda (NVIDIA H100), and openvino on a CPU. Never tried: tensorrt, coreml,
-directml, rocm, migraphx, qnn.
+Tested on hardware: cpu, cuda (NVIDIA H100 and H200), and openvino on a CPU. Never tried: tensorrt,
+coreml, directml, rocm, migraphx, qnn.
 """
 
 from __future__ import annotations

@@ -82,6 +82,9 @@ def _provider_options(settings: Settings, provider: Provider) -> dict[str, str]:
     if provider.name == "CUDAExecutionProvider":
         # TF32 keeps 10 bits of the mantissa: scores would differ from the CPU's by 1e-3.
         options["use_tf32"] = "0"
+        # The default tries all algorithms of cuDNN for every new shape, which is for every new
+        # length of a clip: 16 clips of 16 lengths took mert-95m 6.8 s, and 0.9 s with this.
+        options["cudnn_conv_algo_search"] = "HEURISTIC"
         # Do not grow the arena by powers of two, beyond the need of the batch.
         options["arena_extend_strategy"] = "kSameAsRequested"
         if settings.memory_limit_mb is not None:
