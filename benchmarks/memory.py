@@ -46,7 +46,7 @@ ASKED: dict[str, tuple[list[str], dict[int, int]]] = {
     "FAD-infinity": (["score", "--inf"], {2048: 10**5}),
     "KAD": (["score", "--kad"], {}),
     "prdc": (["evaluate", "--metric=prdc"], {128: 10**5, 2048: 10**4}),
-    "several models": (["several"], {128: 10**6, 2048: 0}),
+    "several models": (["several"], {2048: 0}),
 }
 
 
@@ -110,7 +110,8 @@ class Elsewhere(Executor):
 
     def submit(self, run: Any, job: Any, files: Any) -> Future[Any]:  # type: ignore[override]
         from fad_onnx.metrics.moments import Moments
-        from fad_onnx.pipeline.executors import Chunk, FileSummary
+        from fad_onnx.pipeline.executors import Chunk
+        from fad_onnx.pipeline.summaries import FileSummary
 
         random = np.random.default_rng(len(files[0].name))
         every = [
@@ -132,11 +133,10 @@ def several(count: int, folder: Path) -> None:
     import fad_onnx
 
     sides = []
-    for name in ("reference", "evaluation"):
+    for name, size in zip(("reference", "evaluation"), sizes(count, 128), strict=True):
         listed = folder / f"{name}.txt"
-        (folder / "clip.wav").touch()
         with listed.open("w", encoding="utf-8") as out:
-            for index in range(count // PER_CLIP):
+            for index in range(size // PER_CLIP):
                 out.write(f"{folder}/{name}-{index:07}.wav\n")
         sides.append(listed)
     for name in MODELS[1:]:
@@ -213,16 +213,22 @@ def main() -> None:
     return None
 
 
+def sizes(count: int, width: int) -> list[int]:
+    """The embeddings of the reference and of the evaluation.
+
+    Of more than 2 GB only the evaluation has that size: disks are not always larger.
+    """
+    return [count if 4 * width * count < 2 * 10**9 else count // 10, count]
+
+
 def run(count: int, width: int, only: list[str]) -> Any:
     """What was measured for this many embeddings, one after the other."""
     asked = {name: words for name, (words, most) in ASKED.items()
              if name in only and count <= most.get(width, count)}  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{seed}.npz" for seed in (1, 2)]
-        # Of more than 2 GB only the evaluation has that size: disks are not always larger.
-        sizes = [count if 4 * width * count < 2 * 10**9 else count // 10, count]
         if set(asked) - {"several models"}:
-            for seed, (file, size) in enumerate(zip(files, sizes, strict=True), 1):
+            for seed, (file, size) in enumerate(zip(files, sizes(count, width), strict=True), 1):
                 write(file, size, width, seed)
         for name, words in asked.items():
             command = _command([word.format(folder=folder) for word in words], files, count, folder)

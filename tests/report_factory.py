@@ -12,8 +12,8 @@ from fad_onnx.audio.sources import AudioFile
 from fad_onnx.metrics.moments import Moments
 from fad_onnx.networks import synthetic
 from fad_onnx.pipeline.datasets import Dataset
-from fad_onnx.pipeline.executors import FileSummary
 from fad_onnx.pipeline.metadata import Metadata
+from fad_onnx.pipeline.summaries import FileSummary
 
 ALL = Wanted(inf=True, ci=0.95, kad=True, per_file=True)
 PROTOCOL = {

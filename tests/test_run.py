@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -40,6 +41,7 @@ from fad_onnx.pipeline.clip_windows import Policy
 from fad_onnx.pipeline.metadata import Metadata
 from fad_onnx.pipeline.options import KINDS, RunOptions
 from fad_onnx.pipeline.run import Run
+from fad_onnx.pipeline.summaries import Summaries
 from fad_onnx.weights import prepare
 
 from .conftest import write_clip
@@ -282,7 +284,9 @@ def test_padding_is_said_of_the_models_that_pad_also_from_the_cache(tmp_path):
                 Engine([one, other], Policy("pad"), 1, cache).embed(sources.find(tmp_path / "set"))
             )
         assert [result.facts.content_sha256 is None for result in found] == [cached, cached]
-        used = [executors._summary(result, False) for result in found]
+        used = Summaries(2)
+        for result in found:
+            used.append(executors._summary(result, False))
         padded = [
             datasets._metadata(model, used, 0, i).files_padded
             for i, model in enumerate((one, other))
@@ -587,3 +591,17 @@ def test_failures_are_fad_errors(clips):
             call()
     clip = np.zeros(16000)
     np.testing.assert_array_equal(load().embed(clip, 16000.0), load().embed(clip, 16000))
+
+
+def test_clips_of_a_dataset_come_back_from_columns_as_they_went_in(tmp_path):
+    for i in range(5):
+        write_clip(tmp_path / "set" / f"{i}.wav", i, 1 + i / 2, rate=8000 + 1000 * i)
+    (dataset,) = Run(("logmel",), RunOptions(cache=False)).sides([[tmp_path / "set"]])[0]
+    files, copied = dataset.files, pickle.loads(pickle.dumps(dataset.files))
+    assert dataset.embedded and len(files) == 5
+    assert [one.name for one in files] == [f"{i}.wav" for i in range(5)]
+    assert [one.seconds for one in files] == [1, 1.5, 2, 2.5, 3]
+    assert [one.source_hz for one in files] == [8000, 9000, 10000, 11000, 12000]
+    assert sum(one.counts[0] for one in files) == dataset.moments.count
+    assert files[1:3] == (files[1], files[2]) and files[-1] == tuple(files)[4]
+    assert tuple(copied) == tuple(files) and all(one.peak > 0 for one in files)

@@ -13,9 +13,9 @@ from ..errors import OptionError, shown
 from ..files.archives import is_archive, read_set
 from ..metrics.moments import Moments
 from ..pipeline.datasets import Dataset
-from ..pipeline.executors import StoredClip
 from ..pipeline.metadata import Metadata
 from ..pipeline.options import PathLike
+from ..pipeline.summaries import StoredClip
 
 Source = PathLike | Sequence[PathLike] | Dataset | Sequence[Dataset] | Moments | NDArray[Any]
 

@@ -16,8 +16,9 @@ from ..networks.selection import select
 from ..networks.spec import ModelSpec
 from ..pipeline import provenance, remarks
 from ..pipeline.datasets import Dataset
-from ..pipeline.executors import StoredClips, fold
+from ..pipeline.executors import fold
 from ..pipeline.metadata import Metadata
+from ..pipeline.summaries import StoredClips
 from . import embeddings, outputs, shards, statistics
 
 PathLike = str | os.PathLike[str]

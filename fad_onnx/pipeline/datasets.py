@@ -19,10 +19,11 @@ from ..metrics.frechet import Gaussian
 from ..metrics.moments import Moments, MomentsAccumulator
 from ..networks.embedder import Embedder, Embeddings
 from . import provenance
-from .executors import Chunk, FileSummary, Job, StoredClip, chunks, cut, versions
+from .executors import Chunk, Job, chunks, cut, versions
 from .held import Held
 from .metadata import Largest, Loudest, Metadata
 from .remarks import warnings
+from .summaries import FileSummary, StoredClip, Summaries
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,7 @@ class Dataset:
         Count, mean and scatter of the embeddings; a Gaussian if the count is unknown.
     metadata : Metadata
         What a statistics file records.
-    files : tuple
+    files : sequence
         The clips that gave embeddings, each with `name`, `path` and `seconds`.
     skipped : tuple of (path, reason)
         The files that gave no embeddings.
@@ -66,7 +67,7 @@ class Dataset:
     @property
     def embedded(self) -> bool:
         """Whether the dataset was made from audio in this process, not read from a file."""
-        return any(isinstance(file, FileSummary) for file in self.files)
+        return isinstance(next(iter(self.files), None), FileSummary)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -196,7 +197,7 @@ def gather(
     totals = [MomentsAccumulator(embedder.width) for embedder in embedders]
     made_by: list[dict[str, Any]] = [{} for _ in embedders]
     held = [Held(embedder.width) for embedder in embedders]
-    summaries: list[FileSummary] = []
+    used, skipped = Summaries(len(embedders)), []
     for chunk in made:
         for total, moments in zip(totals, chunk.moments, strict=True):
             total.add(moments)
@@ -207,13 +208,14 @@ def gather(
             else:
                 for one, embeddings in zip(held, summary.embeddings or (), strict=False):
                     one.add(embeddings)
-            summaries.append(replace(summary, embeddings=None))
-    used = tuple(summary for summary in summaries if summary.skipped is None)
-    skipped = tuple((s.file.label, s.skipped) for s in summaries if s.skipped is not None)
+            if summary.skipped is None:
+                used.append(summary)
+            else:
+                skipped.append((summary.path, summary.skipped))
     if not used and not may_be_empty:
         reason = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
-        problem = f"none of {len(summaries)} files could be used{reason}"
-        raise NoAudioError(name, problem if summaries else "there is no clip yet")
+        problem = f"none of {len(skipped)} files could be used{reason}"
+        raise NoAudioError(name, problem if skipped else "there is no clip yet")
     described = [
         replace(
             _metadata(embedder, used, len(skipped), i),
@@ -228,7 +230,7 @@ def gather(
             total.result(),
             metadata,
             used,
-            skipped,
+            tuple(skipped),
             (*_why_not_cuda(embedder), *warnings(name, metadata)),
             held[i].result() if job.keep_embeddings and keep is None else None,
         )
@@ -238,11 +240,10 @@ def gather(
     ]
 
 
-def _metadata(embedder: Embedder, used: Sequence[FileSummary], skipped: int, i: int) -> Metadata:
+def _metadata(embedder: Embedder, used: Summaries, skipped: int, i: int) -> Metadata:
     preparation = embedder.preparation
-    rate = preparation.sample_rate_hz
-    largest = max(used, key=lambda one: one.counts[i], default=None)
-    loudest = max(used, key=lambda one: one.peak, default=None)
+    rate, counts = preparation.sample_rate_hz, used.counts[i]
+    lengths = zip(used.seconds, used.source_hz, strict=True)
     return Metadata(
         model=embedder.name,
         label=embedder.label,
@@ -253,22 +254,30 @@ def _metadata(embedder: Embedder, used: Sequence[FileSummary], skipped: int, i: 
         weights={name: dict(facts) for name, facts in embedder.weights.items()},
         note=embedder.selection.note,
         files=len(used),
-        embeddings=sum(summary.counts[i] for summary in used),
-        seconds=round(sum(summary.seconds for summary in used), 3),
+        embeddings=sum(counts),
+        seconds=round(sum(used.seconds), 3),
         files_skipped=skipped,
-        files_padded=sum(_samples(one, rate) < preparation.minimum_samples for one in used),
-        files_below_rate=sum(one.source_hz < rate for one in used),
-        lowest_source_hz=min((one.source_hz for one in used), default=None),
-        largest_file=Largest(shown(largest.name), largest.counts[i]) if largest else None,
-        files_silent=sum(one.mixed_peak <= SILENT for one in used),
-        files_loud=sum(one.peak > LOUD for one in used),
-        loudest_file=Loudest(shown(loudest.name), loudest.peak) if loudest else None,
+        files_padded=sum(
+            _samples(seconds, hz, rate) < preparation.minimum_samples for seconds, hz in lengths
+        ),
+        files_below_rate=sum(hz < rate for hz in used.source_hz),
+        lowest_source_hz=min(used.source_hz, default=None),
+        largest_file=Largest(*_most(used, counts)) if used else None,
+        files_silent=sum(peak <= SILENT for peak in used.mixed_peaks),
+        files_loud=sum(peak > LOUD for peak in used.peaks),
+        loudest_file=Loudest(*_most(used, used.peaks)) if used else None,
     )
 
 
-def _samples(summary: FileSummary, rate: int) -> int:
+def _most(used: Summaries, column: Sequence[Any]) -> tuple[str, Any]:
+    """The name of the first clip with the highest value, and the value."""
+    highest = max(column)
+    return shown(used.files[column.index(highest)].name), highest
+
+
+def _samples(seconds: float, source_hz: int, rate: int) -> int:
     """The samples of a clip at a model's rate; see Resampler."""
-    return round(summary.seconds * summary.source_hz) * rate // summary.source_hz
+    return round(seconds * source_hz) * rate // source_hz
 
 
 def _why_not_cuda(embedder: Embedder) -> tuple[str, ...]:

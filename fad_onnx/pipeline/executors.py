@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import TypeVar
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from ..networks.machine import starting_threads
 from ..weights.prepare import Request, load_all
 from .batching import Engine, FileResult
 from .clip_windows import Policy, stamp
+from .summaries import FileSummary
 
 Item = TypeVar("Item")
 CHUNK_FILES = 16
@@ -57,65 +58,6 @@ class Job:
     workers: int = 1
     cache: Path | None = None
     keep_embeddings: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class FileSummary:
-    """The result for one file, with embeddings (n, dim) for each model only on request."""
-
-    file: AudioFile
-    counts: tuple[int, ...]
-    seconds: float
-    source_hz: int
-    skipped: str | None
-    embeddings: tuple[Embeddings, ...] | None = None
-    peak: float = 0.0
-    mixed_peak: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """The name within its dataset."""
-        return self.file.name
-
-    @property
-    def path(self) -> str:
-        """The path of its audio."""
-        return self.file.label
-
-
-@dataclass(frozen=True, slots=True)
-class StoredClip:
-    """One clip of an embeddings file; the path of its audio is unknown."""
-
-    name: str
-    seconds: float | None
-
-    @property
-    def path(self) -> None:
-        """None, because a name in a file is not a path."""
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredClips(Sequence[StoredClip]):
-    """Those of an embeddings file, each made when it is asked for: there may be millions."""
-
-    names: Sequence[str]
-    seconds: Sequence[float | None]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @overload
-    def __getitem__(self, index: int) -> StoredClip: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> StoredClips: ...
-
-    def __getitem__(self, index: int | slice) -> StoredClip | StoredClips:
-        if isinstance(index, slice):
-            return StoredClips(self.names[index], self.seconds[index])
-        return StoredClip(self.names[index], self.seconds[index])
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from ..weights import prepare
 from . import datasets
 from .clip_windows import Policy
 from .datasets import Dataset
-from .executors import FileSummary, Job
+from .executors import Job
 from .options import NO_OPTIONS, OF_A_MODEL, PathLike, RunOptions
+from .summaries import FileSummary
 
 logger = logging.getLogger("fad_onnx")
 

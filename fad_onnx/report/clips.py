@@ -10,7 +10,7 @@ from ..api.measure import Compared
 from ..audio.sources import AudioFile
 from ..errors import AudioError
 from ..metrics.intervals import pairs_by_name
-from ..pipeline.executors import FileSummary, StoredClip
+from ..pipeline.summaries import FileSummary, StoredClip
 from . import blame, excerpt, plots
 from .text import count, duration, number, plain
 

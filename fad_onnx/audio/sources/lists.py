@@ -48,7 +48,8 @@ def _clip(path: str, entry: str, name: str) -> AudioFile:
     if is_url(entry):
         return AudioFile(entry, name, part=Whole())
     if not is_url(path):
-        return AudioFile(os.path.join(os.path.dirname(path), entry), name)
+        place = os.path.join(os.path.dirname(path), entry)
+        return AudioFile(name if place == name else place, name)  # one string: there are millions
     if entry.startswith("/"):
         raise SourceError(path, f"{shown(entry)} would be a file of this machine")
     return AudioFile(f"{file_part(path).rpartition('/')[0]}/{name}", name, part=Whole())
