@@ -5,8 +5,9 @@
 FOLDER is tests/parity or tests/parity_transformers; the environment must have the packages that
 its tests import. A unit is a file of tests, or a family of exporters in test_exports.py. Its key
 is a hash of the test, of the modules of exporters and tests that it imports, of the graphs of these
-exporters, and of what artifacts.json says of their models. `.ci/parity.json` holds the key with
-which each unit last passed; a unit with the same key is left out, and a line says so.
+exporters, and of what artifacts.json says of their models. Comments and docstrings do not count.
+`.ci/parity.json` holds the key with which each unit last passed; a unit with the same key is left
+out, and a line says so.
 
 The code that runs networks is not part of a key: golden answers of the originals cover it, and
 every run of the default and large tiers compares these.
@@ -88,10 +89,22 @@ def described(names: list[str]) -> list[object]:
     ]
 
 
+def meaning(path: Path) -> bytes:
+    """What a file says to the interpreter: a module without its comments and docstrings."""
+    if path.suffix != ".py":
+        return path.read_bytes()
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree).encode()
+
+
 def key(paths: set[Path]) -> str:
     whole = hashlib.sha256()
     for path in sorted(paths):
-        whole.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+        whole.update(str(path.relative_to(ROOT)).encode() + b"\0" + meaning(path))
     names = graphs(paths)
     for name in names:
         whole.update((ROOT / f"fad_onnx/networks/graphs/{name}.onnx").read_bytes())
