@@ -91,9 +91,13 @@ def test_one_row_can_be_merged_but_not_scored(tmp_path: Path) -> None:
         Gaussian.of(stored.moments)
 
 
-def test_statistics_of_pytorch_fid(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [("mu", "sigma"), ("mu_ref", "sigma_ref")])
+def test_statistics_of_pytorch_fid_and_stable_audio_metrics(
+    names: tuple[str, str], tmp_path: Path
+) -> None:
     made = moments(50)
-    path = write(tmp_path / "fid.npz", {"mu": made.mean, "sigma": made.covariance()})
+    values = (made.mean, made.covariance())
+    path = write(tmp_path / "other.npz", dict(zip(names, values, strict=True)))
     stored = statistics.load(path)
     assert stored.foreign
     assert stored.metadata == {}

@@ -3,9 +3,9 @@
 STATS.npz holds `mu` (dim,) and `sigma` (dim, dim; ddof 1), both float64 under the names that
 pytorch-fid reads, `count`, `metadata` (a JSON object as one string) and, as long as there are few
 embeddings, `factor` (see fad_onnx.metrics.moments), so that merging loses nothing. Nothing is
-pickled. Files of other tools hold `mu` and `sigma` (pytorch-fid), or `NAME.mu` and `NAME.cov` for
-each of several models (fadtk). They record neither how they were made nor the number of
-embeddings, so they can be scored but not merged.
+pickled. Files of other tools hold `mu` and `sigma` (pytorch-fid), `mu_ref` and `sigma_ref`
+(stable-audio-metrics), or `NAME.mu` and `NAME.cov` for each of several models (fadtk). They record
+neither how they were made nor the number of embeddings, so they can be scored but not merged.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ PathLike = str | os.PathLike[str]
 Arrays = Mapping[str, NDArray[Any]]
 
 OWN = ("mu", "sigma", "count", "metadata")
+# pytorch-fid, and stable-audio-metrics (src/openl3_fd.py)
+PAIRS = (("mu", "sigma"), ("mu_ref", "sigma_ref"))
 LARGEST_METADATA = 1_000_000
 DEEPEST_METADATA = 20
 
@@ -95,8 +97,9 @@ def _sigma(moments: Moments) -> NDArray[np.float64]:
 
 
 def _foreign_names(held: tuple[str, ...], key: str | None, path: PathLike) -> tuple[str, str]:
-    if "mu" in held and "sigma" in held and f"{key}.mu" not in held:
-        return "mu", "sigma"  # no key needed; it may be meant for the other dataset
+    for mean, covariance in PAIRS:
+        if mean in held and covariance in held and f"{key}.mu" not in held:
+            return mean, covariance  # no key needed; it may be meant for the other dataset
     keys = sorted(name[:-3] for name in held if name.endswith(".mu") and f"{name[:-3]}.cov" in held)
     if key is None and len(keys) == 1:
         key = keys[0]
@@ -104,7 +107,7 @@ def _foreign_names(held: tuple[str, ...], key: str | None, path: PathLike) -> tu
         return f"{key}.mu", f"{key}.cov"
     if not keys:
         known = ", ".join(sorted(held)[:8]) or "nothing"
-        needed = "expected mu and sigma, or NAME.mu and NAME.cov"
+        needed = "expected mu and sigma, mu_ref and sigma_ref, or NAME.mu and NAME.cov"
         raise StatisticsError(path, f"not a statistics file: it holds {known}; {needed}")
     asked = "several statistics" if key is None else f"no statistics called {key!r}"
     raise StatisticsError(path, f"{asked}; choose with --key: {', '.join(keys)}")
