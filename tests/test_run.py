@@ -605,3 +605,32 @@ def test_clips_of_a_dataset_come_back_from_columns_as_they_went_in(tmp_path):
     assert sum(one.counts[0] for one in files) == dataset.moments.count
     assert files[1:3] == (files[1], files[2]) and files[-1] == tuple(files)[4]
     assert tuple(copied) == tuple(files) and all(one.peak > 0 for one in files)
+
+
+@pytest.mark.parametrize(
+    ("models", "weights"),
+    [
+        (["vggish", "vggish:use_activation=true"], {"main": "a.pth"}),
+        (["vggish", "vggish:use_activation=true"], {"vggish": "a.pth"}),
+        (["vggish", "logmel"], {"vggish": "a.pth"}),
+        (["vggish", "logmel"], {"vggish:main": "a.pth"}),
+        ("vggish", "a.pth"),
+    ],
+)
+def test_weights_of_one_model_under_several_options_need_no_name(models, weights):
+    specs = Run(models, RunOptions(weights=weights)).specs
+    expected = {"main": os.path.abspath("a.pth")}
+    assert [spec.weights for spec in specs if spec.name == "vggish"] == [
+        expected for spec in specs if spec.name == "vggish"
+    ]
+    assert all(not spec.weights for spec in specs if spec.name == "logmel")
+
+
+def test_weights_that_are_unclear_are_refused():
+    for models, weights, said in (
+        (["vggish", "logmel"], {"main": "a.pth"}, "say for which model"),
+        ("vggish", {"logmel:main": "a.pth"}, "'logmel' is no model of this call"),
+        ("vggish", {"main": "a.pth", "vggish:main": "b.pth"}, "vggish:main is given twice"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            Run(models, RunOptions(weights=weights))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -222,6 +222,7 @@ def specs_of(
         If it is unclear to which of several models options or weights belong.
     """
     specs = [_spec(one) for one in _asked(model)]
+    names = {one.name for one in specs}
     if options and len(specs) > 1:
         raise OptionError("options", "for one model; for several write NAME:KEY=VALUE")
     files = weights if isinstance(weights, Mapping) else {"main": weights}
@@ -230,26 +231,29 @@ def specs_of(
             spec,
             options={**spec.options, **options},
             protocol=spec.protocol or protocol,
-            weights=_own(spec, files, len(specs)),
+            weights=_own(spec, files, names),
         )
         for spec in specs
     ]
-    unknown = {key.partition(":")[0] for key in files if ":" in key} - {one.name for one in found}
+    unknown = {key.partition(":")[0] for key in files if ":" in key} - names
     if unknown:
         raise OptionError("weights", f"{min(unknown)!r} is no model of this call")
     return tuple(found)
 
 
-def _own(spec: ModelSpec, files: Mapping[str, PathLike], models: int) -> dict[str, str]:
+def _own(spec: ModelSpec, files: Mapping[str, PathLike], models: Set[str]) -> dict[str, str]:
     """The files for one model, by the names of its checkpoints."""
-    found = dict(spec.weights)
+    found: dict[str, str] = {}
     for key, path in files.items():
-        name, colon, file = key.rpartition(":")
-        if not colon and models > 1:
+        name, colon, file = (key, ":", "main") if key in models else key.rpartition(":")
+        if not colon and len(models) > 1:
             raise OptionError("weights", f"{key!r}: say for which model, as {spec.name}:{key}")
-        if name in ("", spec.name):
-            found[file] = os.fspath(path)
-    return {file: os.path.abspath(path) for file, path in found.items()}
+        if name not in ("", spec.name):
+            continue
+        if file in found:
+            raise OptionError("weights", f"{spec.name}:{file} is given twice")
+        found[file] = os.fspath(path)
+    return {file: os.path.abspath(path) for file, path in {**spec.weights, **found}.items()}
 
 
 def cache_folder() -> Path:
