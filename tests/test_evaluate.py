@@ -257,6 +257,26 @@ def test_without_metrics_fad_is_computed_or_what_the_protocol_defines(sets):
         fad_onnx.evaluate(sets[1], sets[0], protocol="native")
 
 
+@pytest.mark.parametrize("order", [("kl", "fad"), ("isc", "fad"), ("fad", "isc")])
+def test_every_metric_says_which_output_it_was_computed_from(
+    order, sets, classifier, run, tmp_path  # noqa: F811
+):  # fmt: skip
+    table = tmp_path / "found.csv"
+    asked = [text for name in order for text in ("--metric", f"{name}:classifier")]
+    line = ("evaluate", sets[1], "--reference", sets[0], *asked, "--json", "--csv", table)
+    said = json.loads(run(*line).out)
+    made = said["protocols"]
+    assert {name: one[str(sets[1])]["output"]["name"] for name, one in made.items()} == {
+        "classifier": "embedding", "classifier:output=logits": "logits",
+    }  # fmt: skip
+    assert [one["metric"] for one in said["results"]] == list(order)
+    with table.open(newline="") as file:
+        for one in csv.DictReader(file):
+            name = "classifier" if one["metric"] == "fad" else "classifier:output=logits"
+            assert one["fingerprint"] == made[name][str(sets[1])]["fingerprint"]
+            assert bool(one["reference"]) == (one["metric"] != "isc")
+
+
 def test_clips_without_a_partner_are_listed_or_counted(sets, classifier, run, tmp_path):  # noqa: F811
     for index in range(12):
         write_clip(tmp_path / "e" / f"{index}.wav", index, 4)

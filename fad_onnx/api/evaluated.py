@@ -33,6 +33,9 @@ class Result:
         What a reader of the numbers should know.
     captions : mapping
         For each file of captions, how the embeddings of its captions were made.
+    others : mapping of str to Result
+        The result with the datasets of a metric that needs another output of the model, by the name
+        of the metric.
 
     Examples
     --------
@@ -50,6 +53,16 @@ class Result:
     files: tuple[FileScore, ...] = ()
     warnings: tuple[str, ...] = ()
     captions: Mapping[str, Any] = field(default_factory=dict)
+    others: Mapping[str, Result] = field(default_factory=dict)
+
+    def of(self, metric: str) -> Result:
+        """The result with the datasets that a metric was computed from."""
+        return self.others.get(metric, self)
+
+    @property
+    def outputs(self) -> tuple[Result, ...]:
+        """This result, and that of each other output of the model."""
+        return (self, *{id(one): one for one in self.others.values()}.values())
 
     @property
     def path(self) -> str:
@@ -159,15 +172,17 @@ class Evaluation:
         results = [
             {
                 "path": one.path, "metric": one.metric.name, "model": one.model,
-                "value": one.value.value, **_counts(result), **one.value.fields,
+                "value": one.value.value, **_counts(result.of(one.metric.name)), **one.value.fields,
             }
             for result in self.results
             for one in measured([result])
         ]  # fmt: skip
         protocols: dict[str, dict[str, Any]] = {}
         for result in self.results:
-            made = {one.path: one.provenance for one in result.sides} | dict(result.captions)
-            protocols.setdefault(result.model, {}).update(made)
+            for own in result.outputs:
+                made = {one.path: one.provenance for one in own.sides} | dict(own.captions)
+                name = own.evaluation.metadata.label if result.others else None
+                protocols.setdefault(name or own.model, {}).update(made)
         skipped = [{"path": shown(path), "reason": reason} for path, reason in self.skipped]
         found = {
             "schema": 2, "results": results, "protocols": protocols, "skipped": skipped,
@@ -185,10 +200,10 @@ def _counts(result: Result) -> dict[str, Any]:
 
 
 def joined(first: Result, second: Result) -> Result:
-    """Of two outputs of one model."""
+    """Of two outputs of one model; the datasets are those of one with a reference."""
+    main, other = (second, first) if first.reference is None else (first, second)
     warnings = dict.fromkeys((*first.warnings, *second.warnings))
     return replace(
-        first, metrics={**first.metrics, **second.metrics}, files=first.files or second.files,
-        reference=first.reference or second.reference, warnings=tuple(warnings),
-        captions={**first.captions, **second.captions},
+        main, metrics={**first.metrics, **second.metrics}, files=first.files or second.files,
+        warnings=tuple(warnings), others={**main.others, **dict.fromkeys(other.metrics, other)},
     )  # fmt: skip

@@ -125,15 +125,16 @@ def _rows(found: Evaluation) -> list[dict[str, Any]]:
 
 def _row(one: Result, found: Measured) -> dict[str, Any]:
     low, high = bounds_of(found) or (None, None)
+    own = one.of(found.metric.name)
     return {
         "metric": found.metric.name,
         "model": one.model,
-        "reference": one.reference and one.reference.path,
+        "reference": own.reference and own.reference.path,
         "path": one.path,
         "value": found.value.value,
         "ci_low": low,
         "ci_high": high,
-        **{key: one.evaluation.counts[key] for key in show.COUNTED},
+        **{key: own.evaluation.counts[key] for key in show.COUNTED},
         **{column: found.value.column(column) for column in found.metric.columns},
-        "fingerprint": one.evaluation.metadata.fingerprint,
+        "fingerprint": own.evaluation.metadata.fingerprint,
     }
