@@ -1,0 +1,82 @@
+"""Peak memory of one run of a network per sample of its window, for `peak_bytes_per_sample`.
+
+    python benchmarks/window_memory.py [MODEL ...] [--seconds 1 10 60] [--models FILE.json]
+
+Prints, for each model and length of a clip, the samples of its longest window, the memory that a
+run on this window took beyond the loaded network, this memory per sample, and the entry's number.
+Short windows show what every run takes, whatever its length: the entry needs the number of the
+longest clips. Where windows have a fixed length, longer clips change nothing.
+
+Each measurement is a process of its own with one thread and synthetic weights; a run counts with
+the front end before it. Linux only: the peak is VmHWM of /proc/self/status, reset before the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fad_onnx.networks import registration, synthetic, table
+from fad_onnx.networks.embedder import Embedder
+from fad_onnx.networks.memory import longest_window
+from fad_onnx.networks.runtime import Session, Settings
+from fad_onnx.networks.selection import select
+from fad_onnx.weights.binding import publish_synthetic
+
+
+def status(key: str) -> int:
+    """A number of /proc/self/status, in bytes."""
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(key))
+
+
+def measure(name: str, seconds: float) -> dict[str, object]:
+    """The memory of the longest window of a clip of this length."""
+    selection = select(name)
+    preparation, network = selection.preparation, selection.network
+    samples = max(round(seconds * preparation.sample_rate_hz), preparation.minimum_samples)
+    with tempfile.TemporaryDirectory() as folder:
+        graph = publish_synthetic(selection, 0, Path(folder))
+        session = Session(graph, Settings("cpu"), arena=network.arena)
+        embedder = Embedder(selection, session, {}, "")
+        clip = synthetic.clip(0, samples, preparation.channel_count)
+        windows = list(embedder.windower("pad").push(clip, last=True))
+        longest = max(windows, key=lambda window: window.samples.shape[-1])
+        before = status("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5", "utf-8")
+        embedder.run([longest])
+        peak = status("VmHWM") - before
+    size = longest_window(selection, samples)
+    return {
+        "model": name, "seconds": seconds, "window_samples": size, "peak_mb": round(peak / 1e6),
+        "bytes_per_sample": round(peak / size), "entry": network.peak_bytes_per_sample,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="*")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[1, 10, 60])
+    parser.add_argument("--models", type=Path, action="append", default=[])
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    for file in options.models:
+        registration.read(file)
+    if options.one:
+        print(json.dumps(measure(options.model[0], options.seconds[0])))
+        return
+    for name in options.model or table.models():
+        for seconds in options.seconds:
+            command = [sys.executable, __file__, name, "--one", "--seconds", str(seconds)]
+            command += [word for file in options.models for word in ("--models", str(file))]
+            subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()
