@@ -10,6 +10,7 @@ import fad_onnx
 from fad_onnx.errors import AudioError, OptionError, TooShortError
 from fad_onnx.networks import embedder
 
+from .conftest import write_clip
 from .kit import WEIGHTLESS
 
 
@@ -98,6 +99,18 @@ def test_a_file_gives_what_a_dataset_gives(model, tmp_path):
     np.testing.assert_array_equal(model.embed_file(tmp_path / "a.wav"), expected)
     with pytest.raises(AudioError, match=r"b\.wav"):
         model.embed_file(tmp_path / "b.wav")
+
+
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+def test_a_file_can_be_given_as_bytes(model, cache, suffix, tmp_path):
+    path = write_clip(tmp_path / f"a{suffix}", 1, 3, 44100)
+    data, expected = path.read_bytes(), model.embed_file(path, cache=cache)
+    np.testing.assert_array_equal(model.embed_file(data, cache=cache), expected)
+    with pytest.raises(AudioError, match="bytes: "):
+        model.embed_file(data[:-1000] if suffix == ".wav" else b"no audio", cache=cache)
+    with pytest.raises(OptionError, match="path: list is neither a path nor bytes"):
+        model.embed_file([data])
 
 
 def test_a_streaming_score_takes_many_clips_at_once():

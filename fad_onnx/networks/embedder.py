@@ -231,14 +231,14 @@ class Embedder:
         return embed_many(self, clips, workers, self.short if short is None else short, cache)
 
     def embed_file(
-        self, path: str | os.PathLike[str], *, short: str | None = None, cache: bool = False
+        self, path: str | os.PathLike[str] | bytes, *, short: str | None = None, cache: bool = False
     ) -> Embeddings:
         """Embed one audio file, decoded block by block.
 
         Parameters
         ----------
-        path : path
-            The file.
+        path : path or bytes
+            The file, or its content.
         short, cache
             As in `embed_many`.
 

@@ -18,7 +18,7 @@ import soundfile
 from numpy.typing import ArrayLike, NDArray
 
 from ..audio.arrays import as_frames, checked_rate
-from ..audio.blobs import Blob, sha256, why
+from ..audio.blobs import Blob, InMemory, sha256, why
 from ..audio.decoding import READING, Decoder, with_last
 from ..audio.remote import is_url
 from ..audio.sources import AudioFile
@@ -74,6 +74,13 @@ class SamplesClip(AudioFile):
     sample_rate: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class BytesClip(AudioFile):
+    """An audio file in memory; `path` and `name` identify it in errors and results."""
+
+    data: bytes = field(default=b"", repr=False)
+
+
 VERSIONS = ("provider", "onnxruntime")
 
 
@@ -94,6 +101,8 @@ def load(
     """Load a clip; AudioError, TooShortError or TooLongError if it is not usable."""
     if isinstance(file, SamplesClip):
         return _load_samples(file, groups, policy, cache)
+    if isinstance(file, BytesClip):
+        return _load_bytes(file, groups, policy, cache)
     return _load_file(file, groups, policy, cache)
 
 
@@ -116,6 +125,19 @@ def _load_file(
     yield from _decode(fetch(), [group.first for group in groups], policy, digest)
     if stamp(file.path) != before:
         raise AudioError(file.label, "changed while it was read; run again")
+
+
+def _load_bytes(
+    clip: BytesClip, groups: Sequence[Group], policy: Policy, cache: EmbeddingCache | None
+) -> Iterator[LoadedBlock]:
+    blob = InMemory(clip.data, clip.path)
+    digest = None
+    if cache is not None:
+        digest = sha256(blob)
+        if held := _held(digest, groups, policy, cache):
+            yield held
+            return
+    yield from _decode(blob, [group.first for group in groups], policy, digest)
 
 
 def _content_sha256(file: AudioFile, fetch: Callable[[], Blob], cache: EmbeddingCache) -> str:

@@ -1,4 +1,6 @@
-"""Clips outside a dataset: samples in memory, or one file, through the engine of datasets."""
+"""Clips outside a dataset: samples or a file in memory, or one file, through the engine of
+datasets.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from ..errors import OptionError
 from ..networks.embedder import Embedder, Embeddings
 from ..networks.machine import cores
 from .batching import Engine
-from .clip_windows import Policy, SamplesClip
+from .clip_windows import BytesClip, Policy, SamplesClip
 
 
 def embed_many(
@@ -33,11 +35,17 @@ def embed_many(
 
 
 def embed_file(
-    embedder: Embedder, path: str | os.PathLike[str], short: str, cache: bool
+    embedder: Embedder, file: str | os.PathLike[str] | bytes, short: str, cache: bool
 ) -> Embeddings:
     """The embeddings of one file; see `Embedder.embed_file`."""
-    file = AudioFile(os.fspath(path), os.path.basename(path))
-    (found,) = _embedded(embedder, [file], 1, short, cache)
+    clip: AudioFile
+    if isinstance(file, bytes):
+        clip = BytesClip("bytes", "bytes", data=file)
+    elif isinstance(file, str | os.PathLike):
+        clip = AudioFile(os.fspath(file), os.path.basename(file))
+    else:
+        raise OptionError("path", f"{type(file).__name__} is neither a path nor bytes")
+    (found,) = _embedded(embedder, [clip], 1, short, cache)
     return found
 
 
