@@ -56,7 +56,18 @@ class Result:
     others: Mapping[str, Result] = field(default_factory=dict)
 
     def of(self, metric: str) -> Result:
-        """The result with the datasets that a metric was computed from."""
+        """The result with the datasets that a metric was computed from.
+
+        Parameters
+        ----------
+        metric : str
+            The name of the metric.
+
+        Returns
+        -------
+        Result
+            This one, or that of another output of the model.
+        """
         return self.others.get(metric, self)
 
     @property
