@@ -134,7 +134,7 @@ def test_too_few_rows_are_null_with_a_warning_and_the_command_goes_on(run, sets)
     assert any(
         "192 embeddings at 128 dimensions, there are 10" in text for text in said["warnings"]
     )
-    assert any("at least 10 files" in text for text in said["warnings"])
+    assert any("at least 10 clips" in text for text in said["warnings"])
 
 
 def test_statistics_are_refused_where_rows_are_needed(run, sets, tmp_path):  # noqa: F811

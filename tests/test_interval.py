@@ -172,7 +172,7 @@ def test_too_few_files_are_a_reason_with_the_numbers() -> None:
     assert (found.low, found.high, found.files) == (None, None, (9, 12))
     assert found.estimate == pytest.approx(frechet_distance(x.moments, y.moments))
     assert found.reason is not None
-    assert "10 files" in found.reason
+    assert "10 clips" in found.reason
     assert "9 of the evaluation and 12 of the reference" in found.reason
 
 

@@ -176,7 +176,7 @@ def test_too_few_clips_are_refused_with_their_number():
     found = with_interval(metric, value, 0.9, silent)
     assert found.fields["coverage_ci"] is None and found.value == value.value
     (reason,) = found.remarks
-    assert "at least 50 files on each side, there are 49 of the evaluation and 60" in reason
+    assert "at least 50 clips on each side, there are 49 of the evaluation and 60" in reason
     with pytest.raises(OptionError, match="between 0 and 1"):
         interval(0.0, of_mean(["a"], [1.0]), 1.0)
 

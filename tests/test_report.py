@@ -355,7 +355,7 @@ def test_a_reference_of_statistics_is_drawn_as_its_ellipse(tmp_path):
     own = score(bare, audio_set("e", files), Wanted(per_file=True))
     html = write(tmp_path / "r.html", [own])
     assert (
-        "no reference embeddings (statistics alone)" in html
+        "no reference embeddings (only statistics)" in html
         and "0 reference embeddings (rings)" in html
     )
     found = projection.project(bare, own.evaluation)

@@ -17,11 +17,11 @@ class Side:
     Parameters
     ----------
     chunks : list of Chunk
-        Without the samples.
+        Results of the clips, without their samples.
     names : dict of str to bool
-        Whether each name is a number, which a clip without a name gets.
+        For each name, whether it is a number that was given to a clip without a name.
     next : int
-        The number of the next one.
+        The number for the next clip without a name.
     """
 
     chunks: list[Chunk] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Side:
     next: int = 0
 
     def named(self, names: Sequence[str] | None, count: int) -> list[str]:
-        """The names of this many more clips.
+        """The names for this many new clips.
 
         Raises
         ------
@@ -52,14 +52,14 @@ class Side:
         self.next += len(names)
 
     def join(self, other: Side) -> None:
-        """Add the clips of another side; OptionError if it has a name that is here."""
+        """Add the clips of another side; OptionError if both have a clip of the same name."""
         self.named(list(other.names), len(other.names))
         self.chunks += other.chunks
         self.names |= other.names
         self.next = max(self.next, other.next)
 
     def moved(self, by: int) -> Side:
-        """The same side with higher numbers."""
+        """This side, with the numbers of clips without a name raised."""
         chunks = [
             replace(chunk, files=tuple(
                 replace(one, file=self._moved(one.file, by)) for one in chunk.files
@@ -78,7 +78,7 @@ class Side:
         return AudioFile(name, name)
 
     def copy(self) -> Side:
-        """Another side of the same clips."""
+        """An independent copy of this side."""
         return Side(list(self.chunks), dict(self.names), self.next)
 
 
@@ -91,7 +91,7 @@ class Added:
     sides : dict of bool to Side
         True is the reference.
     captions : dict of str to str
-        By the names of clips of the evaluation.
+        The captions of evaluation clips, by the names of the clips.
     """
 
     sides: dict[bool, Side] = field(default_factory=lambda: {True: Side(), False: Side()})

@@ -30,8 +30,8 @@ class Asked:
         Raises
         ------
         OptionError
-            For a metric that is none, or a model without the output that the metric needs; with
-            the names of those that there are.
+            For a metric that does not exist, or a model without the output that the metric
+            needs; the message lists what can be used.
         """
         if not isinstance(text, str):
             raise OptionError("metrics", f"{text!r} is no text such as 'fad:vggish'")
@@ -79,7 +79,7 @@ def asked_for(
 
 
 def _named(asked: list[Asked]) -> list[Asked]:
-    """The default model by its name if other metrics name theirs."""
+    """Name the default model explicitly if other metrics name their models."""
     if all(one.spec is None for one in asked):
         return asked
     spec = ModelSpec(table.model().name)

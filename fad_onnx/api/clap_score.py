@@ -1,7 +1,8 @@
 """The class of frechet-audio-distance for the CLAP score, for scripts written for it.
 
-Same constructor, methods and defaults. Where the original prints and returns -1, this raises; and
-it pairs clips with captions by name, where the original takes the order of the folder.
+Constructor, methods and defaults are the same. Where the original prints a message and returns -1,
+this class raises an error. It pairs clips with captions by name, where the original relies on the
+order of the folder.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class CLAPScore:
     audio_load_worker : int
         Threads.
     enable_fusion : bool
-        The checkpoints with feature fusion, of the first two.
+        Use the checkpoint with feature fusion; only the first two have one.
     protocol : str, optional
         By default "gudgud96", the preparation of the original.
     **run

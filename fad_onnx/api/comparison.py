@@ -1,4 +1,4 @@
-"""Whether one dataset is better than another: the difference of their values, with an interval."""
+"""Whether one dataset is better than another: the difference of their values and its interval."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Difference:
     metric, model, first, second : str
         The metric, the model, and the two datasets.
     value : float or None
-        The first's value minus the second's; None where one of them has none.
+        The first's value minus the second's; None if either has no value.
     low, high : float or None
-        The interval; None where there are too few clips, as `reason` says.
+        The interval; None if there are too few clips, as `reason` then says.
     level : float
         The confidence level of the interval.
     better : str or None
         The better dataset, if the interval does not contain 0; else None.
     clips : tuple of int
-        Clips of the first and of the second.
+        The numbers of clips of the first and of the second.
     pairs : int
-        Clips of the second that have the name of a clip of the first.
+        The number of clips with the same name in both.
     clips_needed : int or None
         With this many clips of each dataset, a difference as large as this one would be settled in
         four of five experiments; None where there is no interval, or no difference.
@@ -104,7 +104,7 @@ def compared(
     OptionError
         For a dataset that was not evaluated, or a level that is not between 0 and 1.
     StatisticsError
-        For a dataset that is statistics alone.
+        For a dataset that has statistics but no embeddings.
     """
     if not 0.0 < level < 1.0:
         raise OptionError("level", f"the level must be between 0 and 1, is {level}")

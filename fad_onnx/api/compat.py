@@ -1,7 +1,7 @@
 """The class of frechet-audio-distance, for scripts written for it: a thin shell over the API.
 
-Same constructor, methods and defaults. Where the original prints and returns -1, or drops
-files in silence, this raises.
+Constructor, methods and defaults are the same. Where the original prints a message and returns -1,
+or silently drops files, this class raises an error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..pipeline.options import PathLike, RunOptions, check_keywords
 from ..pipeline.run import Run
 from .streaming import StreamingFAD
 
-ORIGINAL = "gudgud96"  # the protocol of the package whose class this is
+ORIGINAL = "gudgud96"  # the protocol of the package that this class comes from
 logger = logging.getLogger("fad_onnx")
 
 

@@ -41,7 +41,7 @@ def estimate(
     """Files, seconds, embeddings, unreadable files, memory and, if the weights are here, time.
 
     The model is the named one, or that of a statistics file among the paths. The time comes from
-    running the network on one batch of synthetic windows. shard: as of `stats`.
+    running the network on one batch of synthetic windows. `shard` is that of `stats`.
     """
     runner = Run(name, run)
     for path in filter(is_archive, paths):
@@ -136,7 +136,7 @@ class Work:
 
 
 def _memory(selection: Selection, work: Work, embedder: Embedder | None, workers: int) -> int:
-    """The peak memory in bytes: when the model is loaded, or of all work in flight."""
+    """The peak memory in bytes: either while the model loads, or of all work in flight."""
     checkpoints = (selection.network.checkpoints[name] for name in selection.output.checkpoints)
     weight_bytes = sum(checkpoint.bytes or 0 for checkpoint in checkpoints)
     loading, accelerator = BASE_BYTES + 2 * weight_bytes, False

@@ -23,12 +23,12 @@ class Result:
     model : str
         The model with the options that differ from its defaults.
     reference : Dataset or None
-        None where no metric needs a reference.
+        None if no metric needs a reference.
     evaluation : Dataset
     metrics : mapping of str to Value
-        By the name of the metric.
+        The values, by the name of the metric.
     files : tuple of FileScore
-        The clips, highest influence first, where they were asked for.
+        The clips, highest influence first, if they were requested.
     warnings : tuple of str
         What a reader of the numbers should know.
     captions : mapping
@@ -82,7 +82,7 @@ class Result:
 
     @property
     def sides(self) -> tuple[Dataset, ...]:
-        """The evaluation dataset, and the reference where there is one."""
+        """The evaluation dataset, and the reference if there is one."""
         return tuple(one for one in (self.evaluation, self.reference) if one is not None)
 
     @property
@@ -100,7 +100,7 @@ class Evaluation:
     results : tuple of Result
         One for each evaluation dataset and model.
     differences : tuple of Difference
-        Those between the datasets of `compare`.
+        The differences between the pairs of datasets in `compare`.
 
     Examples
     --------
@@ -122,9 +122,9 @@ class Evaluation:
     def compare(
         self, first: PathLike, second: PathLike, level: float = LEVEL
     ) -> tuple[Difference, ...]:
-        """Whether the first dataset is better than the second, by each metric and model.
+        """Whether the first dataset is better than the second, for each metric and model.
 
-        Clips of the same name are compared with each other.
+        Clips with the same name are compared with each other.
 
         Parameters
         ----------
@@ -143,13 +143,13 @@ class Evaluation:
         OptionError
             For a dataset that was not evaluated.
         StatisticsError
-            For a dataset that is statistics alone.
+            For a dataset that has statistics but no embeddings.
         """
         return compared(self.results, first, second, level)
 
     @property
     def warnings(self) -> list[str]:
-        """Every warning once."""
+        """All warnings, each one once."""
         return list(dict.fromkeys(text for one in self.results for text in one.warnings))
 
     @property
@@ -205,7 +205,7 @@ class Evaluation:
 
 
 def _counts(result: Result) -> dict[str, Any]:
-    """Of the evaluation dataset."""
+    """The numbers of files, embeddings and seconds of the evaluation dataset."""
     counts = result.evaluation.counts
     return {key: counts[key] for key in ("files", "embeddings", "seconds")}
 

@@ -52,23 +52,23 @@ def evaluate(
     Parameters
     ----------
     evaluations : dataset or sequence of datasets
-        Each one as either side of `score`: a folder, audio file, list or archive, a file
-        written by `stats` or `embed`, what these return, Moments, or an array of embeddings.
+        Each one is what `score` accepts: a folder, audio file, list or archive, a file written by
+        `stats` or `embed`, what these return, Moments, or an array of embeddings.
     reference : dataset, optional
-        Likewise; needed by all metrics but `isc` and `clap-score`. Statistics and embeddings are
-        not made again; a list of files or datasets that are made is one for each model.
+        As above; all metrics except `isc` and `clap-score` need one. Statistics and embeddings are
+        used as they are; give a list of them for several models, one for each model.
     metrics : str or sequence of str, optional
         ``METRIC`` or ``METRIC:MODEL``, as in ``["fad:vggish", "prdc:clap"]``. By default FAD; with
         a protocol, every metric of that harness, as it defines them.
     compare : sequence of pairs of paths
-        Evaluation datasets, as they are named: is the first better than the second? See
-        `Evaluation.compare`.
+        Pairs of evaluation datasets, as they are named above, to answer whether the first is
+        better than the second; see `Evaluation.compare`.
     captions : path, optional
         Captions of the evaluation's clips, for `clap-score`: .csv or .tsv with the columns `file`
         and `caption`, or .jsonl with these keys. `file` is a clip's path relative to its dataset,
         with or without suffix.
     per_file : bool
-        The influence of each clip on FAD.
+        Whether to compute the influence of each clip on FAD.
     metric_options : mapping, optional
         Options of metrics by keyword: ``{"prdc_k": 3, "ci": 0.9}``.
     options, weights, ..., key

@@ -1,4 +1,4 @@
-"""From paths to scores: find clips, embed them, accumulate moments, compare."""
+"""Turn paths into scores: find clips, embed them, accumulate moments, compare."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def score(
         A folder, audio file, list or archive, or several by a pattern (see
         `fad_onnx.audio.sources.find`), several paths as one dataset, a file that `stats` or `embed`
         wrote, a dataset that they returned, or embeddings. For `Moments` and arrays, a warning says
-        that nothing is known of how they were made.
+        that nothing is known about how they were made.
     model : str, ModelSpec or Embedder, optional
         A name with options, as in "vggish:use_pca=true", or a loaded model. By default the model
         that a file or dataset was made with, else the default model.

@@ -1,4 +1,4 @@
-"""Every dataset of an evaluation under every model, each clip decoded once."""
+"""Embed every dataset of an evaluation with every model; each clip is decoded once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Gathered:
     evaluations : list of lists of Dataset
         Each evaluation dataset, for each of the models.
     reference : list of Dataset or None, or None
-        One for each of the models; None for models that need none.
+        One for each of the models; None for a model without metrics that need a reference.
     texts : mapping
         The captions, for each model that needs them.
     """
@@ -172,7 +172,7 @@ class Datasets(Gathered):
         self, held: Sequence[Dataset | None], fixed: Sequence[Dataset], options: Mapping[str, Any],
         by_clip: bool,
     ) -> None:  # fmt: skip
-        """An error, before anything is embedded, for datasets that lack what a metric needs."""
+        """Raise an error, before anything is embedded, if a dataset lacks what a metric needs."""
         ready = [one for one in held if one is not None]
         compared = dict.fromkeys(one.spec for one in self.asked if one.metric.needs.reference)
         if (ready and len(self.specs) > 1) or (len(fixed) == 1 and len(compared) > 1):
@@ -208,12 +208,12 @@ class Datasets(Gathered):
 def references(
     asked: Sequence[Asked], runner: Run, fixed: Sequence[Dataset]
 ) -> list[Dataset | None]:
-    """The precomputed reference of each model; None where none is needed or given.
+    """The precomputed reference of each model; None if none is needed or given.
 
     Raises
     ------
     OptionError
-        If none of several was made with a model.
+        If several references are given, but none was made with one of the models.
     """
     specs = list(dict.fromkeys(one.spec for one in asked))
     needed = {one.spec for one in asked if one.metric.needs.reference}
@@ -235,7 +235,7 @@ def _made_with(label: str, fixed: Sequence[Dataset]) -> Dataset:
 
 
 def _check_output(metric: Metric, held: Dataset) -> None:
-    """StatisticsError for embeddings where a metric needs another output."""
+    """StatisticsError if a dataset holds another output than the one that a metric needs."""
     output, found = metric.needs.output, held.metadata.output or registry.EMBEDDING
     if output not in (registry.EMBEDDING, found):
         raise StatisticsError(

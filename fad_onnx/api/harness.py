@@ -13,8 +13,8 @@ def metrics_of(protocol: str, captions: bool = False) -> list[str]:
 
     Metrics of clips and captions are included if there are captions.
 
-    If the harness computes a metric with a model that its user chooses, our default model is taken,
-    or the first of the harness if it lacks that model.
+    If users of the harness choose the model of a metric, our default model is used, or the first
+    model of the harness if it lacks our default.
 
     Raises
     ------

@@ -26,7 +26,7 @@ def single(source: object) -> bool:
 
 
 def made(source: Source, side: str, key: str | None) -> Dataset | None:
-    """The dataset of a file or in memory; None for audio.
+    """The dataset that is in a file or in memory; None for audio.
 
     Raises OptionError for an invalid source, StatisticsError for a file that cannot be read.
     """

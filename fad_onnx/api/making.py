@@ -1,4 +1,4 @@
-"""Datasets from audio: their statistics, their embeddings; and a loaded model."""
+"""Make datasets from audio, as statistics or embeddings, and load models."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def stats(
     Returns
     -------
     Dataset
-        With `moments`, `counts`, `provenance`, `skipped` and `warnings`; `score` takes it.
+        With `moments`, `counts`, `provenance`, `skipped` and `warnings`; `score` accepts it.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def embed(
 def embed_into(
     output: PathLike, audio: PathLike | Sequence[PathLike], model: Model | None, run: RunOptions
 ) -> Dataset:
-    """Write embeddings to a file; the dataset without them."""
+    """Write embeddings to a file; return the dataset without them."""
     made: list[Dataset] = []
     outputs.check([output], [*_paths(audio), *run.checkpoints.values()])
 

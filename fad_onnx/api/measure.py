@@ -32,7 +32,7 @@ class Wanted:
     Parameters
     ----------
     per_file : bool
-        The influence of every clip.
+        Whether to compute the influence of every clip.
     **given
         Switches and options of metrics: `inf=True`, `kad=True`, `ci=0.95`, `seed=1`,
         `inf_draw="embeddings"`.
@@ -94,11 +94,11 @@ class FileScore:
         Its length; None if it is not recorded.
     influence : float
         The dataset's FAD minus its FAD without this clip: positive for a clip that raises the FAD.
-        The whole FAD if fewer than two embeddings would be left.
+        It is the whole FAD if fewer than two embeddings would be left.
     fad : float
         The Frechet distance of the clip's own embeddings to the reference; for a single embedding
-        x, |x - mu|^2 + Tr(S). It grows as embeddings get fewer, so compare it only among clips of
-        the same length.
+        x, |x - mu|^2 + Tr(S). Fewer embeddings give a larger number, so compare it only among
+        clips of the same length.
     mean_distance : float
         The Euclidean distance from the clip's mean embedding to that of the reference.
 
@@ -154,7 +154,7 @@ class Against:
     protocol : str
         The protocol with which the datasets were made.
     partial : bool
-        Whether clips without a partner are left out where pairs are compared.
+        Whether metrics of pairs leave out clips without a partner.
     captions : callable, optional
         Returns the part of a dataset that has captions, with their embeddings, and remarks.
     """
@@ -179,7 +179,7 @@ class Against:
         """The value of each metric.
 
         `progress` is called with the name of the computation, the newly finished steps, and the
-        total. Raises StatisticsError for statistics alone where embeddings are needed.
+        total. Raises StatisticsError if embeddings are needed and there are only statistics.
         """
 
         def tell(what: str, done: int, steps: int) -> None:
@@ -212,14 +212,14 @@ def made_differently(reference: Dataset, evaluation: Dataset) -> tuple[str, ...]
 
 
 def protocol_of(*datasets: Dataset | None) -> str:
-    """The protocol with which the first of them was made whose model is known."""
+    """The protocol of the first dataset whose model is known."""
     labels = (one.metadata.label for one in datasets if one is not None)
     label = next(filter(None, labels), None)
     return (ModelSpec.parse(label).protocol if label else None) or NATIVE
 
 
 def silent(what: str, done: int, steps: int) -> None:
-    """Progress that nobody asked for."""
+    """A progress function that does nothing."""
 
 
 def arrays(one: Dataset, partial: bool = False) -> Arrays:
@@ -262,5 +262,5 @@ def clip_scores(
 
 
 def embeddings_of(one: Dataset, what: str) -> Sequence[Embeddings]:
-    """The embeddings of every clip; StatisticsError for a dataset that is statistics alone."""
+    """The embeddings of every clip; StatisticsError if the dataset has only statistics."""
     return arrays(one).by_clip(what)

@@ -1,4 +1,4 @@
-"""The models: which there are, their weights, and whether they compute the right numbers."""
+"""List models, add your own, fetch their weights, and verify what they compute."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ class ModelInfo:
     Parameters
     ----------
     name : str
-        As `score` takes it.
+        The name that `score` accepts.
     summary : str
-        What it is.
+        A short description.
     note : str or None
-        What to know before it is used.
+        What to know before you use it.
     default : bool
-        Whether it is used where no model is named.
+        Whether it is used if no model is named.
     sample_rate_hz : int
-        Rate of the samples that the network takes.
+        The sample rate of the network's input.
     outputs : mapping of str to int
-        Numbers in one embedding of each output.
+        The outputs, and how many numbers an embedding of each has.
     options : mapping of str to tuple of str
-        Values of each option; an empty tuple if any number is valid.
+        The values of each option; an empty tuple if any whole number is valid.
     weights : str
         "none needed", "ready" or "to download" at the time of the call.
     citation : str
-        What to cite.
+        The publication to cite.
     text : int or None
-        Numbers in the embedding of a caption; None for a model without a text tower.
+        How many numbers the embedding of a caption has; None without a text tower.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def register(entry: Mapping[str, Any] | PathLike, folder: PathLike = ".") -> tup
     Parameters
     ----------
     entry : mapping or path
-        A model that holds its network and its preparation themselves, not their names; or a
+        A model that contains its network and its preparation, not only their names; or a
         document with the sections "networks", "preparations" and "models" of
         artifacts.json; or a JSON file that holds one of these. The sections are documented in
         `fad_onnx.networks.network.Network`, `fad_onnx.networks.preparation.Preparation` and
@@ -116,7 +116,7 @@ def register(entry: Mapping[str, Any] | PathLike, folder: PathLike = ".") -> tup
     Returns
     -------
     tuple of str
-        The names of the models, as `score` takes them.
+        The names of the models, which `score` then accepts.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def pull(
 def verify(
     model: str | ModelSpec | Sequence[str | ModelSpec] | None = None, *, provider: str = "auto"
 ) -> tuple[Check, ...]:
-    """Compare what the networks compute here with what the original networks gave.
+    """Compare what the networks compute on this machine with answers of the original networks.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def verify(
     -------
     tuple of Check
         Each with `model`, `what`, `source`, `error` (relative to the spread of the embeddings)
-        and `passed` (None where nothing could be checked).
+        and `passed` (None if nothing could be checked).
 
     Raises
     ------

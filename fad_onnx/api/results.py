@@ -29,9 +29,9 @@ class Score:
         The model with the options that differ from its defaults.
     reference, evaluation : Dataset
     metrics : mapping of str to Value
-        By the name of the metric; FAD is one of them.
+        The values, by the name of the metric; FAD is one of them.
     files : tuple of FileScore
-        The clips, highest influence first, where they were asked for.
+        The clips, highest influence first, if they were requested.
     warnings : tuple of str
         What a reader of the number should know.
 
@@ -72,7 +72,7 @@ class Score:
     def protocol(self) -> dict[str, dict[str, Any]]:
         """How the embeddings of the `reference` and of the `evaluation` were made.
 
-        {} where that is unknown, as for statistics of another tool.
+        {} if that is unknown, as for statistics of another tool.
         """
         sides = {"reference": self.reference, "evaluation": self.evaluation}
         return {side: one.provenance for side, one in sides.items()}
@@ -164,7 +164,7 @@ def _model_of(scores: Sequence[Score]) -> dict[str, Any]:
 
 
 def metric_fields(found: Mapping[str, Value]) -> dict[str, Any]:
-    """The fields of each metric; null where it cannot be computed."""
+    """The fields of each metric; null if it cannot be computed."""
     return {
         key: one
         for name, value in found.items()
@@ -173,7 +173,7 @@ def metric_fields(found: Mapping[str, Value]) -> dict[str, Any]:
 
 
 def warnings_of(scores: Iterable[Score]) -> list[str]:
-    """Every warning once."""
+    """All warnings, each one once."""
     return list(dict.fromkeys(text for score in scores for text in score.warnings))
 
 

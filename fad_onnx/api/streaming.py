@@ -148,7 +148,7 @@ class StreamingFAD:
         TooShortError
             If the clip is below the model's minimum length.
         TooLongError
-            If the clip needs more memory than there is.
+            If the clip needs more memory than is available.
         """
         embeddings = self.embedder.embed(samples, sample_rate)
         self._sides[real].add(Moments.of(embeddings, "samples"))
@@ -222,7 +222,7 @@ class StreamingFAD:
         }
 
     def merge_state(self, others: Iterable[StreamingFAD | Mapping[str, Any]]) -> Self:
-        """Add what other metrics of the same model have gathered.
+        """Add the clips that other metrics of the same model have collected.
 
         Parameters
         ----------
@@ -237,7 +237,7 @@ class StreamingFAD:
         Raises
         ------
         IncompatibleStatisticsError
-            If one is of another model; then nothing is added.
+            If one of them has another model; then nothing is added.
         """
         states = [one.state() if isinstance(one, StreamingFAD) else one for one in others]
         for state in states:

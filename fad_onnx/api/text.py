@@ -52,7 +52,7 @@ def embed_text(
     Parameters
     ----------
     captions : str or iterable of str
-        Captions. Those that exceed the tower's length are cut, with a warning that counts them.
+        The captions. Captions that exceed the tower's length are cut; a warning counts them.
     model : str, ModelSpec or Embedder
         A model with a text tower, such as "clap".
     weights : path, or mapping of str to path, optional
@@ -117,14 +117,14 @@ class Captions:
             The clips' paths relative to their dataset. A caption may name one without its suffix,
             or with that of another audio format, if no other clip has the same path otherwise.
         dataset : str
-            What messages call it.
+            The name of the dataset in messages.
         skip : bool
-            Whether clips without a caption, and captions without a clip, are no error.
+            Whether clips without a caption, and captions without a clip, are skipped.
 
         Raises
         ------
         UncaptionedError
-            For these.
+            For clips without a caption, or captions without a clip, unless they are skipped.
         CaptionError
             If two captions name the same clip, or no clip has a caption.
         """
@@ -157,7 +157,7 @@ class CaptionedClips:
     tower : TextEmbedder
     workers : int
     progress : callable, optional
-        As of `RunOptions`.
+        As in `RunOptions`.
     cache : path, optional
         The folder of cached embeddings.
     """
@@ -203,7 +203,7 @@ class CaptionedClips:
         return {ids: found.embeddings[0] for ids, found in kept if found}
 
     def __call__(self, held: Arrays) -> tuple[Arrays, list[str]]:
-        """The clips of a dataset that have a caption, with its embedding; and remarks."""
+        """The clips of a dataset that have a caption, with the caption's embedding, and remarks."""
         found = self._captions.of(held.names, held.where, held.partial)
         places = [place for place, caption in enumerate(found) if caption is not None]
         texts = [caption for caption in found if caption is not None]

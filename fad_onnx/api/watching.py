@@ -41,9 +41,9 @@ class StreamingEvaluation:
     Parameters
     ----------
     metrics : str or sequence of str, optional
-        ``METRIC`` or ``METRIC:MODEL``, as of `evaluate`.
+        ``METRIC`` or ``METRIC:MODEL``, as in `evaluate`.
     reference : dataset, optional
-        As of `evaluate`, made when it is first needed and kept; or add its clips with
+        As in `evaluate`; it is embedded when it is first needed, and kept. Or add its clips with
         ``update(..., real=True)``.
     metric_options : mapping, optional
         Options of metrics by keyword: ``{"prdc_k": 3, "ci": 0.9}``.
@@ -162,12 +162,12 @@ class StreamingEvaluation:
         sample_rate : int
             In Hz.
         captions : str or sequence of str, optional
-            One for each clip, where a metric compares clips with these.
+            One for each clip, if a metric needs captions.
         names : sequence of str, optional
-            One for each clip. Clips of the same name on both sides form a pair. By default, the
+            One for each clip. Clips with the same name on both sides form a pair. By default, the
             first evaluation clip forms a pair with the first reference clip, and so on.
         real : bool
-            Whether they belong to the reference, or to the evaluation.
+            Whether the clips belong to the reference, or to the evaluation.
 
         Raises
         ------
@@ -207,7 +207,7 @@ class StreamingEvaluation:
         OptionError
             If a metric needs captions, and none were given.
         UnpairedError, UncaptionedError
-            If pairs are compared, and clips have none.
+            If a metric needs pairs or captions, and some clips have none.
         """
         reference: list[Dataset | None] | None = None
         if any(one.metric.needs.reference for one in self._asked):
@@ -261,11 +261,11 @@ class StreamingEvaluation:
         }
 
     def merge_state(self, others: Iterable[StreamingEvaluation | Mapping[str, Any]]) -> Self:
-        """Add the clips of others with the same models.
+        """Add the clips of other evaluations with the same models.
 
-        Their clips come after those that are here, in the order of the others; those without
-        names are numbered anew, so that pairs stay pairs. The result is that of one pass in this
-        order, bit for bit.
+        Their clips follow the clips of this one, in the order of `others`. Clips without names are
+        renumbered, so that pairs stay pairs. The result has the same bits as if all clips had been
+        added here in this order.
 
         Parameters
         ----------
@@ -280,10 +280,10 @@ class StreamingEvaluation:
         Raises
         ------
         IncompatibleStatisticsError
-            If one is of other models.
+            If one of them has other models.
         OptionError
-            If a name occurs twice, or one has clips of a reference that is given here. After an
-            error nothing is added.
+            If a name occurs twice, or if one has reference clips although this one was given a
+            reference. After an error, nothing is added.
         """
         merged = self._added.copy()
         for one in others:

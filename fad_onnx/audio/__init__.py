@@ -1,1 +1,1 @@
-"""Files to samples at a model's rate: listing, decoding, checking, resampling."""
+"""Turn files into samples at a model's rate: list, decode, check and resample them."""

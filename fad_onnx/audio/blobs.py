@@ -27,7 +27,7 @@ class Blob(Protocol):
 
 @dataclass(frozen=True)
 class OnDisk:
-    """A file of its own."""
+    """A clip that is a file."""
 
     path: str
 
@@ -37,7 +37,7 @@ class OnDisk:
         return self.path
 
     def open(self) -> BinaryIO:
-        """The file, open."""
+        """The opened file."""
         try:
             return open(self.path, "rb")
         except (OSError, ValueError) as error:
@@ -54,7 +54,7 @@ class Span:
     name: str
 
     def open(self) -> BinaryIO:
-        """The span, open; AudioError if it is not within the file."""
+        """The opened span; AudioError if it is not within the file."""
         if self.start < 0:
             raise AudioError(self.name, f"would begin {-self.start} bytes before the archive")
         file = OnDisk(self.path).open()

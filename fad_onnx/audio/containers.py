@@ -1,4 +1,4 @@
-"""The place of the samples in files made of chunks: WAV, RF64, W64, AIFF, CAF, and AU."""
+"""The position of the samples in files made of chunks: WAV, RF64, W64, AIFF, CAF, and AU."""
 
 from __future__ import annotations
 

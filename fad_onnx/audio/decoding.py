@@ -17,14 +17,14 @@ from . import lookalikes, media, misread, truncation
 from .blobs import Blob, OnDisk, why
 from .truncation import UNKNOWN_FRAMES
 
-# Incremented when a file decodes to other samples: cached embeddings are then computed again.
+# Raise this if a file decodes to other samples than before: cached embeddings are then recomputed.
 READING = 4
 # Other rates come from broken headers, and resampling them would be extremely slow.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 BLOCK_SAMPLES = 1 << 19
 # Far above unscaled 16-bit samples, far below the overflow of float32.
 LARGEST_SAMPLE = 1e6
-# Larger floats are unscaled integers, not loud audio, which exceeds 1.0 by a few percent.
+# Larger floats are unscaled integers. Loud audio exceeds 1.0 by a few percent only.
 LOUD = 8.0
 # One step of 16 bits, the level of dither in silence.
 SILENT = 2.0**-15
@@ -116,7 +116,7 @@ class Decoder:
             return file.read(64)
 
     def _instead(self, error: soundfile.LibsndfileError) -> str:
-        """The actual kind of the file, or the error of libsndfile."""
+        """The actual kind of the file, or libsndfile's error message."""
         start = self._start()
         # libsndfile reports that an existing file of an unknown format does not exist.
         reason = error.error_string.partition("File does not exist")[0].rstrip(". ")

@@ -51,7 +51,7 @@ class _MpegFrame:
 
 @dataclass(frozen=True)
 class Mpeg:
-    """Seconds in the file, by the count in its first frame (None if absent), and of a frame."""
+    """The seconds in the file, as counted in its first frame (None if absent), and of a frame."""
 
     there: float
     counted: float | None
@@ -164,7 +164,7 @@ _FLAC_HEADER_BYTES = 16
 
 @dataclass(frozen=True)
 class Flac:
-    """Samples before the first frame, by its number (in a part of a longer file), and in total."""
+    """The samples before the first frame (if the file is part of a longer one), and in total."""
 
     before: int
     there: int
@@ -173,7 +173,7 @@ class Flac:
 def flac(file: BinaryIO) -> Flac:
     """The frames of a FLAC file, or of several joined files, by their headers.
 
-    A header counts if a stream begins there, or if its number follows that of the last one. After
+    A header counts if a stream begins there, or if its number follows the number before. After
     a gap, the first header is confirmed by the second, since no pair occurs by chance.
     """
     before, there, following, doubtful, samples_in_doubt = None, 0, -1, -1, 0
@@ -283,7 +283,7 @@ def _page(file: BinaryIO, at: int) -> int | None:
 
 
 def _matches(file: BinaryIO, pattern: re.Pattern[bytes], overlap: int, at: int) -> Iterator[int]:
-    """The matches of a pattern of at most `overlap` + 1 bytes; the caller may move in the file."""
+    """The matches of a pattern of at most `overlap` + 1 bytes; the caller may seek in the file."""
     while len(block := _read(file, at, _STEP)) > overlap:
         for found in pattern.finditer(block):
             if found.start() < len(block) - overlap:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _PAGE = "is a web page: the download was answered by a page, fetch it again"
 _POINTER = "is a Git LFS pointer, not the file itself: run git lfs pull, or download it"
-# Formats that people name like audio that can be read.
+# Formats that often have the suffix of audio that can be read.
 _MEDIA = {
     b"#!AMR": "AMR",
     b"wvpk": "WavPack",

@@ -64,7 +64,7 @@ def loudness(clip: Samples, rate_hz: int) -> float:
     if not loud.any():
         return FLOOR
     gate = OFFSET + 10 * math.log10(energies[loud].mean()) + RELATIVE_GATE
-    # The loudest block is above the mean, and so above the relative gate.
+    # The loudest block is above the mean and therefore above the relative gate.
     kept = energies[loud & (levels > gate)]
     return max(FLOOR, OFFSET + 10 * math.log10(kept.mean()))
 

@@ -6,7 +6,7 @@ import re
 
 import soundfile
 
-# VOC: headers of blocks count as samples. 8SVX: a byte of padding does, and its channels are in
+# VOC: block headers are read as samples. 8SVX: so is a byte of padding, and channels are in
 # sequence. SDS and PAF: the last samples are missing; in PAF, channels are mixed up.
 CONTAINERS = frozenset({"VOC", "SVX", "SDS"})
 SUBTYPES = frozenset({("PAF", "PCM_24")})

@@ -1,4 +1,4 @@
-"""A stream of samples through a filter of `sinc.FILTERS`: any chunking gives the bits of one call.
+"""Filter a stream by one of `sinc.FILTERS`: chunks of any size give the same bits as one call.
 
 Outputs are made in blocks of a fixed size, which begin at fixed places. A block is a product of
 fixed shapes: windows of the input times the weights of some phases.
@@ -32,7 +32,7 @@ class Polyphase:
     source_hz, target_hz : int
         The two rates.
     channels : int
-        Channels of every block.
+        The number of channels of every block.
     """
 
     def __init__(self, kind: str, source_hz: int, target_hz: int, channels: int) -> None:
@@ -40,7 +40,7 @@ class Polyphase:
         self._kind, self._filter = kind, FILTERS[kind]
         self._up, self._down = target_hz // common, source_hz // common
         self._reach = self._filter.reach(self._up, self._down)
-        # As many of the shortest periods as a product of PHASES holds.
+        # As many of the shortest periods as fit into a product of PHASES.
         repeats = -(-PHASES // self._up)
         self._outputs, self._inputs = repeats * self._up, repeats * self._down
         self._periods = max(1, BLOCK_OUTPUTS // self._outputs)
@@ -48,7 +48,7 @@ class Polyphase:
         self._taken = self._given = 0
 
     def push(self, block: Samples, last: bool = False) -> Samples:
-        """The samples ready after this block (frames, channels); after the last, all others."""
+        """The samples ready after this block (frames, channels); after the last, all the rest."""
         added = block.T
         if not self._taken and len(block):
             added = self._extended(added, before=self._reach)
@@ -102,7 +102,7 @@ class Polyphase:
         return out.reshape(-1)
 
     def _tap_by_tap(self, samples: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The same, rounded to float32 after every tap."""
+        """The same outputs, rounded to float32 after every tap."""
         weights, places = _taps(self._kind, self._up, self._down, self._outputs)
         starts = np.arange(self._periods)[:, None] * self._inputs
         out = np.zeros((self._periods, self._outputs), np.float32)
@@ -156,7 +156,7 @@ def _matrix(kind: str, up: int, down: int, phase: int, outputs: int) -> NDArray[
 def _taps(
     kind: str, up: int, down: int, outputs: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Weights (taps, phases) and where in the input they count, in the order of the original."""
+    """Weights (taps, phases) and their positions in the input, in the order of the original."""
     known, phases = FILTERS[kind], np.arange(outputs)
     reach = known.reach(up, down)
     steps = np.concatenate([np.arange(0, -reach - 1, -1), np.arange(1, reach + 1)])

@@ -1,4 +1,4 @@
-"""Files at a URL, through fsspec (extra [remote]), and local files, by the same functions."""
+"""Functions for files at URLs, through fsspec (extra [remote]), and for local files alike."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def file_part(path: str) -> str:
 def filesystem(url: str) -> tuple[Any, str]:
     """fsspec's file system of a URL, and the path in it.
 
-    Raises MissingDependencyError without fsspec or what it needs for this scheme, SourceError for
-    an unknown scheme or where FAD_ONNX_OFFLINE is set.
+    Raises MissingDependencyError without fsspec or the package that it needs for this scheme, and
+    SourceError for an unknown scheme or if FAD_ONNX_OFFLINE is set.
     """
     if switched_on(OFFLINE_VARIABLE):
         raise SourceError(url, f"{OFFLINE_VARIABLE} is set, so that no URL is read")
@@ -75,7 +75,7 @@ def errors() -> tuple[type[Exception], ...]:
 
 
 def opened(path: str, block_bytes: int = BLOCK_BYTES) -> BinaryIO:
-    """A file or URL, open for reading at any place, a URL by blocks.
+    """Open a file or URL for reading at any position; a URL is read in blocks.
 
     Raises AudioError if it cannot be opened, and those of `filesystem`.
     """
@@ -84,7 +84,7 @@ def opened(path: str, block_bytes: int = BLOCK_BYTES) -> BinaryIO:
     system, inner = filesystem(path)
     try:
         file = system.open(inner, "rb", block_size=block_bytes, cache_type="readahead")
-        if not file.seekable():  # a server that gives no ranges
+        if not file.seekable():  # a server that does not support ranges
             return io.BytesIO(_all_of(file, path))
     except errors() as error:
         raise failure(path, error) from error
@@ -94,7 +94,7 @@ def opened(path: str, block_bytes: int = BLOCK_BYTES) -> BinaryIO:
 def version(path: str) -> tuple[int, ...]:
     """A key of open files in this process, because a fork must not share their position.
 
-    For a URL it is only the process: its contents are taken not to change meanwhile.
+    For a URL, the key is only the process: the contents are assumed not to change meanwhile.
     """
     if is_url(path):
         return (os.getpid(),)
@@ -104,7 +104,7 @@ def version(path: str) -> tuple[int, ...]:
 
 
 def span(path: str, start: int, size: int, label: str) -> Blob:
-    """A part of a file or URL; that of a URL is held in memory."""
+    """A part of a file or URL; a part of a URL is held in memory."""
     if not is_url(path):
         return Span(path, start, size, label)
     check_size(size, label)
@@ -170,7 +170,7 @@ def check_size(size: int, label: str) -> None:
 
 
 def failure(label: str, error: Exception) -> AudioError:
-    """The error for a URL that cannot be read."""
+    """The error to raise for a URL that cannot be read."""
     if isinstance(error, AudioError):
         return error
     reason = why(error) or type(error).__name__
@@ -191,7 +191,7 @@ def is_folder(url: str) -> bool:
 
 
 def below(url: str) -> list[tuple[str, str]]:
-    """Every file below a URL, as (URL, path from there), in no order; NoAudioError if none can."""
+    """Every file below a URL, as (URL, path from there), in no order; NoAudioError without any."""
     system, inner = filesystem(url)
     try:
         found = system.find(inner)

@@ -1,4 +1,4 @@
-"""From the channels and the sample rate of a file to those of a model."""
+"""Convert the channels and the sample rate of a file to those of a model."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Resampling filters of published harnesses: windowed sincs, each with its own numbers.
 
-A filter weighs the input samples around the instant of an output sample. The ratio of rates is
-up / down in lowest terms, so that output p lies at input p * down / up, and only `up` different
-sets of weights exist. Seemingly needless rounding below is what the originals do.
+A filter weighs the input samples around the instant of an output sample. The ratio of rates is up /
+down in lowest terms, so output p is at input position p * down / up, and only `up` different sets
+of weights exist. Rounding that seems needless below is what the originals do.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Tabled:
     rolloff, beta : float
         Cutoff of the sinc as a part of Nyquist, and form of its Kaiser window.
     sums : {"float64", "float32"}
-        "float32": as the original on float32 samples, from the middle to the left and then to the
-        right, rounded after every tap. OpenL3 hears this rounding.
+        "float32": as the original does for float32 samples: it adds from the middle to the left,
+        then to the right, and rounds after every tap. OpenL3's embeddings depend on this rounding.
     """
 
     zeros: int
@@ -91,13 +91,13 @@ class Sinc:
     beta : float or None
         Form of a Kaiser window; None for a Hann window.
     precision : {"float64", "float32"}
-        Of the instants; the weights are rounded to float32 in any case.
+        The precision of the instants; the weights are rounded to float32 in any case.
     unit_sum : bool
         Weights of a phase are divided by their sum.
     edge : {"zeros", "repeat"}
         What lies before and after the clip: silence, or its first and last sample.
     rounding : {"up", "down"}
-        Of the number of output samples.
+        How the number of output samples is rounded.
     """
 
     zeros: int

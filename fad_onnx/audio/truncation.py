@@ -1,7 +1,8 @@
 """Whether libsndfile reads all of the audio that a file should have and has.
 
-libsndfile stops at the length in the header, or at a guess from it, and reads the remainder of a
-truncated file: either would pass for a shorter clip. The contents decide, not the name.
+libsndfile stops at the length in the header, or at a guess from it, and reads what is left of a
+truncated file. In both cases the result would be taken for a shorter clip. The contents of the file
+decide, not its name.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The command line: arguments in, results on stdout, progress and errors on stderr.
 
-The only package here that prints. Exit codes: 0 done, 1 an error of the data or the machine,
+This is the only package that prints. Exit codes: 0 done, 1 an error of the data or the machine,
 2 usage, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
 """
 
@@ -21,7 +21,7 @@ from .parser import build
 def main(
     arguments: Sequence[str] | None = None, loaded: Callable[[], object] = lambda: None
 ) -> int:
-    """Run one command and return its exit code; `loaded` is called when its modules are."""
+    """Run one command and return its exit code; `loaded` is called when its modules are loaded."""
     streams.open_closed()
     options = None
     try:
@@ -70,7 +70,7 @@ def _parsed(arguments: Sequence[str] | None) -> Namespace:
 
 
 def entry() -> None:
-    """The console script: `main`, but ended at once by a signal at any time."""
+    """The console script: `main`, which a signal ends at once at any time."""
     streams.open_closed()
     # An exception inside the start of a C extension crashes it, or looks like a failed import;
     # while modules are loaded, and after the work, there is nothing to unwind anyhow.

@@ -48,7 +48,7 @@ def score(options: Namespace) -> None:
         scores = functions.compare(
             options.reference, options.evaluations, options.model or None, wanted, **run
         )
-    # First the number: it must not be lost if a file cannot be written, nor the other way round.
+    # Print the number first: it must not be lost if a file cannot be written, nor the reverse.
     steps: list[Callable[[], object]] = [partial(_say_scores, options, scores)]
     if options.csv is not None:
         steps.append(partial(show.append_csv, options.csv, scores))

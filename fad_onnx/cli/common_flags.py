@@ -40,7 +40,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser, several: bool = False, whose: str = "") -> None:
-    """Add the options of all commands that embed audio; `whose` says what the model is for."""
+    """Add the options of all commands that embed audio; `whose` is added to the help of --model."""
     parser.add_argument(
         "-m", "--model", metavar="MODEL", action="append" if several else "store",
         help=f"a name from `fad-onnx models`{whose}"

@@ -1,4 +1,4 @@
-"""A CSV table that grows with each run, if its columns are those of the new lines."""
+"""A CSV table to which each run adds lines, if its columns are those of the new lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check(path: str, columns: Sequence[str]) -> None:
 def append(path: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Append lines, after a header if the file is new or empty.
 
-    A missing line end of the last line is added. Processes that append to one file wait for each
+    If the last line has no line end, one is added. Processes that append to one file wait for each
     other, so that only the first writes the header. OutputError if the file has other columns, or
     cannot be written.
     """

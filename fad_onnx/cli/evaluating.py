@@ -30,7 +30,7 @@ def csv_columns() -> tuple[str, ...]:
 
 
 def evaluations(options: Namespace) -> list[str]:
-    """The datasets to evaluate: those named, and those that are to be compared."""
+    """The datasets to evaluate: those of EVAL and those of --compare."""
     every = [*options.evaluations, *(path for pair in options.compare for path in pair)]
     if not every:
         raise OptionError("evaluations", "no dataset; name at least one")
@@ -38,7 +38,7 @@ def evaluations(options: Namespace) -> list[str]:
 
 
 def metrics(options: Namespace) -> list[str] | None:
-    """--metric, each that names no model with every --model; None for those of the protocol."""
+    """The metrics: those that name no model, with every --model; None for the protocol's."""
     given: list[str] | None = options.metrics
     if not options.model:
         return given

@@ -110,8 +110,8 @@ def _evaluate(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--compare", metavar=("A", "B"), nargs=2, action="append", default=[],
-        help="also say whether dataset A is better than B: clips of one name are compared with each"
-        " other; may be given several times",
+        help="also say whether dataset A is better than B: clips with the same name are compared"
+        " with each other; may be given several times",
     )  # fmt: skip
     add_metric_options(parser, known)
     form = parser.add_mutually_exclusive_group()

@@ -29,13 +29,13 @@ from . import csv_file, tables
 from .streams import note
 
 COUNTED = ("files", "embeddings", "seconds")
-# Of each dataset: under its own name for the evaluation, after "reference_" for the reference.
+# Columns under these names for the evaluation, and with "reference_" for the reference.
 MADE = ("fingerprint", *provenance.RECORDED)
 SCORED = (registry.metric(FIRST), *registry.switches().values())
 
 
 def csv_columns(scored: Sequence[Metric]) -> tuple[str, ...]:
-    """Of --csv of `score`."""
+    """The columns of --csv of `score`."""
     first, *others = scored
     more = (column for metric in others for column in (metric.column, *metric.columns))
     return (
@@ -64,7 +64,7 @@ def number_or_table(scores: Sequence[Score]) -> str:
             return one.model
         return prefix(one) + one.metric.column + variant
 
-    # Against foreign statistics each dataset has its own model.
+    # With statistics of another tool as the reference, each dataset has its own model.
     order = sorted(
         dict.fromkeys(s.path for s in scores), key=lambda path: _first_value(scores, path)
     )
@@ -98,7 +98,7 @@ def providers(scores: Sequence[Score]) -> None:
 
 
 def set_notes(made: Dataset) -> None:
-    """The same for one dataset."""
+    """Print the warnings and the skipped files of one dataset to stderr."""
     _notes(made.skipped, made.warnings)
 
 
@@ -117,7 +117,7 @@ def written(path: str, made: Dataset) -> str:
 
 
 def written_object(path: str, made: Dataset) -> dict[str, Any]:
-    """The same as the one JSON object of --json."""
+    """Print what was written as the one JSON object of --json."""
     return {
         "schema": SCHEMA,
         "output": path,
@@ -130,7 +130,7 @@ def written_object(path: str, made: Dataset) -> dict[str, Any]:
 
 
 def append_csv(path: str, scores: Sequence[Score]) -> None:
-    """A line per result, below a header if the file is new; OutputError if it cannot be."""
+    """Add a line per result, after a header if the file is new; OutputError if that fails."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     csv_file.append(path, CSV_COLUMNS, [_csv_row(score, now) for score in scores])
 
@@ -159,7 +159,7 @@ def csv_cells(every: Iterable[Metric], found: Mapping[str, Value]) -> dict[str, 
 
 
 def _made(one: Dataset) -> dict[str, Any]:
-    """A dataset's counts and how it was made; empty cells where that is not on record."""
+    """A dataset's counts and how it was made; empty cells for what is not recorded."""
     counts, said = one.counts, one.provenance
     recorded = {key: provenance.text(said[key]) if key in said else None for key in MADE}
     return {key: counts[key] for key in COUNTED} | recorded

@@ -47,7 +47,7 @@ def unwind(number: int, _: FrameType | None) -> NoReturn:
             leave(number)
 
     on_signals(again)
-    with suppress(RuntimeError):  # no thread can start: then nothing enforces the grace period
+    with suppress(RuntimeError):  # if no thread can start, nothing enforces the grace period
         _thread.start_new_thread(_leave_later, (number,))
     raise Stopped(number)
 

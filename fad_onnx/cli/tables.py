@@ -40,7 +40,7 @@ def plain(found: Sequence[Measured], order: Sequence[str], head: Heads, prefix: 
 
 
 def ranked(found: Sequence[Measured]) -> list[str]:
-    """The datasets, best by the first metric first; equal ones in the order given."""
+    """The datasets, the best by the first metric first; equal ones stay in the order given."""
     first = found[0].label
     values = {one.path: one for one in found if one.label == first}
     paths = list(dict.fromkeys(one.path for one in found))
@@ -112,7 +112,7 @@ def _columns(found: Sequence[Measured]) -> list[_Column]:
 
 
 def _best(alike: Sequence[Measured]) -> frozenset[str]:
-    """The datasets with the best value of one metric and model, where there are several."""
+    """The datasets with the best value of one metric and model, if there are several datasets."""
     if len(alike) < 2:
         return frozenset()
     values = {one.path: one.value.value for one in alike if one.value.value is not None}
@@ -143,7 +143,7 @@ def _markdown(cell: str) -> str:
 
 
 def latex(found: Sequence[Measured]) -> str:
-    """A table in LaTeX, for the package booktabs: arrows to the better side, the best in bold."""
+    """A table in LaTeX (booktabs): arrows show the better direction, the best is bold."""
     every = _columns(found)
     heads = [f"{_latex(one.title)} {LATEX_ARROWS.get(one.better, '')}".strip() for one in every]
     lines = [

@@ -1,4 +1,4 @@
-"""Datasets on disk: what a file holds, whether two can be compared, and merging of parts."""
+"""Datasets on disk: read them, check whether two can be compared, and merge parts."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _same(a: Metadata, b: Metadata) -> bool:
 
 
 def _version(said: Metadata) -> int:
-    """Version 1 recorded no tensors."""
+    """The version of a fingerprint: version 1 recorded no hash of the tensors."""
     return 2 if said.tensors_sha256 else 1
 
 
@@ -117,7 +117,7 @@ def _in_version_1(said: Metadata) -> str | None:
 
 
 def _why(a: Metadata, b: Metadata) -> str:
-    """Why two datasets do not compare."""
+    """Why two datasets cannot be compared."""
     if _version(a) != _version(b):
         return "one was made by an earlier version, by other weights or another preparation"
     differing = provenance.defining(a.protocol, b.protocol)

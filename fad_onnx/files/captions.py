@@ -16,7 +16,7 @@ from ..errors import CaptionError
 from ..networks.tokenizer import check_caption
 
 FILE, CAPTION = "file", "caption"
-Line = tuple[int, Any, Any]  # its number, a clip's name, a caption
+Line = tuple[int, Any, Any]  # its number in the file, a clip's name, a caption
 
 
 def read(path: str | os.PathLike[str], caption_column: str = CAPTION) -> dict[str, str]:

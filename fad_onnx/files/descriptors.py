@@ -38,7 +38,7 @@ def own_descriptor(path: PathLike) -> int | None:
 
 @contextmanager
 def opened(path: Path, flags: int = 0) -> Iterator[int]:
-    """A descriptor for writing; without O_CREAT, nothing is created or truncated."""
+    """A descriptor for writing; without O_CREAT, no file is created or truncated."""
     own = own_descriptor(path)
     flags |= os.O_WRONLY | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags, 0o666) if own is None else os.dup(own)

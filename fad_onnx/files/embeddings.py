@@ -51,7 +51,7 @@ def escape(name: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """The clip's name from its stored form; ValueError if it leads out of the dataset."""
+    """The clip's name from its stored form; ValueError if it points outside the dataset."""
     name = os.fsdecode(unquote_to_bytes(text))
     if not name or "\0" in name or _OUTSIDE.match(name):
         raise ValueError(f"{shown(name)} is not the name of a file within a dataset")

@@ -1,8 +1,8 @@
 """Statistics on disk: STATS.npz, and the statistics files of other tools.
 
 STATS.npz holds `mu` (dim,) and `sigma` (dim, dim; ddof 1), both float64 under the names that
-pytorch-fid reads, `count`, `metadata` (a JSON object as one string) and, as long as there are few
-embeddings, `factor` (see fad_onnx.metrics.moments), so that merging loses nothing. Nothing is
+pytorch-fid reads, `count`, `metadata` (a JSON object as one string) and, if there are few
+embeddings, `factor` (see fad_onnx.metrics.moments), so that merging loses no precision. Nothing is
 pickled. Files of other tools hold `mu` and `sigma` (pytorch-fid), `mu_ref` and `sigma_ref`
 (stable-audio-metrics), or `NAME.mu` and `NAME.cov` for each of several models (fadtk). They record
 neither how they were made nor the number of embeddings, so they can be scored but not merged.
@@ -127,7 +127,7 @@ def _own(arrays: Arrays, path: PathLike) -> Stored:
 
 
 def _check_factor(moments: Moments, covariance: NDArray[Any], path: PathLike) -> None:
-    """Other tools read `sigma` and this one reads `factor`: they must agree."""
+    """StatisticsError unless `sigma`, which other tools read, agrees with `factor`, read here."""
     assert moments.factor is not None
     sigma = real_array(covariance, 2, "sigma", path)
     scatter = gram(moments.factor)

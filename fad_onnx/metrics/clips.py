@@ -13,14 +13,14 @@ Embeddings = NDArray[Any]
 
 # Embeddings are processed in blocks of this many, to bound the memory of float64 copies.
 BLOCK = 4096
-# A process forgets the pages of a mapped file after it has looked at this much of it.
+# A process releases the pages of a mapped file after it has read this many bytes of it.
 FORGET_BYTES = 32 << 20
 
 
 def forget(array: Embeddings) -> None:
-    """Release the memory of an array that is a view of a file; it is read again when needed.
+    """Release the memory of an array that is a view of a file; later access reads the file again.
 
-    Nothing happens for other arrays, and on systems without madvise.
+    Do nothing for other arrays, and on systems without madvise.
     """
     base: Any = array
     while getattr(base, "base", None) is not None:
@@ -53,7 +53,7 @@ def chosen_blocks(array: Embeddings, chosen: NDArray[np.bool_]) -> Iterator[Embe
     array : ndarray, shape (n, width)
         Embeddings.
     chosen : ndarray of bool, shape (n,)
-        Which of them.
+        True for the embeddings to return.
     """
     held, count, start = [], 0, 0
     for block in blocks(array):
@@ -70,9 +70,9 @@ def chosen_blocks(array: Embeddings, chosen: NDArray[np.bool_]) -> Iterator[Embe
 
 
 def taken(array: Embeddings, indices: NDArray[np.intp]) -> Embeddings:
-    """`array[indices]`, whose pages do not stay in memory.
+    """`array[indices]`; the pages of the file that this reads are released afterwards.
 
-    The system maps some 64 kB around each embedding that is looked at.
+    The system maps some 64 kB around each embedding that is read.
     """
     found = np.empty((len(indices), array.shape[1]), array.dtype)
     for start in range(0, len(indices), 512):
@@ -88,9 +88,9 @@ class ByClip(Sequence[Embeddings]):
     Parameters
     ----------
     embeddings : ndarray, shape (n, width)
-        Those of all clips.
+        The embeddings of all clips.
     offsets : sequence of int
-        Those of clip i are ``embeddings[offsets[i]:offsets[i + 1]]``.
+        The embeddings of clip i are ``embeddings[offsets[i]:offsets[i + 1]]``.
     """
 
     def __init__(self, embeddings: Embeddings, offsets: Sequence[int] | NDArray[np.int64]) -> None:

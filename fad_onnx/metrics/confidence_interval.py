@@ -1,8 +1,8 @@
 """A confidence interval for the Frechet distance, over clips.
 
-The interval is for the distance expected of datasets of these sizes from these sources, not for the
-extrapolation to infinite datasets, for which see fad_infinity. Embeddings of a clip are correlated,
-so whole clips are resampled. A reference given as statistics is fixed; one given as embeddings is
+The interval is for the distance to expect of datasets of these sizes from these sources, not for
+the extrapolation to infinite datasets (see fad_infinity). Embeddings of a clip are correlated, so
+whole clips are resampled. A reference given as statistics is fixed; one given as embeddings is
 resampled too. The variances of both sides add up, but clips of the same name on both sides (a
 codec's output and its input) are resampled together: their influences are summed before squaring.
 
@@ -52,9 +52,9 @@ NOISE = 1e-13
 
 @dataclass(frozen=True)
 class Side:
-    """A dataset: an array of embeddings (n, dim) for each clip, and the moments of all.
+    """A dataset: an array of embeddings (n, dim) for each clip, and the moments of all embeddings.
 
-    `gaussian` is that of the moments, where it is known already.
+    `gaussian` is the Gaussian of the moments, if it has been computed already.
     """
 
     files: Sequence[Embeddings]
@@ -76,9 +76,9 @@ def interval(
 ) -> Interval:
     """A confidence interval for the distance of `evaluation` to `reference`.
 
-    `progress` is called with the number of clips just done. `pairs`, from `pairs_by_name`, are
+    `progress` is called with the number of clips just done. `pairs`, from `pairs_by_name`, holds
     indices of an evaluation clip and of the reference clip that it was made from. With fewer than
-    ten clips on a resampled side nothing is computed, and `reason` gives the numbers. Raises
+    ten clips on a resampled side, nothing is computed, and `reason` gives the numbers. Raises
     OptionError for a level that is not between 0 and 1, and the errors of the distance.
     """
     partner = {theirs: ours for ours, theirs in pairs}
@@ -100,7 +100,7 @@ def doubts(
 
     The cost is one singular value decomposition with vectors, and dim^2 operations per embedding:
     for 2048 dimensions about ten seconds and 400 MB of memory, plus a second per 50,000 embeddings.
-    `names` are those of the clips of each side that has embeddings.
+    `names` holds the names of the clips of each side that has embeddings.
     """
     sides = [evaluation, *([reference] if isinstance(reference, Side) else [])]
     a, b = _gaussian(evaluation, "evaluation"), _gaussian(reference, "reference")
@@ -124,7 +124,7 @@ def _gaussian(side: Side | Moments | Gaussian, where: Path) -> Gaussian:
 def held(
     names: Sequence[Sequence[str]], parts: Sequence[Array], clips: Sequence[Sequence[Embeddings]]
 ) -> tuple[tuple[Sequence[str], ...], tuple[Array, ...]]:
-    """Names and parts of the clips that have embeddings."""
+    """The names and parts of those clips that have embeddings."""
     kept = [[i for i, one in enumerate(own) if len(one)] for own in clips]
     chosen = ([own[i] for i in some] for own, some in zip(names, kept, strict=True))
     return tuple(chosen), tuple(own[some] for own, some in zip(parts, kept, strict=True))

@@ -1,19 +1,19 @@
 """FAD-infinity: the distance extrapolated to an infinite number of evaluation embeddings.
 
-The Frechet distance of n embeddings exceeds that of their source by about a constant over n. It is
-therefore computed for subsets of several sizes, and a straight line through the values against 1/n
-is extrapolated to 1/n = 0 (Gui et al. 2024, "Adapting Frechet Audio Distance for Generative Music
-Evaluation", arXiv:2311.01616; after Chong and Forsyth 2020, arXiv:1911.07023). Only the evaluation
-is extrapolated: use a large reference.
+The Frechet distance of n embeddings exceeds the distance of their source by about a constant
+divided by n. It is therefore computed for subsets of several sizes, and a straight line through the
+values against 1/n is extrapolated to 1/n = 0 (Gui et al. 2024, "Adapting Frechet Audio Distance for
+Generative Music Evaluation", arXiv:2311.01616; after Chong and Forsyth 2020, arXiv:1911.07023).
+Only the evaluation is extrapolated: use a large reference.
 
 There are 25 sizes, evenly spaced from max(N / 2, dim + 1) to N and rounded. Below dim + 1
 embeddings the covariance is singular and the curve is not a straight line in 1/n; below N / 2 the
 curvature costs more than the wider range gains (simulated: benchmarks/README-statistics.md).
 
-Each subset is drawn independently, without replacement, as whole clips until there are enough
-embeddings. The paper draws single embeddings. If embeddings within a clip are correlated, that
-leaves most of the bias, because every subset still contains every clip. For clips of a single
-embedding, both are the same.
+Each subset is drawn independently and without replacement: whole clips are added until there are
+enough embeddings. The paper draws single embeddings instead. If embeddings within a clip are
+correlated, that leaves most of the bias, because every subset still contains every clip. For clips
+of a single embedding, both ways are the same.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Infinity:
 
     @property
     def noise(self) -> float:
-        """The variance that `value` has from the draw of subsets alone."""
+        """The variance of `value` that only the random choice of subsets causes."""
         return intercept_variance(np.array(self.sizes, np.float64), np.array(self.values))
 
 
@@ -165,7 +165,7 @@ def _lengths(
 def _drawn(
     random: np.random.RandomState, lengths: NDArray[np.intp], size: int
 ) -> NDArray[np.bool_]:
-    """The drawn embeddings: those of clips in random order; the last clip may be cut."""
+    """The embeddings of clips in random order, up to a number; the last clip may be cut."""
     order = random.permutation(len(lengths))
     after = np.cumsum(lengths[order])
     whole = int(np.searchsorted(after, size, side="right"))

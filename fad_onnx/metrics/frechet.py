@@ -183,14 +183,14 @@ def frechet_distance(first: Moments | Gaussian, second: Moments | Gaussian) -> f
 def float32_distance(first: Gaussian, second: Gaussian) -> float:
     """The Frechet distance by a matrix square root in single precision.
 
-    As kadtk 1.1.0 computes it (fad.py, calc_frechet_distance). Eigenvalues that are zero come out
-    as rounding errors, whose square roots lower the value: with fewer embeddings than dimensions by
-    0.1 to 2 %, where the exact value is that of `frechet_distance`.
+    This is what kadtk 1.1.0 computes (fad.py, calc_frechet_distance). Eigenvalues that should be
+    zero are rounding errors, whose square roots lower the result. With fewer embeddings than
+    dimensions, it is 0.1 to 2 % below the exact value, which `frechet_distance` gives.
 
     Raises
     ------
     StatisticsError
-        For a square root that is not finite.
+        If the square root is not finite.
     """
     from scipy.linalg import sqrtm
 
@@ -236,8 +236,8 @@ def file_distance(reference: Gaussian, moments: Moments) -> FileDistance:
 def nuclear_norm_of_product(a: Gaussian, b: Gaussian) -> float:
     """Tr (S1 S2)^(1/2): the sum of the singular values of A B'.
 
-    Square roots of the eigenvalues of B A'A B' would take a third of the time, but squaring halves
-    the digits of small values, and at full rank there are many.
+    Square roots of the eigenvalues of B A'A B' would take a third of the time. But squaring halves
+    the digits of small values, and there are many of these at full rank.
     """
     # NumPy for both steps: NumPy and SciPy each have a BLAS with its own threads, which slow each
     # other down.

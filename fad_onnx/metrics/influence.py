@@ -1,8 +1,8 @@
 """How much each clip changes the Frechet distance of its dataset.
 
-The influence of a clip is the distance of the dataset minus that of the dataset without the clip.
-It is exact, in the units of the distance, and positive for a clip that raises the distance. The
-derivative with respect to the clip's weight is cheaper, but ranks worse in many dimensions
+The influence of a clip is the distance of the dataset minus the distance of the dataset without the
+clip. It is exact, in the units of the distance, and positive for a clip that raises the distance.
+The derivative with respect to the clip's weight is cheaper, but ranks worse in many dimensions
 (benchmarks/README-statistics.md).
 
 Leaving out a clip changes the scatter by a matrix of low rank. With A'A = S1, B'B = S2 and
@@ -34,8 +34,8 @@ NOISE = 1e-13
 # rule is exp(-pi^2 / STEP), 3e-9.
 STEP = 0.5
 NODES = np.exp(np.arange(-21.0, 23.0, STEP))
-# Up to this many rows of W, as a share of dim, the integral is faster than eigenvalues; it needs
-# memory for len(NODES) copies of W.
+# Up to this many rows of W, as a share of dim, the integral is faster than eigenvalues; but it
+# needs memory for len(NODES) copies of W.
 FEW = 1 / 32
 
 
@@ -45,7 +45,7 @@ def influences(
     reference: Gaussian,
     progress: Callable[[int], object] | None = None,
 ) -> Array:
-    """The distance of the dataset minus that without each clip.
+    """The distance of the dataset minus its distance without each clip.
 
     If fewer than two embeddings would be left, there is no distance without the clip, and its
     influence is the whole distance.
@@ -105,7 +105,7 @@ class _Without:
             return max(0.0, self.distance)
         centre = clip.mean(axis=0)
         shift = centre - self.mean
-        # The factor of the scatter removed: within the clip, and between its mean and the others'.
+        # The factor of the removed scatter: within the clip, and between its mean and the others'.
         gone = np.concatenate([clip - centre, shift[None] * np.sqrt(len(clip) * self.count / left)])
         gap = self.gap - shift * (len(clip) / left)
         trace = (self.trace * (self.count - 1) - float(np.square(gone).sum())) / (left - 1)

@@ -1,23 +1,25 @@
 """Intervals for any metric over clips, and for the difference of two datasets.
 
-A metric says of its value how it depends on its clips, in one of two forms:
+A metric describes how its value depends on the clips in one of two forms:
 
-* `Linear`: what each clip adds to the value, to first order. The variance is the sum of squares
+* `Linear`: what each clip adds to the value, to first order. The variance is their sum of squares
   (the infinitesimal jackknife, or the jackknife that leaves out one clip; Efron 1982, "The
   Jackknife, the Bootstrap and Other Resampling Plans", chapters 3 and 6).
-* `Halved`: the value of any part of the clips. Half of the clips are drawn again and again without
-  replacement; for n clips, values of halves have about the variance of the value of all (McCarthy
-  1969, "Pseudo-replication: half samples", Review of the International Statistical Institute 37).
-  Drawing with replacement, as a bootstrap does, gives nearest neighbours at distance zero.
+* `Halved`: a function that computes the value of any part of the clips. Half of the clips are drawn
+  repeatedly, without replacement; the values of halves have about the same variance as the value of
+  all clips (McCarthy 1969, "Pseudo-replication: half samples", Review of the International
+  Statistical Institute 37). A bootstrap, which draws with replacement, would create nearest
+  neighbours at distance zero.
 
-Clips of one name, apart from the suffix, are one unit wherever they occur: in the evaluation and
-in the reference, or in two evaluations that are compared. Their parts are added before squaring,
-and they are drawn together. Units that occur in the same datasets form a stratum.
+Clips whose names are equal, apart from the suffix, form one unit wherever they occur: in the
+evaluation and in the reference, or in two evaluations that are compared. Their contributions are
+added before squaring, and they are drawn together. Units that occur in the same datasets form a
+stratum.
 
-The interval is the value -+ Student's t times the standard error, on a scale that the metric names:
-on the plain one, or where the variance depends least on the value, the arcsine of the root for
-shares and the root for what is counted (Bartlett 1947, "The Use of Transformations", Biometrics 3).
-Its coverage was simulated for each metric: benchmarks/README-statistics.md.
+The interval is the value -+ Student's t times the standard error, on a scale that the metric
+chooses: the plain scale, or one on which the variance depends less on the value, which is the
+arcsine of the root for shares and the root for counts (Bartlett 1947, "The Use of Transformations",
+Biometrics 3). Its coverage was simulated for each metric: benchmarks/README-statistics.md.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class Interval:
     estimate : float
         The value.
     low, high : float or None
-        The ends.
+        The ends of the interval.
     standard_error, degrees_of_freedom : float or None
         Of the estimate, on the scale on which the interval is symmetric.
     files : (int, int or None)
@@ -95,13 +97,13 @@ class Linear:
     names : tuple of sequences of str
         The clips of each dataset that is resampled: of the evaluation, then of the reference.
     parts : tuple of arrays
-        What each of them adds, in the unit of the value; of each dataset the sum is zero.
+        What each clip adds, in the unit of the value; the parts of a dataset add up to zero.
     noise : float
         Variance of the value that is not due to clips.
     least : int
         Fewer clips than this give no interval.
     bounds : tuple of float
-        Between which the value is.
+        The lowest and highest possible value.
     """
 
     names: tuple[Names, ...]
@@ -138,7 +140,7 @@ def of_mean(names: Names, numbers: Sequence[float], least: int = LEAST_CLIPS) ->
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Several numbers of any part of the clips, given as their indices in each dataset."""
+    """Compute several numbers from a part of the clips, given by their indices in each dataset."""
 
     names: tuple[Names, ...]
     again: Callable[[Sequence[Indices]], Array]
@@ -154,7 +156,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Scale:
-    """On which an interval is symmetric: a rising function, and its inverse."""
+    """The scale on which an interval is symmetric: a rising function and its inverse."""
 
     to: Callable[[Array], Array]
     back: Callable[[Array], Array]
@@ -167,9 +169,9 @@ COUNTS = Scale(np.sqrt, np.square)
 
 @dataclass(frozen=True)
 class Halved:
-    """The value of halves of the clips: one column of what was drawn.
+    """The values of halves of the clips: one column of what `Draws` computes.
 
-    A difference has the plain scale.
+    The difference of two has the plain scale.
     """
 
     draws: Draws
@@ -231,14 +233,14 @@ def interval(
     doubt : Linear or Halved
         How it depends on its clips.
     level : float
-        Share of such intervals that hold the value to expect, between 0 and 1.
+        The share of such intervals that contain the expected value, between 0 and 1.
     sides : sequence of str
         What a reason calls the datasets.
 
     Returns
     -------
     Interval
-        Without `low` and `high`, and with a `reason`, where there are too few clips.
+        With a `reason` instead of `low` and `high` if there are too few clips.
 
     Raises
     ------
@@ -270,13 +272,13 @@ def too_few(doubt: Doubt, sides: Sequence[str]) -> str:
     counts = [len(names) for names in doubt.names]
     each = " on each side" if len(counts) > 1 else ""
     named = " and ".join(f"{n} of {side}" for n, side in zip(counts, sides, strict=False))
-    return f"a confidence interval needs at least {doubt.least} files{each}, there are {named}"
+    return f"a confidence interval needs at least {doubt.least} clips{each}, there are {named}"
 
 
 def around(
     estimate: float, parts: Sequence[Part], level: float, bounds: Bounds, scale: Scale = PLAIN
 ) -> Interval:
-    """The interval from the parts of the variance, which are of this scale."""
+    """The interval from the parts of the variance, which are measured on this scale."""
     variance = sum(part.variance for part in parts)
     # Welch and Satterthwaite's degrees of freedom of a sum of variances.
     weight = sum(part.variance**2 / max(part.units - 1, 1) for part in parts)

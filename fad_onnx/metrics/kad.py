@@ -1,15 +1,15 @@
 """Kernel audio distance: the maximum mean discrepancy between two datasets.
 
 Chung et al. 2025, "KAD: No More FAD! An Effective and Efficient Evaluation Metric for Audio
-Generation", arXiv:2502.15602: the unbiased estimate of MMD^2 (Gretton et al. 2012, equation 3)
-with the kernel exp(-|x - y|^2 / (2 s^2)), times 100. The bandwidth s is the median of the
-distances between reference embeddings i < j, so that it does not depend on the evaluation; or
-between evaluation embeddings, as kadtk 1.1.0 has it (kad.py, calc_kernel_audio_distance).
+Generation", arXiv:2502.15602: the unbiased estimate of MMD^2 (Gretton et al. 2012, equation 3) with
+the kernel exp(-|x - y|^2 / (2 s^2)), times 100. The bandwidth s is the median of the distances
+between reference embeddings i < j, so it does not depend on the evaluation. Alternatively, it is
+the median between evaluation embeddings, as in kadtk 1.1.0 (kad.py, calc_kernel_audio_distance).
 
 Because the estimate is unbiased, equal sources give values around zero, which may be negative.
-Distances are computed in blocks, in float64, after subtracting the mean of the reference, and are
-not kept: the median is found by counting them. A dataset of more than 10,000 embeddings is
-subsampled to that many without replacement, and the result says so.
+Distances are computed in blocks, in float64, after the mean of the reference is subtracted. They
+are not stored: the median is found by counting them. From a dataset of more than 10,000 embeddings,
+10,000 are drawn without replacement, and the result says so.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ COUNTED_BITS = 20
 class Kad:
     """A kernel audio distance, or the reason why there is none.
 
-    `float(kad)` is the value. `embeddings` are the numbers of embeddings used of the reference and
-    of the evaluation, out of `embeddings_given`.
+    `float(kad)` is the value. `embeddings` gives how many embeddings of the reference and of the
+    evaluation were used, and `embeddings_given` how many there were.
     """
 
     value: float | None
@@ -61,7 +61,7 @@ class Kad:
 
 
 class Sliced(Protocol):
-    """What gives embeddings (n, dim) in float64 where it is sliced."""
+    """An object whose slices are embeddings (n, dim) in float64."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, own: slice, /) -> Array: ...
@@ -69,7 +69,7 @@ class Sliced(Protocol):
 
 @dataclass(frozen=True)
 class Centred:
-    """Embeddings relative to a point: as they are stored, and in float64 where they are sliced."""
+    """Embeddings relative to a point: a slice subtracts it in float64 from what is stored."""
 
     stored: NDArray[Any]
     origin: Array
@@ -99,8 +99,8 @@ class KernelReference:
     ) -> None:
         """Take embeddings (n, dim), n >= 2.
 
-        bandwidth_of: the dataset whose distances give the bandwidth. The same seed draws the same
-        subsample with every version of NumPy. Raises TooFewEmbeddingsError for fewer than two,
+        `bandwidth_of` names the dataset whose distances give the bandwidth. The same seed draws the
+        same subsample with every version of NumPy. Raises TooFewEmbeddingsError for fewer than two,
         StatisticsError for an invalid array, and NoBandwidthError if the bandwidth is that of the
         reference and more than half of its pairs are equal.
         """
@@ -133,7 +133,7 @@ class KernelReference:
         return Kad(value, bandwidth, used, (self._given, given))
 
     def _kernel(self, own: Centred, where: Path) -> tuple[float, float]:
-        """The bandwidth, and with it the mean of the kernel within the reference."""
+        """The bandwidth, and the mean of the kernel within the reference for this bandwidth."""
         if self.bandwidth is not None:
             return self.bandwidth, self._within
         bandwidth = _bandwidth(own, where)
@@ -151,8 +151,8 @@ def _bandwidth(embeddings: Centred, where: Path) -> float:
 def median_distance(embeddings: Sliced) -> float:
     """NumPy's median of the distances between embeddings i < j.
 
-    They are computed twice: once to count them by their first bits, and once more to keep those
-    that share these bits with the median.
+    Distances are computed twice: once to count them by their first bits, and once more to collect
+    those whose first bits are those of the median.
     """
     pairs = len(embeddings) * (len(embeddings) - 1) // 2
     # Squares are in the same order; the two middle ones are averaged as distances.
@@ -182,7 +182,7 @@ def _squares(embeddings: Sliced) -> Iterator[Array]:
 
 
 def _first_bits(squares: Array) -> NDArray[np.int64]:
-    """Of numbers that are not negative, in whose order they are."""
+    """The first bits of numbers that are not negative; their order is that of the numbers."""
     return squares.view(np.int64) >> (64 - COUNTED_BITS)
 
 
@@ -196,7 +196,7 @@ def squared_distances(left: Array, right: Array) -> Array:
 
 
 def _drawn(embeddings: ArrayLike, seed: int, limit: int, where: Path) -> tuple[NDArray[Any], int]:
-    """A copy of at most ``limit`` embeddings, in order, and how many there were."""
+    """A copy of at most ``limit`` embeddings in their order, and how many there were."""
     checked = check_embeddings(embeddings, where)
     count = len(checked)
     if count < 2:
@@ -213,7 +213,7 @@ def drawn_indices(count: int, seed: int, limit: int) -> NDArray[np.intp]:
 
 
 def blocks(count: int) -> list[slice]:
-    """Of at most BLOCK."""
+    """Slices of at most BLOCK that cover a length."""
     return [slice(i, min(i + BLOCK, count)) for i in range(0, count, BLOCK)]
 
 

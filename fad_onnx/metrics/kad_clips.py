@@ -1,7 +1,7 @@
 """What each clip adds to the kernel audio distance: the jackknife that leaves out one clip.
 
-The bandwidth stays that of all clips: with its own share the intervals were no better
-(benchmarks/README-statistics.md).
+The bandwidth of all clips is used throughout: computing it anew without each clip gave no better
+intervals (benchmarks/README-statistics.md).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Clips = Sequence[NDArray[Any]]
 
 @dataclass(frozen=True)
 class Drawn:
-    """The embeddings that were used of one dataset, clip by clip."""
+    """The embeddings of one dataset that KAD used, clip by clip."""
 
     names: tuple[str, ...]
     embeddings: Centred
@@ -34,7 +34,7 @@ class Drawn:
     def of(
         cls, names: Sequence[str], clips: Clips, seed: int, origin: Array | None = None
     ) -> Drawn:
-        """As KAD draws them from more than MOST_EMBEDDINGS, relative to a point or their mean."""
+        """Draw as KAD does from more than MOST_EMBEDDINGS; relative to a point or their mean."""
         ids = np.repeat(np.arange(len(clips)), [len(own) for own in clips])
         chosen = drawn_indices(len(ids), seed, MOST_EMBEDDINGS)
         used, starts, sizes = np.unique(ids[chosen], return_index=True, return_counts=True)
@@ -63,7 +63,7 @@ def linear(evaluation: Drawn, reference: Drawn, bandwidth: float) -> Linear:
     parts = []
     for one, two, between in zip(sides, sides[::-1], across, strict=True):
         within = _left_out(one, bandwidth)
-        # Where nothing is left there is no mean either.
+        # If no embedding is left, there is no mean.
         left = np.maximum(len(one.embeddings) - one.sizes, 1)
         rest = (total - one.by_clip(between)) / (left * len(two.embeddings))
         without = SCALE * (within - 2.0 * rest)
@@ -76,13 +76,13 @@ def _left_out(one: Drawn, bandwidth: float) -> Array:
     sums = one.by_clip(_sums(one.embeddings, one.embeddings, bandwidth) - 1.0)
     own = np.array([kernel(clip, clip, bandwidth).sum() - len(clip) for clip in one.each()])
     left = len(one.embeddings) - one.sizes
-    # Where fewer than two are left there is no mean; that few clips get no interval either.
+    # If fewer than two are left, there is no mean; with so few clips there is no interval either.
     found: Array = (sums.sum() - 2.0 * sums + own) / np.maximum(left * (left - 1), 1)
     return found
 
 
 def _sums(left: Centred, right: Centred, bandwidth: float) -> Array:
-    """For each embedding of the left, the sum of the kernel over those of the right."""
+    """For each embedding of `left`, the sum of the kernel over all embeddings of `right`."""
     found = np.zeros(len(left))
     for a, b in ((a, b) for a in blocks(len(left)) for b in blocks(len(right))):
         found[a] += kernel(left[a], right[b], bandwidth).sum(axis=1)

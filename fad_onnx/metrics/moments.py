@@ -214,7 +214,7 @@ class Moments:
         return self.dense_scatter() / float(self.count - 1)
 
     def dense_scatter(self) -> Array:
-        """The scatter, also where only its factor is stored.
+        """The scatter as a matrix, computed from its factor if only that is stored.
 
         Returns
         -------
@@ -357,7 +357,7 @@ def _of_block(embeddings: NDArray[Any]) -> Moments:
 
 
 def _of_few(rows: Array, origin: Array) -> Moments:
-    """The factor by Helmert's transform: each row is what merging one more embedding appends."""
+    """The factor by Helmert's transform: row i is what merging embedding i + 1 would append."""
     count = len(rows)
     sums = np.cumsum(rows, axis=0)
     before = np.arange(1.0, count)[:, None]

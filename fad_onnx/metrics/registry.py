@@ -1,8 +1,9 @@
-"""The metrics: what each is called, what it needs, and how it is computed from arrays.
+"""The metrics: the name of each, what it needs, and how it is computed from arrays.
 
 A metric is one module of `fad_onnx.metrics.definitions` with a `METRIC` in it. Flags, keywords,
-JSON, CSV, Markdown, LaTeX, tables and the report are generated from it. Nothing here, and nothing
-that a definition imports when it is loaded, imports NumPy: the command line asks for flags.
+JSON, CSV, Markdown, LaTeX, tables and the report are generated from it. Neither this module nor
+anything that a definition imports at module level imports NumPy, because the command line loads the
+definitions for their flags.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from .values import Range as Range
 from .values import Tell as Tell
 from .values import Value as Value
 
-FIRST = "fad"  # what `score` is a score of
-EMBEDDING = "embedding"  # the output that a model gives unless another is asked for
+FIRST = "fad"  # the metric that `score` computes
+EMBEDDING = "embedding"  # the output that a model gives by default
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ class Option:
     keyword : str
         "inf_draw" is also --inf-draw. Two metrics may share one.
     choices, whole, number, level
-        What it can be: one of these texts, a whole number or any number between these two, or a
-        level between 0 and 1 or None.
+        The values that it can have: one of these texts, a whole number or any number between
+        these two, or (for `level`) None or a number between 0 and 1.
     clips : bool
-        Whether it needs embeddings by clip when it is not its default.
+        Whether the metric needs embeddings by clip if the option does not have its default.
     """
 
     keyword: str
@@ -87,11 +88,11 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """On the command line."""
+        """The flag on the command line."""
         return f"--{self.keyword.replace('_', '-')}"
 
     def check(self, value: Any) -> Any:
-        """The value, or OptionError with what it can be."""
+        """The value; OptionError, which lists the possible values, if it is none of them."""
         if self.choices and value not in self.choices:
             raise OptionError(self.keyword, f"{value!r} is neither {' nor '.join(self.choices)}")
         if self.whole:
@@ -146,21 +147,21 @@ class Metric:
     Parameters
     ----------
     name, title : str
-        On the command line, and in tables for people.
+        Its name on the command line, and its title in tables for people.
     better : "lower" or "higher"
     needs : Needs
     against : callable
         Takes the reference (None if it needs none) and the options; gives a function of an
         evaluation dataset, so that a reference is prepared once for all of them.
     summary : str
-        What `--help` says of it.
+        What `--help` says about it.
     reading : callable
-        (term, explanation) for the report, of everything that was measured.
+        Takes everything that was measured; returns (term, explanation) pairs for the report.
     options : tuple of Option
     columns : tuple of str
-        Of the fields, those that are CSV columns.
+        The fields that are CSV columns.
     switch : str
-        The flag of `score` that asks for it, without the dashes; empty if there is none.
+        The flag of `score` that selects it, without the dashes; empty if there is none.
     """
 
     name: str
@@ -176,11 +177,11 @@ class Metric:
 
     @property
     def column(self) -> str:
-        """Its value in JSON of `score` and in CSV."""
+        """The name of its value in the JSON of `score` and in CSV."""
         return self.name.replace("-", "_")
 
     def chosen(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Its own options of these, checked, and defaults for the others."""
+        """The options that this metric has, checked, with defaults for those not given."""
         return {one.keyword: one.check(given.get(one.keyword, one.default)) for one in self.options}
 
     def by_clip(self, chosen: Mapping[str, Any]) -> bool:
@@ -209,12 +210,12 @@ def metrics() -> dict[str, Metric]:
 
 
 def register(metric: Metric) -> None:
-    """Add a metric of one's own; it replaces one of the same name."""
+    """Add a metric of your own; it replaces an existing metric of the same name."""
     _added[metric.name] = metric
 
 
 def metric(name: str) -> Metric:
-    """The metric of this name; OptionError with the names that there are."""
+    """The metric of this name; OptionError, which lists all names, if there is none."""
     known = metrics()
     if name not in known:
         raise OptionError("metric", f"{name!r} is no metric; known: {', '.join(known)}")
@@ -227,5 +228,5 @@ def switches() -> dict[str, Metric]:
 
 
 def options(chosen: Iterable[Metric]) -> dict[str, Option]:
-    """The options of these metrics by keyword."""
+    """All options of these metrics, by keyword."""
     return {one.keyword: one for metric in chosen for one in metric.options}

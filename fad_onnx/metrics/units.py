@@ -1,4 +1,4 @@
-"""What is drawn together: clips of one name, wherever they occur."""
+"""Units of resampling: clips with the same name, in whichever datasets they occur."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Indices = NDArray[np.intp]
 
 
 def stem_of(name: str) -> str:
-    """What names a clip in every dataset: its relative path without the suffix.
+    """The name of a clip that is the same in every dataset: its relative path without the suffix.
 
-    Composed, as most systems write it: macOS takes "é" apart.
+    Unicode is composed, as most systems write it; macOS splits "é" into two characters.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def stem_of(name: str) -> str:
 
 
 def strata(names: Sequence[Names]) -> dict[tuple[int, ...], list[Indices]]:
-    """Units by the datasets in which they occur: for each of these, the indices of their clips.
+    """Group units by the datasets in which they occur; give the indices of their clips in each.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def strata(names: Sequence[Names]) -> dict[tuple[int, ...], list[Indices]]:
     clips = np.full((len(names), len(numbers)), -1, np.intp)
     for side, own in enumerate(units):
         clips[side, own] = np.arange(len(own))
-    # By the datasets of its first unit, and within it in the order of their clips.
+    # Strata are in the order of their first units, and units in the order of their clips.
     occurring = sum((clips[side] >= 0) << side for side in range(len(names)))
     _, first = np.unique(occurring, return_index=True)
     found = {}
@@ -53,7 +53,7 @@ def strata(names: Sequence[Names]) -> dict[tuple[int, ...], list[Indices]]:
 
 
 def _units(side: int, names: Names, numbers: dict[str | tuple[int, int], int]) -> Indices:
-    """The number of each clip's unit; new ones are added."""
+    """The number of each clip's unit; units that are not known yet are added."""
     counts = Counter(map(stem_of, names))
     # A name that occurs twice in a dataset has no partner.
     stems = enumerate(map(stem_of, names))
@@ -65,11 +65,11 @@ def _units(side: int, names: Names, numbers: dict[str | tuple[int, int], int]) -
 def half(
     random: np.random.RandomState, groups: Mapping[tuple[int, ...], list[Indices]], count: int
 ) -> list[Indices]:
-    """Indices of half of the clips of each dataset, in order, units together."""
+    """Indices of half of the clips of each dataset, in order; a unit is drawn as a whole."""
     chosen: list[list[Indices]] = [[] for _ in range(count)]
     for sides, units in groups.items():
         order = random.permutation(len(units[0]))
-        # Of an odd number, one more or one fewer at random.
+        # From an odd number of units, one more or one fewer is drawn at random.
         kept = order[: (len(order) + random.randint(2)) // 2]
         for side, own in zip(sides, units, strict=True):
             chosen[side].append(own[kept])

@@ -69,6 +69,6 @@ def check_embeddings(embeddings: ArrayLike, where: Path = "embeddings") -> NDArr
 
 
 def _unusable(block: NDArray[Any]) -> int:
-    """The number of embeddings with NaN (for which the comparison is False) or large numbers."""
+    """The number of embeddings with large numbers or NaN (for which the comparison is False)."""
     # Compare as float64: in float32, the limit would be infinity.
     return int((~(np.abs(block).max(axis=1).astype(np.float64) <= LARGEST)).sum())

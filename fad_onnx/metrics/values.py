@@ -25,25 +25,25 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """What a metric receives of one dataset under one model.
+    """What a metric receives for one dataset and one model.
 
     Parameters
     ----------
     where : str
         What error messages call the dataset.
     moments : Moments, Gaussian or None
-        Of all embeddings.
+        The moments of all embeddings.
     clips : sequence of arrays (n, width), or None
-        The output of the network for each clip; None where only statistics are known.
+        The output of the network for each clip; None if only statistics are known.
     names : sequence of str
         The clips' relative paths.
     partial : bool
-        Whether clips without a partner are left out and counted; otherwise they are an error.
+        Whether clips without a partner are left out and counted, or are an error.
     captions : array (clips, width), or None
-        The embedding of each clip's caption, for a metric that needs captions; then the clips are
-        those with a caption.
+        The embedding of each clip's caption, for a metric that needs captions; clips without a
+        caption are then left out.
     texts : sequence of str
-        These captions.
+        The captions themselves.
     """
 
     where: str
@@ -55,7 +55,7 @@ class Arrays:
     texts: Sequence[str] = ()
 
     def by_clip(self, what: str) -> Sequence[NDArray[Any]]:
-        """The array of each clip; StatisticsError for statistics alone."""
+        """The array of each clip; StatisticsError if only statistics are known."""
         if self.clips is None:
             raise StatisticsError(
                 self.where,
@@ -101,7 +101,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Curve:
-    """The metric of smaller subsets, and the line that extrapolates them.
+    """The metric's value for smaller subsets, and the line that extrapolates them.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Blame:
-    """The clips in order of what a metric gives for each, worst first.
+    """The clips, sorted by a number that a metric gives for each, worst first.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ class Value:
     fields : mapping of str to value
         Further fields of the JSON object.
     remarks : tuple of str
-        What a reader must know: why there is no value, or that a part of the clips was left out.
+        What a reader must know: why there is no value, or that some clips were left out.
     variant : str
         The variant of the metric, for heads of tables.
     cells : tuple of Cell
@@ -200,8 +200,8 @@ class Value:
     curve : Curve or None
         A curve that the report draws.
     doubts : callable or None
-        Takes a function that receives progress, and returns how each number depends on the clips,
-        by the name of the number. The first is that of `value`.
+        Takes a function that receives progress, and returns, by the name of each number, how it
+        depends on the clips. The first entry belongs to `value`.
     blame : callable or None
         Returns the `Blame`: the metric's number for each clip.
 

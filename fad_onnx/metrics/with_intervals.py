@@ -1,4 +1,4 @@
-"""Intervals of what metrics found, and what the report says of them."""
+"""Intervals of the values of metrics, and what the report says about them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .values import Cell, Range, Tell, Value
 def with_interval(
     metric: Metric, found: Value, level: float, tell: Tell, where: str = "the evaluation"
 ) -> Value:
-    """The same with an interval for each of its numbers; tables show that of the value."""
+    """A result with an interval for each of its numbers; tables show the interval of the value."""
     if found.value is None or found.doubts is None:
         return found
     doubts = found.doubts(tell)
@@ -44,13 +44,13 @@ def _ends(one: Interval) -> list[float] | None:
 
 
 def bounds_of(one: Measured) -> Range | None:
-    """The interval of a value, where there is one."""
+    """The interval of a value, or None."""
     cells = (cell for cell in one.value.cells if cell.head.endswith("_ci"))
     return next((cell.value for cell in cells if isinstance(cell.value, tuple)), None)
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
-    """What the report says of intervals, where there are any."""
+    """What the report says about intervals, if there are any."""
     notes = [(one, cell.note) for one in found for cell in one.value.cells
              if cell.head.endswith("_ci")]  # fmt: skip
     kinds: dict[str, list[str]] = {}
@@ -64,18 +64,18 @@ def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
 def _about(kinds: Mapping[str, Sequence[str]]) -> Iterable[str]:
     together = " ".join(kinds)
     yield (
-        "The value to expect of datasets of this size from the same sources if their clips were"
-        " drawn again. In simulations, intervals of nominally 95 % held it in 90 to 100 % of the"
-        " cases."
+        "Where to expect the value of datasets of this size if their clips were drawn again from"
+        " the same sources. In simulations, intervals of nominally 95 % contained the expected"
+        " value in 90 to 100 % of the cases."
     )
     if kinds:
         several = len(kinds) > 1
         said = (f"{kind} ({', '.join(of)})" if several else kind for kind, of in kinds.items())
         yield f"Sampling: {'; '.join(said)}."
     if "fixed" in together:
-        yield "The reference is statistics alone: only the evaluation dataset is drawn again."
+        yield "The reference is given as statistics, so only the evaluation dataset is drawn again."
     if "pairs" in together:
-        yield "Pairs are clips of the same name on both sides, and they are drawn together."
+        yield "Pairs are clips with the same name on both sides; they are drawn together."
     if "independent" in together:
         yield (
             "Independent: no clip shares its name with one of the other side. If one dataset was"

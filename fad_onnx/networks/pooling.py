@@ -24,14 +24,14 @@ def pool(
     seconds : float
         The clip's length.
     weights : ndarray of float64, shape (n,)
-        The samples of the clip's own behind each embedding, for the statistic "weighted".
+        How many samples of the clip, without padding, each embedding covers ("weighted").
 
     Returns
     -------
     ndarray of float32, shape (m, width)
-        As they are ("frames"); one for each whole second, or for each fifth of them, without the
-        rest of the clip ("seconds", "fifths"); one ("clip"); or one of dimension one for each
-        number ("numbers").
+        All embeddings ("frames"); one for each whole second or each fifth of the embeddings,
+        without what remains of the clip ("seconds", "fifths"); a single one ("clip"); or one of
+        dimension one for each number ("numbers").
 
     Examples
     --------

@@ -57,10 +57,10 @@ class Stft:
         The Hann window: its period is the frame, or one sample less than the frame. "tensorflow":
         "periodic" as TensorFlow rounds it, in float32 at every step.
     pre_emphasis : float
-        The share of the sample before that is subtracted from each sample; the first sample of
-        the window, which has none before it, is dropped. 0: none, and no sample is dropped.
+        This multiple of the previous sample is subtracted from each sample; the first sample of
+        the window, which has no previous one, is dropped. 0: no subtraction, no sample is dropped.
     most_frames : int or None
-        The frames of a window that are used, from its beginning; None is all of them.
+        How many frames of a window are used, from its beginning; None uses all of them.
     """
 
     kind: ClassVar[str] = "stft"
@@ -109,14 +109,14 @@ class Windows:
     seed : int
         The random seed for `long` "random".
     margins : {"none", "reflect", "zeros", "zeros_before"}
-        Of `cover` "windows". "reflect": a clip of up to `length_samples` is one window, as short
-        as it is; a longer one is extended at both ends by reflecting half a window. "zeros": any
-        clip is extended with zeros to a multiple of a window, and then at both ends by half a
-        window of zeros; all of these count as the clip's own. "zeros_before": half a window of
-        zeros precedes the clip.
+        How `cover` "windows" extends a clip at its ends. "reflect": a clip of up to
+        `length_samples` is one window of its own length; a longer one is extended at both ends by
+        reflecting half a window. "zeros": any clip is padded with zeros to a multiple of a window,
+        and then with half a window of zeros at both ends; all of these zeros count as samples of
+        the clip. "zeros_before": half a window of zeros precedes the clip.
     dropped_samples, unpadded_samples : int
-        Samples after the last full window up to which they are dropped, or are left as they are
-        where `tail` is "pad".
+        The samples after the last full window are dropped if there are at most `dropped_samples`
+        of them. With `tail` "pad", they are left unpadded up to `unpadded_samples`.
     """
 
     cover: Literal["whole", "windows", "crop"] = "whole"
@@ -159,13 +159,13 @@ class Preparation:
     sample_rate_hz : int
         The sample rate of the network.
     channels : {"mean", "doubled", "stereo", "stereo_across", "first", "each", "joined"}
-        The mean over channels, taken before resampling; or that mean twice; or two channels (one
-        is doubled, of more than two the mean is doubled); or the first channel alone.
-        "stereo_across": as "stereo", but the filter runs across the two channels of a stereo clip,
-        and its rate stays; frechet_audio_distance/utils.py 0.3.4, load_audio_task, resamples the
-        last axis. "each": the first two channels, or one twice, each of which goes through the
-        network alone; its two embeddings are joined. "joined": all channels, one after the other
-        in time, as one (msclap 1.3.4, CLAPWrapper.py, load_audio_into_tensor).
+        The mean over channels, taken before resampling; or that mean twice; or two channels (one is
+        doubled, of more than two the mean is doubled); or the first channel alone. "stereo_across":
+        as "stereo", but the filter runs across the two channels of a stereo clip, whose rate does
+        not change: frechet_audio_distance/utils.py 0.3.4, load_audio_task, resamples the last axis.
+        "each": the first two channels, or one twice, each of which goes through the network alone;
+        its two embeddings are joined. "joined": all channels, one after the other in time, as one
+        (msclap 1.3.4, CLAPWrapper.py, load_audio_into_tensor).
     resampler : {"soxr_hq", "resampy_kaiser_best", "resampy_kaiser_fast", "torchaudio_hann", \
 "torchaudio_hann_float32", "torchaudio_kaiser_best", "julius", "resampy_0_2_kaiser_best", \
 "librosa_soxr_hq", "soxr_44100_resampy"}

@@ -37,13 +37,13 @@ class Protocol:
     name, summary : str
         Its name, and a one-line description.
     models : mapping of str to mapping
-        For each model that the harness has: dotted fields and what it makes of them. The key
-        "output" names the output that it takes where the user names none.
+        For each model that the harness has, the fields that it changes, as dotted paths, and their
+        values. The key "output" names the output that is used if the user names none.
     changes : mapping
-        The same for all its models.
+        The changes that are the same for all models.
     metrics : mapping of str to Definition
         The metrics that the harness computes from audio and captions, by our names, with its own
-        definitions. A metric that is missing here is one that the harness does not have.
+        definitions. The harness does not have the metrics that are missing here.
     note : str or None
         What the protocol cannot reproduce; shown with every score.
     """
@@ -56,12 +56,12 @@ class Protocol:
     note: str | None = None
 
     def changes_of(self, model: str) -> dict[str, Any]:
-        """Dotted fields and their values for one model."""
+        """The fields that change for one model, as dotted paths, and their values."""
         both = {**self.changes, **self.models[model]}
         return {path: value for path, value in both.items() if path != OUTPUT}
 
     def output_of(self, model: str) -> str | None:
-        """The output that the harness takes of one model, if it is not the model's first."""
+        """The output of a model that the harness uses, if it is not the model's first."""
         return self.models[model].get(OUTPUT)
 
     def options_of(self, metric: str) -> Mapping[str, Any]:

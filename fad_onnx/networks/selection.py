@@ -43,7 +43,7 @@ class Selection:
     protocol : str
         The name of the protocol.
     decided : frozenset of str
-        The options that were given where the protocol says something else.
+        The options that were given and differ from what the protocol sets.
     """
 
     model: Model
@@ -87,7 +87,7 @@ class Selection:
 
     @cached_property
     def changed_options(self) -> dict[str, str]:
-        """The options that differ from what holds unless they are given, in the entry's order."""
+        """The options that differ from their values when none are given, in the entry's order."""
         return {
             name: value
             for name, value in self.options.items()
@@ -213,8 +213,8 @@ def selection_of(
 ) -> Selection:
     """The selection of a given model; see `select`.
 
-    An option that is given decides over the protocol, also with the value that is its default, and
-    the protocol over the defaults.
+    An option that is given overrides the protocol, even with the value that is its default; the
+    protocol overrides the defaults.
     """
     chosen, name = one.choose(options), output or one.default_output(protocol)
     native = {"output": one.output(name), "preparation": one.preparation}
@@ -236,7 +236,7 @@ def selection_of(
 
 
 def _settings(option: Option, value: str, native: Mapping[str, Any]) -> dict[str, Any]:
-    """Every field that the option governs, with its content for this value."""
+    """Every field that the option can set, with its content for this value."""
     governed = [path for other in option.values for path in option.changes(other)]
     found = {path: attrgetter(path)(SimpleNamespace(**native)) for path in governed}
     return {**found, **option.changes(value)}
@@ -254,8 +254,8 @@ def _of_protocol(one: Model, name: str) -> dict[str, Any]:
 def variants(one: Model) -> tuple[Selection, ...]:
     """A selection for each output and each combination of the options that change an output.
 
-    Of an option that selects one of the layers of a network, the default and the first stand for
-    all: every layer is computed by the same rules, and the last from all others.
+    If an option selects a layer of the network, the default layer and the first represent all
+    layers: every layer is computed by the same rules, and the last one needs all others.
 
     Parameters
     ----------
@@ -265,7 +265,7 @@ def variants(one: Model) -> tuple[Selection, ...]:
     Returns
     -------
     tuple of Selection
-        The one with the first output and all defaults comes first.
+        The selection of the first output, with all defaults, comes first.
     """
     names = [name for name in one.options if _changes_output(one, name)]
     values = [_told_apart(one.options[name]) for name in names]

@@ -1,4 +1,4 @@
-"""From samples at the network's rate to windows of equal shape, by the preparation's rules."""
+"""Cut samples at the network's rate into windows of equal shape, by the preparation's rules."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Windower:
     preparation : Preparation
         The rules.
     tiles : Tiles or None
-        How a long clip is computed in parts with the bits of one pass.
+        How a long clip is computed in parts, with the same bits as in one pass.
     short : {"error", "skip", "pad"}
         What to do with a clip below the minimum: "error" and "skip" raise TooShortError (the
         caller skips), "pad" appends zeros up to the minimum.

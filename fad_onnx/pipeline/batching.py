@@ -1,4 +1,4 @@
-"""From files to embeddings, in order, with decoding, resampling and networks in parallel threads.
+"""Turn files into embeddings, in order, and decode, resample and run networks in parallel threads.
 
 libsndfile, soxr, NumPy's FFT and ONNX Runtime all release the GIL, so threads can use all cores.
 Batches are filled across files. The number of files, blocks and batches in flight is bounded,
@@ -177,7 +177,7 @@ class Engine:
     def _ahead(
         self, pool: ThreadPoolExecutor, files: Iterable[AudioFile]
     ) -> Iterator[tuple[AudioFile, Iterator[LoadedBlock], Future[LoadedBlock | None]]]:
-        """Files, with the first step of loading submitted in advance for some of them."""
+        """The files; for some of them, the first step of loading is submitted in advance."""
         ahead: deque[tuple[AudioFile, Iterator[LoadedBlock], Future[LoadedBlock | None]]] = deque()
         for file in files:
             pieces = load(file, self._groups, self._policy, self._cache)

@@ -109,8 +109,9 @@ def load(
 def _load_file(
     file: AudioFile, groups: Sequence[Group], policy: Policy, cache: EmbeddingCache | None
 ) -> Iterator[LoadedBlock]:
-    """A file whose size or date changes while it is read is an AudioError: its embeddings would
-    belong to neither version.
+    """Load a file; AudioError if its size or date changes while it is read.
+
+    The embeddings would belong to neither version.
     """
     before = stamp(file.path)
     if file.stamp and before and file.stamp[0] != before[0]:
@@ -151,7 +152,7 @@ def _content_sha256(file: AudioFile, fetch: Callable[[], Blob], cache: Embedding
 def _held(
     digest: str, groups: Sequence[Group], policy: Policy, cache: EmbeddingCache
 ) -> LoadedBlock | None:
-    """The embeddings of every model for content of this hash; None if one is not in the cache."""
+    """The cached embeddings of every model for this hash; None unless there are all of them."""
     hits = [cache.get(digest, cache_key(member, policy)) for member in _in_order(groups)]
     found = [hit for hit in hits if hit is not None]
     if not found or len(found) < len(hits):
@@ -219,7 +220,7 @@ class _Cutting:
 
     @property
     def peak(self) -> float:
-        """The least of the peaks after mixing, over the rates."""
+        """The lowest peak after mixing, over all rates."""
         return min(resampler.peak for resampler in self._resamplers.values())
 
 

@@ -1,8 +1,8 @@
 """A running Dask scheduler as an executor: chunks of files go to its workers.
 
-The workers need fad-onnx, the audio under the same paths, and the weights (a shared
-FAD_ONNX_HOME, or a download each). A worker that dies costs its chunks, which Dask gives to
-another; the bits of the result are those of a run without it.
+The workers need fad-onnx, the audio under the same paths, and the weights (in a shared
+FAD_ONNX_HOME, or downloaded by each worker). If a worker dies, Dask gives its chunks to another
+one, and the bits of the result stay the same.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Dataset:
     warnings : tuple of str
         What a reader of the numbers should know.
     embeddings_by_file : sequence of ndarray of float32, shape (n, width), or None
-        The embeddings of each clip, in the order of `files`; None where they were not kept.
+        The embeddings of each clip, in the order of `files`; None if they were not kept.
 
     Examples
     --------

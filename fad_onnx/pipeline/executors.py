@@ -43,8 +43,8 @@ from .summaries import FileSummary
 
 Item = TypeVar("Item")
 CHUNK_FILES = 16
-# Chunks submitted to an executor ahead of the one that is folded, and the bytes that they may hold
-# when they wait; until one has come back and shows its size, few.
+# How many chunks are submitted to an executor ahead of the one that is folded, and how many bytes
+# they may hold while they wait. Until the first one returns and shows its size, a few are sent.
 CHUNKS_AHEAD, AHEAD_BYTES, FIRST_CHUNKS = 256, 1 << 29, 32
 
 
@@ -127,7 +127,7 @@ def _elsewhere(
 
 
 def _for_elsewhere(file: AudioFile) -> AudioFile:
-    """The file with an absolute path, and a stamp to check that it is the same elsewhere."""
+    """The file with an absolute path, and a stamp by which a worker checks that it is the same."""
     if is_url(file.path):
         return file
     try:
@@ -138,9 +138,9 @@ def _for_elsewhere(file: AudioFile) -> AudioFile:
 
 
 def _next(files: Sequence[AudioFile], future: Future[Chunk]) -> Chunk:
-    """The chunk of these files, under the paths that they have here.
+    """The chunk of these files, with the paths that they have in this process.
 
-    Raises FileMismatchError if the worker has read other files than these.
+    Raises FileMismatchError if the worker has read other files.
     """
     try:
         chunk = future.result()
@@ -156,7 +156,7 @@ def _next(files: Sequence[AudioFile], future: Future[Chunk]) -> Chunk:
 def run_chunk(job: Job, files: Sequence[AudioFile]) -> Chunk:
     """Compute one chunk in a worker, which keeps the models loaded for the next."""
     global _loaded
-    requests, embedders = _loaded  # read once: another thread may store those of another job
+    requests, embedders = _loaded  # read once: another thread may replace them
     held = tuple(embedder.fingerprint for embedder in embedders)
     if requests != job.requests or held != job.fingerprints:
         embedders = _load(job.requests)
@@ -186,7 +186,7 @@ def _who() -> str:
 
 
 def _doubtful(chunk: Chunk) -> Iterator[tuple[AudioFile, str]]:
-    """Files of the expected size but another date, which some mounts and copies change."""
+    """Files of the expected size but another date; some mounts and copies change the date only."""
     for one in chunk.files:
         file = one.file
         if one.skipped is None and file.stamp:

@@ -17,7 +17,7 @@ from ..errors import CacheError
 from ..metrics.clips import ByClip
 from ..networks.embedder import Embeddings
 
-# More than this goes to a file. There may be several models, and two datasets.
+# More embeddings than this go to a file. There may be several models and two datasets at a time.
 SPILL_BYTES = 16 << 20
 
 
@@ -55,7 +55,7 @@ class Held:
         self._parts, self._bytes = [], 0
 
     def _opened(self) -> IO[bytes]:
-        """A nameless file in the cache folder, or in the folder of temporary files."""
+        """An unnamed file in the cache folder, or in the folder of temporary files."""
         with suppress(CacheError), guarded(root.root()):
             folder = root.part("spill")
             folder.mkdir(parents=True, exist_ok=True)

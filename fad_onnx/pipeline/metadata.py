@@ -77,7 +77,7 @@ class Metadata:
     options : mapping
         These options.
     fingerprint, tensors_sha256 : str or None
-        The hash of all that defines the embeddings, and that of the weights alone.
+        The hash of everything that defines the embeddings, and the hash of the weights alone.
     protocol : mapping
         The network, the output, the preparation, and what computed them (`provenance.RECORDED`);
         values on which merged parts differ are lists.
@@ -86,12 +86,12 @@ class Metadata:
     note : str or None
         A note that is shown with every score.
     files, embeddings : int or None
-        The clips that gave embeddings, and the number of these.
+        The number of clips that gave embeddings, and the number of embeddings.
     seconds : float or None
         The total length of the clips.
     files_skipped, files_padded, files_below_rate, files_silent, files_loud : int
-        The clips that were skipped, were padded, have a rate below the model's, are silent, and
-        have samples beyond full scale.
+        How many clips were skipped, were padded, have a rate below the model's, are silent, and
+        have samples far beyond full scale.
     lowest_source_hz : int or None
         The lowest rate of a clip.
     largest_file, loudest_file : Largest, Loudest or None
@@ -214,7 +214,7 @@ class Metadata:
 
 
 def _current(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of today: embeddings were called rows in version 1."""
+    """Rename keys of version 1, which called embeddings rows."""
     held = dict(data)
     if "rows" in held and "embeddings" not in held:
         held["embeddings"] = held.pop("rows")

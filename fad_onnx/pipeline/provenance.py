@@ -62,7 +62,7 @@ def together(values: Sequence[Any]) -> Any:
 
 
 def shared(every: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The entries in which all mappings that are not empty agree."""
+    """The entries that are equal in all mappings that are not empty."""
     first, *others = [one for one in every if one] or [{}]
     return {
         key: value for key, value in first.items() if all(one.get(key) == value for one in others)
@@ -94,7 +94,7 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 
 
 def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """{"windows": {"tail": "pad"}} -> {"windows.tail": "pad"}, with values as JSON gives them."""
+    """{"windows": {"tail": "pad"}} -> {"windows.tail": "pad"}, with values as in JSON."""
     found: dict[str, Any] = {}
     for key, value in json.loads(json.dumps(tree)).items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What is kept of each clip of a dataset: its file, and some numbers about it."""
+"""Summaries of the clips of a dataset: the file of each clip, and some numbers about it."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class FileSummary:
 
 
 class Summaries(Sequence[FileSummary]):
-    """The results for the files that gave embeddings, without these, in columns.
+    """The summaries of the files that gave embeddings, stored in columns.
 
-    A dataset may have millions of clips. A summary takes 300 bytes, a row of these columns 40.
+    A dataset may have millions of clips. A FileSummary takes 300 bytes, a row of columns 40.
     """
 
     def __init__(self, models: int) -> None:
@@ -95,7 +95,7 @@ class StoredClip:
 
 @dataclass(frozen=True, slots=True)
 class StoredClips(Sequence[StoredClip]):
-    """Those of an embeddings file, each made when it is asked for: there may be millions."""
+    """The clips of an embeddings file, each created on access, because there may be millions."""
 
     names: Sequence[str]
     seconds: Sequence[float | None]

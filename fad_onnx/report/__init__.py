@@ -1,7 +1,8 @@
 """One self-contained HTML page about scores: numbers, figures, the worst clips, the protocol.
 
-Nothing imports this package by itself, because it needs the extra `[report]`. The page fetches
-nothing, which its content security policy enforces. Its only script sorts the table of `evaluate`.
+No other module imports this package at load time, because it needs the extra `[report]`. The page
+fetches nothing, which its content security policy enforces. Its only script sorts the table of
+`evaluate`.
 
     import fad_onnx
     from fad_onnx import report
@@ -40,11 +41,11 @@ def write(
     path: str | PathLike[str], scores: Sequence[Compared], *, seed: int = 0,
     differences: Sequence[Difference] | None = None,
 ) -> Path:  # fmt: skip
-    """Write the report on these scores, whole or not at all; its absolute path.
+    """Write the report on these scores, whole or not at all; return its absolute path.
 
-    scores: as `api.compare` returns them, of any number of evaluation datasets and models, made
-    with embeddings kept. seed: for the draw, where a figure cannot show all embeddings.
-    differences: for `evaluate`, whose page begins with a table of everything that can be sorted.
+    `scores` are those that `api.compare` returns, of any number of evaluation datasets and models,
+    made with embeddings kept. `seed` determines which embeddings a figure shows if it cannot show
+    all. With `differences`, from `evaluate`, the page begins with a sortable table of all numbers.
     The file has one or two megabytes for ten clips. Raises OptionError without scores,
     StatisticsError for an evaluation dataset without embeddings, MissingDependencyError without
     the extra, OutputError.

@@ -67,7 +67,8 @@ def _of(score: Compared, every: bool) -> Iterator[Ranking]:
 def chosen(found: Sequence[Ranking], limit: int) -> list[str]:
     """The clips to show: the worst of each metric in turn, each once.
 
-    Several models of a metric are combined by the mean place, as their numbers have no common unit.
+    If a metric has several models, clips are ranked by their mean place, because the numbers of
+    different models have no common unit.
     """
     by_metric: dict[str, list[Ranking]] = {}
     for one in found:

@@ -15,7 +15,7 @@ from . import blame, excerpt, plots
 from .text import count, duration, number, plain
 
 CLIPS_OF_A_SET = 10
-# With more than four datasets, each shows fewer: a clip weighs about 150 kB.
+# With more than four datasets, each shows fewer clips: a clip takes about 150 kB.
 CLIPS_OF_A_PAGE = 40
 
 
@@ -32,7 +32,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Partner:
-    """The reference clip of the same name; `ogg` in base64, or the `problem`."""
+    """The reference clip of the same name, as `ogg` in base64, or a `problem`."""
 
     name: str
     ogg: str = ""
@@ -41,7 +41,7 @@ class Partner:
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip; `ogg` in base64 and `picture` as SVG, or the `problem` that left it without."""
+    """One clip: `ogg` in base64 and `picture` as SVG, or the `problem` that prevented them."""
 
     key: str
     name: str
@@ -57,7 +57,7 @@ class Clip:
 
 
 def shown_of_a_set(sets: int) -> int:
-    """The number of clips of each dataset on a page, by the number of datasets."""
+    """How many clips of each dataset a page shows, given the number of datasets."""
     return max(1, min(CLIPS_OF_A_SET, CLIPS_OF_A_PAGE // sets))
 
 
@@ -76,12 +76,12 @@ def clips(
 
 
 def _captions(found: Iterable[blame.Ranking], name: str) -> tuple[str, ...]:
-    """The texts that metrics compared the clip with, each once."""
+    """The texts that metrics compared the clip with, without duplicates."""
     return tuple(dict.fromkeys(plain(one.texts[name]) for one in found if name in one.texts))
 
 
 def _partner(scores: Sequence[Compared], file: FileSummary | StoredClip) -> Partner | None:
-    """The reference clip of the same name, if there is audio of both."""
+    """The reference clip of the same name, if the audio of both is available."""
     for reference in filter(None, (one.reference for one in scores)):
         names = [other.name for other in reference.files]
         for _, place in pairs_by_name([file.name], names):

@@ -17,7 +17,7 @@ from ..networks import frontends
 from ..networks.preparation import Stft
 
 EXCERPT_SECONDS = 10.0
-# Outside of these rates, Vorbis has no tuning and support in browsers differs.
+# Outside these rates, Vorbis is not tuned, and browsers differ in what they play.
 LOWEST_PLAYED_HZ, HIGHEST_PLAYED_HZ = 8_000, 48_000
 # libsndfile's Vorbis encoder keeps a block on its stack, and long ones have overflowed it.
 BLOCK_FRAMES = 1 << 14

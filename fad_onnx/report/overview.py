@@ -67,7 +67,7 @@ def _column(one: Measured) -> Column:
 
 
 def _best(alike: Sequence[Measured]) -> float | None:
-    """The best value of one metric and model, where there are several."""
+    """The best value of one metric and model, if there are several values."""
     values = [one.value.value for one in alike if one.value.value is not None]
     if len(values) < 2:
         return None

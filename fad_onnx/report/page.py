@@ -71,7 +71,7 @@ def render(
 ) -> str:
     """The whole page as HTML; StatisticsError for an evaluation dataset without embeddings.
 
-    With `differences`, which may be empty, it begins with a table of everything that can be sorted.
+    With `differences`, which may be empty, it begins with a sortable table of all numbers.
     """
     full = differences is not None
     models = tables.by_model(scores)
@@ -162,7 +162,7 @@ def _distribution(key: str, score: Compared, limit: int) -> str:
 
 def _drawn(cloud: Cloud, name: str) -> str:
     if not len(cloud.points):
-        return f"no {name} embeddings (statistics alone)"
+        return f"no {name} embeddings (only statistics)"
     if cloud.count == len(cloud.points):
         return f"all {count(cloud.count)} {name} embeddings"
     return f"{count(len(cloud.points))} of {count(cloud.count)} {name} embeddings"

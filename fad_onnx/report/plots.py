@@ -18,7 +18,7 @@ from .projection import Cloud, Projection
 from .svg import EVALUATION, MUTED, PAPER, REFERENCE, TEXT, inline, style
 from .text import count, number, percent
 
-# In points. The page shows a figure at least this wide on a telephone: text stays readable.
+# In points. On a telephone, the page shows figures at least this wide, so that text is readable.
 WIDTH, HEIGHT = 330, 250
 MOST_BINS = 30
 
@@ -38,7 +38,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def curve(key: str, title: str, fit: Curve) -> str:
-    """A metric against 1/n, and the line to n = infinity; `title` is that of the limit."""
+    """A metric against 1/n, and the line to n = infinity; `title` names the limit."""
     subset = title.removesuffix("∞")
     x, y = 1.0 / np.array(fit.sizes, np.float64), np.array(fit.values)
     with style(key):
@@ -67,7 +67,7 @@ def curve(key: str, title: str, fit: Curve) -> str:
 
 
 def projection(key: str, found: Projection) -> str:
-    """Both datasets in the plane: rings and a dashed ellipse, crosses and a solid one."""
+    """Both datasets in the plane: rings and a dashed ellipse, or crosses and a solid ellipse."""
     with style(key):
         figure, axes = _figure(300)
         _cloud(axes, found.reference, "o", "--", REFERENCE, "reference")
@@ -127,7 +127,7 @@ def distribution(key: str, values: Sequence[float], worst: int) -> str:
 
 
 def _hatch(axes: Axes) -> None:
-    """The second of the two stacks."""
+    """Hatch the second of the two stacked histograms."""
     for patch in axes.containers[-1]:
         if isinstance(patch, Rectangle):
             patch.set_hatch("////")

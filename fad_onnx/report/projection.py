@@ -12,7 +12,7 @@ from ..metrics.frechet import Gaussian
 from ..metrics.moments import Array
 from ..pipeline.datasets import Dataset
 
-# Points of each dataset. More would hide each other, and each takes a hundred bytes.
+# Points of each dataset. More points would hide each other, and each takes a hundred bytes.
 SHOWN_EMBEDDINGS = 600
 # An ellipse of two standard deviations holds 1 - exp(-2) = 86 % of a Gaussian in two dimensions.
 DEVIATIONS = 2.0
@@ -22,7 +22,7 @@ DEVIATIONS = 2.0
 class Cloud:
     """One dataset in the plane: points (n, 2), drawn from `count` embeddings, and their Gaussian.
 
-    `points` is empty for statistics without embeddings; `count` is None where it is unknown.
+    `points` is empty for statistics without embeddings; `count` is None if it is unknown.
     """
 
     points: Array
@@ -51,8 +51,8 @@ class Projection:
 def project(reference: Dataset, evaluation: Dataset, seed: int = 0) -> Projection:
     """Principal components of embeddings drawn from both datasets, without replacement.
 
-    The same seed draws the same embeddings with every version of NumPy. A reference that is
-    statistics alone is drawn as its ellipse, in the plane of the evaluation embeddings. Raises
+    The same seed draws the same embeddings with every version of NumPy. A reference without
+    embeddings is drawn as its ellipse, in the plane of the evaluation embeddings. Raises
     StatisticsError for an evaluation dataset without embeddings.
     """
     random = np.random.RandomState(seed)

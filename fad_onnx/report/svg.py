@@ -59,7 +59,7 @@ SETTINGS: dict[Any, Any] = {
 def style(key: str) -> Iterator[None]:
     """A style that does not depend on the user's settings.
 
-    key: makes the ids of a drawing unique and reproducible.
+    `key` makes the ids of a drawing unique and reproducible.
     """
     # Do not touch the user's backend: it is not used here, and would not be restored.
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **SETTINGS, "svg.hashsalt": key}
@@ -110,7 +110,7 @@ def _clean(element: ElementTree.Element, key: str, used: set[str]) -> None:
         if name == "style":
             value = FONT.sub(r"font-size: \1", FAMILY.sub("", value))
         elif "var(" in value:
-            # Custom properties hold in styles, not in attributes.
+            # Custom properties work in styles, not in attributes.
             name, value = "style", f"{element.get('style', '')} {name}: {value};".strip()
         element.set(name, value)
 

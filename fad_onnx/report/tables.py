@@ -55,7 +55,8 @@ class Setting:
 class Protocol:
     """Everything recorded about how the embeddings of one model were made.
 
-    heads: the datasets; those that were made alike share a head. unknown: those without a record.
+    `heads` are the datasets; datasets that were made alike share a head. `unknown` are the
+    datasets without a record.
     """
 
     model: str
@@ -164,11 +165,11 @@ def _settings(made: Sequence[Mapping[str, str]]) -> Iterable[Setting]:
 
 
 def warnings(scores: Iterable[Compared]) -> tuple[str, ...]:
-    """Every warning once."""
+    """All warnings, each one once."""
     return tuple(dict.fromkeys(plain(text) for score in scores for text in score.warnings))
 
 
 def skipped(scores: Iterable[Compared]) -> tuple[tuple[str, str], ...]:
-    """(path, reason) of every skipped file once."""
+    """(path, reason) of every skipped file, each one once."""
     pairs = dict.fromkeys(pair for score in scores for pair in score.skipped)
     return tuple((plain(path), plain(reason)) for path, reason in pairs)

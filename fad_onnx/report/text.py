@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from os import PathLike, fspath
 from typing import Any
 
-# Between the file names of a dataset and anything a person would type.
+# Longer than the file names of usual datasets. Longer names would fill the page.
 LONGEST_NAME = 300
 
 
@@ -26,7 +26,7 @@ def _escaped(character: str) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Significant digits, with a real minus sign; a dash for nothing. 1e7 and up: as a power."""
+    """Significant digits, with a real minus sign; a dash for None. From 1e7 on, a power of ten."""
     if value is None:
         return "–"
     shown = f"{value:.{digits}g}"

@@ -34,8 +34,8 @@ KINDS: dict[str, Callable[[str], Listing]] = {
 def find(where: str | os.PathLike[str]) -> Listing:
     """The clips of a folder, list, archive, table or file, or of all that match a pattern.
 
-    Within a source, clips are in the order of their names, so that the same clips give the same
-    bits in any kind of source. Several sources follow each other in the order of the pattern.
+    Within a source, clips are sorted by name, so the same clips give the same bits in any kind of
+    source. Several sources are in the order of the pattern.
 
     Raises NoAudioError for a missing path or a source without audio, SourceError for a source that
     cannot be listed. A damaged clip raises AudioError when it is opened.

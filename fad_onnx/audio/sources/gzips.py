@@ -17,9 +17,9 @@ from ...errors import AudioError
 from ..remote import opened, version
 
 STEP_BYTES, URL_BLOCK_BYTES, KEPT_BYTES = 1 << 17, 1 << 22, 1 << 24
-# The distance of two copies, which take some 50 kB each; doubled when there are too many.
+# The distance between two copies, which take some 50 kB each; doubled if there are too many.
 APART_BYTES, MOST_COPIES = 1 << 24, 256
-# Deflate shrinks zeros a thousandfold. Archives of audio shrink by less than this.
+# Deflate shrinks zeros a thousandfold. Archives of audio shrink less than this.
 MOST_RATIO, RATIO_FREE_BYTES = 200, 1 << 28
 _GZIP = 31
 
@@ -42,7 +42,7 @@ class Reader:
         self._path, self._lock = path, threading.Lock()
         self._file = opened(path, URL_BLOCK_BYTES)
         self._places, self._apart = [_Place(0, 0, zlib.decompressobj(_GZIP))], APART_BYTES
-        self._blocks, self._kept = deque[bytes](), 0  # the last, and how many bytes they are
+        self._blocks, self._kept = deque[bytes](), 0  # the last contents, and their size
         self._go_to(0)
 
     def read(self, start: int, size: int) -> bytes:
@@ -58,7 +58,7 @@ class Reader:
             return b"".join(found)
 
     def _held(self, at: int) -> bytes:
-        """The contents from a byte to the end of its block; nothing if it is still ahead."""
+        """The contents from a byte to the end of its block; nothing if that is not unpacked yet."""
         begin = self._now.offset
         for block in reversed(self._blocks):
             begin -= len(block)

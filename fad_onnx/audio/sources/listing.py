@@ -24,7 +24,7 @@ KINDS_NAMED = 5
 
 
 class Part(Protocol):
-    """The part of a file that is a clip; sent to workers, and opened there."""
+    """The part of a file that is a clip; it is sent to workers and opened there."""
 
     @property
     def key(self) -> str:
@@ -63,7 +63,7 @@ class AudioFile:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A clip that is unusable, as its listing shows; without a name, the rest of an archive."""
+    """A clip that is known to be unusable when listed; without a name, the rest of an archive."""
 
     reason: str
 
@@ -108,13 +108,13 @@ def joined(listings: Iterable[Listing]) -> Listing:
 
 
 def in_order(files: Iterable[AudioFile]) -> list[AudioFile]:
-    """Sort clips as in every kind of dataset: by name, folder by folder, byte by byte."""
+    """Sort clips as in all kinds of datasets: by name, folder by folder, byte by byte."""
     # A zero byte, which no path contains, sorts before all others: "a/b" before "a.wav".
     return sorted(files, key=lambda file: os.fsencode(file.name).replace(b"/", b"\0"))
 
 
 def suffix_of(name: str) -> str:
-    """The suffix in lower case; of an overlong one, the end."""
+    """The suffix in lower case; only its end if it is overlong."""
     return os.path.splitext(name)[1].lower()[-16:]
 
 

@@ -15,12 +15,12 @@ from ..blobs import why
 from ..remote import Whole, errors, file_part, is_url, opened
 from .listing import AudioFile, Listing, in_order, suffix_of
 
-# The first of these columns that is there gives the file of a line.
+# The first of these columns that a list has gives the file of a line.
 COLUMNS = ("file", "path", "audio_filepath", "audio")
 # Longer than any path, and bounded because a binary file may have no line ends.
 LINE_CHARACTERS = 1 << 20
 
-Line = tuple[int, str]  # its number, and the path that it gives
+Line = tuple[int, str]  # the number of a line, and the path that it gives
 
 
 def listed(path: str) -> Listing:

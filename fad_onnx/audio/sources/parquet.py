@@ -28,13 +28,13 @@ BUFFER_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The bytes in a row of the table."""
+    """The audio bytes in a row of the table."""
 
     number: int
 
     @property
     def key(self) -> str:
-        """Its number."""
+        """The number of the row."""
         return f"row {self.number}"
 
     def blob(self, path: str, label: str) -> Blob:

@@ -32,7 +32,7 @@ class Stored:
 
     @property
     def key(self) -> str:
-        """The place of the bytes."""
+        """The position of the bytes in the file."""
         return f"{self.start}+{self.size}"
 
     def blob(self, path: str, label: str) -> Blob:
@@ -49,7 +49,7 @@ class Zipped:
 
     @property
     def key(self) -> str:
-        """The place of the bytes in the contents."""
+        """The position of the bytes in the contents."""
         return f"gzip {self.start}+{self.size}"
 
     def blob(self, path: str, label: str) -> Blob:
@@ -65,7 +65,7 @@ class Zipped:
 
 
 def listed(path: str) -> Listing:
-    """The clips of an archive: by name, whatever the order of its members.
+    """The clips of an archive, sorted by name, whatever the order of its members.
 
     Only headers are read; a .tar.gz must be unpacked once to find them.
     """

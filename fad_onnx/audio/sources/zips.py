@@ -32,11 +32,11 @@ class Member:
 
     @property
     def key(self) -> str:
-        """Where it lies."""
+        """The position of the member in the file."""
         return f"zip {self.header}+{self.size}"
 
     def blob(self, path: str, label: str) -> Blob:
-        """The member: a part of the file if it is stored, else unpacked in memory."""
+        """The member: a part of the file if it is stored, otherwise unpacked in memory."""
         start = self._start(path, label)
         if self.method == zipfile.ZIP_STORED:
             stored = span(path, start, self.size, label)

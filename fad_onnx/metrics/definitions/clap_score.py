@@ -1,10 +1,10 @@
-"""CLAP score: how near a clip's embedding is to that of its caption.
+"""CLAP score: how close a clip's embedding is to the embedding of its caption.
 
 The mean cosine over pairs, as Huang et al. 2023, "Make-An-Audio", arXiv:2301.12661, introduced it
-after CLIPScore (Hessel et al. 2021, arXiv:2104.08718). Harnesses differ in how they keep from
-dividing by zero: frechet-audio-distance 0.3.4 adds 1e-8 to each length (clap_score.py:240), torch's
-cosine_similarity in av-benchmark, stable-audio-metrics and AudioCraft takes at least 1e-8. For
-embeddings of length one, which LAION's CLAP gives, these agree within 3e-8.
+after CLIPScore (Hessel et al. 2021, arXiv:2104.08718). Harnesses differ in how they avoid division
+by zero: frechet-audio-distance 0.3.4 adds 1e-8 to each length (clap_score.py:240); torch's
+cosine_similarity, in av-benchmark, stable-audio-metrics and AudioCraft, replaces lengths below 1e-8
+by 1e-8. For embeddings of length one, which LAION's CLAP gives, these agree within 3e-8.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def cosines(audio: ArrayLike, text: ArrayLike) -> NDArray[Any]:
 
 
 def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
-    """The mean cosine of clips and captions; of a clip in several windows, their mean counts."""
+    """The mean cosine of clips and captions; a clip in several windows counts with their mean."""
     import numpy as np
 
     def compute(evaluation: Arrays, tell: Tell) -> Value:

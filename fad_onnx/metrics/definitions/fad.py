@@ -26,10 +26,10 @@ ROOT = Option(
 
 
 MEANING = (
-    "How far apart two clouds of embeddings are, each taken as a Gaussian: 0 is the same cloud, and"
-    " there is no upper end. Numbers compare only within one model, one reference and one protocol."
-    " Fewer embeddings give a larger FAD from the very same source, so compare datasets of about"
-    " equal size."
+    "How far apart two clouds of embeddings are, each taken as a Gaussian. 0 means the same cloud;"
+    " there is no upper limit. Compare numbers only if model, reference and protocol are the same."
+    " Fewer embeddings from the same source give a larger FAD, so compare datasets of about equal"
+    " size."
 )
 
 
@@ -61,7 +61,7 @@ def few(where: str, moments: Moments | Gaussian | None) -> tuple[str, ...]:
 
 
 def doubts(reference: Arrays, evaluation: Arrays, tell: Tell) -> dict[str, Doubt]:
-    """Over clips of both sides; a reference given as statistics stays fixed."""
+    """How FAD depends on the clips of both sides; a reference given as statistics stays fixed."""
     return {METRIC.column: linear(reference, evaluation, tell)}
 
 

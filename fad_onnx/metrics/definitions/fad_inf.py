@@ -57,7 +57,7 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
 
 
 def _doubts(reference: Arrays, evaluation: Arrays, noise: float, tell: Tell) -> dict[str, Doubt]:
-    """Those of FAD, from which the limit differs in the second order, and of the draws."""
+    """How the limit depends on the clips: as FAD does, to first order, and on the draws."""
     from ..intervals import UNBOUNDED
 
     found = linear(reference, evaluation, tell)

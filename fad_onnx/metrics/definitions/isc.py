@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from ..intervals import Doubt
 
-# With fewer, intervals hold the score too seldom (simulated).
+# With fewer, intervals contain the score too rarely (simulated).
 LEAST_CLIPS_OF_A_SPLIT = 10
 
 
@@ -46,7 +46,7 @@ def inception_score(logits: ArrayLike, splits: int = 10, seed: int = 2020) -> tu
     splits : int
         Part i holds the clips [i * n // splits, (i + 1) * n // splits) of the drawn order.
     seed : int
-        Of the order.
+        Determines the order of the clips.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def inception_score(logits: ArrayLike, splits: int = 10, seed: int = 2020) -> tu
 def _split(
     logits: ArrayLike, splits: int, seed: int
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Of each split the indices of its clips, and their log probabilities (clips, classes)."""
+    """For each split, the indices of its clips and their log probabilities (clips, classes)."""
     import numpy as np
     from scipy.special import log_softmax
 
@@ -97,7 +97,7 @@ def _gaps(part: NDArray[Any]) -> NDArray[Any]:
     import numpy as np
 
     mean = np.log(np.exp(part).mean(axis=0))
-    # A class that no clip can have adds nothing: its weight is 0.
+    # A class with probability 0 in every clip adds nothing: its weight is 0.
     gap = np.where(np.exp(part) > 0.0, part - mean, 0.0)
     found: NDArray[Any] = (np.exp(part) * gap).sum(axis=1)
     return found
@@ -116,7 +116,7 @@ def without_each(part: NDArray[Any]) -> NDArray[Any]:
 
 
 def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
-    """The score needs no reference."""
+    """The inception score of an evaluation dataset; it needs no reference."""
     import numpy as np
 
     splits, seed = options["isc_splits"], options["seed"]
@@ -146,7 +146,7 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
 def _doubts(
     names: Sequence[str], logits: NDArray[Any], splits: int, seed: int, tell: Tell
 ) -> dict[str, Doubt]:
-    """The jackknife that leaves out one clip of a split, whose clips are a sample of their own."""
+    """The jackknife that leaves out one clip of a split; each split is a sample of its own."""
     import numpy as np
 
     from ..intervals import Linear
@@ -175,8 +175,8 @@ def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
 
 
 MEANING = (
-    "From 1 to the number of classes: high where a classifier is sure of each clip and the clips"
-    " are of many classes. It knows no reference. Deviation: among the splits."
+    "From 1 to the number of classes: high if a classifier is sure of each clip and the clips"
+    " belong to many classes. It uses no reference. The deviation is that among the splits."
 )
 SPLITS = Option("isc_splits", 10, "parts of the inception score (default: 10)", whole=(1, 10_000))
 SEED = replace(registry.SEED, default=2020)

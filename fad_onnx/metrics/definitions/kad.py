@@ -62,7 +62,7 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
 
 
 def _without(error: NoBandwidthError) -> Value:
-    """Without a bandwidth there is no KAD, and other metrics are as good as ever."""
+    """The result without a bandwidth: there is no KAD, but other metrics are not affected."""
     return Value(None, {"kad_embeddings": [0, 0]}, (str(error),))
 
 

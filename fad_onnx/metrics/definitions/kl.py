@@ -1,9 +1,9 @@
-"""Kullback-Leibler divergence of a classifier's answers, over pairs of clips of one name.
+"""Kullback-Leibler divergence of a classifier's answers, over pairs of clips with the same name.
 
 As audioldm_eval, AudioCraft and av-benchmark (reference first) or stable-audio-metrics (evaluation
 first) define it: softmax of logits, sum p (log p - log(q + epsilon)) for each pair, and the mean
-over pairs. Of a clip in several windows the mean of the logits counts, or each window is a pair, as
-in AudioCraft (metrics/kld.py, _get_label_distribution).
+over pairs. For a clip in several windows, either the mean of their logits counts, or each window is
+a pair, as in AudioCraft (metrics/kld.py, _get_label_distribution).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..intervals import Doubt
 
-# Divergences are skewed: intervals of fewer pairs hold the mean too seldom (simulated).
+# Divergences are skewed: intervals of fewer pairs contain the mean too rarely (simulated).
 LEAST_PAIRS = 50
 
 
@@ -34,7 +34,7 @@ def divergences(
     first, second : array_like, shape (pairs, classes)
         Logits.
     epsilon : float
-        Added to the second's probabilities inside the logarithm; 1e-6 in audioldm_eval
+        Added to the second distribution inside the logarithm; 1e-6 in audioldm_eval
         (metrics/kl.py, calculate_kl), AudioCraft (metrics/kld.py, kl_divergence) and
         stable-audio-metrics (src/passt_kld.py), none in av-benchmark (metrics/kl.py).
     form : {"softmax", "sigmoid"}
@@ -109,7 +109,7 @@ def _divergences(
     name: str, own: NDArray[Any], other: NDArray[Any], reference_first: bool,
     options: Mapping[str, Any],
 ) -> NDArray[Any]:  # fmt: skip
-    """Of one pair: of the mean logits over the windows of each clip, or of each pair of windows."""
+    """The divergence of one pair, from the clips' mean logits or for each pair of windows."""
     sides = [own, other]
     if options["kl_over"] == "clips":
         sides = [one.mean(axis=0, keepdims=True) for one in sides]
@@ -173,15 +173,16 @@ def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
 
 DIRECTION = Option(
     "kl_direction", "reference",
-    "whose distribution stands first in kl (default: reference)",
+    "which distribution is the first argument of kl (default: reference)",
     choices=("reference", "evaluation"),
 )  # fmt: skip
 EPSILON = Option(
-    "kl_epsilon", 0.0, "added to the second's probabilities in kl (default: 0)", number=(0.0, 1.0)
+    "kl_epsilon", 0.0, "added to the second distribution in kl (default: 0)", number=(0.0, 1.0)
 )
 FORM = Option(
     "kl_form", "softmax",
-    "how logits become probabilities in kl: of one class of all (default), or of each class",
+    "how logits become probabilities in kl: softmax over all classes (default), or each class"
+    " on its own",
     choices=("softmax", "sigmoid"),
 )  # fmt: skip
 OVER = Option(
@@ -191,7 +192,7 @@ OVER = Option(
 )  # fmt: skip
 METRIC = Metric(
     "kl", "KL", "lower", Needs("logits", "clips", "clips", pairs=True), against,
-    "Kullback-Leibler divergence of class probabilities, over pairs of clips of one name",
+    "Kullback-Leibler divergence of class probabilities, over pairs of clips with the same name",
     reading, (DIRECTION, EPSILON, FORM, OVER, CI),
     ("direction", "pairs", "epsilon", "form", "over"),
 )  # fmt: skip

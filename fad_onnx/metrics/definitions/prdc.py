@@ -2,8 +2,8 @@
 
 Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative Models",
 arXiv:2002.09797; the first two after Kynkaanniemi et al. 2019, arXiv:1904.06991. Distances are
-Euclidean. The ball of an embedding reaches to its k-th nearest neighbour in its own dataset, itself
-excluded; inside means strictly nearer.
+Euclidean. The ball of an embedding extends to its k-th nearest neighbour in its own dataset, not
+counting itself; "inside" means strictly closer.
 
 NumPy and SciPy are imported where they are used: the command line reads the definition for its
 flags.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ..intervals import Doubt
 
-# With fewer, intervals hold the value too seldom (simulated).
+# With fewer, intervals contain the value too rarely (simulated).
 LEAST_CLIPS = 50
 
 BLOCK = 1024
@@ -49,7 +49,7 @@ def prdc(reference: ArrayLike, evaluation: ArrayLike, k: int = 5) -> dict[str, f
     Parameters
     ----------
     reference, evaluation : array_like, shape (n, width) and (m, width)
-        Embeddings; more than k of each. Blocks of 1024 by 1024 distances are held at a time.
+        Embeddings; more than k of each. At most 1024 by 1024 distances are in memory at a time.
     k : int
         Which neighbour bounds a ball; 5 in the paper.
 
@@ -117,7 +117,7 @@ def _between(
 
 
 def _squared(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-    """Of differences, not of products: equal embeddings are at exactly 0, and ties stay ties."""
+    """Squared distances from differences, not products: equal embeddings give 0, ties stay ties."""
     from scipy.spatial.distance import cdist
 
     found: NDArray[Any] = cdist(left.astype("f8"), right.astype("f8"), "sqeuclidean")
@@ -160,7 +160,7 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
 def _doubts(
     reference: Arrays, evaluation: Arrays, k: int, seed: int, tell: Tell
 ) -> dict[str, Doubt]:
-    """Halves of the clips: k nearest neighbours among clips drawn with replacement are copies."""
+    """Halves of the clips; if clips were drawn with replacement, nearest neighbours were copies."""
     from ..intervals import COUNTS, PLAIN, SHARES, Draws, Halved
 
     ours, our_names = _held(evaluation)
@@ -168,7 +168,7 @@ def _doubts(
     draws = Draws((our_names, their_names), partial(_again, ours, theirs, k, tell), seed)
     least = max(LEAST_CLIPS, 2 * k + 4)  # a half holds more than k
     # Coverage near 1 varies less than a share of independent embeddings: there the scale of shares
-    # held the value too seldom (simulated).
+    # contained the value too rarely (simulated).
     scales = {"coverage": PLAIN, "precision": SHARES, "recall": SHARES, "density": COUNTS}
     return {
         name: Halved(draws, NAMES.index(name), least,
@@ -225,7 +225,10 @@ MEANING = (
     " reference embeddings in some evaluation ball. Density: in how many reference balls an"
     " evaluation embedding is, over k; it may exceed 1. All depend on the number of embeddings."
 )
-K = Option("prdc_k", 5, "which neighbour bounds a ball of prdc (default: 5)", whole=(1, 10_000))
+K = Option(
+    "prdc_k", 5, "an embedding's ball in prdc extends to its N-th neighbour (default: 5)",
+    whole=(1, 10_000),
+)  # fmt: skip
 METRIC = Metric(
     "prdc", "Coverage", "higher", Needs(reference="clips", evaluation="clips"), against,
     "precision, recall, density, coverage", reading, (K, SEED, CI), (*NAMES, "k"),
