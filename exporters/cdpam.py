@@ -1,11 +1,12 @@
-"""CDPAM: 512 numbers for what a second sounds like (acoustic), 512 for what is said (content).
+"""CDPAM: 512 numbers for the sound of a second (acoustic), and 512 for what is said in it
+(content).
 
 P. Manocha, Z. Jin, R. Zhang, A. Finkelstein, "CDPAM: Contrastive Learning for Perceptual Audio
 Similarity", ICASSP 2021, arXiv:2102.05109. Network, tensor names and constants are those of the
 package cdpam 0.0.6 (models.py, base_encoder with 16 layers and 64 filters; cdpam.py).
 
-The run time hands over samples (batch, 1, n) at 22,050 Hz in [-1, 1]. The network listens to
-16-bit numbers: the scale and the rounding are in the graph.
+The run time passes samples (batch, 1, n) at 22,050 Hz in [-1, 1]. The network expects 16-bit
+numbers: the scale and the rounding are in the graph.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def original_models() -> Any:
 def original(part: int, tensors: Mapping[str, NDArray[Any]]) -> Embed:
     """The package's own encoder, window by window as fadtk 1.1.0 runs it (model_loader.py).
 
-    part: 0 for acoustic, 1 for content.
+    `part` is 0 for acoustic, 1 for content.
     """
     network = original_models().base_encoder(n_layers=LAYERS, nefilters=FILTERS)
     prefix = "base_encoder."

@@ -1,4 +1,4 @@
-"""Whether what is committed is what the exporters write."""
+"""Check whether the committed graphs are those that the exporters write."""
 
 from __future__ import annotations
 

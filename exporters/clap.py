@@ -1,7 +1,7 @@
-"""The HTS-AT checkpoints of LAION's CLAP: which graph each needs, and what the original says.
+"""The HTS-AT checkpoints of LAION's CLAP: the graph that each needs, and the original's answers.
 
-Wu et al., ICASSP 2023, arXiv:2211.06687. One graph an architecture: the checkpoints of one differ
-in nothing but their numbers. CLAP with CNN14 is in panns.py.
+Wu et al., ICASSP 2023, arXiv:2211.06687. Each architecture has one graph: its checkpoints differ
+only in their numbers. CLAP with CNN14 is in panns.py.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .parity import Embed
 from .skeleton import Graph
 
 RATE_HZ, FFT_SAMPLES, HOP_SAMPLES = 48_000, 1024, 480
-# laion_clap's clap_module/htsat.py:981, create_htsat_model: tokens' width, blocks a stage.
+# laion_clap's clap_module/htsat.py:981, create_htsat_model: width of tokens, blocks of each stage.
 TINY = (96, (2, 2, 6, 2))
 BASE = (128, (2, 2, 12, 2))
 
@@ -61,7 +61,7 @@ FUSION = Graph(
 
 
 def original(architecture: str, tensors: Mapping[str, NDArray[Any]], **_: str) -> Embed:
-    """laion_clap's network of this configuration, asked as frechet_audio_distance asks it."""
+    """laion_clap's network of this configuration, called as frechet_audio_distance calls it."""
     return laion.embed(laion.module(architecture, tensors))
 
 
@@ -77,9 +77,9 @@ def original_features(architecture: str, tensors: Mapping[str, NDArray[Any]]) ->
 
 
 def original_fusion(tensors: Mapping[str, NDArray[Any]], **_: str) -> Embed:
-    """The same with enable_fusion, which hears the whole clip.
+    """The same network with enable_fusion, which uses the whole clip.
 
-    numpy.random.choice, from which it draws where its stretches start, gives the middle instead.
+    numpy.random.choice, which draws the starts of its stretches, is replaced by the middle.
     """
     module = laion.module("HTSAT-tiny", tensors, fusion=True)
 
@@ -109,7 +109,7 @@ def original_fusion_features(tensors: Mapping[str, NDArray[Any]]) -> Embed:
 
 @contextlib.contextmanager
 def fusion_preprocessing() -> Iterator[ModuleType]:
-    """laion_clap's training/data.py, drawing middles, with what it needs of missing packages."""
+    """laion_clap's training/data.py, which takes middles here, with parts of missing packages."""
     with stand_ins():
         from laion_clap.training import data
     missing: dict[str, Any] = {}
@@ -147,7 +147,7 @@ class _MelSpectrogram(nn.Module):
 
 
 def _decibels(top_db: float | None = None) -> Any:
-    """torchaudio.transforms.AmplitudeToDB of powers, as the original asks for it."""
+    """torchaudio.transforms.AmplitudeToDB of powers, with the original's arguments."""
     return lambda power: 10.0 * torch.log10(power.clamp(min=POWER_FLOOR))
 
 
@@ -166,9 +166,10 @@ ARCHITECTURES = {
     "clap-music-speech-audioset": "HTSAT-base",
 }
 FUSED = ("clap-630k-audioset-fusion", "clap-630k-fusion")
-# The shortest, either side of whole repetitions and of ten seconds, multiples of no hop.
+# The shortest clip, lengths on either side of whole repetitions and of ten seconds, and lengths
+# that are no multiple of a hop.
 LENGTHS = (1, 2, 65_773, 139_213, 239_999, 240_001, 479_999, 480_000, 480_001, 605_371)
-# 480480 samples are the first with 1002 frames, two places to start at for three stretches.
+# 480480 samples are the first length with 1002 frames: three stretches have two places to start.
 FUSED_LENGTHS = (*LENGTHS, 480_479, 480_480, 480_960, 960_017)
 
 GRAPHS = (_graph("htsat_tiny", TINY), _graph("htsat_base", BASE), FUSION)

@@ -5,15 +5,15 @@ arXiv:2306.06546. Layers and tensor names are those of descript-audio-codec 1.0.
 (dac/model/dac.py: Encoder 64; dac/nn/layers.py: snake), with the weight norm of the published file
 (weight_g, weight_v).
 
-The run time hands over samples (batch, 1, n). Every layer pads with zeros and drops what is left
-after its last full stride, so n samples give floor(n / 512) embeddings, whatever the strides.
+The run time passes samples (batch, 1, n). Every layer pads with zeros and drops what is left after
+its last full stride, so n samples give floor(n / 512) embeddings.
 
 A long clip can be computed in tiles. An embedding depends on 4244 samples on either side of its
 own: 3 of the first convolution; 39 of the residual units of each block (three kernels of 7 with
 dilations 1, 3 and 9) at steps of 1, 2, 8 and 64 samples; 2, 10, 88 and 704 of the strided
 convolutions (a kernel of twice the stride reaches stride + ceil(stride / 2) - 1 steps beyond its
-own first one); 512 of the last. In tiles that start at a multiple of 512 samples every embedding
-but the CONTEXT_STEPS next to a cut is therefore the whole clip's.
+own first one); 512 of the last. In tiles that start at a multiple of 512 samples, every embedding
+is therefore that of the whole clip, except for the CONTEXT_STEPS next to a cut.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ EPSILON = 1e-9  # dac/nn/layers.py, snake
 
 
 class Snake(nn.Module):
-    """x + sin(alpha x)^2 / alpha, with one alpha a channel."""
+    """x + sin(alpha x)^2 / alpha, with one alpha for each channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Convolution(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """Steps with what a dilated kernel of 7 makes of them (dac/model/dac.py:22)."""
+    """Steps plus the output of a dilated kernel of 7 for them (dac/model/dac.py:22)."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ def original_network(tensors: Mapping[str, NDArray[Any]]) -> Any:
 
 
 def original(tensors: Mapping[str, NDArray[Any]], **_: str) -> Embed:
-    """Samples (1, n) to the steps (n // 512, 1024) that fadtk 1.1.0 takes of a window."""
+    """Samples (1, n) to the steps (n // 512, 1024) that fadtk 1.1.0 computes for a window."""
     network = original_network(tensors)
 
     def embed(samples: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """The causal Encodec, tile by tile: any length in the memory of one tile, which fits a cache.
 
-Whatever looks back hands on what it looks back to from tile to tile: every convolution the last
-columns of its input, the LSTM its state. So no tile does any work twice, and the result is exact
-for any length, an hour included.
+Every part that looks back passes what it needs from tile to tile: a convolution passes the last
+columns of its input, the LSTM its state. Therefore nothing is computed twice, and the result is
+exact for any length.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .encodec_nodes import (
 from .operators import BOOLEAN, FLOAT, INTEGER, Ops, variable
 
 FRAMES = 16  # Of a tile: 0.7 MB of the widest layer.
-# What each convolution looks back to: its kernel's width less its stride.
+# How many columns each convolution looks back: the width of its kernel minus its stride.
 BLOCKS = tuple(zip(range(1, 13, 3), STRIDES, strict=True))
 LOOKS_BACK = {"0": 6, **{f"{n}.block.1": 2 for n, _ in BLOCKS},
               **{str(n + 2): stride for n, stride in BLOCKS}, "15": 6}  # fmt: skip

@@ -1,7 +1,7 @@
 """Encodec's encoder in torch: which tensors a checkpoint has, and the graphs for accelerators.
 
-Those are exported from here: clips of one length, no loops, no shape that varies. Class by class
-as in encodec 0.1.1 (modules/seanet.py, conv.py, lstm.py).
+Graphs for accelerators take clips of one length: they have no loops and no shape that varies. The
+classes correspond to those of encodec 0.1.1 (modules/seanet.py, conv.py, lstm.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FILTERS = 32
 
 
 def elu(x: Tensor) -> Tensor:
-    """ELU as the one operator that accelerators know; torch would export three."""
+    """ELU as the single operator that accelerators know; torch would export three operators."""
     y: Tensor = torch.onnx.ops.symbolic("Elu", (x,), dtype=x.dtype, shape=x.shape, version=6)
     return y
 
@@ -24,8 +24,8 @@ def elu(x: Tensor) -> Tensor:
 class Convolution(nn.Module):
     """A convolution over time with the original's padding, as it is in the checkpoint.
 
-    Causal ones (24 kHz) have all padding on the left but what fills the last window, and their
-    weights as direction and length (weight norm).
+    Causal convolutions (24 kHz) have all padding on the left, except for what fills the last
+    window. They store their weights as direction and length (weight norm).
     """
 
     def __init__(self, inner: int, outer: int, kernel: int, stride: int, causal: bool) -> None:
@@ -116,7 +116,7 @@ class Residual(nn.Module):
 
 
 def onnx_gates(tensor: Tensor) -> Tensor:
-    """Rows in torch's order of gates (input, forget, cell, output) to ONNX's (i, o, f, c)."""
+    """Reorder rows from torch's gates (input, forget, cell, output) to ONNX's (i, o, f, c)."""
     gates = tensor.chunk(4)
     return torch.cat([gates[0], gates[3], gates[1], gates[2]])
 

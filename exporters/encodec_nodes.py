@@ -2,8 +2,9 @@
 
 The padding is that of encodec 0.1.1, modules/conv.py: a mirror image at either end (SConv1d),
 longer on the right by what fills the last window of a strided convolution, which is (-n) mod
-stride. Where a signal is no longer than its padding, zeros are appended, the mirror image taken,
-and the zeros removed again (pad1d). So written, it holds for every length from one sample.
+stride. If a signal is not longer than its padding, zeros are appended, the mirror image is taken,
+and the zeros are removed again (pad1d). Written in this way, it is exact for every length from one
+sample on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ EPSILON = 1e-5  # nn.GroupNorm's default, which the original keeps.
 HIDDEN, EMBEDDING = 512, 128
 FAR = 1 << 40  # A slice that ends here ends with its axis.
 LAYER = "encoder.model.{}.conv.conv"
-# One channel, or one column at a time: there is no window to copy.
+# One channel, or one column at a time: no window has to be copied.
 FLAT_LAYERS = {"0"} | {f"{n}.{part}" for n in range(1, 13, 3) for part in ("block.3", "shortcut")}
 LSTM = "encoder.model.13.lstm.{}_l{}"
 
@@ -73,9 +74,9 @@ def convolution(
 ) -> ir.Value:
     """A convolution of a signal that has its padding: (batch, channels, columns), or an image.
 
-    Where windows overlap it is written as one over images of height 1, for ONNX Runtime has a
-    kernel for those that copies no window. Its weights and biases get here, in the loop's own
-    graph, the shape that they need: only constants of the same graph are laid out for it.
+    If windows overlap, it is written as a convolution over images of height 1, because ONNX Runtime
+    has a kernel for these that copies no window. Weights and biases are reshaped here, in the
+    loop's own graph, because ONNX Runtime optimises the layout only of constants of the same graph.
     """
     weight, bias = (tensors[f"{LAYER.format(layer)}.{which}"] for which in ("weight", "bias"))
     if not is_image(layer):
@@ -85,7 +86,7 @@ def convolution(
 
 
 def flat(ops: Ops, x: ir.Value, layer: str) -> ir.Value:
-    """What `convolution` gives for this layer as (batch, channels, columns)."""
+    """The result of `convolution` for this layer, as (batch, channels, columns)."""
     return ops.Squeeze(x, [2]) if is_image(layer) else x
 
 
@@ -118,7 +119,7 @@ def lstm(
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
     """(frames, batch, 512) through one layer; its output, and its state after the last frame.
 
-    state: hidden and cell (1, batch, 512) before the first frame, zeros if left out.
+    `state` is hidden and cell (1, batch, 512) before the first frame; zeros if left out.
     """
     inputs = [*weights, None, *state] if state else weights
     y, hidden, cell = ops.many("LSTM", 3, x, *inputs, hidden_size=HIDDEN)

@@ -1,8 +1,8 @@
 """The 48 kHz Encodec, layer by layer in tiles: each layer reads and writes memory once.
 
-A step (encodec_step.py) is an ONNX Scan over tiles of TILE_SAMPLES. What is left over of the
-clip, one to two tiles, takes the same steps outside the Scan, and so does a clip that is shorter.
-The last quarter of the layers, whose signals are small, is not tiled.
+A step (encodec_step.py) is an ONNX Scan over tiles of TILE_SAMPLES. The rest of the clip, one to
+two tiles, goes through the same steps outside the Scan, and so does a shorter clip. The last
+quarter of the layers, whose signals are small, is not tiled.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def write(tensors: Tensors, opset: int) -> ir.Model:
 
 
 def _branch(ops: Ops, samples: ir.Value, tensors: Tensors, tiles: bool) -> ir.Graph:
-    """The layers that are tiled, on a clip that is cut in tiles or on one that is not."""
+    """The tiled layers, for a clip that is cut into tiles or for one that is not."""
     signal = _cut(ops, samples) if tiles else Signal(None, samples)
     (signal,) = run(ops, tensors, [signal], Step("0", 7, activate=False))
     for level in range(TILED_LEVELS):

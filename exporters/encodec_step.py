@@ -1,7 +1,8 @@
 """One step of the 48 kHz Encodec, from one set of statistics to the next, tile by tile.
 
-No tile can go through two layers, for each is normalised over the whole clip. But between two
-sets of statistics (norm, ELU, padding, convolution, sums of the result) a tile stays in a cache.
+A tile cannot go through two layers at once, because each layer is normalised over the whole clip.
+But between two sets of statistics (norm, ELU, padding, convolution, sums of the result), a tile
+stays in a cache.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ Pieces = tuple[ir.Value | None, ir.Value]  # The tiles of a signal, and what fol
 class Signal:
     """A convolution's output, cut in time, and the scale and shift of its norm.
 
-    tiles: (tiles, batch, channels, columns), or None if nothing is cut. rest: what follows them,
-    (batch, channels, columns). scale, shift: (batch, channels, 1); None for samples.
+    `tiles` is (tiles, batch, channels, columns), or None if nothing is cut. `rest` is what follows
+    them, (batch, channels, columns). `scale` and `shift` are (batch, channels, 1), and None for
+    samples.
     """
 
     tiles: ir.Value | None
@@ -46,7 +48,7 @@ class Signal:
 class Step:
     """From one set of statistics to the next: the sum of normed signals, ELU, convolutions.
 
-    layer is the convolution of the activated sum, shortcut one of size 1 of the sum itself.
+    `layer` is the convolution of the activated sum, `shortcut` one of size 1 of the sum itself.
     """
 
     layer: str
@@ -177,8 +179,8 @@ def _norm(
 ) -> tuple[ir.Value, ir.Value]:
     """Scale and shift (batch, channels, 1) of a layer's norm, from sums over each piece.
 
-    Each sum goes over the columns of one channel of one piece in float32; they are added up in
-    float64, for a clip has millions of numbers.
+    Each sum covers the columns of one channel of one piece, in float32. The sums are added up in
+    float64, because a clip has millions of numbers.
     """
     name = f"encoder.model.{layer}.conv.norm"
     weight, bias = (ops.Unsqueeze(tensors[f"{name}.{which}"], [1]) for which in ("weight", "bias"))

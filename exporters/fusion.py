@@ -1,16 +1,16 @@
-"""HTS-AT that hears clips of any length: CLAP's feature fusion ("aff_2d").
+"""HTS-AT for clips of any length: CLAP's feature fusion ("aff_2d").
 
 Y. Wu et al., "Large-Scale Contrastive Language-Audio Pretraining with Feature Fusion and
-Keyword-to-Caption Augmentation", ICASSP 2023, arXiv:2211.06687. Of a clip over ten seconds the
-network sees the whole, shrunk to 1001 frames, and three stretches of 1001 frames at its own pace,
-one from each third of the places where they may start (laion_clap 1.1.7, training/data.py:363 and
-419; clap_module/htsat.py: PatchEmbed 108; clap_module/feature_fusion.py: AFF 133).
+Keyword-to-Caption Augmentation", ICASSP 2023, arXiv:2211.06687. From a clip over ten seconds, the
+network gets the whole clip, shrunk to 1001 frames, and three stretches of 1001 frames that are not
+shrunk, one from each third of the places where they may start (laion_clap 1.1.7,
+training/data.py:363 and 419; clap_module/htsat.py: PatchEmbed 108; clap_module/feature_fusion.py:
+AFF 133).
 
-The run time hands over STFT powers (batch, frames >= 1001, 513 bins) of clips of equal length.
-1001 frames are a clip of ten seconds, or one filled up to them: it has no stretches of its own.
-
-The original draws each place from its third with NumPy's global generator. Here it is the middle
-of the third. Its filterbank is not a tensor of the checkpoint but torchaudio's, and is kept here.
+The run time hands over STFT powers (batch, frames >= 1001, 513 bins) of clips of equal length. 1001
+frames are a clip of ten seconds, or a shorter one that was filled up; it has no stretches. The
+original draws each place from its third with NumPy's global generator; here it is the middle of the
+third. The filterbank is not a tensor of the checkpoint but torchaudio's, and is part of the graph.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .swin import reordered, window_order
 
 LOWEST_HZ, HIGHEST_HZ, NYQUIST_HZ = 50.0, 14_000.0, 24_000.0
 STRETCHES = 3
-SQUEEZE = 4  # The fusion's hidden layer is this much narrower than the tokens.
+SQUEEZE = 4  # The fusion's hidden layer is narrower than the tokens by this factor.
 
 
 def filterbank() -> Tensor:
@@ -60,9 +60,9 @@ def middles(frames: Tensor) -> Tensor:
 
 
 def shrinking(frames: int) -> tuple[Tensor, Tensor]:
-    """Which frames make each of 1001, and their weights: two (1001, taps).
+    """The frames from which each of 1001 is computed, and their weights: two (1001, taps).
 
-    Linear interpolation with antialiasing as torch.nn.functional.interpolate works it out, in
+    Linear interpolation with antialiasing as torch.nn.functional.interpolate computes it, in
     float32 (ATen/native/cpu/UpSampleKernel.cpp, HelperInterpBase): a triangle around the centre of
     each stretch of frames. From 1001 frames each is its own.
     """
@@ -102,7 +102,7 @@ class Views(nn.Module):
 
 
 class FusionPicture(Picture):
-    """The same picture as a map (batch, 1, 256, 256), because here a convolution looks at it."""
+    """The same picture as a map (batch, 1, 256, 256), because a convolution reads it here."""
 
     def forward(self, bands: Tensor) -> Tensor:
         stretched = self.stretched(bands).view(-1, SIDE // BANDS, SIDE, BANDS)
@@ -123,7 +123,7 @@ def attention(channels: int, *pooling: nn.Module) -> nn.Sequential:
 
 
 class AttentionalFusion(nn.Module):
-    """Two maps (batch, channels, height, width) to one, weighed point by point (AFF)."""
+    """Combine two maps (batch, channels, height, width), weighted point by point (AFF)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class FusionEmbed(nn.Module):
         super().__init__()
         self.proj = nn.Conv2d(1, width, PATCH, stride=PATCH)
         self.norm = nn.LayerNorm(width)
-        # The stretches are looked at three times as coarsely in time, and laid side by side.
+        # The stretches are read three times as coarsely in time, and placed side by side.
         wide = (PATCH, PATCH * STRETCHES)
         self.mel_conv2d = nn.Conv2d(1, width, wide, stride=wide)
         self.fusion_model = AttentionalFusion(width)

@@ -6,8 +6,8 @@
 * ``clips``: int64 (k, 2), seed and samples of `fad_onnx.networks.synthetic.clip` with the
   model's channels, at its rate;
 * ``OPTIONS/i``: float32 (m, width), embeddings of clip i with these options, written as
-  ``use_activation=false,use_pca=true`` or ``default``. Of more than `most` = MOST_NUMBERS / width
-  every s-th is kept, s = ceil(m / most), from the first on.
+  ``use_activation=false,use_pca=true`` or ``default``. If there are more than `most` = MOST_NUMBERS
+  / width, every s-th is kept, from the first on, with s = ceil(m / most).
 
 ``fad_onnx/networks/golden/GRAPH.npz`` of a text tower holds ``seed``, captions as numbers,
 ``ids/i`` int64 (length,), and ``embeddings`` float32 (captions, width).
@@ -94,7 +94,7 @@ def write_text(graph: str) -> Path:
 
 
 def _original(selection: Selection, made: dict[str, Tensors]) -> Embed:
-    """The original, which runs once a clip; outputs of one graph share tensors of up to 6 GB."""
+    """The original, run once for each clip; outputs of one graph share tensors of up to 6 GB."""
     if selection.graph not in made:
         made[selection.graph] = parity.checkpoint(selection, SEED)
     embed, known = parity.original(selection, made[selection.graph]), dict[bytes, Any]()
@@ -109,14 +109,14 @@ def _original(selection: Selection, made: dict[str, Tensors]) -> Embed:
 
 
 def _clips(model: Model, originals: Sequence[Embed]) -> list[tuple[int, int]]:
-    """Seed and samples of MOST_CLIPS clips, short ones where there are any."""
+    """Seed and samples of MOST_CLIPS clips; short ones if the family has any."""
     lengths = parity.clip_samples(model)
     longest, channels = (
         LONGEST_SECONDS * model.preparation.sample_rate_hz,
         model.preparation.channel_count,
     )
     short = [n for n in lengths if n <= longest] or lengths[:1]
-    # Of networks that take long, the family names a single length.
+    # For networks that take long, the family names a single length.
     count = MOST_CLIPS if len(short) > 1 else 1
     chosen: list[tuple[int, int]] = []
     for index in np.linspace(0, len(short) - 1, count).round().astype(int):
@@ -128,7 +128,7 @@ def _clips(model: Model, originals: Sequence[Embed]) -> list[tuple[int, int]]:
 
 
 def _settled(embed: Embed, clip: NDArray[np.float32]) -> bool:
-    """Whether no number is a tie between two integers, which another processor would break."""
+    """Whether no number is a tie between two integers, which processors may break differently."""
     found = embed(clip)
     if (found != np.rint(found)).any():
         return True

@@ -2,8 +2,8 @@
 
 Radford et al., "Language Models are Unsupervised Multitask Learners", 2019. Layers and tensor names
 are those of msclap 1.3.4 (models/clap.py: TextEncoder 41) and of transformers' GPT2Model, whose
-weights lie (in, out). The original pads captions to 77 tokens; every token looks at those before it
-alone, so this graph takes their true length.
+weights are (in, out). The original pads captions to 77 tokens. Every token attends only to those
+before it, so this graph can take captions at their true length.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HIDDEN = float(torch.finfo(torch.float32).min)
 
 
 class Dense(nn.Module):
-    """transformers' Conv1D: a linear layer whose weight lies (in, out)."""
+    """transformers' Conv1D: a linear layer whose weight is (in, out)."""
 
     def __init__(self, inner: int, outer: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Dense(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every token looks at itself and those before it: (batch, length, 768) to the same."""
+    """Every token attends to itself and those before it: (batch, length, 768) to the same shape."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers with the GELU of GPT-2 between them, which is a formula with tanh."""
+    """Two layers, with GPT-2's GELU (a formula with tanh) between them."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,11 +3,11 @@
 K. Chen et al., "HTS-AT: A Hierarchical Token-Semantic Audio Transformer for Sound Classification
 and Detection", ICASSP 2022, arXiv:2202.00874: a Swin transformer on a log-mel picture. Layers and
 tensor names are those of laion_clap 1.1.7 (clap_module/htsat.py: HTSAT_Swin_Transformer 599;
-clap_module/model.py: CLAP.get_audio_embedding 720). The tower's answer is the mean of the last
-layer's tokens (`embedding`, htsat.py:799), not the classifier behind them.
+clap_module/model.py: CLAP.get_audio_embedding 720). The tower's output is the mean of the last
+layer's tokens (`embedding`, htsat.py:799), not the classifier that follows.
 
-The run time hands over STFT powers (batch, 1001 frames, 513 bins) in float32. All that lives in
-the checkpoint binds by name, the filterbank included.
+The run time passes STFT powers (batch, 1001 frames, 513 bins) in float32. All tensors of the
+checkpoint are bound by name, including the filterbank.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .panns import BANDS, JOINT, SHORTEST, LogMel
 from .swin import TOKENS, WINDOW, stages
 
 BINS, FRAMES = 513, 1001
-SIDE = 256  # The picture's height and width; four stretches of time lie above each other.
+SIDE = 256  # The picture's height and width; four stretches of time are stacked.
 STRETCHES = SIDE // BANDS
 PATCH = 4  # A patch is 4 x 4 points of the picture.
 CUBIC = -0.75  # torch's bicubic coefficient (ATen/native/UpSample.h).
@@ -33,8 +33,8 @@ CUBIC = -0.75  # torch's bicubic coefficient (ATen/native/UpSample.h).
 def cubic_taps(length: int, stretched: int) -> tuple[Tensor, Tensor]:
     """Which four points make each point of a longer line, and their weights: two (4, stretched).
 
-    Bicubic with both ends aligned, in float32 as torch works it out: at a position around 1000
-    exact arithmetic would give other weights in the fifth digit.
+    Bicubic with both ends aligned, in float32 as torch computes it: at a position around 1000,
+    exact arithmetic would give weights that differ in the fifth digit.
     """
     step = np.float32(length - 1) / np.float32(stretched - 1)
     position = np.arange(stretched, dtype=np.float32) * step
@@ -52,8 +52,8 @@ def cubic_taps(length: int, stretched: int) -> tuple[Tensor, Tensor]:
 class Picture(nn.Module):
     """Log-mel bands (batch, frames, 64) to patches in window order: (batch, 4096, 16).
 
-    Time is stretched to 1024 frames and cut into four stretches, which lie above each other in a
-    picture of 256 x 256 with the bands upwards (htsat.py reshape_wav2img 833).
+    Time is stretched to 1024 frames and cut into four stretches, which are stacked in a picture of
+    256 x 256 with the bands upwards (htsat.py reshape_wav2img 833).
     """
 
     points: Tensor
@@ -111,11 +111,11 @@ class Htsat(nn.Module):
         self.register_buffer("average", torch.full((1, TOKENS), 1 / TOKENS), persistent=False)
 
     def normalised(self, bands: Tensor) -> Tensor:
-        """bn0, which has one scale and shift a band: it wants them where the channels are."""
+        """bn0 has one scale and shift for each band, so it needs the bands on the channel axis."""
         return cast(Tensor, self.bn0(bands.transpose(1, 2))).transpose(1, 2)
 
     def tokens(self, power: Tensor) -> Tensor:
-        """What the first stage is given: (batch, 4096, width) in window order."""
+        """The input of the first stage: (batch, 4096, width) in window order."""
         bands = self.normalised(self.logmel_extractor(power))
         return cast(Tensor, self.patch_embed(self.picture(bands)))
 

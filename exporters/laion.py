@@ -21,13 +21,13 @@ WINDOW_SAMPLES = 480_000
 def module(architecture: str, tensors: Mapping[str, NDArray[Any]], fusion: bool = False) -> Any:
     """laion_clap's CLAP_Module with these tensors in its audio tower; the text tower is a mock.
 
-    architecture: the name of one of laion_clap's model_configs, such as "HTSAT-tiny".
+    `architecture` is the name of one of laion_clap's model_configs, such as "HTSAT-tiny".
     """
     with stand_ins():
         import laion_clap
     clap = laion_clap.CLAP_Module(enable_fusion=fusion, device="cpu", amodel=architecture).eval()
     given = {name: torch.tensor(array) for name, array in tensors.items()}
-    # Missing are the Fourier kernels, which the constructor computes, and what is not the audio's.
+    # The Fourier kernels, which the constructor computes, and the text tower's tensors are missing.
     unexpected = clap.model.load_state_dict(given, strict=False).unexpected_keys
     if unexpected:
         raise ValueError(f"{architecture} has no tensors named {unexpected}")
@@ -37,8 +37,8 @@ def module(architecture: str, tensors: Mapping[str, NDArray[Any]], fusion: bool 
 def embed(clap: Any) -> Embed:
     """Samples (1, n) at 48 kHz to one embedding (1, 512) of length one.
 
-    Of clips over ten seconds the middle is handed over, where the original would draw a place
-    from NumPy's global generator (training/data.py:465).
+    From a clip over ten seconds, the middle is passed; the original would draw a place from NumPy's
+    global generator (training/data.py:465).
     """
 
     def embed(samples: NDArray[np.float32]) -> NDArray[np.float32]:

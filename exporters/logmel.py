@@ -1,7 +1,7 @@
 """Log-mel statistics: 128 numbers per patch of 0.96 s from VGGish's front end, without weights.
 
 Mean and standard deviation over the 96 frames of each of the 64 log mel bands. They serve
-demonstrations and smoke tests; distances between them compare with nothing published.
+demonstrations and smoke tests; distances between them cannot be compared with published ones.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LogMelStatistics(nn.Module):
     def forward(self, magnitude: Tensor) -> Tensor:
         bands = self.log_mel(magnitude)
         mean = self.average @ bands
-        # Of the population: these 96 frames are the patch, not a sample of it.
+        # The population's deviation: these 96 frames are the whole patch, not a sample of it.
         deviation = torch.sqrt(self.average @ (bands - mean) ** 2)
         return torch.cat([mean, deviation], dim=2).squeeze(1)
 

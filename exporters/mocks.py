@@ -1,4 +1,4 @@
-"""Mocks for packages that originals import at the top and never use on the way to an embedding."""
+"""Mocks for packages that originals import but never use to compute an embedding."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def stand_ins(*packages: str) -> Iterator[None]:
     Parameters
     ----------
     *packages : str
-        Names of packages, whether they are installed or not; those of UNNEEDED that are missing
-        if none is given.
+        Names of packages, whether they are installed or not; by default, those of UNNEEDED that are
+        missing.
 
     Examples
     --------
@@ -73,6 +73,6 @@ def stand_ins(*packages: str) -> Iterator[None]:
 
 
 def _withdrawn(packages: Sequence[str]) -> dict[str, ModuleType]:
-    """The modules of these packages, which are imported no longer."""
+    """Remove the modules of these packages from the imported ones, and return them."""
     names = [name for name in sys.modules if name.partition(".")[0] in packages]
     return {name: sys.modules.pop(name) for name in names}

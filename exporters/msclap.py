@@ -4,8 +4,8 @@ B. Elizalde, S. Deshmukh, H. Wang, "Natural Language Supervision for General-Pur
 Representations", ICASSP 2024, arXiv:2309.05767. Layers and tensor names are those of msclap 1.3.4
 (models/clap.py: AudioEncoder 23, Projection 8; models/htsat.py).
 
-The yaml of the package is ignored for this network (models/htsat.py 937): its filterbank is the
-one of 32 kHz, applied to audio at 44.1 kHz, and a tensor of the checkpoint like the rest.
+This network ignores the yaml of the package (models/htsat.py 937): its filterbank is the one for 32
+kHz, applied to audio at 44.1 kHz, and is a tensor of the checkpoint like all others.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FEATURES_WIDTH, JOINT = 768, 1024
 
 
 class Projection(nn.Module):
-    """A linear layer and a residual one behind it, normalised (models/clap.py:8)."""
+    """A linear layer, then a residual layer, normalised (models/clap.py:8)."""
 
     def __init__(self, inner: int = FEATURES_WIDTH, outer: int = JOINT) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def original_encoder(tensors: Mapping[str, NDArray[Any]]) -> Any:
         for name, array in tensors.items()
         if name.startswith("audio_encoder.")
     }
-    # Missing are the Fourier kernels, which the constructor computes, and the classifier.
+    # The Fourier kernels, which the constructor computes, and the classifier are missing.
     unexpected = made.load_state_dict(own, strict=False).unexpected_keys
     if unexpected:
         raise ValueError(f"msclap has no tensors named {unexpected}")
@@ -104,7 +104,7 @@ def original_encoder(tensors: Mapping[str, NDArray[Any]]) -> Any:
 
 
 def window(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Samples (1, n) to 7 s by the original's loading, which is given the middle of a clip."""
+    """Samples (1, n) to 7 s by the original's loading, which takes the middle of a clip here."""
     wrapper = package().CLAPWrapper.__new__(package().CLAPWrapper)
     start = max(0, (samples.shape[1] - WINDOW_SAMPLES) // 2)
     middle = samples[:, start : start + WINDOW_SAMPLES]
@@ -147,7 +147,8 @@ GRAPHS = (
 )
 ORIGINALS = {"msclap-2023": original}
 FEATURES = {"msclap-2023": ("log10", original_features)}
-# The shortest, either side of whole repetitions and of seven seconds, multiples of no hop.
+# The shortest clip, lengths on either side of whole repetitions and of seven seconds, and lengths
+# that are no multiple of a hop.
 CLIP_SAMPLES = {
     "msclap-2023": (1, 2, 65_773, 154_349, 154_350, 154_351, 308_699, 308_700, 308_701, 405_371)
 }

@@ -18,7 +18,7 @@ if sys.platform != "win32":
 
 SHARED_VARIABLE = "FAD_ONNX_SHARED"
 TRUE = ("1", "true", "yes", "on")
-# To leave free after a file is written, for the file system and other programs.
+# Bytes to leave free after a file is written, for the file system and other programs.
 SPARE_BYTES = 1 << 24
 
 Failure = Callable[[Path, str], FadError]
@@ -55,7 +55,7 @@ def _named(error: OSError, path: Path) -> Path:
 
 
 def check_readable(folder: Path) -> Path:
-    """The folder, which may not exist yet; CacheError if it is a file or not readable."""
+    """Return the folder, which may not exist yet; CacheError if it is a file or not readable."""
     with guarded(folder):
         try:
             mode = folder.stat().st_mode

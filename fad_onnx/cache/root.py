@@ -40,7 +40,7 @@ from .filesystem import (
 logger = logging.getLogger("fad_onnx")
 
 HOME_VARIABLE = "FAD_ONNX_HOME"
-# Outputs go to folders of the user, where only files that are surely ours may be removed.
+# Outputs go to folders of the user, where only files that are certainly ours may be removed.
 TEMPORARY = ".fad-onnx-tmp-"
 # A leftover without a lock is removed after an hour; on file systems without locks (some network
 # drives), after a week.
@@ -86,7 +86,7 @@ def locked(name: str) -> Iterator[None]:
 
 @contextmanager
 def held(names: Iterable[str]) -> Iterator[bool]:
-    """Hold the locks of these names if all are free now; yields whether they were."""
+    """Hold the locks of these names if all are free now; yield whether they were."""
     folder = make_folder(part("locks"))
     free = True
     with ExitStack() as taken:
@@ -132,8 +132,8 @@ def publish_file(
     """Let `writer` fill a file and give it its final name by one rename. A file that it replaces
     passes on its mode and owner.
 
-    If `writer` raises, nothing changes. rename: used instead of os.replace. Errors of the operating
-    system become `failure(path, reason)`.
+    If `writer` raises, nothing changes. `rename` is used instead of os.replace. Errors of the
+    operating system become `failure(path, reason)`.
     """
     final = final.absolute()
     make_folder(final.parent, failure)
@@ -185,9 +185,8 @@ def publish_folder(
 ) -> Path:
     """Let `writer` fill an empty folder and give it its final name by one rename.
 
-    An existing folder of that name stays as it is: names in the cache contain hashes, so that the
-    work of a second writer is equal and is dropped. If `writer` raises,
-    nothing appears.
+    An existing folder of that name stays as it is: names in the cache contain hashes, so the work
+    of a second writer is equal and can be dropped. If `writer` raises, no folder appears.
     """
     final = final.absolute()
     make_folder(final.parent, failure)
@@ -225,7 +224,7 @@ def _temporary(final: Path) -> Path:
 
 
 def _open_folder(folder: Path) -> int | None:
-    """A descriptor to lock against `sweep` while the folder is filled, if folders can be opened."""
+    """A descriptor whose lock stops `sweep` while the folder is filled; None on Windows."""
     return None if os.name == "nt" else os.open(folder, os.O_RDONLY)
 
 
@@ -238,7 +237,7 @@ def _sync_tree(folder: Path) -> None:
 
 
 def sweep(folder: Path, now: float | None = None) -> list[Path]:
-    """Remove half-written leftovers of killed processes; the paths removed."""
+    """Remove half-written leftovers of killed processes; return the removed paths."""
     removed = []
     for path in folder.glob(f"{TEMPORARY}*"):
         if _abandoned(path, time.time() if now is None else now):

@@ -1,6 +1,6 @@
 """A cache of embeddings between runs, so that nothing is computed twice.
 
-A key is the hash of a file's content with everything else that determines its embeddings (model,
+A key is a hash of a file's content and everything else that determines its embeddings (model,
 tensors, options, protocol). Values are therefore never stale, and never shared between models. See
 keyed.py and segments.py for the storage.
 """
@@ -142,7 +142,7 @@ class EmbeddingCache:
 def shared(folder: Path) -> EmbeddingCache:
     """The EmbeddingCache of this process for a folder, opened once.
 
-    Reading the index of a large cache takes a second, too long for every chunk of files.
+    Reading the index of a large cache takes a second, which is too long for every chunk of files.
     """
     return EmbeddingCache(folder)
 

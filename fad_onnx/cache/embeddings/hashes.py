@@ -19,7 +19,7 @@ from .upkeep import Freed, Info
 
 # Enough for about ten million files.
 MAX_BYTES = 1 << 30
-# A file this new may change again within the resolution of its dates.
+# A file that is newer than this may change again within the resolution of its dates.
 SETTLED_SECONDS = 2.0
 
 

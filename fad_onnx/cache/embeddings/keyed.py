@@ -28,7 +28,7 @@ logger = logging.getLogger("fad_onnx")
 
 LARGEST_SEGMENT_BYTES = 1 << 28
 OPEN_FILES = 32
-# After a miss, look for values of other processes, but not every time.
+# After a miss, look for values of other processes, but not after every miss.
 REFRESH_SECONDS = 10.0
 USED_SECONDS = 3600.0
 
@@ -36,8 +36,9 @@ USED_SECONDS = 3600.0
 class Keyed:
     """The mapping. Every method may be called from any thread, and after a fork.
 
-    folder: created by the first `put`. max_bytes: limit of the folder, which each writing process
-    may exceed by one segment (an eighth of it at most). level: of log messages.
+    The first `put` creates `folder`. `max_bytes` is the limit of the folder, which each writing
+    process may exceed by one segment (at most an eighth of the limit). `level` is that of log
+    messages.
     """
 
     def __init__(self, folder: Path, max_bytes: int, level: int = logging.WARNING) -> None:
@@ -126,7 +127,7 @@ class Keyed:
                 logger.debug("%s: %s", self._segments[number].path, error)
 
     def put(self, key: bytes, payload: bytes) -> bool:
-        """Store a value unless it is there; whether it is stored now."""
+        """Store a value unless it is there already; return whether it is stored now."""
         with self._lock:
             if self._ended:
                 return False

@@ -1,4 +1,4 @@
-"""The places of values: an index of millions of keys in little memory."""
+"""The positions of values: an index of millions of keys in little memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LATE_VALUES = 1 << 16
 class Places:
     """(segment number, offset) by key prefix: sorted arrays, and a dictionary of late arrivals.
 
-    A value takes 20 bytes, not 200 as in a dictionary, so that ten million fit in memory.
+    A value takes 20 bytes instead of 200 in a dictionary, so ten million values fit in memory.
     """
 
     def __init__(self) -> None:

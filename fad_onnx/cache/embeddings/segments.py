@@ -6,9 +6,9 @@ A folder holds segments. Each is written by one process at a time, only ever at 
                (32 bytes), BLAKE2b-128 of key and payload, payload
     NAME.idx   pairs of uint64: the first 8 bytes of a key, the record's place in NAME.seg
 
-No file is written by two processes, so that nothing depends on the locks of a network drive. The
-index may lag behind or be lost: the records after its last entry are then read one by one. A record
-that a kill cut short is skipped, and a record with a wrong hash counts as absent. All numbers are
+No file is written by two processes, so nothing depends on the locks of a network drive. The index
+may lag behind or be lost; the records after its last entry are then read one by one. A record that
+a kill cut short is skipped, and a record with a wrong hash counts as absent. All numbers are
 little-endian.
 """
 
@@ -38,7 +38,7 @@ FORMAT = b"fad-onnx seg 1\n\0"
 RECORD = struct.Struct("<4sI32s16s")
 MAGIC = b"REC1"
 ENTRY = np.dtype([("key", "<u8"), ("offset", "<u8")])
-# Sync after this many bytes: a kill loses nothing, a power cut at most this much.
+# Sync after this many bytes: a kill loses nothing, and a power cut at most this much.
 SYNC_SECONDS = 5.0
 PENDING_ENTRIES = 64
 Entries = NDArray[np.void]
@@ -155,7 +155,7 @@ class Writer:
             if hold(descriptor) is not False:
                 write_all(descriptor, FORMAT)
                 return cls(Segment(path), descriptor, len(FORMAT))
-            # Another process checked in this moment whether the segment was left.
+            # Another process was just checking whether the segment was abandoned.
             os.close(descriptor)
             path.unlink(missing_ok=True)
 
@@ -185,7 +185,7 @@ class Writer:
             write_all(self._index, data)
 
     def append(self, key: bytes, payload: bytes) -> int:
-        """Append a record; its offset. If it cannot be written, the segment stays as it was."""
+        """Append a record and return its offset. If that fails, the segment stays as it was."""
         offset = self.size
         if os.fstat(self._descriptor).st_size != offset:
             # An interrupt came after a record was written and before it was noted.
@@ -240,7 +240,7 @@ _APPEND = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
 def _host() -> str:
-    """This machine in file names: whether a segment is in use is known only on its machine."""
+    """The name of this machine, for file names: only a segment's machine knows if it is in use."""
     return re.sub(r"[^A-Za-z0-9]", "_", platform.node())[:40] or "host"
 
 

@@ -35,7 +35,7 @@ KNOWN = (
 
 
 def open(path: Path) -> Checkpoint:
-    """The checkpoint in a file, with every tensor described and none read.
+    """Open a checkpoint: every tensor is described, and none is read yet.
 
     Raises CheckpointError if the file cannot be read, is of no known container, is damaged,
     or names anything but tensors and plain values.
@@ -66,7 +66,7 @@ def _tensors(path: Path) -> dict[str, LazyTensor]:
 
 
 def shards(path: Path) -> dict[str, pathlib.Path]:
-    """The files that a checkpoint consists of beyond its own, by name."""
+    """The further files that a checkpoint consists of, by name."""
     file = Mapped(path)
     return sharded.shards(file) if sharded.holds(file) else {}
 

@@ -15,10 +15,10 @@ MAX_DEPTH = 32
 class Checkpoint:
     """An open checkpoint.
 
-    container: the format, as `torch_zip`. tree: what was saved, with a LazyTensor for every
-    tensor, NumPy array and NumPy scalar; dictionaries, lists and tuples at most MAX_DEPTH
-    deep, text, numbers, and inert placeholders for the rest. Keys that are neither text
-    nor small integers are left out.
+    `container` is the format, such as `torch_zip`. `tree` is what was saved: a LazyTensor for
+    every tensor, NumPy array and NumPy scalar; dictionaries, lists and tuples at most MAX_DEPTH
+    deep; text, numbers, and inert placeholders for the rest. Keys that are neither text nor small
+    integers are left out.
     """
 
     def __init__(self, file: Mapped, container: str, tree: object) -> None:
@@ -57,8 +57,8 @@ def _containers(node: object) -> Iterable[object]:
 def _check_depth(file: Mapped, tree: object) -> None:
     """CheckpointError if the tree contains itself or is deeper than MAX_DEPTH.
 
-    Parts can be shared, so that there may be too many paths to follow. Therefore the containers at
-    each distance from the root are visited, not the paths.
+    Parts can be shared, so there may be too many paths to follow. Therefore this visits the
+    containers at each distance from the root, not the paths.
     """
     level = {id(tree): tree}
     for _ in range(MAX_DEPTH):

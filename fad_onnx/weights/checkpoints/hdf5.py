@@ -2,8 +2,8 @@
 
 Format: "HDF5 File Format Specification Version 3.0"; layout: tf_keras/src/saving/legacy/
 hdf5_format.py, save_weights_to_hdf5_group. Keras binds weights by position, because the names of
-its layers carry counters (`conv2d_7`) that differ from run to run; so does this reader: "3.0" is
-the first weight of the fourth layer that has any.
+its layers contain counters (`conv2d_7`) that differ from run to run. This reader does the same:
+"3.0" is the first weight of the fourth layer that has weights.
 
 This reads what h5py writes by default: superblock 0 or 1, object headers of version 1, groups of
 symbol tables, contiguous floats, attributes of text. Anything else is an error that names it. h5py
@@ -147,7 +147,7 @@ def _entries(file: Mapped, address: int, what: str) -> Iterator[tuple[int, int]]
         head = file.span(address, 8, f"the B-tree of {what}")
         count = number(head[6:8])
         if bytes(head[:5]) == b"TREE\0":
-            # Between two children stands a key; before the first, its siblings and a key.
+            # There is a key between two children, and before the first are the siblings and a key.
             children = file.span(address + 32, 16 * count, f"the B-tree of {what}")
             file.spend(count * messages.MESSAGE_COST_BYTES)
             nodes += [number(children[16 * i : 16 * i + 8]) for i in reversed(range(count))]

@@ -25,7 +25,7 @@ class Mapped:
     def __init__(self, path: Path, cost_per_byte: int = 1) -> None:
         """Map the file; CheckpointError unless it is a regular, non-empty file.
 
-        cost_per_byte: the memory that parsing may take per byte of the file; see `spend`.
+        `cost_per_byte` is the memory that parsing may take per byte of the file; see `spend`.
         """
         self.path = fspath(path)
         self._mapping = self._map()
@@ -56,8 +56,8 @@ class Mapped:
     def spend(self, cost_bytes: int) -> None:
         """Account for memory that is about to be allocated for contents of the file.
 
-        Counts come from the file, so that a small hostile file could otherwise request any
-        amount. Parsing stops at ALLOWANCE_BYTES plus a multiple of the file's size.
+        Counts come from the file, so a small hostile file could otherwise request any amount of
+        memory. Parsing stops at ALLOWANCE_BYTES plus a multiple of the file's size.
         """
         self._allowance -= cost_bytes
         if self._allowance < 0:

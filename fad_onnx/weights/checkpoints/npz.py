@@ -22,7 +22,7 @@ SUFFIX = ".npy"
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 8192
 _CHUNK = 1 << 20
-_FORGET = 64 << 20  # a checksum leaves no more than this of a file in memory
+_FORGET = 64 << 20  # verifying a checksum keeps no more than this of a file in memory
 # The memory for a member, relative to its least size in a file with as many as possible.
 COST_PER_BYTE = 16
 TEXT_COST_BYTES = 60
@@ -118,7 +118,7 @@ def _describe_member(file: Mapped, member: Member) -> LazyTensor:
 
 
 def _opening(file: Mapped, member: Member) -> bytes:
-    """The start of the member, as long as a header may be."""
+    """The start of the member, up to the longest possible header."""
     packed = file.span(member.start, member.packed, quoted(member.name))
     if member.method == STORED:
         return bytes(packed[:_MAX_HEADER])

@@ -1,9 +1,9 @@
 """NumPy's half of the allow-list: pickled dtypes, arrays and scalars, without NumPy's code.
 
-`numpy.ndarray.__setstate__` trusts what it is given (object arrays, shapes that lie); here
-a pickled array becomes a LazyTensor whose bytes stay in the file until they are read. The
-state tuples are those of NumPy's array and dtype `__reduce__` (numpy/_core/src/multiarray,
-methods.c and descriptor.c).
+`numpy.ndarray.__setstate__` trusts what it is given (object arrays, false shapes). Here, a pickled
+array becomes a LazyTensor whose bytes stay in the file until they are read. The state tuples are
+those of NumPy's array and dtype `__reduce__` (numpy/_core/src/multiarray, methods.c and
+descriptor.c).
 """
 
 from __future__ import annotations

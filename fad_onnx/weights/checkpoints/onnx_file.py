@@ -1,4 +1,4 @@
-"""The initializers of an ONNX model: names, dtypes, shapes, and the places of their bytes.
+"""The initializers of an ONNX model: names, dtypes, shapes, and the positions of their bytes.
 
 Read straight from the protocol buffers, so the package `onnx` is not needed. Field numbers:
 onnx/onnx.proto3 (ModelProto, GraphProto, TensorProto, StringStringEntryProto).
@@ -52,13 +52,13 @@ def initializers(path: Path) -> dict[str, TensorInfo]:
 
 
 def behind(path: Path, value: str) -> set[str]:
-    """The names of everything in the main graph that a value is computed from, and its own."""
+    """The names of a value and of everything in the main graph from which it is computed."""
     file = Mapped(path)
     return _behind(file, _graph(file), {value})[0]
 
 
 def pruned(path: Path, outputs: Iterable[str]) -> bytes | None:
-    """The model with these outputs alone, and the nodes and initializers that they need.
+    """The model with only these outputs, and the nodes and initializers that they need.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def _graph(file: Mapped) -> Field:
 
 
 def _behind(file: Mapped, graph: Field, values: set[str]) -> tuple[set[str], set[int]]:
-    """The names of all that these values are computed from, and where the other nodes start."""
+    """The names of everything that these values need, and where the other nodes start."""
     nodes = [one for one in fields(file, graph.start, graph.end) if one.number == _GRAPH_NODE]
     found, unneeded = set(values), set()
     for node in reversed(nodes):  # ONNX has them in the order of their computation
@@ -118,7 +118,7 @@ def _names(file: Mapped, message: Field, number: int) -> set[str]:
 
 
 def _taken(file: Mapped, node: Field) -> set[str]:
-    """The inputs of a node, and all that the graphs within it name: they see the outer values."""
+    """The inputs of a node, and all names in the graphs within it, which see the outer values."""
     found = _names(file, node, _NODE_INPUT)
     for attribute in fields(file, node.start, node.end):
         if attribute.number != _NODE_ATTRIBUTE:

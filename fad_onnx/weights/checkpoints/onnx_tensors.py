@@ -18,8 +18,8 @@ from .tensors import Array, Element, LazyTensor, Region, checked, strided
 class TensorInfo(NamedTuple):
     """One initializer.
 
-    external: its bytes are `length` bytes at `offset` of the file `location` in the folder of the
-    model; else they are in the model itself, as they are (`raw`) or in a typed field.
+    If it is `external`, its `length` bytes are at `offset` in the file `location` in the folder of
+    the model. Otherwise they are in the model itself, unchanged (`raw`) or in a typed field.
     """
 
     name: str
@@ -34,7 +34,7 @@ class TensorInfo(NamedTuple):
 
 
 def tensor(file: Mapped, info: TensorInfo) -> LazyTensor:
-    """The initializer, read when asked for; external ones from the model's folder only."""
+    """The initializer, read on request; external ones only from the model's folder."""
     if info.external:
         return LazyTensor(info.dtype, info.shape, lambda: _read_external(file, info))
     if not info.raw:

@@ -1,9 +1,9 @@
 """A pickle machine that can describe data and can do nothing else.
 
-Python's own unpickler imports and calls what the stream names. This one has no import and
-no call: a global is looked up in a table of inert stand-ins (`stand_ins.py`), anything else
-ends the reading with an error that names it. It keeps its own stack, so that nesting costs
-no recursion, and leaves long strings in the file. The opcodes are in `pickle_opcodes.py`.
+Python's own unpickler imports and calls what the stream names. This one neither imports nor calls
+anything: it looks up a global in a table of inert stand-ins (`stand_ins.py`), and any other global
+is an error that names it. It keeps its own stack, so that nesting costs no recursion, and leaves
+long strings in the file. The opcodes are in `pickle_opcodes.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """Something a checkpoint may hold that is of no use here."""
+    """Something that a checkpoint may hold but that is not used here."""
 
     what: str
 
@@ -154,7 +154,7 @@ class Machine:
         self.memo[index] = self.top()
 
     def integer(self, length: int) -> None:
-        """Push a signed number of `length` bytes; beyond any use if over 255."""
+        """Push a signed number of `length` bytes; a number of more than 255 bytes is not used."""
         data = self.take(length)
         self.file.spend(min(length, _MAX_INT_BYTES))
         known = length <= _MAX_INT_BYTES
@@ -181,7 +181,7 @@ class Machine:
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
     def reduce(self) -> None:
-        """Replace a callee and its arguments by what its stand-in makes of them."""
+        """Replace a callee and its arguments by the result of its stand-in."""
         arguments, callee = self.pop(), self.pop()
         if type(arguments) is not tuple:
             raise self.error("applies arguments that are not a tuple")

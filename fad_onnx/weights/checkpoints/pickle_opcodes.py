@@ -1,8 +1,8 @@
 """The effect of each opcode of a pickle on the machine, and its cost.
 
 Opcodes: Python's pickletools. Those that call or load from outside (INST, OBJ, EXT*, PERSID,
-NEXT_BUFFER) are refused. Costs are bytes of memory, rounded up, and what bounds the time as
-well: nearly every step has one. The values that are written as lines of text are in `pickle_text`.
+NEXT_BUFFER) are refused. Costs are bytes of memory, rounded up. They also bound the time, because
+nearly every step has a cost. `pickle_text` reads values that are written as lines of text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Step = Callable[[Machine], object]
 
 
 def load(machine: Machine) -> object:
-    """Run one pickle up to its STOP; the described object. The machine is then after the STOP.
+    """Run one pickle up to its STOP, and return the described object.
 
     CheckpointError for a damaged or refused pickle, or a global that is not allowed.
     """
@@ -185,7 +185,7 @@ _KNOWN: dict[int, tuple[int, Step]] = {
     0x81: (_CONTAINER_COST, lambda m: m.reduce()),
     ord("Q"): (_CONTAINER_COST, _persistent),
     ord("i"): (0, _inst),
-    # As lines of text: protocol 0, and of Python 2's protocols 1 and 2 whole numbers above 32 bits.
+    # Lines of text: protocol 0, and whole numbers above 32 bits in protocols 1 and 2 of Python 2.
     ord("I"): (_SCALAR_COST, _push(pickle_text.integer)),
     ord("L"): (_SCALAR_COST, _push(pickle_text.long)),
     ord("F"): (_SCALAR_COST, _push(pickle_text.number)),

@@ -15,7 +15,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 class Field(NamedTuple):
-    """One field: for VARINT its value, else where its `length` bytes start."""
+    """One field: the value of a VARINT, otherwise the position of its `length` bytes."""
 
     number: int
     kind: int

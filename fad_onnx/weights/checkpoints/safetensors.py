@@ -26,7 +26,7 @@ _DTYPES = {
 
 def holds(file: Mapped) -> bool:
     """Whether the file starts like this container."""
-    # No header has 2^40 bytes; other files with a brace there do not have these zeros.
+    # No header has 2^40 bytes, so these bytes are zeros; other files with a brace there lack them.
     return bytes(file.data[5:9]) == b"\0\0\0{"
 
 

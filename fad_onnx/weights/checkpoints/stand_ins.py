@@ -1,8 +1,8 @@
 """The allow-list: every global that a checkpoint may name, with its inert replacement.
 
-Which globals torch writes: torch/serialization.py (persistent ids), torch/_utils.py
-(`_rebuild_*`), torch/_tensor.py and torch/nn/parameter.py (`__reduce_ex__`) of torch 2.13.
-A replacement only describes: it neither imports nor calls anything that the stream chooses.
+The globals that torch writes are in torch/serialization.py (persistent ids), torch/_utils.py
+(`_rebuild_*`), torch/_tensor.py and torch/nn/parameter.py (`__reduce_ex__`) of torch 2.13. A
+replacement only describes data: it neither imports nor calls anything that the stream chooses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Build = Callable[[Mapped, Arguments], object]
 
 @dataclass(slots=True)
 class Storage:
-    """A run of `nbytes` bytes named by a persistent id; `region` is its place, once known.
+    """A run of `nbytes` bytes named by a persistent id; `region` is its position, once known.
 
     A view has a root instead, and starts `shift` bytes into it.
     """
@@ -36,7 +36,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Callee:
-    """A function or class that the stream may apply: its name and its inert double."""
+    """A function or class that the stream may apply: its name and its inert replacement."""
 
     name: str
     build: Build

@@ -108,9 +108,9 @@ def strided(
 ) -> LazyTensor:
     """A tensor over a storage of `nbytes` bytes; offset and strides count elements.
 
-    `region` gives the place of the storage when the tensor is read (a legacy container names
-    its storages before it places them). Strides None means C order.
-    CheckpointError if any element would lie outside the storage.
+    `region` gives the position of the storage when the tensor is read, because a legacy container
+    names its storages before their positions are known. Strides None means C order. CheckpointError
+    if any element would lie outside the storage.
     """
     file.spend(TENSOR_COST_BYTES)
     strides = c_order(shape) if strides is None else strides

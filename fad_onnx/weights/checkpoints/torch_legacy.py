@@ -1,7 +1,7 @@
 """torch's container before 1.6: five pickles in sequence, then the storages.
 
-Layout (torch/serialization.py, `_legacy_save`): magic number, protocol version, facts on the
-writing machine, the object, the sorted keys of the storages; then per key its element count
+Layout (torch/serialization.py, `_legacy_save`): magic number, protocol version, facts about the
+writing machine, the object, the sorted keys of the storages; then, for each key, its element count
 as int64 and its elements.
 """
 
@@ -48,7 +48,7 @@ def _next(machine: Machine) -> object:
 
 
 def _place(file: Mapped, position: int, keys: object, storages: dict[str, Storage]) -> None:
-    """Give every storage its place."""
+    """Set the position of every storage."""
     if type(keys) is not list:
         raise file.error("its list of storages is not a list")
     for key in keys:

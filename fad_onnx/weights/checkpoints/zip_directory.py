@@ -1,4 +1,4 @@
-"""The places of the members of a zip archive, from its central directory; unpacks nothing.
+"""The positions of the members of a zip archive, from its central directory; unpacks nothing.
 
 The format: PKWARE APPNOTE 6.3.10. This reads only what checkpoints and NumPy archives use, and
 refuses archives that two readers could understand differently.
