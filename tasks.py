@@ -1,6 +1,6 @@
-"""The habits of this project, one command each: python tasks.py NAME.
+"""The recurring tasks of this project, one command each: python tasks.py NAME.
 
-Run without a name for the list. Everything runs with the Python that runs this file.
+Run it without a name for a list. Everything runs with the Python that runs this file.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def test(*arguments: str) -> int:
 
 
 def slow(*arguments: str) -> int:
-    """the tests that take minutes: large fuzz runs, kill and soak tests"""
+    """the tests that take minutes: large fuzz runs, killed processes, soak tests"""
     return _python("-m", "pytest", "-m", "slow", *arguments)
 
 
@@ -64,7 +64,7 @@ def types() -> int:
 
 
 def layers() -> int:
-    """whether imports run in one direction, from the rooms above to those below"""
+    """check that imports run in one direction, from upper packages to lower ones"""
     return _python("-m", "pytest", "-q", "tests/test_layers.py")
 
 
@@ -79,7 +79,7 @@ def bench(*arguments: str) -> int:
 
 
 def docs() -> int:
-    """write the generated parts of README.md and docs/ again"""
+    """write the generated parts of all pages again"""
     for page in PAGES:
         page.write_text(generated(page.read_text("utf-8")), "utf-8")
     return 0
@@ -92,7 +92,7 @@ TASKS: dict[str, Callable[..., int]] = {
 
 
 def generated(text: str) -> str:
-    """A page with its generated parts as they should be."""
+    """A page with its generated parts brought up to date."""
     for name, make in PARTS.items():
         begin, end = f"<!-- {name}: begin (python tasks.py docs) -->\n", f"<!-- {name}: end -->"
         if begin in text:
@@ -144,7 +144,7 @@ def _licences() -> Iterator[str]:
 
 
 def _every(model: Model) -> str:
-    """What one embedding stands for."""
+    """The part of a clip that one embedding covers."""
     if samples := model.output().samples_per_embedding:
         return f"{samples} samples"
     windows, pooling = model.preparation.windows, model.preparation.pooling
@@ -175,7 +175,7 @@ def _evaluate() -> Iterator[str]:
 
 
 def _contrast() -> Iterator[str]:
-    """FAD of the same clips and weights by protocol, and how far the harness' own is from it."""
+    """FADs of the same clips and weights by protocol, and the difference from the harness' own."""
     from fad_onnx.networks import table
 
     rows = json.loads(PROTOCOLS.read_text("utf-8"))["rows"]
@@ -201,7 +201,7 @@ def _figure(row: dict[str, Any] | None) -> str:
 
 
 def _short(difference: float) -> str:
-    """As in 3e-8."""
+    """A number in a short form, such as 3e-8."""
     number, power = f"{difference:.0e}".split("e")
     return f"{number}e{int(power)}"
 
@@ -256,7 +256,7 @@ def _commands() -> Iterator[str]:
 
 
 def _costs() -> Iterator[str]:
-    """Of a million and ten million clips of ten seconds, from measured speeds."""
+    """The cost of a million and ten million clips of ten seconds, from measured speeds."""
     found = _throughput()
     if not found.get("models"):
         yield "(not measured yet)"
@@ -278,12 +278,12 @@ def _costs() -> Iterator[str]:
 
 
 def _in_memory() -> Iterator[str]:
-    """The same clips from files and from arrays."""
+    """The speed of the same clips from files and from arrays."""
     found = _throughput()
     if not found.get("memory"):
         yield "(not measured yet)"
         return
-    yield f"{found['machine']}; seconds are medians of five runs, the ratio that of the pairs."
+    yield f"{found['machine']}; seconds and ratios are medians over five pairs of runs."
     yield ""
     yield "| model | clips | from files | from memory | files over memory | range |"
     yield "|---|---:|---:|---:|---:|---|"

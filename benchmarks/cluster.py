@@ -1,4 +1,4 @@
-"""A Dask cluster of processes on tar shards, whose worker and scheduler are killed on the way.
+"""A Dask cluster of processes on tar shards, whose worker and scheduler are killed midway.
 
     python benchmarks/cluster.py [--clips 100000] [--shards 20] [--workers 2] [--model logmel]
 
@@ -45,7 +45,7 @@ SECONDS, RATE = 0.3, 16000
 
 
 def make(folder: Path, clips: int, shards: int) -> str:
-    """Shards of clips, each with its own pitch and noise; the pattern that means them."""
+    """Write shards of clips, each with its own pitch and noise; return their pattern."""
     time_axis = np.arange(int(SECONDS * RATE)) / RATE
     for shard in range(shards):
         random = np.random.default_rng(shard)
@@ -87,12 +87,12 @@ class Cluster:
         self.workers.append(_started("distributed.cli.dask_worker", *options))
 
     def kill_worker(self) -> None:
-        """The first worker, without a warning; another one joins."""
+        """Kill the first worker without a warning, and start another one."""
         self.workers.pop(0).send_signal(signal.SIGKILL)
         self.join()
 
     def kill(self) -> None:
-        """All that is left of it."""
+        """Kill everything that is left of the cluster."""
         for process in (self.scheduler, *self.workers):
             process.kill()
             process.wait()
@@ -106,7 +106,7 @@ def _started(module: str, *options: str) -> subprocess.Popen[bytes]:
 
 @contextmanager
 def running(workers: int) -> Iterator[Cluster]:
-    """A cluster that is gone in the end."""
+    """A cluster that is stopped at the end."""
     cluster = Cluster(workers)
     try:
         yield cluster
@@ -115,7 +115,7 @@ def running(workers: int) -> Iterator[Cluster]:
 
 
 class Incidents:
-    """A progress function that lets things happen after some of the clips."""
+    """A progress function that calls other functions after some of the clips."""
 
     def __init__(self, total: int, *events: tuple[float, Callable[[], object]]) -> None:
         self.done, self._left = 0, [(int(share * total), event) for share, event in events]
@@ -127,13 +127,13 @@ class Incidents:
 
 
 def digest(made: fad_onnx.Dataset) -> str:
-    """Of all bits of the statistics."""
+    """A hash of all bits of the statistics."""
     arrays = made.moments.to_arrays()
     return hashlib.sha256(b"".join(arrays[key].tobytes() for key in sorted(arrays))).hexdigest()
 
 
 def measure(pattern: str, folder: Path, clips: int, workers: int, model: str) -> dict[str, Any]:
-    """The run of this page."""
+    """Run the steps in the docstring of this module, and return the figures."""
     start, found = time.perf_counter(), {}
 
     def lap(name: str) -> None:

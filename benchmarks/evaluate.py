@@ -3,13 +3,13 @@
     python benchmarks/evaluate.py [--clips 1000] [--seconds 2] [--workers N] [--output FILE.json]
     python benchmarks/evaluate.py --table FILE.json
 
-Synthetic weights, clips and captions: speed does not depend on the values, and nothing is
-downloaded. The reference, as many clips again, is embedded before, as one that is published.
-
+Weights, clips and captions are synthetic: speed does not depend on their values, and nothing is
+downloaded. The reference, which has as many clips, is embedded beforehand, like a published one.
 `alone` is the time of `stats` for each network, and of `embed_text` for the captions, one after the
-other; `evaluate` that of everything at once, `networks` the time within the networks' runs then,
-over the number of workers. Models are converted before, and loaded within each time. Writes JSON
-and prints its table, which `python tasks.py docs` puts into README.md.
+other. `evaluate` is the time of everything at once, and `networks` the part of it within the
+networks' runs, divided by the number of workers. Models are converted beforehand, and loaded within
+each time. Writes JSON and prints its table, which `python tasks.py docs` puts into
+benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def write_clips(folder: Path, clips: int, seconds: float, first: int) -> Path:
 
 
 def write_captions(path: Path, clips: int) -> list[str]:
-    """About a dozen tokens each, as a short sentence has."""
+    """Write captions of about a dozen tokens each, like a short sentence."""
     texts = [f"a dog {index:05}" for index in range(clips)]
     lines = (f"{index:05},{text}\n" for index, text in enumerate(texts))
     path.write_text("file,caption\n" + "".join(lines), "utf-8")
@@ -80,7 +80,7 @@ def write_weights(folder: Path) -> dict[str, Path]:
 
 
 class Busy:
-    """Seconds within the runs of networks, of all threads together."""
+    """The seconds that all threads together spend in runs of networks."""
 
     def __init__(self) -> None:
         self.seconds, self._lock, self._run = 0.0, threading.Lock(), Session.run
@@ -101,7 +101,7 @@ class Busy:
 
 
 def seconds_of(work: Callable[[], object]) -> tuple[float, float]:
-    """That it takes, and that it keeps processors busy, which other programs disturb less."""
+    """The wall time and the CPU time of a call; other programs affect the CPU time less."""
     start, busy = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - start, time.process_time() - busy
@@ -117,7 +117,7 @@ class Case:
         self.captions = folder / "captions.csv"
         self.texts = write_captions(self.captions, clips)
         self.splits = min(10, clips)
-        for name in NETWORKS:  # from here on the converted models are there
+        for name in NETWORKS:  # from here on, the models are converted
             self.stats(name, self.evaluation / "00000.wav")
         self.text(1)
         reference = write_clips(folder / "reference", clips, seconds, 0)
@@ -171,7 +171,7 @@ def measure(clips: int, seconds: float, workers: int) -> dict[str, Any]:
 
 
 def table(found: Mapping[str, Any]) -> list[str]:
-    """The table of README.md."""
+    """The table of benchmarks/README.md."""
     lines = [(f"`{name}` alone", value) for name, value in found["alone"].items()]
     lines += [("their sum", found["sum"]), ("`evaluate`", found["evaluate"]),
               ("of that within the networks", found["networks"])]  # fmt: skip

@@ -2,7 +2,7 @@
 
     python benchmarks/interval_simulation.py [--repeats 200] [--first-seed 1000] [--only METRIC]
 
-Datasets are drawn again and again from known sources. A 95 % interval should hold the mean of the
+Datasets are drawn repeatedly from known sources. A 95 % interval should contain the mean of the
 value over all repeats in 95 % of the cases. Prints JSON; asserts nothing. See README-statistics.md.
 """
 
@@ -43,16 +43,16 @@ Draw = Callable[[np.random.RandomState], Sequence[Arrays | None]]  # reference, 
 
 
 def seeds(repeats: int) -> range:
-    """Of the datasets. Methods were chosen on the first thousand; the others test them."""
+    """The seeds of the datasets. Methods were chosen with the first thousand; others test them."""
     return range(first_seed, first_seed + repeats)
 
 
 def silent(what: str, done: int, steps: int) -> None:
-    """No progress."""
+    """Ignore progress."""
 
 
 def dataset(clips: Sequence[Array], name: str = "") -> Arrays:
-    """Named clips: those of two datasets pair where `name` is the same."""
+    """Named clips: clips of two datasets form pairs if `name` is the same."""
     names = [f"{name}{i}" for i in range(len(clips))]
     return Arrays("set", Moments.of(np.concatenate(clips)), clips, names)
 
@@ -69,7 +69,7 @@ def gaussians(dim: int, clips: int, rows: int, apart: bool) -> Draw:
 
 
 def two_systems(dim: int, clips: int, rows: int, shift: float, paired: bool) -> Draw:
-    """A reference, and two systems whose clips of one name share 80 % of their variance."""
+    """A reference, and two systems whose clips of the same name share 80 % of their variance."""
 
     def draw(random: np.random.RandomState) -> Sequence[Arrays]:
         reference = Source(dim).files(random, clips, rows)
@@ -89,7 +89,7 @@ def two_systems(dim: int, clips: int, rows: int, shift: float, paired: bool) -> 
 
 
 def logits(random: np.random.RandomState, clips: int, sure: float) -> Array:
-    """Of a classifier of 527 classes, whose frequencies fall like 1 / k."""
+    """The logits of a classifier with 527 classes, whose frequencies fall like 1 / k."""
     frequency = np.arange(1.0, CLASSES + 1) ** -1.0
     drawn = random.choice(CLASSES, clips, p=frequency / frequency.sum())
     found: Array = 1.5 * random.randn(clips, CLASSES)
@@ -98,12 +98,12 @@ def logits(random: np.random.RandomState, clips: int, sure: float) -> Array:
 
 
 def answers(clips: int, sure: float) -> Draw:
-    """An evaluation alone."""
+    """An evaluation without a reference."""
     return lambda random: [None, dataset(list(logits(random, clips, sure)[:, None]))]
 
 
 def pairs(clips: int, noise: float, wrong: float, systems: int = 1) -> Draw:
-    """A reference, and evaluations of the same clips, of which the share `wrong` is another."""
+    """A reference, and evaluations of the same clips; the share `wrong` has another class."""
 
     def draw(random: np.random.RandomState) -> Sequence[Arrays]:
         reference, found = logits(random, clips, 6.0), []
@@ -148,7 +148,7 @@ def _mean(one: Arrays) -> Value:
 def summary(
     found: Sequence[Interval], nominal: Mapping[str, Any], scale: Scale = PLAIN
 ) -> dict[str, Any]:
-    """How many intervals hold the mean of all estimates; their error over the true deviation."""
+    """The share of intervals that contain the mean of all estimates; error over true deviation."""
     made = [one for one in found if one.low is not None and one.high is not None]
     if len(made) < len(found):
         return {**nominal, "refused": round(1 - len(made) / len(found), 3)}
@@ -166,7 +166,7 @@ def summary(
 def coverage(
     name: str, draw: Draw, repeats: int, options: Mapping[str, Any], **nominal: Any
 ) -> list[dict[str, Any]]:
-    """Of each number of one metric."""
+    """The coverage of each number of one metric."""
     found: dict[str, list[Interval]] = {}
     scales: dict[str, Scale] = {}
     for seed in seeds(repeats):
@@ -186,7 +186,7 @@ def coverage(
 def differences(
     name: str, draw: Draw, repeats: int, options: Mapping[str, Any], **nominal: Any
 ) -> list[dict[str, Any]]:
-    """Of the difference of two systems in the value of one metric."""
+    """The coverage for the difference of two systems in the value of one metric."""
     found, decided = [], 0
     for seed in seeds(repeats):
         both = values(name, draw(np.random.RandomState(seed)), options)
@@ -236,7 +236,7 @@ def comparisons(repeats: int) -> Iterator[Case]:
 
 
 def others(repeats: int) -> Iterator[Case]:
-    """What was tried for prdc and left out; 100 clips of one embedding in 8 dimensions."""
+    """Methods that were rejected for prdc; 100 clips of one embedding in 8 dimensions."""
     for apart in (False, True):
         yield (
             "prdc",

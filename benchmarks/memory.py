@@ -4,15 +4,14 @@
         [--into benchmarks/memory.json] [--plot memory.png]
 
 Writes two files of 10^4 to 10^MOST embeddings, ten to a clip, into a temporary folder (10^7 of 128
-numbers, 10^6 of 2048: 5.7 and 9 GB, with a reference of a tenth), compares them, and records of the
-process: its highest resident memory; how much of it was its own, without the pages of the mapped
-files, sampled every 20 ms; and its wall time.
---into adds to what the file holds; --plot draws what it holds, in light and in dark
-(memory.png and memory-dark.png), and --most 0 measures nothing.
+numbers, 10^6 of 2048: 5.7 and 9 GB, with a reference of a tenth), compares them, and records the
+highest resident memory of the process; how much of it was its own, without the pages of the mapped
+files, sampled every 20 ms; and the wall time. --into adds to what the file holds; --plot draws what
+it holds, in light and in dark (memory.png and memory-dark.png), and --most 0 measures nothing.
 
-"several models" gathers a dataset for three models, and their FAD and KAD, where workers elsewhere
-compute the embeddings: chunks of random numbers come in their place, so that what is measured is
-what the process holds beyond the networks.
+"several models" gathers a dataset for three models, and computes their FAD and KAD, while workers
+elsewhere compute the embeddings. Chunks of random numbers replace these, so the benchmark measures
+what the process holds apart from the networks.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from fad_onnx.pipeline.metadata import Metadata
 PER_CLIP = 10
 LIMIT_MB = 700
 MODELS = ("logmel", "logmel-2", "logmel-3")
-# What is asked, and the most embeddings for which its time allows it, by their width.
+# What is measured, and the most embeddings for which it is quick enough, by their width.
 ASKED: dict[str, tuple[list[str], dict[int, int]]] = {
     "FAD": (["score"], {}),
     "interval": (["score", "--ci=0.95"], {}),
@@ -106,7 +105,7 @@ def _anonymous_kb(pid: int) -> int:
 
 
 class Elsewhere(Executor):
-    """Workers that answer with random embeddings, at once."""
+    """Workers that answer at once, with random embeddings."""
 
     def submit(self, run: Any, job: Any, files: Any) -> Future[Any]:  # type: ignore[override]
         from fad_onnx.metrics.moments import Moments
@@ -216,13 +215,13 @@ def main() -> None:
 def sizes(count: int, width: int) -> list[int]:
     """The embeddings of the reference and of the evaluation.
 
-    Of more than 2 GB only the evaluation has that size: disks are not always larger.
+    Above 2 GB, only the evaluation has the full size, because disks may be small.
     """
     return [count if 4 * width * count < 2 * 10**9 else count // 10, count]
 
 
 def run(count: int, width: int, only: list[str]) -> Any:
-    """What was measured for this many embeddings, one after the other."""
+    """Measure everything for this many embeddings, one after the other."""
     asked = {name: words for name, (words, most) in ASKED.items()
              if name in only and count <= most.get(width, count)}  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Where the time goes inside ONNX Runtime: operators of each model, one thread, one batch.
+"""Where ONNX Runtime spends its time: the operators of each model, on one thread, for one batch.
 
     python benchmarks/operators.py [MODEL ...] [--batch N] [--runs N] > operators.json
 
@@ -36,7 +36,7 @@ from fad_onnx.networks.runtime import Network, Settings
 from fad_onnx.weights.binding import publish_synthetic
 
 SECONDS = 10
-# 1e9 floating-point operations of ten seconds: twice the multiplications of all layers.
+# 1e9 floating-point operations for ten seconds: twice the multiplications of all layers.
 GFLOP = {"vggish": 17.3, "pann-8k": 40, "pann-16k": 40, "pann-32k": 40, "encodec-24k": 30,
          "encodec-24k-10s": 30, "encodec-48k": 60, "encodec-48k-10s": 60}  # fmt: skip
 PRODUCT = """
@@ -57,7 +57,7 @@ def product_gflops() -> float:
 
 
 def measure(model: Model, batch: int | None, runs: int) -> dict[str, Any]:
-    """One model on batches of its own size, or of this one."""
+    """Measure one model on batches of its own size, or of this size."""
     with tempfile.TemporaryDirectory() as folder:
         variant = model.variant(model.choose())
         graph = publish_synthetic(model, variant, 0, Path(folder))
@@ -82,7 +82,7 @@ def measure(model: Model, batch: int | None, runs: int) -> dict[str, Any]:
 
 
 def _batch(embedder: Embedder, size: int) -> tuple[Any, float]:
-    """Inputs of the network for so many windows, and how many clips they are."""
+    """The inputs of the network for this many windows, and the number of clips."""
     rate, windows, clips = embedder.model.sample_rate_hz, [], 0
     while len(windows) < size:
         clip = synthetic.clip(clips, SECONDS * rate, embedder.model.channels)
@@ -107,7 +107,7 @@ def _profile(graph: Path, output: str, inputs: Any, clips: float, folder: Path) 
     for event in json.loads(Path(session.end_profiling()).read_text("utf-8")):
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             spent[event["args"]["op_name"]] += event["dur"]
-    for holder in ("Loop", "Scan", "If"):  # their time is that of what is in them
+    for holder in ("Loop", "Scan", "If"):  # their time is that of the operators in them
         spent.pop(holder, None)
     return {name: round(us / 1000 / runs / clips, 1) for name, us in spent.most_common(12)}
 
@@ -120,7 +120,7 @@ def main() -> None:
     chosen = parser.parse_args()
     results = []
     for name in chosen.models:
-        # Next to each other: the speed of a shared machine drifts.
+        # Measured next to each other, because the speed of a shared machine drifts.
         speed = product_gflops()
         one = measure(table.model(name), chosen.batch, chosen.runs)
         if one["gflop_per_clip"]:

@@ -1,4 +1,4 @@
-"""The original's whole score() on given weights: what side_by_side.py times against fad-onnx.
+"""The original's whole score() on given weights, which side_by_side.py compares with fad-onnx.
 
     python benchmarks/original.py MODEL WEIGHTS.npz REFERENCE EVALUATION
 

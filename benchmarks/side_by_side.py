@@ -1,4 +1,4 @@
-"""fad-onnx against the original, whole processes, in turn, on the same clips and weights.
+"""fad-onnx against the original: whole processes, in turn, with the same clips and weights.
 
     python benchmarks/side_by_side.py [MODEL ...] [--rate HZ] [--runs N] > results.json
 
@@ -52,7 +52,7 @@ def prepare(name: str, rate: int | None, folder: Path) -> tuple[list[str], list[
     return [*ours, "--no-cache", "-q"], theirs
 
 
-# A process of its own, for the system counts as a child's peak memory what its parent had.
+# A process of its own, because the system counts the parent's memory into a child's peak.
 MEASURE = """
 import json, os, subprocess, sys, time
 start = time.perf_counter()
@@ -81,7 +81,7 @@ def run(command: list[str], environment: dict[str, str]) -> dict[str, float]:
 
 
 def compare(name: str, rate: int | None, runs: int) -> dict[str, object]:
-    """Both programs in turn, after one run of each that is not counted."""
+    """Run both programs in turn, after one run of each that is not counted."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         ours, theirs = prepare(name, rate, folder)

@@ -34,10 +34,10 @@ Files = list[Array]
 
 @dataclass(frozen=True)
 class Source:
-    """A Gaussian in `dim` dimensions whose files share the part `alike` of the variance.
+    """A Gaussian in `dim` dimensions; embeddings of a clip share the part `alike` of the variance.
 
-    Its variances fall like 1 / k. `apart` moves the mean by one in all and mixes the
-    dimensions; without it all sources of a dimension are the same.
+    Its variances fall like 1 / k. `apart` moves the mean by one in total and mixes the
+    dimensions; without it, all sources of a dimension are the same.
     """
 
     dim: int
@@ -94,7 +94,7 @@ def summary(values: list[float], truth: float) -> dict[str, float]:
 def bias(dim: int, rows: int, rows_per_file: int, apart: bool, repeats: int) -> dict[str, Any]:
     """Means of the three distances over repeated evaluation sets; FAD's reference is exact.
 
-    KAD has a reference of 1,000 rows, drawn anew each time.
+    KAD has a reference of 1,000 embeddings, drawn anew each time.
     """
     evaluation, reference = Source(dim, apart), Source(dim)
     names = ("fad", "fad_inf", "fad_inf_by_file", "kad", "bandwidth")
@@ -150,10 +150,10 @@ def coverage(
 def paired_coverage(
     dim: int, files: int, noise: float, shift: float, repeats: int
 ) -> dict[str, Any]:
-    """As `coverage`, for an evaluation set made of the reference's own files.
+    """As `coverage`, for an evaluation dataset made from the reference's own clips.
 
-    Every embedding gets noise of its own of `noise` times the source's deviation, and all are
-    shifted by `shift`. Both intervals: from pairs, and as if the sets were independent.
+    Every embedding gets noise of its own, `noise` times the source's deviation, and all are
+    shifted by `shift`. Both intervals: from pairs, and as if the datasets were independent.
     """
     source = Source(dim)
     pairs = [(i, i) for i in range(files)]
@@ -196,7 +196,7 @@ def bootstrap(dim: int, files: int, repeats: int, resamples: int = 200) -> dict[
 
 
 def ranking(dim: int, shift: float, reference_clips: int, repeats: int) -> dict[str, Any]:
-    """Share of the ten highest clips that come from the shifted source, by each way to rank.
+    """Share of the ten highest clips that come from the shifted source, for each ranking.
 
     200 clips of the reference's source and 20 of a source whose mean is moved, of 1 to 30
     embeddings. `derivative` is the first-order influence of fad_onnx.interval, `agreement` its
@@ -223,7 +223,7 @@ RANKINGS = ("influence", "derivative", "mean_distance", "fad")
 
 
 def rankings(clips: Files, reference: Gaussian) -> dict[str, Array]:
-    """What each way to rank says of each clip."""
+    """The number that each ranking gives to each clip."""
     side = Side.of(clips)
     own = Gaussian.of(side.moments)
     _, (transport, _) = distance_and_maps(own, reference)
@@ -262,7 +262,7 @@ def simulate(repeats: int) -> dict[str, Any]:
 
 
 def by_lines(result: dict[str, Any]) -> str:
-    """JSON with a case a line, which diffs well."""
+    """JSON with one line for each case, which diffs well."""
     parts = [f' "repeats": {json.dumps(result["repeats"])}']
     for name in [name for name in result if name != "repeats"]:
         cases = ",\n".join(f"  {json.dumps(case)}" for case in result[name])

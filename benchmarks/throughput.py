@@ -1,4 +1,4 @@
-"""What a million clips cost with several networks, and clips in memory against files.
+"""The cost of a million clips with several networks, and clips in memory compared with files.
 
     python benchmarks/throughput.py models [MODEL ...] --into benchmarks/throughput.json
     python benchmarks/throughput.py memory [MODEL ...] --into benchmarks/throughput.json
@@ -8,8 +8,8 @@ Run it on an idle machine. Weights are synthetic, because speed does not depend 
 nothing is downloaded.
 
 `models` runs `fad-onnx bench` on clips of ten seconds at 44.1 kHz with a worker on every core.
-`memory` embeds the same clips from files (`fad_onnx.embed`) and from arrays (`embed_many`), in
-turns, after one of each that does not count; decoding counts for the files.
+`memory` embeds the same clips from files (`fad_onnx.embed`) and from arrays (`embed_many`) in turn,
+after one uncounted run of each; the time of files includes decoding.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SECONDS, CHUNK_FILES, ROUNDS = 10.0, 16, 5
 
 
 def model(name: str, clips: int) -> dict[str, Any]:
-    """The speed of one model, and what a chunk of its clips sends through a scheduler."""
+    """The speed of one model, and the bytes that a chunk of its clips sends through a scheduler."""
     cores = machine.cores()
     command = [sys.executable, "-m", "fad_onnx", "bench", name, "--json", "--clips", str(clips)]
     command += ["--seconds", str(SECONDS), "--workers", str(cores)]
@@ -109,7 +109,7 @@ def _seconds(work: Callable[[], int]) -> float:
 
 
 def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """What was asked for, one finding at a time."""
+    """The requested findings, one at a time."""
     if options.what == "models":
         yield from (model(name, options.clips or 32) for name in options.models or MODELS)
     else:

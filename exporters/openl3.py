@@ -5,9 +5,9 @@ Audio Embeddings", ICASSP 2019. Layers and constants are those of openl3 0.4.2 (
 _construct_mel256_audio_network 425) and of the front end that it takes from kapre 0.4.1
 (composed.py, get_melspectrogram_layer).
 
-The run time hands over STFT magnitudes (batch, 199 frames, 1025 bins) in float32. Tensors are
-called by their position in the file of Keras: `3.kernel` is the kernel of the fourth layer that
-has weights. Kernels lie as Keras stores them, (height, width, in, out).
+The run time passes STFT magnitudes (batch, 199 frames, 1025 bins) in float32. Tensors are named by
+their position in the file of Keras: `3.kernel` is the kernel of the fourth layer that has weights.
+Kernels are stored as in Keras, (height, width, in, out).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ MAGNITUDE_FLOOR, DYNAMIC_RANGE_DB = 1e-10, 80.0  # models.py:31
 EPSILON = 1e-3  # of Keras's BatchNormalization
 FRONTEND = Stft(FFT_SAMPLES, STEP_SAMPLES, FFT_SAMPLES, precision="float32", hann="tensorflow")
 WIDTHS = (64, 64, 128, 128, 256, 256, 512, 512)
-HALVED = (1, 3, 5)  # the convolutions that a pooling of 2 x 2 follows
-ORDER = ("gamma", "beta", "moving_mean", "moving_variance")  # in which Keras saves them
+HALVED = (1, 3, 5)  # the convolutions that are followed by a pooling of 2 x 2
+ORDER = ("gamma", "beta", "moving_mean", "moving_variance")  # the order in which Keras saves them
 
 
 class Normalisation(nn.Module):
@@ -146,15 +146,15 @@ def windows(samples: NDArray[np.float32], hop: int = HOP_SAMPLES) -> NDArray[np.
 def decibels(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Windows (count, 48000) to pictures (count, 256, 199, 1), as kapre and models.py:31 make them.
 
-    tf.signal.stft with pad_end in float32, its magnitude, the filterbank, and the decibels. The
-    window alone is the run time's, which is TensorFlow's bit for bit.
+    tf.signal.stft with pad_end in float32, its magnitude, the filterbank, and the decibels. Only
+    the window is that of the run time, which equals TensorFlow's bit for bit.
     """
     end = (FRAMES - 1) * STEP_SAMPLES + FFT_SAMPLES - WINDOW_SAMPLES
     padded = np.pad(samples, ((0, 0), (0, end)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, FFT_SAMPLES, axis=1)[
         :, ::STEP_SAMPLES
     ]
-    # The same bits as TensorFlow's transform, which torch's is not.
+    # This gives the same bits as TensorFlow's transform; torch's does not.
     magnitude = torch.from_numpy(np.abs(fft.rfft(frames * hann(FRONTEND))))
     bands = torch.tensordot(magnitude, torch.from_numpy(mel_matrix()), dims=1)
     level = 10 * torch.log(torch.clamp(bands, min=MAGNITUDE_FLOOR)) / np.log(10)
@@ -210,5 +210,5 @@ GRAPHS = (
 )
 ORIGINALS = dict.fromkeys(NAMES, original)
 FEATURES = dict.fromkeys(NAMES, ("clamp_1", original_features))
-# The shortest, and either side of where another window begins.
+# The shortest clip, and lengths on either side of the start of another window.
 CLIP_SAMPLES = dict.fromkeys(NAMES, (1, 23_999, 24_000, 24_001, 48_000, 48_001, 71_993, 120_013))

@@ -1,8 +1,8 @@
 """Graphs written operator by operator, where torch.export cannot follow: loops and branches.
 
-``Ops`` turns method calls into nodes: ``ops.Add(x, 1.0)``. Numbers become initializers of the
-main graph, whole numbers as int64 and others as float32, each once. The names of values count
-up, so that the same calls give the same bytes.
+``Ops`` turns method calls into nodes: ``ops.Add(x, 1.0)``. Numbers become initializers of the main
+graph, whole numbers as int64 and others as float32, without duplicates. Values are numbered in
+order, so the same calls give the same bytes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Ops:
     def many(
         self, operator: str, outputs: int, *inputs: Any, **attributes: Any
     ) -> Sequence[ir.Value]:
-        """A node with several outputs; None stands for an input that is left out."""
+        """Add a node with several outputs; None means an input that is left out."""
         values = [v if v is None or isinstance(v, ir.Value) else self.constant(v) for v in inputs]
         results = self._tape.op_multi_out(operator, values, attributes, num_outputs=outputs)
         for result in results:
@@ -56,12 +56,12 @@ class Ops:
         return self._constants[key]
 
     def body(self) -> Ops:
-        """For a graph inside this one, which may use this one's values."""
+        """Operators for a graph inside this one, which may use the values of this one."""
         return Ops(self)
 
     def graph(self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> ir.Graph:
         """These nodes as the graph of a loop or branch."""
-        # A body may not hand on a value as it is, be it an input or of the graph around.
+        # A body must not return a value unchanged, whether an input or one of the outer graph.
         here = set(self._tape.nodes)
         own = [y if y.producer() in here else self.Identity(y) for y in outputs]
         return ir.Graph(inputs, own, nodes=self._tape.nodes, name="body")

@@ -1,4 +1,4 @@
-"""CNN14: 2048 numbers and 527 logits per clip (PANNs), or 512 as LAION's CLAP's audio encoder.
+"""CNN14: 2048 numbers and 527 logits per clip (PANNs), or 512 numbers as LAION's CLAP encoder.
 
 Q. Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern
 Recognition", IEEE/ACM TASLP 28, 2020, arXiv:1912.10211. Layers and tensor names are those of
@@ -10,13 +10,13 @@ The run time hands over STFT powers (batch, frames, bins) in float32. The filter
 of the checkpoint (`logmel_extractor.melW`), so mel bands, logarithm and network are in the
 graph. Each of five poolings halves the frames and drops an odd one, so a graph needs 32 frames.
 
-A long clip can be computed in windows, exactly. A step of the last layer stands for 32 frames
-and looks at 126 more on either side: two convolutions of width 3 at each of the strides 1, 2, 4,
-8, 16 and 32 see 2 (1 + 2 + 4 + 8 + 16 + 32) frames. In windows that start at a multiple of 32
-frames every step but the CONTEXT_STEPS next to a cut is therefore the whole clip's, even with
-the two frames at the cut that the front end completes by reflection. `steps` gives them; those
-of all windows together go through the head graph, which pools them over time as the whole graph
-does.
+A long clip can be computed in windows, exactly. A step of the last layer covers 32 frames and
+depends on 126 more on either side: two convolutions of width 3 at each of the strides 1, 2, 4, 8,
+16 and 32 see 2 (1 + 2 + 4 + 8 + 16 + 32) frames. In windows that start at a multiple of 32 frames,
+every step except the CONTEXT_STEPS next to a cut is therefore that of the whole clip, even with the
+two frames at the cut that the front end completes by reflection. `steps` gives the steps of a
+window; those of all windows together go through the head graph, which pools them over time as the
+whole graph does.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ POWER_FLOOR = 1e-10  # amin of torchlibrosa's LogmelFilterBank: silence is -100 
 WIDTHS = (1, 64, 128, 256, 512, 1024, 2048)
 EMBEDDING = WIDTHS[-1]
 CLASSES = 527  # of AudioSet
-# From 32 to 63 frames the last layer has one step, and torch.export keeps a size of one apart for
-# the sake of strides, which ONNX does not have: tests/parity runs the graph at each such length.
+# From 32 to 63 frames the last layer has one step. torch.export treats a size of one specially
+# because of strides, which ONNX does not have: tests/parity runs the graph at each such length.
 TRACED_FRAMES = 64
 CONTEXT_STEPS = 4
 SHORTEST = 1e-12  # eps of torch.nn.functional.normalize.
@@ -93,9 +93,9 @@ class Head(nn.Module):
 
     def pooled(self, maps: Tensor) -> Tensor:
         """Maximum plus mean over time, and what follows: (batch, 2048, steps) to embeddings."""
-        # The mean as a pooling, which is ONNX's operator alone: for a mean ONNX Runtime may choose
-        # the axis, and with it the order of the additions, and then a clip in windows would differ
-        # from the whole clip in the last bits.
+        # The mean as a pooling, which becomes a single ONNX operator. For a mean, ONNX Runtime may
+        # choose the axis and so the order of the additions, and a clip in windows would differ from
+        # the whole clip in the last bits.
         mean = torch.onnx.ops.symbolic(
             "GlobalAveragePool", (maps,), dtype=maps.dtype, shape=(*maps.shape[:2], 1)
         )
@@ -127,7 +127,7 @@ class Cnn14(Head):
     def maps(self, power: Tensor) -> Tensor:
         """The last layer's maps averaged over mel: (batch, 2048, frames // 32)."""
         maps = self.logmel_extractor(power).unsqueeze(1)
-        # bn0 has one scale and shift a band: it wants the bands where the channels are.
+        # bn0 has one scale and shift for each band, so it needs the bands on the channel axis.
         maps = self.bn0(maps.transpose(1, 3)).transpose(1, 3)
         for number in range(1, len(WIDTHS)):
             maps = self.get_submodule(f"conv_block{number}")(maps)
@@ -194,13 +194,13 @@ def original_network(
 ) -> Any:
     """A network of frechet_audio_distance/models/pann.py with these tensors, ready to run.
 
-    settings: rate, window, hop, bands, lowest and highest Hz, classes; as in fad.py 116 to 146.
+    `settings`: rate, window, hop, bands, lowest and highest Hz, classes; as in fad.py 116 to 146.
     """
     with stand_ins():
         from frechet_audio_distance.models import pann
     network = getattr(pann, name)(*settings).eval()
     given = {name: torch.tensor(array) for name, array in tensors.items()}
-    # Missing are the Fourier kernels, which the constructor computes.
+    # The Fourier kernels, which the constructor computes, are missing.
     unexpected = network.load_state_dict(given, strict=False).unexpected_keys
     if unexpected:
         raise ValueError(f"{name} has no tensors named {unexpected}")
@@ -229,7 +229,7 @@ def embed(network: Any) -> Embed:
 
 
 def logits(network: Any) -> Embed:
-    """Samples (1, n) to logits (1, 527): what the original's fc_audioset gives to its sigmoid."""
+    """Samples (1, n) to logits (1, 527): the output of fc_audioset before the sigmoid."""
 
     def embed(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         found = []
@@ -276,8 +276,8 @@ GRAPHS = (
     _graph("clap_cnn14", 513, ClapCnn14, ("embedding",)),
     HEAD,
 )
-# frechet_audio_distance's own arguments; the 16000 Hz differ from the checkpoint's filterbank,
-# which replaces the one made from them.
+# frechet_audio_distance's own arguments. 16000 Hz does not fit the checkpoint's filterbank, which
+# replaces the one that is made from the arguments.
 SETTINGS = {
     "pann-8k": ("Cnn14_8k", (8000, 256, 80, BANDS, 50, 4000, 527)),
     "pann-16k": ("Cnn14_16k", (16000, 512, 160, BANDS, 50, 8000, 527)),

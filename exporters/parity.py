@@ -1,15 +1,14 @@
 """Compares a graph with the original package: what verify, golden and the tests share.
 
 A family module offers ``GRAPHS`` and, for the models that it serves, ``ORIGINALS``: it maps a
-model's name to a function that takes the tensors of a checkpoint (and, by keyword, the options
-that select an output, and ``output`` if it is not the first) and returns a function from
-samples, float32 (channels, n) at the model's rate, to embeddings, float32 (m, width), computed by
-the original package's own torch code.
-``FEATURES`` does the same for the input of the network, and names the value in the graph that it
-is compared with. ``TEXTS`` maps the graph of a text tower to a function that takes the tensors of a
-checkpoint and returns a function from ids, int64 (length,), to an embedding, float32 (width,).
-``CLIP_SAMPLES`` gives the lengths to compare at, where not every length is exact. ``PACKAGES``
-names the package of an original that needs an environment of its own.
+model's name to a function that takes the tensors of a checkpoint (and, by keyword, the options that
+select an output, and ``output`` if it is not the first) and returns a function from samples,
+float32 (channels, n) at the model's rate, to embeddings, float32 (m, width), computed by the
+original package's own torch code. ``FEATURES`` does the same for the input of the network, and
+names the value in the graph that it is compared with. ``TEXTS`` maps the graph of a text tower to a
+function that takes the tensors of a checkpoint and returns a function from ids, int64 (length,), to
+an embedding, float32 (width,). ``CLIP_SAMPLES`` gives the lengths to compare at if not every length
+is exact. ``PACKAGES`` names the package of an original that needs an environment of its own.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def offered(name: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        What is offered, by the name of the model (or graph).
+        What the families offer, by the name of the model (or graph).
     """
     return {
         model: value for family in families() for model, value in getattr(family, name, {}).items()
@@ -77,13 +76,13 @@ def offered(name: str) -> dict[str, Any]:
 
 
 def at_hand(model: str) -> bool:
-    """Whether this environment is the one that the original of a model runs in."""
+    """Whether the original of a model can run in this environment."""
     package = offered("PACKAGES").get(model)
     return package is None or importlib.util.find_spec(package) is not None
 
 
 def graph_files(model: Model) -> set[str]:
-    """The graph files that a model uses, the head and the text tower among them."""
+    """The graph files that a model uses, including the head and the text tower."""
     network = model.network
     heads = {network.head} if network.head else set()
     return {selection.graph for selection in parts(model)} | heads
@@ -164,7 +163,7 @@ def ids(seed: int, length: int) -> NDArray[np.int64]:
 
 
 def clip_samples(model: Model) -> tuple[int, ...]:
-    """Choose lengths of clips: the shortest, either side of boundaries, multiples of no hop.
+    """Choose lengths of clips: the shortest, both sides of boundaries, no multiples of a hop.
 
     Parameters
     ----------
@@ -187,7 +186,7 @@ def clip_samples(model: Model) -> tuple[int, ...]:
     )
     lengths, length, hop = {minimum, minimum + 1}, rules.length_samples, rules.hop_samples
     if rules.tail == "pad" and length:
-        return (length,)  # What a network makes of padding, only its family can say.
+        return (length,)  # only the family knows how its network treats padding
     if length and hop:
         lengths |= {length + hop - 1, length + hop}
     lengths |= {round(seconds * rate) + 13 for seconds in (1.37, 2.9, 5.003)}
@@ -208,7 +207,7 @@ class Comparison:
 
     @property
     def spread_error(self) -> float:
-        """Of this clip alone."""
+        """The error relative to the spread of this clip alone."""
         return spread_error(self.got, self.expected)
 
 
@@ -249,7 +248,7 @@ def pooled(comparisons: Sequence[Comparison]) -> Comparison:
 
 
 def up_to(tensor: str, ours: Embedder) -> Embedder:
-    """The same network, in one pass up to another tensor of the graph, without pooling."""
+    """The same network, but only up to another tensor of the graph, in one pass and unpooled."""
     one = ours.selection
     network = replace(one.network, tiles=None)
     output = replace(one.output, tensor=tensor, samples_per_embedding=None)

@@ -5,8 +5,8 @@ Patchout", Interspeech 2022, arXiv:2110.05069. Layers and tensor names are those
 0.0.26 (models/passt.py: PaSST 360; models/preprocess.py: AugmentMelSTFT). The three checkpoints
 differ in the columns of `time_new_pos_embed`.
 
-The run time hands over STFT powers (batch, frames, 513) in float32; mel bands, logarithm and
-network are in the graph. Windows shorter than the table use its first columns.
+The run time passes STFT powers (batch, frames, 513) in float32; mel bands, logarithm and network
+are in the graph. Windows shorter than the table of positions use its first columns.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ WIDTH, HEADS, DEPTH = 768, 12, 12
 PATCH, STRIDE = 16, 10
 ROWS = (BANDS - PATCH) // STRIDE + 1
 COLUMNS = {"passt_10s": 99, "passt_20s": 200, "passt_30s": 300}
-HEADS_AT_ONCE = 3  # Their scores are in memory together: 0.16 GB for a window of 30 s.
+HEADS_AT_ONCE = 3  # whose scores are in memory together: 0.16 GB for a window of 30 s
 
 
 def mel_matrix() -> NDArray[np.float32]:
     """Kaldi's triangular filters (513 bins, 128 bands); the highest bin has no weight.
 
-    torchaudio 2.11.0, compliance/kaldi.py 436, get_mel_banks, which works in float32: so does
-    this, but for the logarithm, whose last bit differs between processors.
+    torchaudio 2.11.0, compliance/kaldi.py 436, get_mel_banks, works in float32. So does this,
+    except for the logarithm, whose last bit differs between processors.
     """
     bins = htk_mel(np.arange(BINS - 1) * (RATE_HZ / 2 / (BINS - 1))).astype(np.float32)[:, None]
     step = float(htk_mel(HIGHEST_HZ)) / (BANDS + 1)
@@ -132,7 +132,7 @@ class Passt(nn.Module):
         patches = self.patch_embed(self.log_mel(power).transpose(1, 2).unsqueeze(1))
         columns = torch.arange(patches.shape[3])
         patches = patches + self.time_new_pos_embed.index_select(3, columns)
-        # Row after row: for a reshape, torch.export asks how the columns divide the tokens.
+        # Row by row: for a reshape, torch.export would ask how the columns divide the tokens.
         rows = (patches + self.freq_new_pos_embed).unbind(2)
         first = torch.cat([self.cls_token, self.dist_token], dim=1) + self.new_pos_embed
         return torch.cat(
@@ -150,7 +150,7 @@ class Passt(nn.Module):
 
 
 def graph(name: str, columns: int) -> Graph:
-    """The graph for a checkpoint whose table has so many columns."""
+    """The graph for a checkpoint whose table of positions has this many columns."""
     longest = PATCH + STRIDE * columns - 1
     return Graph(
         name=name,
@@ -168,8 +168,8 @@ def mel_banks(
 ) -> tuple[Tensor, None]:
     """What torchaudio.compliance.kaldi.get_mel_banks gives, without warping: (bands, bins).
 
-    Kaldi, src/feat/mel-computations.cc, MelBanks::MelBanks, in float32. No torchaudio fits torch
-    2.13, and of its code the original needs this function alone.
+    Kaldi, src/feat/mel-computations.cc, MelBanks::MelBanks, in float32. No release of torchaudio
+    fits torch 2.13, and this is the only function of it that the original needs.
     """
 
     def mel(hertz: Tensor) -> Tensor:
@@ -203,7 +203,7 @@ def original_model(columns: int, tensors: Mapping[str, NDArray[Any]]) -> Any:
         net = passt.get_model(arch=arch, pretrained=False, input_tdim=frames)
         passt.first_RUN = False  # It prints the shapes of its first run.
     given = {name: torch.from_numpy(array) for name, array in tensors.items()}
-    # Missing is the distillation head, which nothing reads. The arrays are not copied.
+    # The distillation head, which nothing reads, is missing. The arrays are not copied.
     unexpected = net.load_state_dict(given, strict=False, assign=True).unexpected_keys
     if unexpected:
         raise ValueError(f"{arch} has no tensors named {unexpected}")
@@ -243,7 +243,7 @@ def original_features(columns: int, tensors: Mapping[str, NDArray[Any]]) -> Embe
     return bands
 
 
-# Of each table: architecture, frames that the constructor is told, and window and hop in ms.
+# For each table: the architecture, the constructor's number of frames, and window and hop in ms.
 ARCHITECTURES = {
     99: ("passt_s_swa_p16_128_ap476", 998, 10_000, 2_500),
     200: ("passt_20sec", 2000, 20_000, 5_000),
@@ -254,6 +254,6 @@ ORIGINALS = {model: partial(original, columns) for model, columns in MODELS.item
 FEATURES = {
     model: ("div", partial(original_features, columns)) for model, columns in MODELS.items()
 }
-# Seconds of transformer for each second of a clip: short ones, and either side of a column.
+# A second of a clip takes seconds, so clips are short; and lengths on both sides of a column.
 CLIP_SAMPLES = dict.fromkeys(MODELS, (4801, 4802, 8000, 8001, 43_853, 92_813))
 GRAPHS = tuple(graph(name, columns) for name, columns in COLUMNS.items())

@@ -1,4 +1,4 @@
-"""The table of protocols: our numbers and the harness' own, of the same clips and weights."""
+"""The table of protocols: our numbers and the harness' own, from the same clips and weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DAC = (
     "hours of computation; what its loader makes of single clips is compared by"
     " tests/parity/test_dac.py"
 )
-# Of each protocol, the models without a figure.
+# For each protocol, the models without a figure.
 NOT_COMPARED: Mapping[str, Mapping[tuple[str, ...], str]] = {
     "gudgud96": {
         ("clap-630k",): SAME.format("`clap`"),
@@ -91,13 +91,13 @@ def rows(names: Sequence[str], wanted: int | None = None) -> Iterator[dict[str, 
     names : sequence of str
         PROTOCOL or PROTOCOL/MODEL; all if it is empty. "native" has no harness.
     wanted : int, optional
-        How many clips of each side, if not all that the model has.
+        The number of clips on each side, if not all.
 
     Yields
     ------
     dict
         `protocol`, `model`, `metric`, `ours`, `theirs` (None for "native"), `difference` and
-        `clips`, how many of each side.
+        `clips`, the number on each side.
     """
     known = list(harnesses.cases())
     every = [*known, *(("native", model) for model in dict.fromkeys(model for _, model in known))]
@@ -134,7 +134,7 @@ def _key(row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def merged(path: Path, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The content of the file with these rows in place of its own for the same numbers.
+    """The content of the file, in which these rows replace its own for the same numbers.
 
     Parameters
     ----------
@@ -146,8 +146,8 @@ def merged(path: Path, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Returns
     -------
     dict
-        `clips`, what was compared on, `rows`, in the order of protocols and models, and
-        `not_compared`, the models without a figure, and why.
+        `clips` describes the clips, `rows` are in the order of protocols and models, and
+        `not_compared` gives the models without a figure and the reasons.
     """
     held = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
     keyed = {_key(row): row for row in (*held, *found)}

@@ -21,12 +21,12 @@ from .skeleton import Graph
 from .swin import gelu
 
 WORDS, POSITIONS, WIDTH, HEADS, INNER, BLOCKS = 50_265, 514, 768, 12, 3072, 12
-PAD = 1  # also what positions start after
+PAD = 1  # positions start after this number, too
 EPSILON = 1e-5
 
 
 class Embeddings(nn.Module):
-    """Ids (batch, length) to what the first block is given: (batch, length, 768)."""
+    """Ids (batch, length) to the input of the first block, (batch, length, 768)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Embeddings(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every token looks at every other one: (batch, length, 768) to the same."""
+    """Every token attends to all tokens: (batch, length, 768) to the same shape."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -24,9 +24,9 @@ from .mocks import stand_ins
 from .parity import Embed
 
 Rows = NDArray[np.float32]
-# Two datasets for a score; at 44.1 kHz they also show what the resampler does to it.
+# Two datasets for a score; at 44.1 kHz they also show the effect of the resampler.
 SET_CLIPS, SET_SECONDS, FOREIGN_HZ = 10, 3.1, 44_100
-FILLED_CLIPS = 3  # where each fills a window of ten seconds, or is filled up to one of thirty
+FILLED_CLIPS = 3  # for models where a clip fills a window of ten seconds, or is padded to thirty
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def read_set(folder: Path) -> list[Clip]:
 def resampled(clip: Clip, rules: Preparation) -> Clip:
     """Mix and resample a clip as the original does: its channel rule, then resampy.
 
-    frechet_audio_distance/utils.py, load_audio_task; of stereo files it resamples the wrong axis,
+    frechet_audio_distance/utils.py, load_audio_task; it resamples the wrong axis of stereo files,
     which is not imitated.
 
     Parameters
@@ -94,8 +94,8 @@ def resampled(clip: Clip, rules: Preparation) -> Clip:
 
 @dataclass(frozen=True)
 class Scores:
-    """A distance by this package, by the original (or None), and by this package of the original's
-    embeddings.
+    """A distance by this package, by the original (or None), and by this package from the
+    original's embeddings.
     """
 
     score: float
@@ -104,7 +104,7 @@ class Scores:
 
     @property
     def difference(self) -> float:
-        """Relative, to the original's score where there is one."""
+        """The relative difference from the original's score, if there is one."""
         theirs = self.of_original_rows if self.original is None else self.original
         return abs(self.score / theirs - 1)
 
@@ -145,13 +145,13 @@ def original_score(reference: Rows, evaluation: Rows) -> float | None:
     Returns
     -------
     float or None
-        None where the original refuses the result of its matrix square root.
+        None if the original refuses the result of its matrix square root.
     """
-    # Where transformers is installed, laion_clap asks it for files from the network.
+    # If transformers is installed, laion_clap makes it fetch files from the network.
     unwanted = ("torchvision", "torchaudio", "laion_clap") if find_spec("transformers") else ()
     with stand_ins(*unwanted):
         from frechet_audio_distance.fad import FrechetAudioDistance as Original
-    # Neither method looks at its object, whose constructor downloads.
+    # Neither method uses its object, whose constructor would download.
     statistics = Original.calculate_embd_statistics
     moments = (*statistics(None, reference), *statistics(None, evaluation))
     with warnings.catch_warnings():

@@ -1,8 +1,8 @@
-"""From a torch module to the bytes of a weightless ONNX graph: the steps all models share.
+"""Turn a torch module into the bytes of a weightless ONNX graph: the steps that all models share.
 
-The graph names every tensor of the official checkpoint as an initializer that lives outside the
-file, in ``weights.bin``, at an offset fixed here. Whoever publishes a model copies the graph and
-writes each tensor at its offset; nobody edits protobuf. Three things make that safe:
+The graph names every tensor of the official checkpoint as an initializer outside the file, in
+``weights.bin``, at an offset that is fixed here. To make a model, the run time copies the graph and
+writes each tensor at its offset, without editing protobuf. Three things make that safe:
 
 * while constants are folded, the tensors of the checkpoint are graph *inputs*, so that none of
   them, however small, can be folded, merged with an equal one, or dropped;
@@ -27,23 +27,23 @@ from onnx_ir.passes import common as passes
 
 GRAPHS_FOLDER = Path(__file__).parents[1] / "fad_onnx" / "networks" / "graphs"
 WEIGHTS_FILE = "weights.bin"
-OPSET = 18  # What torchlib is written in: no version conversion. ONNX Runtime >= 1.14 reads it.
-IR_VERSION = 8  # The one that belongs to opset 18.
+OPSET = 18  # torchlib's, so that nothing is converted; ONNX Runtime >= 1.14 reads it
+IR_VERSION = 8  # the version that belongs to opset 18
 # Tensors of a page or more start on a page, so that they can be mapped; the rest on a cache line.
 PAGE_BYTES, LINE_BYTES = 4096, 64
 
 
 @dataclass(frozen=True)
 class Graph:
-    """One weightless graph: what to export, on what example, under which names.
+    """One weightless graph: what to export, with which example, under which names.
 
     ``module`` builds the network; the names in its ``state_dict`` are the checkpoint's. Constants
     that no checkpoint holds are buffers with ``persistent=False`` and are stored in the graph.
-    ``example`` gives inputs with at least two of everything that varies (torch.export takes a
-    size of one for a constant). ``dynamic`` has one mapping per input from axis to name, or to a
-    ``torch.export.Dim`` where a bound is needed; equal names are equal sizes.
-    ``write``, where there is one, writes the nodes itself, given the checkpoint's tensors by name
-    and the opset; the module then only says which tensors there are.
+    ``example`` gives inputs with a size of at least two on every axis that varies (torch.export
+    treats a size of one as a constant). ``dynamic`` has one mapping per input from axis to name, or
+    to a ``torch.export.Dim`` if a bound is needed; equal names mean equal sizes. ``write``, if
+    given, writes the nodes itself from the checkpoint's tensors by name and the opset; the module
+    then only lists the tensors.
     """
 
     name: str
@@ -129,7 +129,7 @@ def _withdraw(model: ir.Model, names: Sequence[str]) -> list[ir.Value]:
 
 
 def _simplify(model: ir.Model) -> None:
-    """Fold what is constant, drop what is unused; input_size_limit spares large constants."""
+    """Fold constants and drop unused nodes; input_size_limit spares large constants."""
     onnxscript.optimizer.inline(model)
     onnxscript.optimizer.fold_constants(model, input_size_limit=64, output_size_limit=4096)
     for simplify in (
@@ -162,7 +162,7 @@ def _restore(model: ir.Model, bound: Sequence[ir.Value]) -> None:
 
 
 def _external(value: ir.Value, end: int) -> tuple[ir.ExternalTensor, int]:
-    """A tensor after byte ``end`` of the weights file, and where it ends in its turn."""
+    """A tensor after byte ``end`` of the weights file, and its own end."""
     if value.name is None or value.dtype is None or value.shape is None:
         raise ValueError(f"{value.name}: a tensor of the checkpoint needs a type and a shape")
     length = int(value.dtype.itemsize * math.prod(value.shape.numpy()))

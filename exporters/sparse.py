@@ -1,7 +1,6 @@
-"""A constant matrix that is mostly zeros, as its other numbers and their places.
-
-The session makes the matrix when it is opened, so that a graph of a filterbank takes a tenth of the
-room in the package.
+"""A constant matrix that is mostly zeros, stored as its other numbers and their positions. The
+session builds the matrix when it is opened, so the graph of a filterbank takes a tenth of the space
+in the package.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Sparse(nn.Module):
-    """The matrix itself, bit for bit, of any call.
+    """A module that returns the matrix, bit for bit, at any call.
 
     Parameters
     ----------

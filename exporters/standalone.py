@@ -16,7 +16,7 @@ from fad_onnx.weights.checkpoints.onnx_file import initializers
 
 from .skeleton import WEIGHTS_FILE
 
-# A protobuf message ends at 2 GiB; what is not weights stays far below the margin.
+# A protobuf message ends at 2 GiB; everything except weights stays far below the margin.
 LARGEST_BYTES = 2**31 - 2**26
 
 
@@ -66,7 +66,7 @@ def write(
     onnx.helper.set_model_props(proto, {key: _text(value) for key, value in facts.items()})
     files = [out]
     if size > largest_bytes:
-        # Constants stay inside: ONNX Runtime wants to see the shapes among them at once.
+        # Constants stay inside, because ONNX Runtime needs the shapes among them at once.
         files.append(out.with_name(out.name + ".data"))
         shutil.copyfile(ready.graph.with_name(WEIGHTS_FILE), files[1])
         _relocate(proto, files[1].name)

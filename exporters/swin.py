@@ -2,11 +2,11 @@
 
 Z. Liu et al., "Swin Transformer", ICCV 2021, arXiv:2103.14030. Tensor names are those of
 laion_clap 1.1.7 (clap_module/htsat.py: WindowAttention 279, SwinTransformerBlock 364,
-PatchMerging 488), down to the masks and position indices, which live in the checkpoint.
+PatchMerging 488), including the masks and position indices, which are in the checkpoint.
 
-The original keeps tokens in the order of the picture and cuts, rolls and glues windows around
-each attention. Everything else works on single tokens, so here they stay in the order of the
-windows, and one gather takes them from each window order to the next.
+The original keeps tokens in the order of the picture, and cuts, rolls and rejoins windows for each
+attention. Everything else works on single tokens, so here they stay in the order of the windows,
+and one gather takes them from each window order to the next.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def merged_order(side: int) -> np.ndarray:
 
 
 def reordered(tokens: Tensor, order: np.ndarray, wanted: np.ndarray) -> Tensor:
-    """Tokens that lie in one order of the places, in another."""
+    """Tokens in one order of the places, moved to another."""
     moves = np.argsort(order)[wanted]
     if (moves == np.arange(len(moves))).all():
         return tokens
@@ -70,7 +70,7 @@ class Attention(nn.Module):
     def bias(self, mask: Tensor | None) -> Tensor:
         """What is added to the scores: (1 or windows of a picture, heads, 64, 64).
 
-        It depends on the checkpoint alone, so ONNX Runtime works it out once.
+        It depends only on the checkpoint, so ONNX Runtime computes it once.
         """
         index = self.relative_position_index.flatten()
         bias = self.relative_position_bias_table.index_select(0, index)
@@ -95,7 +95,7 @@ class Attention(nn.Module):
 
 
 def gelu(x: Tensor) -> Tensor:
-    """The exact GELU, in the order of operations that ONNX Runtime knows as one (GeluFusion)."""
+    """The exact GELU, in the order of operations that ONNX Runtime fuses into one (GeluFusion)."""
     return x * (1.0 + torch.erf(x / math.sqrt(2.0))) * 0.5
 
 

@@ -1,4 +1,4 @@
-"""How far a model is from the original package, step by step, as a table or JSON."""
+"""Measure how far a model is from the original package, step by step, as a table or JSON."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from .scores import Clip, resampled, scores
 class Finding:
     """One selection of a model on one checkpoint.
 
-    Errors are relative to the spread of the original's embeddings. ``score`` is this package's for
-    two datasets at the model's rate, ``original`` the other's, or None where its matrix square
-    root fails (for few or degenerate embeddings). Differences of scores are relative, to
-    ``original`` or else to this package's distance of the original's embeddings.
-    ``resampled_difference`` is that for the datasets at their own rates, where the original
-    resamples with resampy, this package with soxr.
+    Errors are relative to the spread of the original's embeddings. ``score`` is this package's
+    score of two datasets at the model's rate. ``original`` is the original's, or None if its matrix
+    square root fails (for few or degenerate embeddings). Differences of scores are relative to
+    ``original``, or else to this package's distance of the original's embeddings.
+    ``resampled_difference`` is the difference for the datasets at their own rates, which the
+    original resamples with resampy and this package with soxr.
     """
 
     model: str
@@ -107,9 +107,9 @@ def _loaded(
 def _with_filterbanks(tensors: Tensors, rate_hz: int) -> Tensors:
     """The tensors with the mel filterbanks that every published checkpoint has.
 
-    They are not learnt: torchlibrosa's LogmelFilterBank, 64 bands from 50 Hz to 14 kHz or half
-    the rate (PANNs, pytorch/main.py; laion_clap's model_configs). Random ones would listen where
-    resamplers differ most.
+    They are not learnt: torchlibrosa's LogmelFilterBank, 64 bands from 50 Hz to 14 kHz or half the
+    rate (PANNs, pytorch/main.py; laion_clap's model_configs). Random ones would respond to
+    frequencies at which resamplers differ most.
     """
     import librosa
 
@@ -157,12 +157,12 @@ def _finding(
 
 
 def _features_error(ours: Embedder, tensors: Tensors) -> float | None:
-    """The error of what the network is fed, where the family says what that is."""
+    """The error of the network's input features, if the family offers the original's."""
     named = parity.offered("FEATURES").get(ours.name)
     if named is None:
         return None
     value, original_features = named
-    # In one pass: a tile's features are not a clip's.
+    # In one pass, because the features of a tile are not those of a clip.
     compared = parity.compare(
         replace(parity.up_to(value, ours), session=_with_output(ours.session, value)),
         original_features(tensors),
@@ -182,7 +182,7 @@ def _with_output(session: Session, value: str) -> Session:
 
 
 def worst(findings: Sequence[Finding]) -> list[Finding]:
-    """One finding per model and options: the largest of each error over all checkpoints."""
+    """One finding for each model and its options: the largest errors over all checkpoints."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         groups.setdefault((finding.model, finding.options), []).append(finding)
@@ -256,7 +256,7 @@ def merged(path: Path, findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """The table of the worst over all checkpoints, and every finding in full."""
+    """The table of the worst errors over all checkpoints, and every finding in full."""
     return {
         "columns": [name for name, _ in COLUMNS],
         "rows": [cells(finding) for finding in worst(findings)],

@@ -4,8 +4,8 @@ S. Hershey et al., "CNN Architectures for Large-Scale Audio Classification", ICA
 network, its tensor names and its constants are those of torchvggish 0.2 (torchvggish.py,
 mel_features.py, vggish_params.py), which ported tensorflow/models research/audioset/vggish.
 
-The run time cuts patches of 15600 samples at 16 kHz and hands over STFT magnitudes (batch, 96
-frames, 257 bins) in float32; mel bands, logarithm and network are in the graph.
+The run time cuts patches of 15600 samples at 16 kHz and passes STFT magnitudes (batch, 96 frames,
+257 bins) in float32; mel bands, logarithm and network are in the graph.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Vggish(nn.Module):
 
 
 class VggishPca(Vggish):
-    """The same, each output projected, clipped and quantised to 0..255 (torchvggish.py:66).
+    """VGGish with each output projected, clipped and quantised to 0..255 (torchvggish.py:66).
 
     The bytes are float32 numbers; ties round to even, as in torch and ONNX.
     """
@@ -139,7 +139,7 @@ def original_examples(samples: NDArray[np.float32]) -> NDArray[np.float64]:
 def original(
     tensors: Mapping[str, NDArray[Any]], use_pca: str = "false", use_activation: str = "false"
 ) -> Embed:
-    """torchvggish's network, put together as frechet_audio_distance/fad.py:103 does."""
+    """torchvggish's network, assembled as in frechet_audio_distance/fad.py:103."""
     from torchvggish import torchvggish
 
     network = torchvggish.VGG(torchvggish.make_layers(), postprocess=False)

@@ -5,11 +5,10 @@
 * S. Chen et al., "WavLM", IEEE JSTSP 16, 2022, arXiv:2110.13900
 * Y. Li et al., "MERT", ICLR 2024, arXiv:2306.00107
 
-Networks, tensor names and constants are those of transformers 4.57.6. MERT's own code, without
-its options for a constant-Q transform and deep norm, which the published models do not use, is
-HuBERT's. The run time hands over samples (batch, 1, n), normalised where the published
-preprocessor does so. `Form` says what tells the networks apart;
-`wav2vec2_front` and `wav2vec2_layers` write them.
+Networks, tensor names and constants are those of transformers 4.57.6. MERT's own code, without its
+options for a constant-Q transform and deep norm, which the published models do not use, is
+HuBERT's. The run time passes samples (batch, 1, n), normalised if the published preprocessor does
+so. `Form` describes how the networks differ; `wav2vec2_front` and `wav2vec2_layers` write them.
 """
 
 from __future__ import annotations
@@ -116,7 +115,7 @@ def _pair(name: str, *shape: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 class Checkpoint(nn.Module):
-    """The tensors of a form under the checkpoint's names; `wav2vec2_layers` says what they do."""
+    """The tensors of a form under the checkpoint's names; `wav2vec2_layers` uses them."""
 
     def __init__(self, form: Form) -> None:
         super().__init__()
@@ -145,9 +144,9 @@ def graph(name: str, form: Form) -> Graph:
 
 GRAPHS = tuple(graph(name, form) for name, form in FORMS.items())
 
-# From what the runs of ONNX and torch cannot share: the shortest clip, the first of two frames
-# and of three, what fills one block of the convolutions and what does not, a length past the
-# farthest of WavLM's distances.
+# Lengths at which errors would show: the shortest clip, the first with two and with three frames,
+# lengths that fill a block of the convolutions and that do not, and one beyond the farthest of
+# WavLM's distances.
 LENGTHS = (SHORTEST, SHORTEST + 1, 719, 720, 1_040, 16_000, 20_879, 20_880, 41_003)
 
 
@@ -168,7 +167,7 @@ def network(form: Form, family: str, tensors: Mapping[str, NDArray[Any]]) -> Any
     with torch.device("meta"):
         module = getattr(transformers, f"{family}Model")(settings)
     state = {_renamed(name): torch.from_numpy(np.array(value)) for name, value in tensors.items()}
-    # In the files, but without effect unless frames are masked.
+    # This tensor is in the files, but has no effect unless frames are masked.
     state["masked_spec_embed"] = torch.zeros(form.width)
     module.load_state_dict(state, strict=True, assign=True)
     return module.eval()
@@ -184,12 +183,12 @@ def _renamed(name: str) -> str:
 def original(
     name: str, tensors: Mapping[str, NDArray[Any]], layer: str, precision: str = "float32"
 ) -> Embed:
-    """The hidden states of a layer by transformers, behind its own feature extractor."""
+    """The hidden states of a layer by transformers, after its own feature extractor."""
     import transformers
 
     one = PUBLISHED[name]
     module = network(one.form, one.family, tensors).to(getattr(torch, precision))
-    # The state before a layer is kept as it enters it, so no layer after that one is needed.
+    # A state is recorded when it enters the next layer, so no layer after that one is needed.
     module.encoder.layers = module.encoder.layers[: int(layer) + 1]
     extract = transformers.Wav2Vec2FeatureExtractor(
         sampling_rate=one.rate_hz, do_normalize=one.normalise

@@ -23,19 +23,19 @@ from .wav2vec2_nodes import (
     gelu,
 )
 
-FRONT_FRAMES = 64  # Of a block: 8 MB of the first convolution's output.
+FRONT_FRAMES = 64  # Frames of a block: 8 MB of the first convolution's output.
 FAR = 1 << 40  # A slice that ends here ends with its axis.
 DOUBLE = ir.DataType.DOUBLE
 
 
 class Front(Parts):
-    """Samples to what enters the first layer."""
+    """Samples to the input of the first layer."""
 
     def features(self, ops: Ops, samples: ir.Value, frames: ir.Value) -> ir.Value:
         """The convolutions and the projection: blocks (count, batch, size, width)."""
         cut = Blocks.of(ops, frames, [FRONT_FRAMES])
         statistics = self._group_norm(ops, samples) if self.form.group_norm else None
-        # The last block reaches beyond the clip: its surplus frames are dropped later.
+        # The last block extends beyond the clip; its surplus frames are dropped later.
         seen = ops.Add(ops.Mul(cut.size, [FRAME_SAMPLES]), [SHORTEST - FRAME_SAMPLES])
         end = ops.Add(ops.Mul(cut.total, [FRAME_SAMPLES]), [SHORTEST - FRAME_SAMPLES])
         missing = ops.Max(ops.Sub(end, ops.Shape(samples, start=2, end=3)), [0])
@@ -106,7 +106,7 @@ class Front(Parts):
         return ops.Cast(scale, to=FLOAT), ops.Cast(shift, to=FLOAT)
 
     def embedded(self, ops: Ops, features: ir.Value, blocks: Blocks) -> ir.Value:
-        """What enters the first layer: features (batch, width, frames) and their positions."""
+        """The input of the first layer: features (batch, width, frames) plus their positions."""
         name = "encoder.pos_conv_embed.conv"
         direction, gain = self.tensors[f"{name}.weight_v"], self.tensors[f"{name}.weight_g"]
         # Weight norm with dim=2: a norm for each tap, over the other two axes.

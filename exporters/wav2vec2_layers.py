@@ -1,6 +1,6 @@
-"""The layers of the wav2vec 2.0 family as ONNX nodes: exact, in memory linear in the clip.
+"""The layers of the wav2vec 2.0 family as ONNX nodes: exact, with memory linear in the clip.
 
-In every layer the queries of the attention and all that follows them run in a Scan over blocks
+In every layer, the queries of the attention and everything after them run in a Scan over blocks
 of frames. Only keys, values and hidden states span the clip. Order of operations as in
 transformers 4.57.6, modeling_wav2vec2.py, modeling_hubert.py and modeling_wavlm.py.
 """
@@ -17,7 +17,7 @@ from .operators import FLOAT, INTEGER, Ops, variable
 from .wav2vec2_front import Front
 from .wav2vec2_nodes import BUCKETS, FRAME_SAMPLES, HEAD, SHORTEST, Blocks, Form, Parts, gelu
 
-# Numbers of a head's scores in a block: as many queries as make them, but not fewer than
+# The numbers of a head's scores in a block determine how many queries it has, but at least
 # LEAST_QUERIES, with which the products are still efficient.
 SCORES, LEAST_QUERIES = 1 << 18, 32
 # WavLM's distances are exact below EXACT and logarithmic up to FARTHEST, on either side.
@@ -80,7 +80,7 @@ class _Layers(Parts):
     def layer(
         self, ops: Ops, number: int, hidden: ir.Value, blocks: Blocks, bias: ir.Value | None
     ) -> ir.Value:
-        """One layer, block by block of its queries: (count, batch, size, width) to the same."""
+        """One layer, block by block of queries: (count, batch, size, width) to the same shape."""
         name = f"encoder.layers.{number}"
         x = self.norm(ops, hidden, f"{name}.layer_norm") if self.form.norm_first else hidden
         keys, values = self._keys_and_values(ops, x, f"{name}.attention", blocks)

@@ -1,4 +1,4 @@
-"""What the nodes of the wav2vec 2.0 family share: forms, blocks of frames, small operations."""
+"""Shared parts of the wav2vec 2.0 family's nodes: forms, blocks of frames, small operations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .operators import Ops
 KERNELS, STRIDES, CHANNELS = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), 512
 FRAME_SAMPLES = math.prod(STRIDES)
 SHORTEST = 400  # Samples that the first frame sees; each further frame needs FRAME_SAMPLES.
-EPSILON = 1e-5  # Of every norm.
+EPSILON = 1e-5  # The epsilon of every norm.
 HEAD = 64  # Numbers of a query, a key, a value.
 POSITIONS, GROUPS = 128, 16  # Kernel and groups of the positional convolution.
 BUCKETS = 320  # Of WavLM's distances between a query and a key.
@@ -21,7 +21,7 @@ BUCKETS = 320  # Of WavLM's distances between a query and a key.
 
 @dataclass(frozen=True)
 class Form:
-    """What tells the networks of the family apart.
+    """How the networks of the family differ.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Blocks:
 
     @classmethod
     def of(cls, ops: Ops, frames: ir.Value, most: object) -> Blocks:
-        """As few blocks of at most `most` frames as hold them all, of equal size."""
+        """The fewest blocks of equal size, at most `most` frames, that hold all frames."""
         count = _ceil_divide(ops, frames, most)
         size = _ceil_divide(ops, frames, count)
         return cls(frames, count, size, ops.Mul(count, size))
@@ -81,14 +81,14 @@ def _ceil_divide(ops: Ops, x: ir.Value, divisor: object) -> ir.Value:
 
 
 def gelu(ops: Ops, x: ir.Value) -> ir.Value:
-    """x * (1 + erf(x / sqrt 2)) / 2, in the form that ONNX Runtime has one kernel for."""
+    """x * (1 + erf(x / sqrt 2)) / 2, in the form for which ONNX Runtime has a single kernel."""
     error = ops.Erf(ops.Div(x, math.sqrt(2)))
     return ops.Mul(ops.Mul(x, ops.Add(error, 1.0)), 0.5)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What all parts of a network use; every method writes to the graph that it is given."""
+    """Operations that all parts of a network use; every method writes to a given graph."""
 
     form: Form
     tensors: Mapping[str, ir.Value]

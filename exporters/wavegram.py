@@ -5,10 +5,10 @@ Recognition", IEEE/ACM TASLP 28, 2020, arXiv:1912.10211. Layers and tensor names
 frechet_audio_distance 0.3.4 (models/pann.py: Wavegram_Logmel_Cnn14 2304), which has the class of
 the authors' repository audioset_tagging_cnn (pytorch/models.py: 2314).
 
-The run time hands over the samples (batch, 1, n) and their STFT powers (batch, frames, 513). Of
-n samples the branch of the waveform makes ((n - 1) // 5 + 1) // 128 steps, that of the spectrum
-(1 + n // 320) // 2, which are as many or one more. The authors' class fails where they differ;
-here, as in kadtk 1.1.0 and the toolkit of DCASE 2024, the branch of the spectrum is cut.
+The run time passes the samples (batch, 1, n) and their STFT powers (batch, frames, 513). From n
+samples, the branch of the waveform makes ((n - 1) // 5 + 1) // 128 steps, and the branch of the
+spectrum (1 + n // 320) // 2, which is the same number or one more. The authors' class fails if they
+differ; here, as in kadtk 1.1.0 and the toolkit of DCASE 2024, the branch of the spectrum is cut.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class WaveBlock(nn.Module):
 
 
 def _cut(spectrum: Tensor, wave: Tensor) -> Tensor:
-    """The first steps of the spectrum, as many as of the waveform.
+    """The first steps of the spectrum, as many as the waveform has.
 
-    With ONNX's own operators: torch.export would ask for a proof that there are as many.
+    This uses ONNX's own operators, because torch.export would ask for a proof of their number.
     """
     steps = torch.onnx.ops.symbolic(
         "Shape", (wave,), {"start": 2, "end": 3}, dtype=torch.int64, shape=(1,)

@@ -5,9 +5,9 @@ arXiv:2212.04356. Layers, tensor names and constants are those of transformers 4
 (models/whisper/modeling_whisper.py: WhisperEncoder, WhisperDecoder, without the prefix "model." of
 the published files; feature_extraction_whisper.py).
 
-The run time hands over STFT powers (batch, 3001, 201) in float32 of exactly 30 s. fadtk 1.1.0 and
-kadtk 1.1.0 take what the decoder makes of two start tokens (model_loader.py, WhisperModel); a
-graph gives both.
+The run time passes STFT powers (batch, 3001, 201) in float32 of exactly 30 s. fadtk 1.1.0 and kadtk
+1.1.0 use the decoder's output for two start tokens (model_loader.py, WhisperModel). One graph gives
+the encoder's states and this output.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RATE_HZ, SAMPLES, HOP = 16_000, 480_000, 160
 FRAMES, BINS, BANDS = SAMPLES // HOP, 201, 80
 STATES = FRAMES // 2
 SAMPLES_PER_STATE = SAMPLES // STATES
-POWER_FLOOR, DYNAMIC_RANGE = 1e-10, 8.0  # In powers and in decades below the loudest.
+POWER_FLOOR, DYNAMIC_RANGE = 1e-10, 8.0  # The floor, as a power and in decades below the loudest.
 VOCABULARY, POSITIONS = 51_865, 448
 START_TOKEN, TOKENS = 50_258, 2  # decoder_start_token_id of every multilingual size
 
@@ -81,7 +81,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(size.width, size.width)
 
     def forward(self, states: Tensor, others: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What each of `states` makes of `others`, both (batch, n, width)."""
+        """Each of `states` attends to `others`; both are (batch, n, width)."""
         queries = self._split(self.q_proj(states) * self.scale)
         scores = queries @ self._split(self.k_proj(others)).transpose(2, 3)
         if mask is not None:
@@ -94,7 +94,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """What layers of the encoder and of the decoder share: norms come before each part."""
+    """What layers of the encoder and of the decoder share: a norm before each part."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The encoder's states to what the decoder makes of two start tokens, (batch, 2, width)."""
+    """The encoder's states to the decoder's output for two start tokens, (batch, 2, width)."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -231,7 +231,7 @@ def original_features(tensors: Mapping[str, NDArray[Any]] | None = None) -> Embe
 def original(
     size: Size, tensors: Mapping[str, NDArray[Any]], output: str = "encoder", **_: str
 ) -> Embed:
-    """Samples (1, n) to the states that the clip fills, or, as fadtk takes them, two vectors."""
+    """Samples (1, n) to the states that the clip fills, or to two vectors as in fadtk."""
     network, features = original_network(size, tensors), original_features()
 
     def embed(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -260,6 +260,6 @@ GRAPHS = tuple(
 ORIGINALS = {f"whisper-{name}": partial(original, size) for name, size in SIZES.items()}
 FEATURES = dict.fromkeys(ORIGINALS, ("div", original_features))
 CLIP_SAMPLES = dict.fromkeys(ORIGINALS, (1, 320, 321, 5_000, 480_000, 500_003))
-# A window of these takes up to a minute: tests/parity_transformers has the other lengths.
+# A window of these sizes takes up to a minute; tests/parity_transformers has the other lengths.
 CLIP_SAMPLES |= {"whisper-medium": (1, 321, 5_000), "whisper-large": (5_000,)}
 PACKAGES = dict.fromkeys(ORIGINALS, "transformers")

@@ -1,4 +1,4 @@
-"""Scores of published harnesses by their own code, on synthetic weights: what a protocol equals.
+"""Scores of published harnesses by their own code, on synthetic weights, to test protocols.
 
 Each module serves one harness and offers ``CASES``: a model's name to a function that takes the
 tensors of a checkpoint and two folders, reference and evaluation, and returns the harness' numbers
@@ -25,7 +25,7 @@ from fad_onnx.weights.binding import external
 from ..parity import Tensors, graph_path
 from . import captions
 
-# Relative; of the inception score, of its excess over 1.
+# Differences are relative; that of the inception score is relative to its excess over 1.
 LIMITS = {"fad": 1e-3, "kl": 1e-3, "kad": 2e-3, "isc": 5e-3, "clap-score": 1e-3}
 Numbers = dict[str, float]
 Harness = Callable[[Tensors, Path, Path], Numbers]
@@ -44,7 +44,7 @@ def cases() -> dict[tuple[str, str], Harness]:
 
 @dataclass(frozen=True)
 class Compared:
-    """A number of ours, and that of the harness."""
+    """One of our numbers, and that of the harness."""
 
     protocol: str
     model: str
@@ -54,7 +54,7 @@ class Compared:
 
     @property
     def difference(self) -> float:
-        """Relative; of the inception score, whose least value is 1, of its excess over 1."""
+        """The relative difference; for the inception score, which is at least 1, of its excess."""
         floor = 1.0 if self.metric == "isc" else 0.0
         return abs(self.ours - self.theirs) / abs(self.theirs - floor)
 
@@ -71,7 +71,7 @@ def compared(
     folders : tuple of Path
         Reference and evaluation.
     seed : int
-        Of the synthetic checkpoint.
+        The seed of the synthetic checkpoint.
 
     Returns
     -------
@@ -91,8 +91,8 @@ def speaks(protocol: str, model: str) -> bool:
 
 
 def checkpoint(model: str, seed: int, text: bool = False) -> Tensors:
-    """Every tensor of the model's main file that one of its graphs binds; of its text tower, if
-    that is wanted.
+    """Every tensor of the model's main file that one of its graphs binds, and, if requested,
+    those of its text tower.
     """
     one = select(model)
     found = {}

@@ -1,4 +1,4 @@
-"""AudioCraft 1.3.0, rebuilt from what it calls: it writes files, and Google's code reads them.
+"""AudioCraft 1.3.0, rebuilt from the code it calls: it writes files, and Google's code reads them.
 
 audiocraft/metrics/fad.py 152 to 196 (update): data/audio_utils.py 49 to 54 (convert_audio:
 `julius.resample_frac`, then the mean of the channels) and 124 to 129 (the peak at -1 dB),
@@ -35,7 +35,7 @@ RATE_HZ, STEP, KLD_HZ = vggish.SAMPLE_RATE_HZ, 8_000, 32_000
 
 
 def _file(path: Path) -> NDArray[np.int16]:
-    """The file that AudioCraft writes of a clip."""
+    """The file that AudioCraft writes for a clip."""
     audio, source = torchaudio_parts.load(path)
     audio = julius.resample_frac(audio, source, RATE_HZ).mean(dim=0)
     audio = audio * (10 ** (-1 / 20) / audio.abs().max())
@@ -108,7 +108,7 @@ def _kld(
 
 
 def at_48_khz(path: Path) -> Tensor:
-    """A clip (1, n) as the CLAP score hears it."""
+    """A clip (1, n) as the CLAP score receives it."""
     audio, source = torchaudio_parts.load(path)
     return julius.resample_frac(audio, source, 48_000).mean(dim=0, keepdim=True)
 

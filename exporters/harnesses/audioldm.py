@@ -1,6 +1,6 @@
 """audioldm_eval (commit 8dc07ee) and av-benchmark (050a5cd), rebuilt from the packages they call.
 
-Neither is on the package index. What is rebuilt, with its place there:
+Neither is on the package index. These parts are rebuilt:
 
 * audioldm_eval: datasets/load_mel.py 156 to 175 (WaveDataset: the first channel, its mean removed,
   `torchaudio.functional.resample`, zeros up to 32,000 samples); metrics/fad.py 90 to 154;
@@ -53,7 +53,7 @@ def read_av(path: Path, rate: int) -> Tensor:
 
 
 def frechet(generated: NDArray[Any], reference: NDArray[Any]) -> float:
-    """From float32 embeddings (n, width), by SciPy's square root of the product."""
+    """The distance of float32 embeddings (n, width), by SciPy's square root of the product."""
     (mu1, sigma1), (mu2, sigma2) = (
         (embeddings.mean(axis=0), np.cov(embeddings, rowvar=False))
         for embeddings in (generated, reference)
@@ -93,7 +93,7 @@ def inception(logits: Tensor, splits: int = 10) -> float:
 
 
 def _vggish(read: Read, tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
-    """FAD of all patches: both take the last ReLU away and use no PCA."""
+    """FAD of all patches: both harnesses omit the last ReLU and use no PCA."""
     rate, embed = vggish.SAMPLE_RATE_HZ, vggish.original(tensors)
     return {"fad": frechet(*(_rows(embed, read, rate, side) for side in (evaluation, reference)))}
 
@@ -109,7 +109,7 @@ def _files(folder: Path) -> Sequence[Path]:
 def _pann(
     model: str, read: Read, epsilon: float | None, tensors: Tensors, *folders: Path
 ) -> Numbers:
-    """FD of the 2048 numbers, KL and inception score of the logits of CNN14."""
+    """The distance of the 2048 numbers, and KL and inception score of the logits of CNN14."""
     settings, (reference, evaluation) = panns.SETTINGS[model], folders
     network, rate = panns.original_network(*settings, tensors), settings[1][0]
     outputs = panns.embed(network), panns.logits(network)
@@ -123,7 +123,7 @@ def _pann(
 def _passt(
     read: Read, epsilon: float | None, tensors: Tensors, reference: Path, evaluation: Path
 ) -> Numbers:
-    """The same of PaSST: every clip cut or filled to 10 s, logits before the embedding.
+    """The same for PaSST: every clip is cut or padded to 10 s, and logits precede the embedding.
 
     audioldm_eval has it in its branch passt_replace_panns (a2fde54), without a distance.
     """

@@ -59,7 +59,7 @@ def files(model: str, folder: Path) -> dict[str, Path]:
 
 
 def embeddings(model: str, tensors: Tensors, folder: Path) -> NDArray[Any]:
-    """Of the captions of a folder, in the order of its clips."""
+    """The embeddings of the captions of a folder, in the order of its clips."""
     tower = entry(model).network.text
     assert isinstance(tower, TextTower)
     tokens, network = TOWERS[tower.tokenizer]
@@ -73,7 +73,7 @@ def embeddings(model: str, tensors: Tensors, folder: Path) -> NDArray[Any]:
 
 
 def audio_tensors(tensors: Tensors) -> Tensors:
-    """Without those of the text tower."""
+    """The tensors without those of the text tower."""
     return {
         name: array
         for name, array in tensors.items()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fad_onnx.networks import synthetic
 
 CLIPS, RATE_HZ = 24, 44_100
-# Of networks that take as long as the clips are, or longer.
+# For networks that take as long as the clips last, or longer.
 FEW, HEAVY = (
     12,
     ("passt", "passt-20s", "mert-95m", "wav2vec2-base-960h", "hubert-base", "whisper-tiny"),
@@ -22,7 +22,7 @@ LEVELS = {"reference": 1.0, "evaluation": 0.7}
 
 
 def count(model: str) -> int:
-    """How many clips of each side a model is compared on."""
+    """The number of clips on each side with which a model is compared."""
     return FEW if model in HEAVY else CLIPS
 
 
@@ -34,7 +34,7 @@ def write(folder: Path, clips: int | None = None) -> tuple[Path, Path]:
     folder : Path
         An existing folder.
     clips : int, optional
-        How many of each, the first ones of all.
+        The number of clips on each side: the first ones of all.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def write(folder: Path, clips: int | None = None) -> tuple[Path, Path]:
 def _clip(
     seed: int, seconds: float, level: float, random: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Samples (2, n), the two channels apart in level and offset."""
+    """Samples (2, n); the two channels differ in level and offset."""
     clip = synthetic.clip(seed, int(seconds * RATE_HZ), 2).astype(np.float64)
     clip += 0.02 * random.standard_normal(clip.shape)
     clip *= level * random.uniform(0.6, 0.99) / np.abs(clip).max(axis=1, keepdims=True)

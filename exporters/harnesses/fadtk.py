@@ -3,7 +3,7 @@
 The first two run their own code: reading and conversion to 16-bit files, windows, float16
 embeddings, statistics, square roots and kernels. Only their networks are given these tensors in
 place of a download, and torchaudio and hypy_utils are stand-ins. The fork is not on the package
-index; its code is fadtk's but for the models (model_loader.py, lines 89 to 175, PANNsModel), so
+index; its code is fadtk's except for the models (model_loader.py, lines 89 to 175, PANNsModel), so
 fadtk runs with such a model. CDPAM is left out: fadtk's code for it needs a NumPy below 1.24; its
 published scores are in tests/parity/test_cdpam.py.
 """
@@ -52,7 +52,7 @@ OTHERS = {
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """Where the harness' own code can be imported and run, without its prints."""
+    """A context in which the harness' own code can be imported and run, without its prints."""
     with (
         stand_ins(),
         torchaudio_parts.installed(OTHERS),
@@ -89,8 +89,9 @@ def _fadtk(load: Load, tensors: Tensors, *folders: Path) -> Numbers:
 
 
 def _pin_numpy(utils: Any) -> None:
-    """Of a clip with one embedding, NumPy below 2, which fadtk asks for, takes the covariance as a
-    number, so that the clip's scatter is 0; newer ones give NaN.
+    """Imitate NumPy below 2, which fadtk requires, for a clip with one embedding.
+
+    It takes the covariance as a number, so the clip's scatter is 0; newer releases give NaN.
     """
     own = getattr(utils._process_file, "own", utils._process_file)
 
@@ -183,7 +184,7 @@ def _msclap(model_loader: Any, tensors: Tensors) -> Any:
 
 
 def passt_loader(variant: str, columns: int, model_loader: Any, tensors: Tensors) -> Any:
-    """PaSSTModel of kadtk, whose model of 20 or 30 s has the windows of the one of 10 s."""
+    """PaSSTModel of kadtk, whose models of 20 and 30 s use the windows of the model of 10 s."""
     whole = passt.original_model(columns, tensors)
     made = model_loader.PaSSTModel(variant)
     made.model = passt.original_wrapper(whole.mel, whole.net, 10_000, 2_500)
@@ -237,7 +238,7 @@ KADTK: Mapping[str, Load] = {
 }
 
 
-# With transformers, which an environment with laion_clap must not have.
+# These need transformers, which an environment with laion_clap must not have.
 TRANSFORMERS: Mapping[str, Load] = {
     "mert-95m": partial(_hidden_states, "mert-95m", "MERT"),
     "wav2vec2-base-960h": partial(_hidden_states, "wav2vec2-base-960h", "W2V2"),

@@ -30,13 +30,13 @@ from . import Harness, Numbers, captions
 
 
 class Vggish:
-    """What torchvggish's class does beyond its network, without its download."""
+    """What torchvggish's class does in addition to its network, without its download."""
 
     def __init__(self, tensors: Tensors) -> None:
         self._embed: Embed = vggish.original(tensors)
 
     def forward(self, samples: NDArray[Any], rate: int) -> torch.Tensor:
-        """As torchvggish/vggish.py: resample where needed, which it is not here, and embed."""
+        """Embed, as in torchvggish/vggish.py; it would resample too, which is not needed here."""
         if rate != vggish.SAMPLE_RATE_HZ:
             raise ValueError(f"{rate} Hz")
         return torch.from_numpy(self._embed(np.asarray(samples)[None]))

@@ -1,10 +1,9 @@
-"""stable-audio-metrics (commit fd55536), rebuilt from what it calls.
+"""stable-audio-metrics (commit fd55536), rebuilt from the code it calls.
 
 src/openl3_fd.py: extract_embeddings, 100 to 144 (both channels, pyloudnorm's peak at -1 dB, soxr to
 44.1 kHz, each channel through openl3 alone); openl3 0.4.2, core.py, resamples to 48 kHz by resampy,
 which the harness pins to 0.2.2; openl3_fd.py 14 to 73 (statistics and distance, audioldm.py's
-`frechet`). OpenL3 is Keras'
-own layers, as in exporters/openl3.py.
+`frechet`). OpenL3 consists of Keras' own layers, as in exporters/openl3.py.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def _embeddings(embed: Embed, folder: Path) -> NDArray[np.float32]:
 
 
 def _openl3(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
-    """Of its embeddings, by the exact root: with fewer of them than 1024 its own is an error."""
+    """The distance by the exact root: with fewer than 1024 embeddings, the harness' root fails."""
     embed = openl3.original(tensors)
     sides = (_embeddings(embed, side) for side in (evaluation, reference))
     return {"fad": fad_onnx.frechet_distance(*map(fad_onnx.Moments.of, sides))}

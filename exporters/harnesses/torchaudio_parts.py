@@ -1,4 +1,4 @@
-"""The parts of torchaudio that harnesses call, written out: no wheel of it fits this torch.
+"""The parts of torchaudio that harnesses call, rewritten, because no wheel of it fits this torch.
 
 Resampling is that of torchaudio 2.11.0, functional/functional.py, _get_sinc_resample_kernel
 (lines 1305 to 1402) and _apply_sinc_resample_kernel (1405 to 1432). Files are read and written by
@@ -89,7 +89,7 @@ def save(path: str | Path, samples: Tensor, rate: int, **_: Any) -> None:
 
 
 def modules(contents: Mapping[str, Mapping[str, Any]]) -> dict[str, ModuleType]:
-    """Modules with these contents; one is an attribute of the package that its name says."""
+    """Modules with these contents; each is an attribute of the package in its name."""
     made = {name: ModuleType(name) for name in contents}
     for name, values in contents.items():
         made[name].__spec__ = ModuleSpec(name, None, is_package=True)
@@ -110,7 +110,7 @@ TORCHAUDIO = {
 
 @contextlib.contextmanager
 def installed(contents: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
-    """Within a ``with`` statement, modules with these contents can be imported, and torchaudio."""
+    """Within a ``with`` statement, torchaudio and modules with these contents can be imported."""
     names = modules({**TORCHAUDIO, **contents})
     before = {name: sys.modules.get(name) for name in names}
     sys.modules.update(names)
