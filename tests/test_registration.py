@@ -12,8 +12,10 @@ import pytest
 
 import fad_onnx
 from fad_onnx.cli import main
-from fad_onnx.errors import ChecksumError, ModelTableError
+from fad_onnx.errors import ChecksumError, ModelTableError, UnknownModelError
 from fad_onnx.networks import registration, table
+
+from .conftest import write_clip
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "example"
 ENTRY = json.loads((EXAMPLE / "bands.json").read_text("utf-8"))
@@ -108,6 +110,24 @@ def test_an_entry_may_extend_one_of_the_table(folder):
     )
 
 
+def test_what_extends_a_model_takes_neither_its_names_nor_its_published_answers():
+    default = table.model()
+    assert default.aliases and default.published
+    document = {"name": "fine-tuned", "extends": default.name, "summary": "fine-tuned"}
+    assert fad_onnx.register(document) == ("fine-tuned",)
+    made = table.model("fine-tuned")
+    assert not made.default and not made.aliases and not made.published
+    assert made.options == default.options and made.network == default.network
+    assert table.model() is default
+
+
+def test_a_width_that_the_graph_does_not_give_is_named(folder):
+    output = {"embedding": {"width": 9, "checkpoints": []}}
+    fad_onnx.register({**ENTRY, "network": {**ENTRY["network"], "outputs": output}}, folder)
+    with pytest.raises(ModelTableError, match=r"outputs\.embedding\.width: 9, .* gives 8"):
+        fad_onnx.load_model("bands").embed(clip(), 16_000)
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -143,3 +163,16 @@ def test_what_is_no_entry_is_refused(tmp_path):
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(ModelTableError, match="is not JSON"):
         fad_onnx.register(tmp_path / "x.json")
+
+
+def test_statistics_of_a_model_that_is_not_registered_name_it(folder, tmp_path):
+    write_clip(tmp_path / "a" / "1.wav", 1, 12.0)
+    fad_onnx.register(ENTRY, folder)
+    fad_onnx.stats(tmp_path / "a", tmp_path / "a.npz", "bands")
+    assert float(fad_onnx.score(tmp_path / "a.npz", tmp_path / "a")) == pytest.approx(0, abs=1e-9)
+    del table.models()["bands"]
+    with pytest.raises(UnknownModelError, match="unknown model 'bands'"):
+        fad_onnx.score(tmp_path / "a.npz", tmp_path / "a")
+    with pytest.raises(UnknownModelError, match="unknown model 'bands'"):
+        fad_onnx.evaluate(tmp_path / "a", tmp_path / "a.npz")
+    assert float(fad_onnx.score(tmp_path / "a.npz", tmp_path / "a.npz")) == 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ModelTableError
 from . import frontends
 from .pooling import pool
 from .preparation import Pooling
@@ -156,4 +157,9 @@ def _pooled(
 
 
 def _kept(member: Embedder, embeddings: Embeddings) -> Embeddings:
+    """The embeddings in their number type; ModelTableError if they are not as wide as declared."""
+    chosen, width = member.selection, embeddings.shape[-1]
+    if width != chosen.output.width:
+        place = f"networks.{chosen.network.name}.outputs.{chosen.output_name}.width"
+        raise ModelTableError(place, f"{chosen.output.width}, but the graph gives {width}")
     return embeddings.astype(member.preparation.embedding_type).astype(np.float32, copy=False)

@@ -2,7 +2,7 @@
 
 `graphs` lists the hash of every graph file. `networks`, `preparations` and `models` hold named
 entries. An entry with ``"extends": NAME`` starts from that entry of its section and lists only what
-differs.
+differs. It does not take over that it is the default, aliases, or published answers.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ SCHEMA = 2
 PACKAGE = Path(__file__).resolve().parents[1]
 SECTIONS = ("networks", "preparations", "protocols", "models")
 TOP = {"schema", "graphs", *SECTIONS}
+# What is true of one model alone.
+NOT_INHERITED = ("default", "aliases", "published")
 
 
 def parse(text: str) -> dict[str, Model]:
@@ -120,6 +122,7 @@ def _extended(
     if base in (key, *seen):
         raise ModelTableError(f"{where}.extends", f"{base!r} extends itself")
     inherited = _extended(section, base, f"{where}.extends", (*seen, key))
+    inherited = {name: value for name, value in inherited.items() if name not in NOT_INHERITED}
     return _merged(inherited, {name: value for name, value in entry.items() if name != "extends"})
 
 

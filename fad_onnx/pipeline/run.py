@@ -60,7 +60,7 @@ class Run:
             raise IncompatibleStatisticsError(
                 archive.path, f"-m {named}", f"it was made with {made}"
             )
-        if not self._named and made in table.models():
+        if not self._named and made:
             (given,) = self.specs
             options = {**said.options, **given.options}
             protocol = given.protocol or said.harness
