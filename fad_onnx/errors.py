@@ -215,7 +215,7 @@ class IncompatibleStatisticsError(FadError, ValueError):
 
 
 class DuplicateNameError(FadError, ValueError):
-    """Two clips of the same name where embeddings are stored by name."""
+    """Two clips have the same name, but embeddings are stored by name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"two audio files are called {name!r}; embed each folder separately")
@@ -230,7 +230,7 @@ class StatisticsError(FadError, ValueError):
 
 
 class UnpairedError(FadError, ValueError):
-    """Clips without a partner of the same name, where a metric compares pairs."""
+    """Clips without a partner of the same name, for a metric that compares pairs."""
 
     def __init__(
         self, first: Path, alone: Sequence[str], second: Path, gone: Sequence[str]

@@ -87,7 +87,7 @@ def test_a_model_decodes_as_it_was_loaded(clips):
 
 @pytest.mark.parametrize("model", [3, [3], 2.5, {"name": 1}.values()])
 def test_what_is_no_model_says_so(clips, model):
-    with pytest.raises(OptionError, match="is no name, ModelSpec or loaded model"):
+    with pytest.raises(OptionError, match="is not a name, ModelSpec or loaded model"):
         fad_onnx.stats(clips, model=model)
 
 

@@ -82,16 +82,16 @@ def test_other_columns_are_left_alone_and_blank_captions_are_none(tmp_path):
         ("c.csv", "file,caption\na,a dog, barking\n", "line 2 has 3 fields, the first 2"),
         ("c.csv", 'file,caption\na,"b\n', "line 2: "),
         ("c.csv", "file,caption\na,x\nb,y\n./a,z\n", "lines 2 and 4 both name 'a'"),
-        ("c.csv", "file,caption\n,x\n", "line 2: `file` is '', no name of a clip"),
+        ("c.csv", "file,caption\n,x\n", "line 2: `file` is '', not the name of a clip"),
         ("c.csv", "file,caption\n", "holds no caption"),
         ("c.csv", "file,caption\na, \n", "holds no caption"),
         ("c.csv", f"file,caption\na,{'x' * 200_000}\n", "line 2: field larger"),
-        ("c.jsonl", '{"file": "a"}', "line 1 is no object with `file` and `caption`"),
-        ("c.jsonl", '{"file": "a", "caption": "b"}\n{', "line 2 is no JSON"),
+        ("c.jsonl", '{"file": "a"}', "line 1 is not an object with `file` and `caption`"),
+        ("c.jsonl", '{"file": "a", "caption": "b"}\n{', "line 2 is not JSON"),
         ("c.jsonl", '{"file": 3, "caption": "b"}', "line 1: `file` is 3"),
-        ("c.jsonl", '{"file": "a", "caption": null}', "line 1: NoneType is no text"),
+        ("c.jsonl", '{"file": "a", "caption": null}', "line 1: NoneType is not text"),
         ("c.jsonl", '{"file": "a", "caption": "\\ud800"}', "line 1: character 1 is"),
-        ("c.jsonl", "[" * 100_000, "line 1 is no JSON"),
+        ("c.jsonl", "[" * 100_000, "line 1 is not JSON"),
         ("c.txt", "file,caption\n", "read from .csv, .tsv and .jsonl"),
     ],
 )
@@ -277,7 +277,7 @@ def test_a_vocabulary_that_is_none_is_not_kept(spoken, tmp_path):
     from fad_onnx.weights import converted
 
     (tmp_path / "merges.txt").write_text("no pair of tokens\n")
-    with pytest.raises(CheckpointError, match=r"merges\.txt: line 1 is no pair"):
+    with pytest.raises(CheckpointError, match=r"merges\.txt: line 1 is not a pair"):
         fad_onnx.embed_text("a dog", "toy", weights=spoken)
     assert not list(converted.folders())
 

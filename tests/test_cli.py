@@ -246,7 +246,7 @@ HEADER = ",".join(show.CSV_COLUMNS)
         ("\n", "are not those"), ("\ufeffx", "are not those"), (HEADER.upper(), "are not those"),
         (f"{HEADER}\r\n1,2,3", f"record 2 has 3 of {len(show.CSV_COLUMNS)} columns"),
         (f"{HEADER}\r\n{',' * len(show.CSV_COLUMNS)}\r\n", "record 2 has"),
-        (f'{HEADER}\r\n"cut', "no table that can be continued"),
+        (f'{HEADER}\r\n"cut', "not a table that can be continued"),
     ],
 )  # fmt: skip
 def test_a_table_of_other_columns_is_refused_before_the_work(

@@ -124,11 +124,11 @@ def test_what_cannot_be_is_said_before_the_work(run, sets, tmp_path):  # noqa: F
     )
     with pytest.raises(OptionError, match="kl needs logits, which .* models that do: "):
         Asked.parse(f"kl:{WEIGHTLESS}")
-    with pytest.raises(OptionError, match="'what' is no metric; known: fad, "):
+    with pytest.raises(OptionError, match="'what' is not a metric; known: fad, "):
         Asked.parse("what")
-    with pytest.raises(OptionError, match=r"metrics: ModelSpec.* is no text such as 'fad"):
+    with pytest.raises(OptionError, match=r"metrics: ModelSpec.* is not a text such as 'fad"):
         fad_onnx.evaluate(sets[1], sets[0], [fad_onnx.ModelSpec(WEIGHTLESS)])
-    with pytest.raises(OptionError, match="prdc_k: is no option of these metrics"):
+    with pytest.raises(OptionError, match="prdc_k: is not an option of these metrics"):
         fad_onnx.evaluate(sets[1], sets[0], ["fad"], metric_options={"prdc_k": 1})
     run("stats", sets[0], "-o", tmp_path / "s.npz")
     with pytest.raises(StatisticsError, match="and prdc needs embeddings"):

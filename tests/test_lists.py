@@ -84,7 +84,7 @@ DAMAGED = {
     "a.txt": ("", "an empty list"),
     "b.txt": ("\n\r\n\n", "an empty list"),
     "c.txt": ("x.wav\ny.wav\n./x.wav\n", "line 3 has ./x.wav again, as line 1"),
-    "d.txt": ("x\0y.wav\n", "line 1 is no path: a zero byte"),
+    "d.txt": ("x\0y.wav\n", "line 1 is not a path: a zero byte"),
     "e.txt": ("x" * (1 << 21), "line 1 is longer than 1048576"),
     "a.csv": ("", "none of the columns file, path, audio_filepath, audio; it has none"),
     "b.csv": ("name,sound\nx,y\n", "it has name, sound"),
@@ -93,12 +93,12 @@ DAMAGED = {
     "e.csv": ("file\n", "an empty list"),
     "f.csv": ("file\n" + "x" * 200_000, "cannot be read: field larger"),
     "a.jsonl": ("{\n", "line 1 is not JSON"),
-    "b.jsonl": ('{"file": "x.wav"}\n["y.wav"]\n', "line 2 is no JSON object"),
+    "b.jsonl": ('{"file": "x.wav"}\n["y.wav"]\n', "line 2 is not a JSON object"),
     "c.jsonl": ('{"file": 3}', "line 1 names no file"),
     "d.jsonl": ('{"file": ""}', "line 1 names no file"),
     "e.jsonl": ('{"name": "x.wav"}', "it has name"),
     "f.jsonl": ("[" * 100_000, "line 1 is not JSON"),
-    "h.jsonl": ('{"file": "\\ud800.wav"}', "line 1 is no path"),
+    "h.jsonl": ('{"file": "\\ud800.wav"}', "line 1 is not a path"),
     "g.jsonl": ('{"file": ' + "9" * 5000 + "}", "line 1 is not JSON"),
 }
 

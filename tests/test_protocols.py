@@ -204,7 +204,9 @@ def test_a_flag_that_is_not_given_leaves_the_option_to_the_protocol(given, used)
 def test_definitions_of_models_that_a_protocol_lacks_are_an_error_of_the_table():
     text = json.loads((table.PACKAGE.parent / "artifacts.json").read_text("utf-8"))
     text["protocols"]["odd"] = {"summary": "", "models": {}, "metrics": {"fad": {"models": ["x"]}}}
-    with pytest.raises(ModelTableError, match=r"protocols.odd.metrics.fad.models.*'x' is no model"):
+    with pytest.raises(
+        ModelTableError, match=r"protocols.odd.metrics.fad.models.*'x' is not a model"
+    ):
         table.parse(json.dumps(text))
 
 

@@ -153,7 +153,7 @@ def test_an_output_that_the_graph_lacks_is_named(folder):
 
 
 def test_what_is_no_entry_is_refused(tmp_path):
-    for document, problem in (([], "needs an object"), ({"modles": {}}, "modles: is none of"),
+    for document, problem in (([], "needs an object"), ({"modles": {}}, "modles: is not one of"),
                               ({"name": {1}}, "is not JSON")):  # fmt: skip
         with pytest.raises(ModelTableError, match=problem):
             fad_onnx.register(document if isinstance(document, dict) else {"networks": document})

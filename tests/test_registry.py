@@ -100,7 +100,7 @@ def test_every_definition_says_what_a_table_and_a_flag_need():
         assert metric.name == name and metric.title and metric.summary
         assert metric.better in ("lower", "higher")
         assert metric.chosen({}) == {one.keyword: one.default for one in metric.options}
-    with pytest.raises(OptionError, match="'fda' is no metric; known: fad, clap-score, "):
+    with pytest.raises(OptionError, match="'fda' is not a metric; known: fad, clap-score, "):
         registry.metric("fda")
 
 

@@ -342,7 +342,8 @@ def test_a_clip_that_is_gone_says_so(tmp_path):
     own = score(audio_set("r", files, seed=1), audio_set("e", files))
     files[2].unlink()
     html = write(tmp_path / "r.html", [own])
-    assert html.count("<audio") == 2 and "Neither to hear nor to see: cannot be opened" in html
+    assert html.count("<audio") == 2
+    assert "This clip has no sound and no picture: cannot be opened" in html
 
 
 def test_a_reference_of_statistics_is_drawn_as_its_ellipse(tmp_path):

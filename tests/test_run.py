@@ -629,7 +629,7 @@ def test_weights_of_one_model_under_several_options_need_no_name(models, weights
 def test_weights_that_are_unclear_are_refused():
     for models, weights, said in (
         (["vggish", "logmel"], {"main": "a.pth"}, "say for which model"),
-        ("vggish", {"logmel:main": "a.pth"}, "'logmel' is no model of this call"),
+        ("vggish", {"logmel:main": "a.pth"}, "'logmel' is not a model of this call"),
         ("vggish", {"main": "a.pth", "vggish:main": "b.pth"}, "vggish:main is given twice"),
     ):
         with pytest.raises(OptionError, match=said):

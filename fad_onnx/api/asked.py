@@ -34,7 +34,7 @@ class Asked:
             needs; the message lists what can be used.
         """
         if not isinstance(text, str):
-            raise OptionError("metrics", f"{text!r} is no text such as 'fad:vggish'")
+            raise OptionError("metrics", f"{text!r} is not a text such as 'fad:vggish'")
         name, colon, model = text.partition(":")
         metric = registry.metric(name)
         spec = ModelSpec.parse(model) if colon else None
@@ -90,5 +90,5 @@ def options_of(asked: Iterable[Asked], given: Mapping[str, Any]) -> Mapping[str,
     known = registry.options(one.metric for one in asked)
     for keyword in given.keys() - known.keys():
         names = ", ".join(known) or "none"
-        raise OptionError(keyword, f"is no option of these metrics; their options: {names}")
+        raise OptionError(keyword, f"is not an option of these metrics; their options: {names}")
     return given

@@ -45,7 +45,8 @@ def made(source: Source, side: str, key: str | None) -> Dataset | None:
     for path in paths:
         if not isinstance(path, str | os.PathLike):
             raise OptionError(
-                side, f"{type(path).__name__} is no path, dataset, Moments or array of embeddings"
+                side,
+                f"{type(path).__name__} is not a path, dataset, Moments or array of embeddings",
             )
         if is_archive(path):
             raise OptionError(side, f"{shown(path)} in a list of paths: only audio can be joined")

@@ -40,7 +40,7 @@ def _judge(held: bytes, columns: Sequence[str], path: str) -> None:
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
-        raise OutputError(path, f"it is no table that can be continued: {error}") from error
+        raise OutputError(path, f"it is not a table that can be continued: {error}") from error
     header = rows[0] if rows else []
     if header != list(columns):
         found = ", ".join(header[:3])[:100]

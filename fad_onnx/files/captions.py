@@ -49,7 +49,7 @@ def read(path: str | os.PathLike[str], caption_column: str = CAPTION) -> dict[st
     places: dict[str, int] = {}
     for number, name, caption in form(columns):
         if not isinstance(name, str) or not name:
-            raise CaptionError(path, f"line {number}: `file` is {name!r}, no name of a clip")
+            raise CaptionError(path, f"line {number}: `file` is {name!r}, not the name of a clip")
         name = posixpath.normpath(name)
         if name in places:
             raise CaptionError(path, f"lines {places[name]} and {number} both name {name!r}")
@@ -103,7 +103,9 @@ def _json(path: str | os.PathLike[str], text: str, columns: tuple[str, str]) -> 
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise CaptionError(path, f"line {number} is no JSON: {error}") from error
+            raise CaptionError(path, f"line {number} is not JSON: {error}") from error
         if not isinstance(found, dict) or not found.keys() >= set(columns):
-            raise CaptionError(path, f"line {number} is no object with `{'` and `'.join(columns)}`")
+            raise CaptionError(
+                path, f"line {number} is not an object with `{'` and `'.join(columns)}`"
+            )
         yield number, found[columns[0]], found[columns[1]]

@@ -218,7 +218,7 @@ def metric(name: str) -> Metric:
     """The metric of this name; OptionError, which lists all names, if there is none."""
     known = metrics()
     if name not in known:
-        raise OptionError("metric", f"{name!r} is no metric; known: {', '.join(known)}")
+        raise OptionError("metric", f"{name!r} is not a metric; known: {', '.join(known)}")
     return known[name]
 
 

@@ -1,7 +1,7 @@
 """Eigen's cosine in float32, from which TensorFlow computes its windows.
 
-The windows of tf.signal are rounded at every step. The leakage of a loud sound into empty bands is
-then above the floor of a network whose range is 80 dB of magnitude.
+The windows of tf.signal are rounded at every step. This rounding lets a loud sound leak into empty
+bands, above the floor of a network whose range is 80 dB of magnitude.
 """
 
 from __future__ import annotations

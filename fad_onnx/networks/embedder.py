@@ -1,4 +1,4 @@
-"""A loaded model: windows or samples in, embeddings out."""
+"""A loaded model, which turns windows or samples into embeddings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Embedder:
     """A loaded model, as `load_model` returns it.
 
     Safe to use from many threads. The embeddings of a clip do not depend on the other clips in a
-    batch. A copy is the same object; a pickle holds the request, and loads the model again.
+    batch. A copy is the same object; a pickle holds only the request, from which it loads the model
+    again.
 
     Parameters
     ----------
@@ -197,7 +198,7 @@ class Embedder:
         Parameters
         ----------
         clips : iterable of (samples, sample_rate)
-            As `embed` takes them; read as they are needed, some 100 clips ahead.
+            What `embed` takes; the clips are read as they are needed, some 100 ahead.
         workers : int, optional
             The number of threads, by default the number of cores.
         short : {"error", "pad"}, optional
@@ -291,7 +292,7 @@ class Embedder:
         TooShortError
             If the clip is below the model's minimum length.
         TooLongError
-            If the clip needs more memory than there is.
+            If the clip needs more memory than is available.
         OptionError
             If the sample rate or `short` is not valid.
 

@@ -93,7 +93,7 @@ class Group:
         of the clip.
         """
         if not (tiled and self.first.selection.network.head):
-            # Tiles overlap, so that only the own steps of a tile count.
+            # Tiles overlap, so only the own steps of each tile count.
             sizes = [len(part[0]) for part in parts] if tiled else valid_samples
             own = zip(self.members, zip(*parts, strict=True), strict=True)
             return tuple(_pooled(member, embeddings, sizes, seconds) for member, embeddings in own)

@@ -8,7 +8,7 @@ from .network import Network
 from .preparation import Preparation
 from .selection import Selection
 
-# Clips that need less are never refused: the estimate is not exact enough for every machine.
+# Clips that need less memory are never refused, because the estimate is not exact enough.
 ALWAYS_BYTES = 512 << 20
 # Batches shrink until one batch per worker fits into this.
 BATCHES_BYTES = 1 << 30

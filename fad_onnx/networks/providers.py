@@ -15,8 +15,8 @@ from ..errors import OptionError
 
 @dataclass(frozen=True)
 class Provider:
-    """ONNX Runtime's name of a provider, how to get it, whether it is a GPU or the like, and the
-    Python package of its plugin if it can come as one.
+    """An execution provider: its name in ONNX Runtime, how to install it, whether it is an
+    accelerator, and the Python package of its plugin, if it has one.
     """
 
     name: str
@@ -49,8 +49,8 @@ PROVIDERS = {
 def named(name: str) -> Provider:
     """The provider of this name: one that ONNX Runtime is built with, or an installed plugin.
 
-    A plugin is a package onnxruntime_ep_NAME (as onnxruntime-ep-openvino), which has its
-    library and its provider's name to give. OptionError if the name is neither.
+    A plugin is a package onnxruntime_ep_NAME (such as onnxruntime-ep-openvino), which gives the
+    path of its library and the name of its provider. OptionError if the name is neither.
     """
     if name in PROVIDERS:
         return PROVIDERS[name]

@@ -37,7 +37,7 @@ def registered() -> tuple[Registration, ...]:
 
 
 def register_again(one: Registration) -> tuple[str, ...]:
-    """Add what another process has registered; nothing happens if it is known."""
+    """Add what another process has registered, unless it is known already."""
     with _lock:
         if one not in _made:
             _made[one] = _added(_sections(json.loads(one.text)), Path(one.folder))
@@ -71,11 +71,11 @@ def read(path: Path) -> tuple[str, ...]:
 
 
 def _sections(document: Any) -> dict[str, dict[str, Any]]:
-    """A document in the sections of the table; one model may stand alone, with all it needs."""
+    """A document with the sections of the table; a single model is split into its sections."""
     document = _object(document, "the entry")
     if "name" not in document:
         if unknown := document.keys() - {*OWN, "schema"}:
-            raise ModelTableError(min(unknown), f"is none of {', '.join(('name', *OWN))}")
+            raise ModelTableError(min(unknown), f"is not one of {', '.join(('name', *OWN))}")
         return {section: _object(document.get(section, {}), section) for section in OWN}
     name, entry = document["name"], document
     found: dict[str, dict[str, Any]] = {section: {} for section in OWN}
@@ -114,7 +114,7 @@ def _added(own: dict[str, dict[str, Any]], folder: Path) -> tuple[str, ...]:
 
 
 def _graphs(own: Mapping[str, Mapping[str, Any]], packaged: Set[str]) -> list[str]:
-    """The graph files that the entries name and the package does not have."""
+    """The graph files that the entries name and that the package does not have."""
     named: list[object] = list(own["graphs"])
     for entry in own["networks"].values():
         if isinstance(entry, dict):

@@ -1,7 +1,7 @@
 """ONNX Runtime sessions: providers, threads, limits. The only module that imports onnxruntime.
 
-"auto" is CUDA where it really loads, else the CPU. Every other provider runs only when it is
-named, because some compute in half precision; one that is named and does not load is an error.
+"auto" is CUDA if it really loads, else the CPU. Every other provider runs only if it is named,
+because some compute in half precision. A provider that is named and does not load is an error.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ Prune = Callable[[Path, frozenset[str]], bytes | None]
 class Settings:
     """How networks run.
 
-    threads: within one run of one network. More than one makes a single run faster, but ONNX
-    Runtime's CPU provider then shares out a batch in a way that changes last bits with the
-    size of the batch; work side by side (workers) fills the machine without that.
-    device and memory_limit_mb are for accelerators: the index of the card, and the most that
-    ONNX Runtime may take of it.
+    `threads` is the number of threads within one run of one network. More than one makes a single
+    run faster, but ONNX Runtime's CPU provider then divides a batch in a way that changes the last
+    bits with the size of the batch. Several workers use all cores without that. `device` and
+    `memory_limit_mb` are for accelerators: the index of the card, and the most memory of it that
+    ONNX Runtime may use.
     """
 
     provider: str = "auto"
@@ -82,8 +82,8 @@ def _provider_options(settings: Settings, provider: Provider) -> dict[str, str]:
     if provider.name == "CUDAExecutionProvider":
         # TF32 keeps 10 bits of the mantissa: scores would differ from the CPU's by 1e-3.
         options["use_tf32"] = "0"
-        # The default tries all algorithms of cuDNN for every new shape, which is for every new
-        # length of a clip: 16 clips of 16 lengths took mert-95m 6.8 s, and 0.9 s with this.
+        # The default tries all algorithms of cuDNN for every new shape, that is, for every new
+        # length of a clip: mert-95m took 6.8 s for 16 clips of 16 lengths, and 0.9 s with this.
         options["cudnn_conv_algo_search"] = "HEURISTIC"
         # Do not grow the arena by powers of two, beyond the need of the batch.
         options["arena_extend_strategy"] = "kSameAsRequested"
@@ -97,16 +97,16 @@ def _open(
 ) -> Any:
     """A session on this provider alone (ONNX Runtime uses the CPU for unsupported nodes).
 
-    model: bytes to open instead of the file `graph`, whose folder holds the tensors.
+    `model` holds bytes to open instead of the file `graph`, whose folder holds the tensors.
     """
     ort = runtime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
-    # A pattern keeps the whole memory of a run for every shape and every thread that runs.
+    # A memory pattern would keep the whole memory of a run for every shape and every thread.
     options.enable_mem_pattern = False
     options.enable_cpu_mem_arena = arena
-    options.log_severity_level = 4  # a failure raises; its log line would say it twice
+    options.log_severity_level = 4  # a failure raises an error, so a log line would be a duplicate
     chosen: list[Any] | None = [(provider.name, _provider_options(settings, provider))]
     try:
         if provider.name not in ort.get_available_providers():
@@ -178,11 +178,11 @@ class Session:
     settings : Settings
         How it runs.
     outputs : frozenset of str
-        The outputs that it computes; a run that asks for others adds them.
+        The outputs that it computes; a run that needs others adds them.
     prune : function or None
-        Takes the graph and outputs, and gives a model with these alone (None if all of it is
-        needed). Without it, every run computes all outputs: builds of ONNX Runtime for inference
-        ignore the option to execute only the path to the fetched outputs.
+        Takes the graph and outputs, and returns a model with only these outputs (None if all of
+        the graph is needed). Without it, every run computes all outputs, because builds of ONNX
+        Runtime for inference ignore the option to run only the path to the fetched outputs.
     arena : bool
         Whether it keeps freed memory for the next run; see `Network`.
 
@@ -208,7 +208,7 @@ class Session:
         self._load()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A session belongs to its process: a copy opens one of its own.
+        # A session belongs to its process, so a copy opens its own.
         return Session, (self.graph, self.settings, self.outputs, self.prune, self.arena)
 
     def _load(self) -> None:

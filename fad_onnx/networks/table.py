@@ -92,7 +92,7 @@ def read(table: Any) -> dict[str, Model]:
         for metric, definition in protocol.metrics.items():
             if undefined := set(definition.models) - protocol.models.keys():
                 place = f"protocols.{name}.metrics.{metric}.models"
-                raise ModelTableError(place, f"{min(undefined)!r} is no model of the protocol")
+                raise ModelTableError(place, f"{min(undefined)!r} is not a model of the protocol")
     if sum(model.default for model in models.values()) != 1:
         raise ModelTableError("models", "exactly one model must be the default")
     return models
@@ -142,13 +142,15 @@ def _checked(network: Network) -> Network:
         for kind, digest in checkpoint.digests.items():
             if not re.fullmatch(DIGESTS.get(kind, "$."), digest):
                 place = f"{where}.checkpoints.{name}.digests.{kind}"
-                raise ModelTableError(place, f"{digest!r} is no digest of {', '.join(DIGESTS)}")
+                raise ModelTableError(
+                    place, f"{digest!r} is not a digest; known kinds: {', '.join(DIGESTS)}"
+                )
         for pattern in (*checkpoint.aliases, *checkpoint.computed):
             try:
                 re.compile(pattern)
             except re.error as error:
                 place = f"{where}.checkpoints.{name}: {pattern}"
-                raise ModelTableError(place, f"no regular expression: {error}") from error
+                raise ModelTableError(place, f"not a regular expression: {error}") from error
     if not network.outputs:
         raise ModelTableError(f"{where}.outputs", "needs one")
     heads = [network.head] if network.head else []

@@ -1,4 +1,4 @@
-"""From captions to the numbers of a text tower: byte-level byte pair encoding.
+"""Convert captions to the numbers that a text tower takes: byte-level byte pair encoding.
 
 Sennrich et al. 2016, arXiv:1508.07909, on bytes as GPT-2 introduced it (openai/gpt-2,
 src/encoder.py). A vocabulary is a JSON object of tokens and their numbers, and a file of merges,
@@ -35,7 +35,7 @@ WORDS = re.compile(
     rf"|[{SPACES}]+(?![^{SPACES}])|[{SPACES}]+"
 )
 KEPT_WORDS, KEPT_LETTERS = 1 << 16, 64
-# The bytes that are printable in Latin-1 stand for themselves, the others follow U+00FF.
+# Bytes that are printable in Latin-1 represent themselves; the others follow U+00FF.
 PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 LETTERS = {
     **{byte: chr(byte) for byte in PRINTABLE},
@@ -233,11 +233,11 @@ def read_vocabulary(path: Path, needed: Iterable[str] = ()) -> dict[str, int]:
     try:
         found = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(path, f"no vocabulary, which is a JSON object: {error}") from error
+        raise CheckpointError(path, f"not a vocabulary, which is a JSON object: {error}") from error
     if not isinstance(found, dict) or not all(
         type(number) is int and 0 <= number < 1 << 31 for number in found.values()
     ):
-        raise CheckpointError(path, "no vocabulary, which is a JSON object of whole numbers")
+        raise CheckpointError(path, "not a vocabulary, which is a JSON object of whole numbers")
     if missing := [token for token in needed if token not in found]:
         raise CheckpointError(path, f"has no token {', '.join(missing)}: not of this model")
     return found
@@ -253,7 +253,7 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
         if not line and number == len(lines):
             break
         if not (first and second) or " " in second:
-            raise CheckpointError(path, f"line {number} is no pair of tokens: {line[:40]!r}")
+            raise CheckpointError(path, f"line {number} is not a pair of tokens: {line[:40]!r}")
         pairs.append((first, second))
     return pairs
 
@@ -271,7 +271,7 @@ def read_text(path: Path) -> str:
 def check_caption(caption: object, where: str) -> str:
     """The caption; CaptionError unless it is text without half of a surrogate pair."""
     if not isinstance(caption, str):
-        raise CaptionError(where, f"{type(caption).__name__} is no text")
+        raise CaptionError(where, f"{type(caption).__name__} is not text")
     try:
         caption.encode()
     except UnicodeEncodeError as error:

@@ -162,7 +162,7 @@ def _asked(model: ModelName) -> list[Model | None]:
     if isinstance(model, str | ModelSpec | Embedder | None):
         return [model]
     if not isinstance(model, Iterable):
-        raise OptionError("model", f"{model!r} is no name, ModelSpec or loaded model")
+        raise OptionError("model", f"{model!r} is not a name, ModelSpec or loaded model")
     asked: list[Model | None] = list(model)
     if not asked:
         raise OptionError("model", "an empty list; name at least one, or give None")
@@ -184,7 +184,7 @@ def _spec(model: Model | None) -> ModelSpec:
     if isinstance(model, str | None):
         return ModelSpec.parse(model or table.model().name)
     if not isinstance(model, ModelSpec):
-        raise OptionError("model", f"{model!r} is no name, ModelSpec or loaded model")
+        raise OptionError("model", f"{model!r} is not a name, ModelSpec or loaded model")
     return model
 
 
@@ -237,7 +237,7 @@ def specs_of(
     ]
     unknown = {key.partition(":")[0] for key in files if ":" in key} - names
     if unknown:
-        raise OptionError("weights", f"{min(unknown)!r} is no model of this call")
+        raise OptionError("weights", f"{min(unknown)!r} is not a model of this call")
     return tuple(found)
 
 

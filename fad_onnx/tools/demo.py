@@ -22,8 +22,8 @@ def write(folder: Path) -> tuple[Path, tuple[Path, ...], str]:
     Returns
     -------
     tuple
-        The folder of the reference; those with little noise, with much noise, and without high
-        frequencies; and the model that needs no weights.
+        The folder of the reference; the folders of clips with little noise, with much noise, and
+        without high frequencies; and the model that needs no weights.
     """
     model = next(one.name for one in table.models().values() if not one.network.checkpoints)
     random = np.random.RandomState(0)

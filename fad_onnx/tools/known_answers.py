@@ -87,8 +87,8 @@ def spread_error(got: NDArray[Any], expected: NDArray[Any]) -> float:
 def every(model: Model, settings: Settings, texts: set[str] | None = None) -> Iterator[Check]:
     """The known answers of one model, its converted files, and its published weights.
 
-    texts: the graphs of text towers that other models share and that were checked; one that is
-    checked now is added.
+    `texts` holds the graphs of text towers that were checked already, because models share them;
+    those that are checked now are added.
     """
     yield from verify(model, settings)
     yield from verify_text(model, settings, texts)

@@ -123,7 +123,10 @@ def _scored(truth: Mapping[str, Any], folder: Path, settings: Settings, source: 
 
 
 def _cosines(truth: Mapping[str, Any], folder: Path, settings: Settings, source: str) -> Check:
-    """The published clips were rounded to 16 bits once more, which moves a cosine by about 1e-5."""
+    """Compare cosines with captions.
+
+    The published clips were rounded to 16 bits once more, which changes a cosine by about 1e-5.
+    """
     model, paths = truth["model"], sorted((folder / "evaluation").iterdir())
     captions = [truth["caption"].format(path.stem) for path in paths]
     try:
@@ -151,12 +154,12 @@ def of_harness(
     audio, statistics : Path
         Its clips, and its statistics of the reference.
     settings : Settings
-        Of ONNX Runtime.
+        The settings of ONNX Runtime.
 
     Yields
     ------
     Check
-        Of all clips, and of the single clip that differs most.
+        The check of all clips, and that of the single clip that differs most.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Official checkpoints become models that ONNX Runtime opens."""
+"""Turn official checkpoints into models that ONNX Runtime opens."""

@@ -106,7 +106,7 @@ def bind(selection: Selection, sources: Mapping[str, CheckpointFile], folder: Pa
         "graph": selection.graph,
         "tensors": hashes,
         "files": files,
-        # With its path, which only `fad-onnx cache info` shows.
+        # The note includes its path, which only `fad-onnx cache info` shows.
         "weights": {
             name: {**source.facts(), "path": str(source.path.absolute())}
             for name, source in sources.items()
@@ -118,7 +118,7 @@ def bind(selection: Selection, sources: Mapping[str, CheckpointFile], folder: Pa
 def _kept_texts(
     selection: Selection, sources: Mapping[str, CheckpointFile], folder: Path
 ) -> dict[str, str]:
-    """Copy the files that hold no tensors; their hashes by name."""
+    """Copy the files that hold no tensors; return their hashes by name."""
     copied = {}
     for name, file in text_files(selection, folder).items():
         data = sources[name].path.read_bytes()
@@ -204,7 +204,7 @@ def _check_names(
 
 
 def publish_synthetic(selection: Selection, seed: int, folder: Path) -> Path:
-    """Write the graph of a selection with weights from a seed into `folder`; its path.
+    """Write the graph of a selection with weights from a seed into `folder`; return its path.
 
     Raises CacheError if it cannot be written.
     """

@@ -1,7 +1,7 @@
 """Converted models in the cache: their contents, and whether these are intact.
 
-`models/NAME-HASH` holds model.onnx, weights.bin, for some models head.onnx, and meta.json: what
-the model was made from, the SHA-256 of every other file, and under "seal" that of these facts.
+`models/NAME-HASH` holds model.onnx, weights.bin, for some models head.onnx, and meta.json: what the
+model was made from, the SHA-256 of every other file, and, under "seal", the SHA-256 of these facts.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Tensors:
         return next((rule for pattern, rule in self.computed if pattern.fullmatch(name)), None)
 
     def held(self, names: Iterable[str]) -> set[str]:
-        """Those of the names that have tensors."""
+        """The names for which there are tensors."""
         return {name for name in names if self.parts(name)}
 
 

@@ -147,9 +147,9 @@ def prepare(
 ) -> ConvertedModel:
     """The converted model for these checkpoints, made now if it is not in the cache.
 
-    given: files to use instead of the official ones, by checkpoint; they are never modified.
-    keep: keep a download in the cache after its conversion. Raises CheckpointError, ChecksumError,
-    DownloadError, CacheError.
+    `given` holds files to use instead of the official ones, by checkpoint; they are never modified.
+    With `keep`, a download stays in the cache after its conversion. Raises CheckpointError,
+    ChecksumError, DownloadError, CacheError.
     """
     damage = None
     try:
@@ -199,8 +199,8 @@ def pull(
 ) -> Iterator[str]:
     """Fetch, verify and convert; yields one line for each file.
 
-    Includes the text tower, unless the request names an output. given: local copies of official
-    files, by checkpoint; ChecksumError for a file that is not the official one.
+    Includes the text tower, unless the request names an output. `given` holds local copies of
+    official files, by checkpoint; ChecksumError for a file that is not the official one.
     """
     selection = select(spec)
     label, checkpoints = selection.label, selection.network.checkpoints
@@ -238,7 +238,7 @@ def _kept(selection: Selection, ready: ConvertedModel) -> Iterator[str]:
 def state(selection: Selection, given: Iterable[str] = ()) -> str:
     """ "none needed", "ready" (converted, or given by the user) or "to download".
 
-    given: the names of checkpoints for which the user has files.
+    `given` holds the names of checkpoints for which the user has files.
     """
     wanted = set(selection.output.checkpoints)
     if not wanted:

@@ -175,7 +175,7 @@ def test_truncated_anywhere(tmp_path):
 
 
 def test_other_members(write):
-    with pytest.raises(CheckpointError, match="'readme.txt' is no array"):
+    with pytest.raises(CheckpointError, match="'readme.txt' is not an array"):
         npz.read(write(zipped([("x.npy", npy()), ("readme.txt", b"hello")])))
     with pytest.raises(CheckpointError, match="method 12"):
         npz.read(write(zipped([("x.npy", npy())], zipfile.ZIP_BZIP2)))

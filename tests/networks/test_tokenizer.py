@@ -114,22 +114,22 @@ def test_half_of_a_surrogate_pair_is_an_error_that_says_where(caption):
 
 @pytest.mark.parametrize("caption", [None, 3, b"dog", float("nan")])
 def test_what_is_no_text_is_an_error(caption):
-    with pytest.raises(CaptionError, match=f"{type(caption).__name__} is no text"):
+    with pytest.raises(CaptionError, match=f"{type(caption).__name__} is not text"):
         check_caption(caption, "caption 1")
 
 
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("vocab", "{", "no vocabulary"),
-        ("vocab", "[]", "no vocabulary"),
+        ("vocab", "{", "not a vocabulary"),
+        ("vocab", "[]", "not a vocabulary"),
         ("vocab", '{"a": -1}', "whole numbers"),
         ("vocab", '{"a": "b"}', "whole numbers"),
         ("vocab", '{"a": 1}', "has no token <s>, <pad>, </s>, <unk>, <mask>"),
-        ("vocab", "[" * 100_000, "no vocabulary"),
-        ("merges", "#version: 0.2\na b\nab\n", "line 3 is no pair"),
-        ("merges", "a b c\n", "line 1 is no pair"),
-        ("merges", "a b\n\na b\n", "line 2 is no pair"),
+        ("vocab", "[" * 100_000, "not a vocabulary"),
+        ("merges", "#version: 0.2\na b\nab\n", "line 3 is not a pair"),
+        ("merges", "a b c\n", "line 1 is not a pair"),
+        ("merges", "a b\n\na b\n", "line 2 is not a pair"),
     ],
 )
 def test_damaged_files_are_errors_that_name_the_place(tmp_path, name, text, problem):

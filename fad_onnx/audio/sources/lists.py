@@ -76,7 +76,7 @@ def _check_path(path: str, number: int, entry: str) -> None:
     except UnicodeError:  # JSON may hold half of a pair
         is_path = False
     if not is_path:
-        raise SourceError(path, f"line {number} is no path: a zero byte, or half a character")
+        raise SourceError(path, f"line {number} is not a path: a zero byte, or half a character")
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -112,7 +112,7 @@ def _objects(path: str, text: TextIO) -> Iterator[Line]:
         except (ValueError, RecursionError) as error:
             raise SourceError(path, f"line {number} is not JSON: {error}") from error
         if not isinstance(found, dict):
-            raise SourceError(path, f"line {number} is no JSON object")
+            raise SourceError(path, f"line {number} is not a JSON object")
         heads = list(found)
         value = found[heads[_column(path, heads)]]
         if not isinstance(value, str) or not value:

@@ -84,7 +84,7 @@ class Object:
     @cached_property
     def members(self) -> dict[str, int]:
         """The members of this group: the addresses of their headers, by name."""
-        table = self._bytes(messages.SYMBOL_TABLE, "is no group")
+        table = self._bytes(messages.SYMBOL_TABLE, "is not a group")
         if len(table) < 16:
             raise self.file.error(f"{self.name}: its symbol table is cut short")
         start, size = _heap(self.file, number(table[8:16]), self.name)
@@ -117,7 +117,7 @@ class Object:
         file, what = self.file, f"dataset {self.name}"
         if any(message.kind == messages.FILTERS for message in self._messages):
             raise file.error(f"{what} is compressed or filtered, which is not read")
-        shape = messages.shape(file, self._bytes(messages.DATASPACE, "is no dataset"), what)
+        shape = messages.shape(file, self._bytes(messages.DATASPACE, "is not a dataset"), what)
         kind = messages.datatype(file, self._bytes(messages.DATATYPE, "has no type"), what)
         element = ELEMENTS[messages.float_name(file, kind, what)]
         region = messages.contiguous(file, self._bytes(messages.LAYOUT, "has no data"), what)

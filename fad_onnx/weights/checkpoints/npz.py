@@ -76,7 +76,7 @@ def _chosen(file: Mapped, found: dict[str, Member], wanted: Iterable[str]) -> di
 
 def _array_name(file: Mapped, member: str) -> str:
     if not member.endswith(SUFFIX):
-        raise file.error(f"member {quoted(member)} is no array; is it a NumPy archive?")
+        raise file.error(f"member {quoted(member)} is not an array; is it a NumPy archive?")
     return member.removesuffix(SUFFIX)
 
 
@@ -189,7 +189,7 @@ def texts(file: Mapped, member: Member) -> Iterator[str]:
     header = _header(file, _opening(file, member), what)
     width = header.dtype.itemsize
     if header.dtype.kind != "U" or len(header.shape) != 1 or width > _CHUNK:
-        raise file.error(f"{what} is no list of text, but {header.dtype} {header.shape}")
+        raise file.error(f"{what} is not a list of texts, but {header.dtype} {header.shape}")
     if header.length + header.shape[0] * width != member.size:
         raise file.error(f"{what}: {header.shape[0]} texts are not {member.size} bytes")
     rest, checksum, skip = b"", 0, header.length

@@ -254,7 +254,7 @@ def _external(
 
 def _decimal(file: Mapped, digits: str, what: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
-        raise file.error(f"{what} lies at {quoted(digits)}, which is no number")
+        raise file.error(f"{what} lies at {quoted(digits)}, which is not a number")
     return int(digits)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints from the network: resumed, verified, one process at a time, whole or not at all.
+"""Download checkpoints: resume, verify, one process at a time, and appear whole or not at all.
 
 An interrupted download leaves NAME.part and NAME.part.json (the URL, the server's validator, and
 the number of bytes flushed to disk), from which it resumes. NAME.json describes a finished file:
@@ -57,8 +57,8 @@ def obtain(
     offline: bool = False,
     progress: Progress | None = None,
 ) -> Fetched:
-    """The file: from `folder`; else a verified copy in `folders` or in the cache of another tool,
-    which is used in place and never changed; else a download into `folder`.
+    """Find the file in `folder`, or a verified copy in `folders` or in the cache of another tool,
+    which is used in place and never changed; otherwise, download it into `folder`.
 
     If no digest is published, the file name suffices only in `folders` and in torch.hub's cache.
     """
@@ -84,9 +84,10 @@ def fetch(
 ) -> Fetched:
     """The file at `destination`, downloaded now if it is not there yet.
 
-    offline: use no network, even if is_offline() is false. mirror: None means FAD_ONNX_MIRROR.
-    progress(name, bytes so far, total bytes or None). Raises DownloadError, ChecksumError,
-    CheckpointError, CacheError. A file with a wrong hash is removed and never gets its final name.
+    With `offline`, the network is not used, even if is_offline() is false. If `mirror` is None,
+    FAD_ONNX_MIRROR counts. Calls `progress(name, bytes so far, total bytes or None)`. Raises
+    DownloadError, ChecksumError, CheckpointError, CacheError. A file with a wrong hash is removed
+    and never gets its final name.
     """
     by_option, offline = offline, offline or is_offline()
     found = _kept(source, destination, offline)
@@ -190,7 +191,7 @@ def _download(task: _Task) -> Fetched:
 
 
 def _complete(task: _Task, partial: Partial) -> bool:
-    """Complete the partial file, with a bounded number of attempts; whether it was resumed."""
+    """Complete the partial file in a bounded number of attempts; return whether it was resumed."""
     best, failures, resumed = partial.size, 0, False
     while True:
         resumed = resumed or partial.size > 0
@@ -237,7 +238,7 @@ def _transfer(task: _Task, partial: Partial) -> None:
 
 
 def _begin(source: PublishedFile, partial: Partial, reply: Reply) -> int | None:
-    """Prepare the partial file for the body of this reply; the length to expect."""
+    """Prepare the partial file for the body of this reply; return the length to expect."""
     begin = start(reply, partial.size)
     if begin.offset < 0:
         partial.reset()

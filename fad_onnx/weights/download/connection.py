@@ -2,7 +2,7 @@
 
 The timeout of a socket limits one wait, so a server that sends a byte every few seconds could
 delay a download for days, also inside a header or a chunk's trailer, where http.client waits for
-the end of a line. Here the bytes that arrive are related to the time spent waiting for them.
+the end of a line. Here, the bytes that arrive are compared with the time spent waiting for them.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class _Https(urllib.request.HTTPSHandler):
 
 
 def opener(url: str, patience: Patience, proxy: Proxy | None) -> urllib.request.OpenerDirector:
-    """An opener for the scheme of this URL alone.
+    """An opener for the scheme of this URL only.
 
     It refuses ftp, file and data URLs, follows no redirects and reads no error bodies.
     """

@@ -54,7 +54,7 @@ def proxy_for(url: str) -> Proxy | None:
     except ValueError:
         usable = False
     if not usable:
-        raise UnspokenProxyError(f"the proxy {proxy} is no http://HOST:PORT")
+        raise UnspokenProxyError(f"the proxy {proxy} is not of the form http://HOST:PORT")
     if parts.scheme.lower() != "http":
         raise UnspokenProxyError(
             f"the proxy {proxy} is not asked: {parts.scheme}:// is not spoken, only http:// is;"

@@ -27,7 +27,7 @@ class Reply:
 class Start:
     """The position of the body's first byte, and the file's length if the server gives it.
 
-    offset: 0 for the whole file, the number of bytes on disk for the rest, -1 for anything else.
+    `offset` is 0 for the whole file, the number of bytes on disk for the rest, and -1 otherwise.
     """
 
     offset: int

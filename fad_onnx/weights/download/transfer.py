@@ -27,7 +27,7 @@ BLOCK_BYTES = 1 << 18
 
 
 def refusal(url: str, before: str | None = None) -> str | None:
-    """Why this URL is refused (`before`: the URL that redirected to it), or None."""
+    """Why this URL is refused, or None; `before` is the URL that redirected to it."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

@@ -79,7 +79,7 @@ def tools_files(source: PublishedFile) -> list[Path]:
 
 
 def _hugging_face_folder() -> Path | None:
-    """As huggingface_hub.constants finds it."""
+    """The cache folder of the hub, found as in huggingface_hub.constants."""
     named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if named:
         return _expanded(named)
@@ -124,7 +124,7 @@ def check_size(
 def check(source: PublishedFile, path: Path, sha256: str, done: str, data: Path) -> Checked:
     """The kind of published digest that matches; ChecksumError if one differs.
 
-    sha256: that of the file. data: its path, to be read if SHA-256 is not published.
+    `sha256` is that of the file; `data` is its path, which is read if no SHA-256 is published.
     """
     published = source.digests
     if expected := published.get("sha256"):
