@@ -58,8 +58,9 @@ def test_every_kind_of_source_gives_the_bits_of_the_folder(clips, kept):
 
 def test_a_table_gives_the_bits_of_the_folder(clips, tmp_path):
     as_parquet(clips, tmp_path / "x.parquet")
-    with Web(tmp_path) as web:
-        assert bits(web.url("x.parquet")) == bits(clips)
+    for ranges in (True, False):
+        with Web(tmp_path, ranges=ranges) as web:
+            assert bits(web.url("x.parquet")) == bits(clips)
 
 
 def test_workers_open_urls_themselves(clips, kept):
@@ -92,11 +93,18 @@ def test_of_a_tar_headers_are_read_once_and_each_clip_once(clips, tmp_path):
         assert sum(file.stat().st_size for file in files_of(clips)) < before
 
 
-def test_a_server_without_ranges_gives_whole_files_only(clips, kept):
+@pytest.mark.parametrize("kind", ["clips/", "clips.txt", "clips.tar", "clips.tar.gz", "clips.zip"])
+def test_a_server_without_ranges_gives_whole_files(kind, clips, kept, monkeypatch):
+    expected = bits(clips)
     with Web(kept, ranges=False) as web:
-        assert bits(web.url("clips/")) == bits(web.url("clips.txt")) == bits(clips)
-        with pytest.raises(AudioError, match="the server gives the whole archive only"):
-            bits(web.url("clips.tar"))
+        assert bits(web.url(kind), workers=2) == expected
+        if kind == "clips.tar":
+            size = (kept / kind).stat().st_size
+            assert web.bytes <= 2 * size  # the question, which is not read to its end, and the file
+            monkeypatch.setattr(remote, "MEMBER_BYTES", size - 1)
+            remote._fetched.cache_clear()
+            with pytest.raises(AudioError, match="what lies in memory may have"):
+                bits(web.url(kind))
 
 
 def test_errors_name_url_and_member(clips, tmp_path):

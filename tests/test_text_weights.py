@@ -101,6 +101,7 @@ def test_pull_converts_both_and_removes_what_was_downloaded(downloaded, capsys):
     assert [line.split(" ")[1] for line in said.splitlines()] == [
         "main", "kept", "main", "vocab", "merges", "kept",
     ]  # fmt: skip
+    assert said.count(", licence: -\n") == 4
     assert downloads() == [] and len(list(converted.folders())) == 2
     embeds()
     assert main(["pull", "toy"]) == 0, "what is ready needs no file"

@@ -7,6 +7,8 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ OFFLINE_VARIABLE = "FAD_ONNX_OFFLINE"
 # The most bytes of one clip in memory: 48 minutes of a CD, decoded.
 MEMBER_BYTES = 1 << 29
 BLOCK_BYTES = 1 << 20
+_fetching = Lock()
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # Exceptions of fsspec's file systems other than OSError, if their libraries are loaded.
 _ERRORS = {
@@ -81,11 +84,11 @@ def opened(path: str, block_bytes: int = BLOCK_BYTES) -> BinaryIO:
     """
     if not is_url(path):
         return OnDisk(path).open()
+    if not gives_parts(path):
+        return io.BytesIO(_whole(path))
     system, inner = filesystem(path)
     try:
         file = system.open(inner, "rb", block_size=block_bytes, cache_type="readahead")
-        if not file.seekable():  # a server that does not support ranges
-            return io.BytesIO(_all_of(file, path))
     except errors() as error:
         raise failure(path, error) from error
     return cast(BinaryIO, file)
@@ -116,16 +119,55 @@ def read(path: str, start: int, size: int, label: str) -> bytes:
     if not is_url(path):
         with Span(path, start, size, label).open() as file:
             return file.read()
+    if not gives_parts(path):
+        data = _whole(path)[start : start + size]
+        if len(data) < size:
+            raise cut_short(label, len(data), size)
+        return data
     system, inner = filesystem(path)
     try:
-        data: bytes = system.cat_file(inner, start=start, end=start + size) if size else b""
+        data = system.cat_file(inner, start=start, end=start + size) if size else b""
     except errors() as error:
         raise failure(label, error) from error
     if len(data) > size:
-        raise AudioError(label, "the server gives the whole archive only, no part of it")
+        raise AudioError(label, "the server gives more than the part that was asked for")
     if len(data) < size:
         raise cut_short(label, len(data), size)
     return data
+
+
+def gives_parts(url: str) -> bool:
+    """Whether a server answers requests for a part of this file, asked once in a process."""
+    return not is_http(url) or _gives_parts(url, os.getpid())
+
+
+@lru_cache(maxsize=4096)
+def _gives_parts(url: str, process: int) -> bool:
+    system, inner = filesystem(url)
+    try:
+        with system.open(inner, "rb", block_size=1, cache_type="none") as file:
+            if not file.seekable():
+                return False
+            file.seek(1)
+            file.read(1)
+    except ValueError:  # fsspec's answer to a server that sends the whole file
+        return False
+    except errors() as error:
+        raise failure(url, error) from error
+    return True
+
+
+def _whole(url: str) -> bytes:
+    """All bytes at a web URL. The last archive is kept: its clips are read one by one."""
+    with _fetching:
+        return _fetched(url, os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _fetched(url: str, process: int) -> bytes:
+    blob = Whole().blob(url, url)
+    assert isinstance(blob, InMemory)
+    return blob.data
 
 
 @dataclass(frozen=True, slots=True)

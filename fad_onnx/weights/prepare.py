@@ -231,7 +231,8 @@ def _kept(selection: Selection, ready: ConvertedModel) -> Iterator[str]:
     size = sum(file.stat().st_size for file in ready.graph.parent.iterdir()) / 1e6
     for name, facts in ready.weights.items():
         checked = f"sha256 {facts['sha256']} ({facts['checked']})"
-        yield f"{selection.label}: {name} {facts['file']} {checked}"
+        licence = selection.network.checkpoints[name].licence
+        yield f"{selection.label}: {name} {facts['file']} {checked}, licence: {licence}"
     yield f"{selection.label}: kept {ready.graph.parent} ({size:.0f} MB)"
 
 
