@@ -122,6 +122,11 @@ def test_statistics_of_fadtk(tmp_path: Path) -> None:
     assert statistics.load(only).foreign
 
 
+def test_statistics_at_a_url_are_refused() -> None:
+    with pytest.raises(StatisticsError, match="read from local files: fetch it"):
+        statistics.load("https://example.org/a.npz")
+
+
 def test_a_file_without_statistics_says_what_it_holds(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.npz", {"a.wav": np.zeros((3, 2))})
     with pytest.raises(StatisticsError, match=r"rows\.npz: not a statistics file: it holds a\.wav"):

@@ -186,6 +186,8 @@ def names(path: PathLike) -> tuple[str, ...]:
             path, "a single array (.npy), which does not say what it contains: save the mu and"
             " sigma of statistics with numpy.savez, or recreate the file with `stats` or `embed`",
         )  # fmt: skip
+    if "://" in os.fspath(path):
+        raise StatisticsError(path, "statistics and embeddings are read from local files: fetch it")
     try:
         return tuple(npz.names(path))
     except CheckpointError as error:
