@@ -30,7 +30,7 @@ from .encodec_nodes import (
 )  # fmt: skip
 from .operators import BOOLEAN, FLOAT, INTEGER, Ops, variable
 
-FRAMES = 16  # Of a tile: 0.7 MB of the widest layer.
+FRAMES = 16  # in a tile: 0.7 MB of the widest layer
 # How many columns each convolution looks back: the width of its kernel minus its stride.
 BLOCKS = tuple(zip(range(1, 13, 3), STRIDES, strict=True))
 LOOKS_BACK = {"0": 6, **{f"{n}.block.1": 2 for n, _ in BLOCKS},

@@ -46,7 +46,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Step:
-    """From one set of statistics to the next: the sum of normed signals, ELU, convolutions.
+    """The way from one set of statistics to the next: sum of normed signals, ELU, convolutions.
 
     `layer` is the convolution of the activated sum, `shortcut` one of size 1 of the sum itself.
     """

@@ -7,7 +7,7 @@ shrunk, one from each third of the places where they may start (laion_clap 1.1.7
 training/data.py:363 and 419; clap_module/htsat.py: PatchEmbed 108; clap_module/feature_fusion.py:
 AFF 133).
 
-The run time hands over STFT powers (batch, frames >= 1001, 513 bins) of clips of equal length. 1001
+The run time passes STFT powers (batch, frames >= 1001, 513 bins) of clips of equal length. 1001
 frames are a clip of ten seconds, or a shorter one that was filled up; it has no stretches. The
 original draws each place from its third with NumPy's global generator; here it is the middle of the
 third. The filterbank is not a tensor of the checkpoint but torchaudio's, and is part of the graph.
@@ -47,7 +47,7 @@ def filterbank() -> Tensor:
 
 
 def middles(frames: Tensor) -> Tensor:
-    """Where the three stretches start in this many frames: int64 (3,).
+    """The starts of the three stretches in this many frames: int64 (3,).
 
     numpy.array_split cuts the possible starts into thirds; an empty third means 0
     (training/data.py:433).

@@ -33,9 +33,9 @@ from .skeleton import GRAPHS_FOLDER
 
 FOLDER = GRAPHS_FOLDER.parent / "golden"
 SEED = 0
-MOST_NUMBERS = 4096  # Of one clip.
+MOST_NUMBERS = 4096  # that are kept of one clip
 LONGEST_SECONDS, MOST_CLIPS = 3, 4
-LENGTHS = (2, 3, 17, 77)  # of captions
+LENGTHS = (2, 3, 17, 77)  # captions, in tokens
 NUDGE = (
     1e-4  # In the level of a clip; far above the rounding of float32 on its way to an embedding.
 )

@@ -6,7 +6,7 @@ frechet_audio_distance 0.3.4 (models/pann.py: Cnn14 142, Cnn14_16k 2530, Cnn14_8
 differ in nothing but the spectrogram) and, for CLAP's PANN-14 configuration, of laion_clap
 (clap_module/pann_model.py: Cnn14 126; clap_module/model.py: CLAP.audio_projection).
 
-The run time hands over STFT powers (batch, frames, bins) in float32. The filterbank is a tensor
+The run time passes STFT powers (batch, frames, bins) in float32. The filterbank is a tensor
 of the checkpoint (`logmel_extractor.melW`), so mel bands, logarithm and network are in the
 graph. Each of five poolings halves the frames and drops an odd one, so a graph needs 32 frames.
 

@@ -89,7 +89,7 @@ def graph_files(model: Model) -> set[str]:
 
 
 def graph_path(selection: Selection) -> Path:
-    """Where the graph of a selection is committed."""
+    """The path at which the graph of a selection is committed."""
     return GRAPHS_FOLDER / selection.graph
 
 

@@ -56,7 +56,7 @@ class Graph:
 
     @property
     def path(self) -> Path:
-        """Where the graph is committed."""
+        """The path at which the graph is committed."""
         return GRAPHS_FOLDER / f"{self.name}.onnx"
 
 

@@ -90,7 +90,7 @@ def verify(
 def _loaded(
     selection: Selection, given: Mapping[str, Path], seed: int, folder: Path
 ) -> tuple[str, Tensors, Embedder]:
-    """Where the weights come from, the weights, and the run time's network on them."""
+    """The source of the weights, the weights, and the run time's network with them."""
     infos = parity.bound(parity.graph_path(selection))
     if given:
         ready = prepare.prepare(selection, given)

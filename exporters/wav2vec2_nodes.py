@@ -16,7 +16,7 @@ SHORTEST = 400  # Samples that the first frame sees; each further frame needs FR
 EPSILON = 1e-5  # The epsilon of every norm.
 HEAD = 64  # Numbers of a query, a key, a value.
 POSITIONS, GROUPS = 128, 16  # Kernel and groups of the positional convolution.
-BUCKETS = 320  # Of WavLM's distances between a query and a key.
+BUCKETS = 320  # for WavLM's distances between a query and a key
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def _laion(architecture: str, fusion: bool, tensors: Tensors) -> Any:
 
 
 def _fused(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
-    """With enable_fusion; clips of up to ten seconds draw nothing."""
+    """The scores with enable_fusion; for clips of up to ten seconds, it draws nothing."""
     with fusion_preprocessing():
         build = partial(_laion, "HTSAT-tiny", True)
         return _score("clap", 48_000, 1, build, tensors, reference, evaluation)

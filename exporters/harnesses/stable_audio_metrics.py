@@ -96,7 +96,7 @@ def probabilities(model: Any, path: Path) -> Tensor:
 
 
 def _passt(tensors: Tensors, reference: Path, evaluation: Path) -> Numbers:
-    """passt_kld.py 197: the evaluation first, clips of one name, the mean over pairs."""
+    """passt_kld.py 197: the evaluation first, pairs of clips with the same name, and their mean."""
     model, found = passt.original_model(99, tensors), []
     with torch.inference_mode():
         for path in sorted(evaluation.glob("*.wav")):

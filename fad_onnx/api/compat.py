@@ -273,7 +273,7 @@ def read_embeddings(path: Path, dimension: int) -> NDArray[Any]:
             path, f"not an .npy file of embeddings: {error} (`fad-onnx score` takes an .npz)"
         ) from error
     if embeddings.ndim == 1 and dimension == 1:
-        return embeddings[:, None]  # of the original's PANN
+        return embeddings[:, None]  # embeddings of the original's PANN
     if embeddings.ndim != 2 or embeddings.shape[1] != dimension:
         problem = f"shape {embeddings.shape}, needed is (count, {dimension}): not of this model"
         raise StatisticsError(path, f"{problem}, or of another protocol; remove it to compute anew")

@@ -211,7 +211,7 @@ def _counts(result: Result) -> dict[str, Any]:
 
 
 def joined(first: Result, second: Result) -> Result:
-    """Of two outputs of one model; the datasets are those of one with a reference."""
+    """Join the results of two outputs of one model; the datasets are from one with a reference."""
     main, other = (second, first) if first.reference is None else (first, second)
     warnings = dict.fromkeys((*first.warnings, *second.warnings))
     return replace(

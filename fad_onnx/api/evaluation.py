@@ -82,7 +82,7 @@ def evaluate(
     Raises
     ------
     FadError
-        As `score` does; UnpairedError for clips without a partner where pairs are compared,
+        As `score` does; UnpairedError for clips without a partner if pairs are compared,
         UncaptionedError for clips without a caption and captions without a clip, CaptionError for
         a file of captions that cannot be read.
 

@@ -11,7 +11,7 @@ Order = Literal["little", "big"]
 # Tags that programs add after the samples of any format.
 TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
 # Some writers count the header among the samples: 44 bytes, or more with other chunks. An excess
-# of so few bytes is no audio.
+# of only this many bytes is not audio.
 HEADER_BYTES = 128
 _STEP = 1 << 16
 

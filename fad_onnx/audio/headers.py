@@ -42,7 +42,7 @@ class _MpegFrame:
     kind: tuple[int, int, int, bool]
     samples: int
     hertz: int
-    bytes: int  # of a free bit rate, the padding alone
+    bytes: int  # only the padding if the bit rate is free
 
     @property
     def is_free(self) -> bool:

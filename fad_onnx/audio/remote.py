@@ -36,7 +36,7 @@ def is_url(path: str) -> bool:
 
 
 def is_http(path: str) -> bool:
-    """Whether this is a web URL, which may have a query and lists no folders by itself."""
+    """Whether this is a web URL, which may have a query and whose server may not list folders."""
     return path.startswith(("http://", "https://"))
 
 
@@ -206,7 +206,7 @@ def check_size(size: int, label: str) -> None:
     """AudioError for a clip that is too large for memory."""
     if size > MEMBER_BYTES:
         raise AudioError(
-            label, f"{size} bytes; what lies in memory may have {MEMBER_BYTES}: give it as a file,"
+            label, f"{size} bytes; a clip in memory may have {MEMBER_BYTES}: give it as a file,"
             " or within an archive that is not compressed",
         )  # fmt: skip
 

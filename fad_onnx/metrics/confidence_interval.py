@@ -63,7 +63,7 @@ class Side:
 
     @classmethod
     def of(cls, files: Sequence[Embeddings], where: Path = "embeddings") -> Side:
-        """From embeddings alone; StatisticsError as in `Moments.of`."""
+        """A side made from embeddings; StatisticsError as in `Moments.of`."""
         return cls(files, Moments.total(Moments.of(one, where) for one in files))
 
 

@@ -55,7 +55,7 @@ class Interval:
     low, high : float or None
         The ends of the interval.
     standard_error, degrees_of_freedom : float or None
-        Of the estimate, on the scale on which the interval is symmetric.
+        Those of the estimate, on the scale on which the interval is symmetric.
     files : (int, int or None)
         Resampled clips of the evaluation and of the reference; None if the reference is fixed.
     pairs : int
@@ -113,7 +113,7 @@ class Linear:
     bounds: Bounds = UNBOUNDED
 
     def minus(self, other: Linear) -> Linear:
-        """Of the difference; a reference that both are compared with counts once."""
+        """The difference of two; a reference that both use counts once."""
         mine, theirs = self.parts[0], [-part for part in other.parts]
         if len(self.parts) > 1:
             theirs[-1] = theirs[-1] + self.parts[-1]
@@ -186,7 +186,7 @@ class Halved:
         return self.draws.names
 
     def minus(self, other: Halved) -> Halved:
-        """Of the difference; a reference that both are compared with counts once."""
+        """The difference of two; a reference that both use counts once."""
         again = _Difference(self.draws.again, other.draws.again)
         draws = Draws((self.names[0], *other.names), again, self.draws.seed)
         return Halved(draws, self.column, max(self.least, other.least))

@@ -107,7 +107,7 @@ class KernelReference:
         self._seed, self._limit = seed, limit
         chosen, self._given = _drawn(embeddings, seed, limit, where)
         self._embeddings = Centred(chosen, chosen.mean(axis=0, dtype=np.float64))
-        self.bandwidth: float | None = None  # of each evaluation
+        self.bandwidth: float | None = None  # None: each evaluation has its own
         if bandwidth_of == "reference":
             self.bandwidth = _bandwidth(self._embeddings, where)
             self._within = _mean_within(self._embeddings, self.bandwidth)

@@ -27,7 +27,7 @@ class Drawn:
 
     names: tuple[str, ...]
     embeddings: Centred
-    starts: NDArray[np.intp]  # of each clip
+    starts: NDArray[np.intp]  # the first embedding of each clip
     sizes: NDArray[np.intp]
 
     @classmethod

@@ -130,11 +130,11 @@ CI = Option(
 class Needs:
     """What a metric is computed from."""
 
-    output: str = EMBEDDING  # of the network
+    output: str = EMBEDDING  # the output of the network
     reference: Literal["moments", "clips"] | None = "moments"
     evaluation: Literal["moments", "clips"] = "moments"
-    pairs: bool = False  # of clips with equal names
-    captions: bool = False  # of the evaluation's clips, embedded by the model's text tower
+    pairs: bool = False  # whether clips with equal names form pairs
+    captions: bool = False  # whether it needs captions, embedded by the model's text tower
 
 
 Compute = Callable[[Arrays, Tell], Value]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .embedder import Embedder
 
 Embeddings = NDArray[np.float32]
-Value = tuple[tuple[str, ...], int | None]  # of the graph, and the samples behind one embedding
+Value = tuple[tuple[str, ...], int | None]  # names in the graph; samples per embedding
 
 
 @dataclass(frozen=True)

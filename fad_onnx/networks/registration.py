@@ -27,7 +27,7 @@ class Registration:
 
 
 _made: dict[Registration, tuple[str, ...]] = {}
-_places: dict[str, Path] = {}  # of the graphs of all entries so far
+_places: dict[str, Path] = {}  # the paths of the graphs of all entries so far
 _lock = RLock()
 
 

@@ -25,7 +25,7 @@ def from_json(cls: type[T], data: object, where: str, **extra: Any) -> T:
     ----------
     cls : type
         A dataclass. Values are checked against its annotations; `Literal` lists the allowed
-        values; a union of dataclasses is told apart by the key "kind".
+        values; the key "kind" selects the class of a union.
     data : object
         The result of `json.loads`.
     where : str

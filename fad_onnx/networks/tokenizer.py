@@ -22,13 +22,13 @@ from typing import Protocol
 
 from ..errors import CaptionError, CheckpointError
 
-# White_Space of the Unicode standard. `\s` of Python's `re` also takes U+001C to U+001F, which
-# the originals' does not.
+# White_Space of the Unicode standard. Python's `\s` also matches U+001C to U+001F, which that of
+# the originals does not.
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
 # GPT-2's 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ on a text
-# of the same length, in which each letter that is in none of the endings is "a", each number "0".
+# of the same length, in which "a" replaces each letter that no ending has, and "0" each number.
 ENDINGS = "delmrstv"
 WORDS = re.compile(
     rf"'(?:[stmd]|re|ve|ll)| ?[a{ENDINGS}]+| ?0+| ?[^{SPACES}a{ENDINGS}0]+"

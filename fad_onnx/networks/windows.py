@@ -101,7 +101,7 @@ class Windower:
             self._ahead = self._rules.length_samples // 2
             self._buffer.append(np.zeros((preparation.channel_count, self._ahead), np.float32))
         self._extended = False  # whether the margin before the clip is in the buffer
-        self._next_step = 0  # of a clip that is cut into tiles
+        self._next_step = 0  # the next step of a clip that is cut into tiles
 
     def push(self, samples: Samples, last: bool = False) -> list[Window]:
         """Take a block of samples, (channels, samples).

@@ -48,7 +48,7 @@ class _Clip:
 
     file: AudioFile
     embeddings: list[list[tuple[Embeddings, ...] | None]]
-    valid_samples: list[list[int]]  # of each window, by group
+    valid_samples: list[list[int]]  # for each group, those of every window
     facts: ClipFacts | None = None
     skipped: str | None = None
     missing: int = 0

@@ -18,7 +18,7 @@ _MODEL_GRAPH, _MODEL_IR = 7, 1
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT = 1, 5, 12
 _NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE = 1, 2, 5
 _ATTRIBUTE_GRAPHS = (6, 11)
-_VALUE_NAME = 1  # of ValueInfoProto
+_VALUE_NAME = 1  # field of ValueInfoProto
 # TensorProto.DataType -> element, and the field that holds it when raw_data does not.
 _FLOATS, _INT32S, _INT64S, _DOUBLES, _UINT64S = 4, 5, 7, 10, 11
 _TYPES = {
@@ -242,7 +242,7 @@ def _external(
         or ".." in parts
         or ":" in parts[0]
     ):
-        raise file.error(f"{what} lies in {quoted(location)}, outside the model's folder; refused")
+        raise file.error(f"{what} is in {quoted(location)}, outside the model's folder; refused")
     offset, length = (
         _decimal(file, entries.get(key, default), what)
         for key, default in (("offset", "0"), ("length", str(nbytes)))

@@ -107,7 +107,7 @@ def _size(file: Mapped, arguments: Arguments) -> object:
 
 
 def _ordered_dict(file: Mapped, arguments: Arguments) -> object:
-    """From (), or from the list of pairs that Python 2 wrote."""
+    """A dictionary from no arguments, or from the list of pairs that Python 2 wrote."""
     made: dict[object, object] = {}
     if not arguments:
         return made
