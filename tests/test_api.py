@@ -20,6 +20,7 @@ from fad_onnx.errors import (
     StatisticsError,
     UnknownModelError,
 )
+from fad_onnx.pipeline.options import RunOptions
 
 from .conftest import write_clip
 from .kit import WEIGHTLESS
@@ -250,3 +251,19 @@ def test_an_error_names_the_parameter_and_the_command_line_its_flag(clips, given
     assert "--" not in str(caught.value)
     if flag:
         assert in_flags(caught.value).startswith(f"{flag}: ")
+
+
+def test_keywords_are_spelt_out_in_the_signatures():
+    every = {one.name for one in fields(RunOptions)}
+    for public in (fad_onnx.FrechetAudioDistance, fad_onnx.CLAPScore):
+        assert inspect.signature(public).parameters.keys() >= every - {"key"}
+    known = inspect.signature(fad_onnx.Wanted).parameters
+    assert {"inf", "kad", "ci", "seed", "inf_draw", "per_file"} <= set(known)
+    assert fad_onnx.Wanted(**{name: one.default for name, one in known.items()}).metrics
+
+
+def test_an_evaluation_is_a_table_in_a_notebook(clips):
+    found = fad_onnx.evaluate([clips, clips / "00.wav"], clips, [f"fad:{WEIGHTLESS}"])
+    page = found._repr_html_()
+    assert f"<th>dataset</th><th>fad:{WEIGHTLESS}</th>" in page
+    assert page.count("<tr>") == 3 and f"<td>{clips}</td>" in page and "<li>" in page

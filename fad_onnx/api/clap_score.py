@@ -7,10 +7,10 @@ order of the folder.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,15 @@ from ..audio.sources import AudioFile
 from ..errors import NoAudioError
 from ..files import outputs
 from ..metrics.definitions.clap_score import cosines
-from ..networks import machine, table
+from ..networks import table
 from ..networks.embedder import Embedder
 from ..networks.text import TextEmbedder
 from ..pipeline import datasets
-from ..pipeline.options import PathLike, RunOptions, check_keywords
+from ..pipeline.options import PathLike, Progress, RunOptions
 from ..pipeline.run import Run
 from ..weights import prepare
-from .compat import ORIGINAL, read_embeddings
+from ..weights.prepare import Progress as FetchProgress
+from .compat import as_original, read_embeddings, refuse
 from .text import Captions, cut
 
 logger = logging.getLogger("fad_onnx")
@@ -52,8 +53,8 @@ class CLAPScore:
         Use the checkpoint with feature fusion; only the first two have one.
     protocol : str, optional
         By default "gudgud96", the preparation of the original.
-    **run
-        Further keywords of `fad_onnx.RunOptions`, such as weights or provider.
+    options, weights, ..., download_progress
+        See `RunOptions`.
 
     Raises
     ------
@@ -78,20 +79,34 @@ class CLAPScore:
         audio_load_worker: int = 8,
         enable_fusion: bool = False,
         protocol: str | None = None,
-        **run: Any,
+        *,
+        options: Mapping[str, Any] | None = None,
+        weights: PathLike | Mapping[str, PathLike] | None = None,
+        folders: Sequence[PathLike] = (),
+        provider: str = "auto",
+        threads: int = 1,
+        device: int = 0,
+        memory_limit_mb: int | None = None,
+        workers: int | None = None,
+        short: str = "error",
+        skip_errors: bool = False,
+        sample_format: str = "float32",
+        cache: bool = True,
+        cache_dir: PathLike | None = None,
+        offline: bool = False,
+        executor: Executor | None = None,
+        progress: bool | Progress | None = None,
+        download_progress: FetchProgress | None = None,
+        **unknown: Any,
     ) -> None:
-        check_keywords(run, inspect.signature(type(self)).parameters)
+        run = RunOptions.of(locals())
+        refuse(unknown, type(self))
         self.model = table.resolve_alias(
             "clap", submodel_name=submodel_name, enable_fusion=enable_fusion
         )
         self.submodel_name, self.verbose = submodel_name, verbose
         self.sample_rate = self.model.preparation.sample_rate_hz
-        run.setdefault("workers", min(audio_load_worker, machine.cores()))
-        if ckpt_dir is not None:
-            run["folders"] = [ckpt_dir]
-        if protocol is None and ORIGINAL in self.model.protocols:
-            protocol = ORIGINAL
-        self._run = RunOptions(**{"protocol": protocol, **run})
+        self._run = as_original(run, self.model, ckpt_dir, audio_load_worker)
 
     @cached_property
     def embedder(self) -> Embedder:

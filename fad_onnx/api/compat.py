@@ -9,7 +9,9 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import (
+    KeywordError,
     NoAudioError,
     OptionError,
     StatisticsError,
@@ -27,13 +30,31 @@ from ..metrics.definitions.fad import few
 from ..metrics.frechet import Gaussian, frechet_distance
 from ..metrics.moments import Moments
 from ..networks import machine, table
+from ..networks.table import Model
 from ..pipeline import datasets
-from ..pipeline.options import PathLike, RunOptions, check_keywords
+from ..pipeline.options import PathLike, Progress, RunOptions
 from ..pipeline.run import Run
+from ..weights.prepare import Progress as FetchProgress
 from .streaming import StreamingFAD
 
 ORIGINAL = "gudgud96"  # the protocol of the package that this class comes from
 logger = logging.getLogger("fad_onnx")
+
+
+def refuse(unknown: Mapping[str, Any], made: type) -> None:
+    """KeywordError for arguments that a class does not have."""
+    for name in unknown:
+        raise KeywordError(name, inspect.signature(made).parameters.keys() - {"unknown"})
+
+
+def as_original(
+    run: RunOptions, model: Model, ckpt_dir: PathLike | None, audio_load_worker: int
+) -> RunOptions:
+    """The options with what the original's arguments mean, and its protocol by default."""
+    original = ORIGINAL if ORIGINAL in model.protocols else None
+    workers = min(audio_load_worker, machine.cores()) if run.workers is None else run.workers
+    folders = run.folders if ckpt_dir is None else [ckpt_dir]
+    return replace(run, workers=workers, folders=folders, protocol=run.protocol or original)
 
 
 class FrechetAudioDistance(StreamingFAD):
@@ -65,8 +86,8 @@ class FrechetAudioDistance(StreamingFAD):
     protocol : str, optional
         By default "gudgud96", the preparation of the original, and "native" for a model that the
         original does not have.
-    **run
-        Further keywords of `fad_onnx.RunOptions`, such as `weights` or `provider`.
+    options, weights, ..., download_progress
+        See `RunOptions`.
 
     Raises
     ------
@@ -98,9 +119,28 @@ class FrechetAudioDistance(StreamingFAD):
         audio_load_worker: int = 8,
         enable_fusion: bool = False,
         protocol: str | None = None,
-        **run: Any,
+        *,
+        options: Mapping[str, Any] | None = None,
+        weights: PathLike | Mapping[str, PathLike] | None = None,
+        folders: Sequence[PathLike] = (),
+        provider: str = "auto",
+        threads: int = 1,
+        device: int = 0,
+        memory_limit_mb: int | None = None,
+        workers: int | None = None,
+        short: str = "error",
+        skip_errors: bool = False,
+        sample_format: str = "float32",
+        cache: bool = True,
+        cache_dir: PathLike | None = None,
+        offline: bool = False,
+        executor: Executor | None = None,
+        progress: bool | Progress | None = None,
+        download_progress: FetchProgress | None = None,
+        **unknown: Any,
     ) -> None:
-        check_keywords(run, inspect.signature(type(self)).parameters)
+        run = RunOptions.of(locals())
+        refuse(unknown, type(self))
         self.model = table.resolve_alias(
             model_name,
             sample_rate=sample_rate,
@@ -110,18 +150,12 @@ class FrechetAudioDistance(StreamingFAD):
         needed = self.model.preparation.channel_count
         if channels is not None and (channels not in (1, 2) or channels < needed):
             raise OptionError("channels", f"{channels}; {self.model.name} needs {needed}")
-        options = {"use_pca": use_pca, "use_activation": use_activation}
-        options = {key: value for key, value in options.items() if value}
-        self.model.choose({key: str(value) for key, value in options.items()})
+        named = {"use_pca": use_pca, "use_activation": use_activation}
+        chosen = {key: value for key, value in named.items() if value}
+        self.model.choose({key: str(value) for key, value in chosen.items()})
         self.sample_rate, self.verbose = self.model.preparation.sample_rate_hz, verbose
-        run.setdefault("workers", min(audio_load_worker, machine.cores()))
-        if ckpt_dir is not None:
-            run["folders"] = [ckpt_dir]
-        if protocol is None and ORIGINAL in self.model.protocols:
-            protocol = ORIGINAL
-        self._start(
-            self.model.name, RunOptions(**{"options": options, "protocol": protocol, **run})
-        )
+        run = as_original(run, self.model, ckpt_dir, audio_load_worker)
+        self._start(self.model.name, replace(run, options={**chosen, **(options or {})}))
 
     def get_embeddings(self, x: Iterable[ArrayLike], sr: int) -> NDArray[np.float32]:
         """Embed clips in memory.

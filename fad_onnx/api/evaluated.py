@@ -12,6 +12,7 @@ from ..pipeline.datasets import Dataset
 from ..pipeline.options import PathLike
 from .comparison import LEVEL, Difference, compared
 from .measure import FileScore, measured
+from .results import cell, html_of
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,16 @@ class Evaluation:
         return {
             f"{one.path} {one.label}" if several else one.label: one.value.value for one in found
         }
+
+    def _repr_html_(self) -> str:
+        """A table in a notebook, with one line for each dataset."""
+        found = {(one.path, one.label): cell(one.value.value) for one in self.measured}
+        labels = dict.fromkeys(label for _, label in found)
+        lines = (
+            [path, *(found.get((path, label), "") for label in labels)]
+            for path in dict.fromkeys(path for path, _ in found)
+        )
+        return html_of(["dataset", *labels], lines, self.warnings)
 
     def to_json(self) -> dict[str, Any]:
         """The object of `fad-onnx evaluate --json`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from inspect import Parameter, Signature
 from typing import Any, Protocol
 
 import numpy as np
@@ -76,6 +77,20 @@ class Wanted:
         """Whether the embeddings of each evaluation clip are needed."""
         chosen = ((metric, metric.chosen(self.options)) for metric in self.metrics)
         return self.per_file or any(metric.by_clip(options) for metric, options in chosen)
+
+
+def _signature() -> Signature:
+    """Every keyword of `Wanted`, for editors and notebooks."""
+    switches = registry.switches()
+    options = registry.options([registry.metric(FIRST), *switches.values()])
+    defaults = {"per_file": False, **dict.fromkeys(switches, False)}
+    defaults |= {key: one.default for key, one in options.items()}
+    return Signature(
+        [Parameter(key, Parameter.KEYWORD_ONLY, default=one) for key, one in defaults.items()]
+    )
+
+
+Wanted.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

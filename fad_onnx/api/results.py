@@ -184,17 +184,22 @@ def html_table(scores: Sequence[Score]) -> str:
     columns = list(dict.fromkeys(numbers))
     heads = ["model", "reference", "evaluation", *columns, "embeddings"]
     lines = [
-        [score.model, score.reference.path, score.path, *(_cell(fields.get(c)) for c in columns),
+        [score.model, score.reference.path, score.path, *(cell(fields.get(c)) for c in columns),
          str(score.evaluation.counts["embeddings"])]
         for score, fields in zip(scores, found, strict=True)
     ]  # fmt: skip
-    said = "".join(f"<li>{escape(shown(text))}</li>" for text in warnings_of(scores))
+    return html_of(heads, lines, warnings_of(scores))
+
+
+def html_of(heads: Iterable[str], lines: Iterable[Iterable[str]], warnings: Iterable[str]) -> str:
+    """A table of texts, and the warnings below it."""
+    said = "".join(f"<li>{escape(shown(text))}</li>" for text in warnings)
     body = "".join(_line("td", line) for line in lines)
     table = f"<table><thead>{_line('th', heads)}</thead><tbody>{body}</tbody></table>"
     return table + (f"<ul>{said}</ul>" if said else "")
 
 
-def _cell(value: float | None) -> str:
+def cell(value: float | None) -> str:
     return "–" if value is None else f"{value:.6g}"
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from types import NoneType
 from typing import Any
 
-from ..errors import KeywordError, OptionError
+from ..errors import OptionError
 from ..networks import machine
 from ..networks.runtime import Settings
 from ..weights import prepare
@@ -200,11 +200,3 @@ OF_A_MODEL = (
     "options", "protocol", "weights", "folders", "provider", "threads", "device",
     "memory_limit_mb", "sample_format", "offline",
 )  # fmt: skip
-
-
-def check_keywords(given: Iterable[str], others: Iterable[str]) -> None:
-    """KeywordError for a keyword that is neither in RunOptions nor among the others."""
-    known = {one.name for one in fields(RunOptions)} | set(others) - {"run"}
-    for name in given:
-        if name not in known:
-            raise KeywordError(name, known)
