@@ -1,5 +1,6 @@
 """Every test has a cache of its own, and none touches the network."""
 
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -11,10 +12,18 @@ import soundfile
 from fad_onnx.networks import machine, registration, synthetic, table
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory):
+    """Paths for homes. pytest's own would list all folders so far for each new one."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory, monkeypatch):
+def home(homes, monkeypatch):
     """An empty FAD_ONNX_HOME, offline, without what other tools keep."""
-    folder = tmp_path_factory.mktemp("home")
+    folder = next(homes)
+    folder.mkdir()
     monkeypatch.setenv("FAD_ONNX_HOME", str(folder))
     monkeypatch.setenv("TORCH_HOME", str(folder / "no-torch"))
     monkeypatch.setenv("HF_HUB_CACHE", str(folder / "no-hub"))

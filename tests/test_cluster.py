@@ -60,6 +60,7 @@ def test_two_workers_give_the_bits_of_serial(cluster, many):
         same(stats(many, executor=executor), expected)
 
 
+@pytest.mark.large
 def test_a_killed_worker_changes_nothing(cluster, many):
     expected = stats(many, workers=1)
     pids = []
@@ -75,7 +76,8 @@ def test_a_killed_worker_changes_nothing(cluster, many):
     assert pids, "no worker was killed"
 
 
-@pytest.mark.parametrize("suffix", ["tar", pytest.param("tar.gz", marks=pytest.mark.large)])
+@pytest.mark.large
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
 def test_workers_open_shards_themselves(cluster, many, tmp_path, suffix):
     files = files_of(many)
     for index in range(3):
@@ -148,6 +150,7 @@ def test_workers_in_another_folder_read_the_callers_files(
     assert {clip.path for clip in made.files} == {f"ref/{i}.wav" for i in range(4)}
 
 
+@pytest.mark.large
 def test_a_signal_ends_a_run_on_a_scheduler(cluster, clips, tmp_path):
     many = tmp_path / "many"
     many.mkdir()

@@ -109,7 +109,7 @@ def run_without_powers(commands, **environment):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX only")
-@pytest.mark.parametrize("mode", [0o000, 0o500])
+@pytest.mark.parametrize("mode", [0o000, pytest.param(0o500, marks=pytest.mark.large)])
 def test_a_home_that_cannot_be_read_or_written(clips, tmp_path, mode):
     home = tmp_path / "closed"
     home.mkdir()

@@ -58,7 +58,7 @@ def shell(redirect, *arguments, **kwargs):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("redirect", [">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("redirect", [pytest.param(">&-", marks=pytest.mark.large), "<&- >&- 2>&-"])
 def test_nobody_wants_stdout(one, tmp_path, redirect):
     files = {name: tmp_path / name for name in ("a.csv", "b.csv", "c.html")}
     done = shell(redirect, "score", one, one, "--csv", files["a.csv"], "--per-file",
@@ -178,7 +178,12 @@ def at_work(folder, process):
 
 
 @pytest.mark.parametrize(
-    ("number", "times"), [(signal.SIGTERM, 2), (signal.SIGHUP, 1), (signal.SIGINT, 2)]
+    ("number", "times"),
+    [
+        (signal.SIGTERM, 2),
+        pytest.param(signal.SIGHUP, 1, marks=pytest.mark.large),
+        pytest.param(signal.SIGINT, 2, marks=pytest.mark.large),
+    ],
 )
 def test_a_signal_leaves_nothing_behind(busy, tmp_path, number, times):
     process = started(busy)
