@@ -112,7 +112,7 @@ def root(*messages):
         (with_dataset(kind=hdf5_writer.text(4)), "text, not floats"),
         (with_dataset(kind=struct.pack("<BBBBI", 0x10, 8, 0, 0, 4)), "integers, not floats"),
         (with_dataset(kind=bytes(BIG_ENDIAN)), "not little-endian IEEE 754"),
-        (a_group_for_a_weight(), "no dataset"),
+        (a_group_for_a_weight(), "is not a dataset"),
         (root(message(0, b"")), "no attribute layer_names"),
         (root(message(0x15, b"")), "attributes of the newer format"),
         (root(message(0x06, b"")), "links of the newer format"),
