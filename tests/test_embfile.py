@@ -211,7 +211,7 @@ WRONG = {
     "not int64": [{"offsets": np.zeros(0, np.int64)}],
     "names for 3 clips": [{"names": np.array(["a.wav"])}, {"names": np.array(["a.wav"] * 4)}],
     "different names": [{"names": np.array(["a.wav", "b.wav", "%61.wav"])}],
-    "no list of text": [
+    "not a list of texts": [
         {"names": np.array([1, 2, 3])}, {"names": np.array([b"a", b"b", b"c"])},
         {"names": np.array("abc")}, {"names": np.array([["a", "b", "c"]])},
     ],
