@@ -188,6 +188,14 @@ def test_bytes_decode_as_the_file_does(tmp_path, kind):
                 list(decoding.Decoder(cut))
 
 
+def test_two_stars_mean_every_folder_below(tmp_path):
+    for name in ("a.wav", "x/b.wav", "x/y/c.wav", "x/y/d.flac"):
+        write_clip(tmp_path / name, 1, 1.0)
+    found = sources.find(f"{tmp_path}/**/*.wav")
+    assert sorted(file.name for file in found) == ["a.wav", "x/b.wav", "x/y/c.wav"]
+    assert len(sources.find(f"{tmp_path}/**")) == 4
+
+
 def test_a_brace_is_a_range_or_alternatives():
     assert list(patterns.expanded("a{08..11}b")) == ["a08b", "a09b", "a10b", "a11b"]
     assert list(patterns.expanded("{1..3}{x,yz}")) == ["1x", "1yz", "2x", "2yz", "3x", "3yz"]

@@ -1,4 +1,4 @@
-"""Several files by one pattern: ``shards/{000..099}.tar``, ``data/*.wav``."""
+"""Several files by one pattern: ``shards/{000..099}.tar``, ``data/*.wav``, ``data/**/*.wav``."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def matches(pattern: str) -> list[str]:
 
 
 def _globbed(text: str) -> list[str]:
-    every = globbed(text) if is_url(text) else glob.glob(text)
+    every = globbed(text) if is_url(text) else glob.glob(text, recursive=True)
+    if "**" in text and not is_url(text):
+        every = [path for path in every if not os.path.isdir(path)]
     found = sorted(every, key=lambda path: os.fsencode(path).split(b"/"))
     if not found:
         raise NoAudioError(text, "no file matches it")
