@@ -4,7 +4,7 @@ For every model, the graphs of this release run with a synthetic checkpoint, one
 Their embeddings are compared with those of the reference implementation, in torch, for the same
 tensors and clips (fad_onnx/networks/golden, written by `python -m exporters golden`). Converted
 models in the cache are compared with their hashes. Nothing is downloaded; the weights of one
-network at a time (up to 0.4 GB) are written to a temporary folder.
+network at a time (up to 6.2 GB) are written to a temporary folder.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ OFFLINE_ELSEWHERE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 MIRROR_VARIABLE = "FAD_ONNX_MIRROR"
 # The count of consecutive failures restarts after this many new bytes.
 PROGRESS_BYTES = 1 << 20
-# The limit for a file of unpublished length; the largest known checkpoint has 2.4 GB.
+# The limit for a file of unpublished length; the largest known checkpoint has 6.2 GB.
 LARGEST_BYTES = 1 << 34
 
 Progress = Callable[[str, int, int | None], object]
