@@ -29,6 +29,7 @@ from fad_onnx.errors import (
     FadError,
     OptionError,
     StatisticsError,
+    UnknownModelError,
 )
 from fad_onnx.files import archives
 from fad_onnx.networks import table
@@ -624,6 +625,11 @@ def test_weights_of_one_model_under_several_options_need_no_name(models, weights
         expected for spec in specs if spec.name == "vggish"
     ]
     assert all(not spec.weights for spec in specs if spec.name == "logmel")
+
+
+def test_a_model_without_a_name_is_not_the_default(clips):
+    with pytest.raises(UnknownModelError, match="unknown model ''"):
+        fad_onnx.score(clips, clips, "")
 
 
 def test_weights_that_are_unclear_are_refused():

@@ -182,7 +182,7 @@ def _spec(model: Model | None) -> ModelSpec:
         plain = ModelSpec(model.name, made.changed_options, made.output_name, made.protocol)
         return model.request.spec if model.request else plain
     if isinstance(model, str | None):
-        return ModelSpec.parse(model or table.model().name)
+        return ModelSpec.parse(table.model().name if model is None else model)
     if not isinstance(model, ModelSpec):
         raise OptionError("model", f"{model!r} is not a name, ModelSpec or loaded model")
     return model
