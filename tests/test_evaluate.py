@@ -119,7 +119,7 @@ def test_a_report_of_several_metrics(run, sets, tmp_path):  # noqa: F811
 
 def test_what_cannot_be_is_said_before_the_work(run, sets, tmp_path):  # noqa: F811
     assert (
-        "--reference: fad compares with one"
+        "--reference: fad needs a reference"
         in run("evaluate", sets[1], "--metric", "fad", code=1).err
     )
     with pytest.raises(OptionError, match="kl needs logits, which .* models that do: "):

@@ -58,7 +58,7 @@ def test_names_that_lead_out_are_errors_and_nothing_is_written(wav, tmp_path):
             archive.writestr(name, wav)
     before = sorted(tmp_path.rglob("*"))
     for one in (path, inside / "x.zip"):
-        said = dict.fromkeys(("../out.wav", "../up.wav"), "its name leads out of the archive")
+        said = dict.fromkeys(("../out.wav", "../up.wav"), "its name points outside the archive")
         assert reasons(one) == said
         made = fad_onnx.embed(one, WEIGHTLESS, skip_errors=True, cache=False)
         assert list(made) == ["a/b.wav", "in.wav", "root.wav"]
@@ -120,7 +120,7 @@ def test_a_gzip_that_becomes_far_more_is_an_error(wav, tmp_path, monkeypatch):
     zeros = [(f"{i}.wav", bytes(1 << 22)) for i in range(8)]
     path = tar_of([("a.wav", wav), *zeros], tmp_path / "x.tar.gz")
     assert path.stat().st_size < 1 << 18
-    assert "as no audio does" in reasons(path)[""]
+    assert "which no audio does" in reasons(path)[""]
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
@@ -217,7 +217,7 @@ def test_a_damaged_header_in_the_middle_is_no_end(wav, tmp_path):
 def test_two_tars_joined_into_one_are_noticed(wav, tmp_path):
     one = tar_of([("a.wav", wav)], tmp_path / "one.tar").read_bytes()
     (tmp_path / "two.tar").write_bytes(one + one)
-    assert "holds more behind its end mark" in reasons(tmp_path / "two.tar")[""]
+    assert "holds more after its end mark" in reasons(tmp_path / "two.tar")[""]
 
 
 def test_what_is_no_archive_says_so(tmp_path):

@@ -67,7 +67,7 @@ def test_rows_that_are_no_audio_are_errors_with_their_names(clips, tmp_path):
     wav = files_of(clips)[0].read_bytes()
     cells = [{"bytes": data, "path": f"{i}.wav"} for i, data in enumerate([wav, None, b"x", wav])]
     path = written(tmp_path / "x.parquet", cells)
-    with pytest.raises(AudioError, match=r"x\.parquet: 1\.wav: the table has no bytes of it"):
+    with pytest.raises(AudioError, match=r"x\.parquet: 1\.wav: the table has no bytes for it"):
         bits(path)
     made = fad_onnx.stats(path, model=WEIGHTLESS, skip_errors=True)
     assert [name for name, _ in made.skipped] == [f"{path}: {i}.wav" for i in (1, 2)]

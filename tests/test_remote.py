@@ -128,7 +128,7 @@ def test_errors_name_url_and_member(clips, tmp_path):
                 bits(web.url(missing))
         with pytest.raises(SourceError, match=r"no\.csv: cannot be"):
             sources.find(web.url("no.csv"))
-        with pytest.raises(SourceError, match="would be a file of this machine"):
+        with pytest.raises(SourceError, match="names a file of this machine"):
             sources.find(web.url("bad.txt"))
 
 

@@ -117,7 +117,7 @@ def test_names_make_pairs_and_cannot_repeat():
     expected.update(clips(100), 16000, real=True)
     expected.update(clips(300), 16000)
     close(streaming.compute(), expected.compute())
-    with pytest.raises(OptionError, match="'clip 3' is there already"):
+    with pytest.raises(OptionError, match="'clip 3' is taken"):
         streaming.update(clips(0, 1), 16000, names=["clip 3"])
     with pytest.raises(OptionError, match="1 for 2 clips; give one for each"):
         streaming.update(clips(0, 2), 16000, names=["x"])
@@ -211,7 +211,7 @@ def test_what_cannot_be_merged_adds_nothing(sides):
     again = copy.copy(named)
     for states, error, said in (
         ([second, other], IncompatibleStatisticsError, "made by other models"),
-        ([second, named, again], OptionError, "'a' is there already"),
+        ([second, named, again], OptionError, "'a' is taken"),
     ):
         with pytest.raises(error, match=said):
             first.merge_state(states)

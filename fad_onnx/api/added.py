@@ -41,7 +41,7 @@ class Side:
         seen = set(self.names)
         for name in names:
             if name in seen:
-                raise OptionError("names", f"{name!r} is there already; give each clip another")
+                raise OptionError("names", f"{name!r} is taken; give each clip a name of its own")
             seen.add(name)
         return list(names)
 

@@ -50,7 +50,7 @@ def refuse(unknown: Mapping[str, Any], made: type) -> None:
 def as_original(
     run: RunOptions, model: Model, ckpt_dir: PathLike | None, audio_load_worker: int
 ) -> RunOptions:
-    """The options with what the original's arguments mean, and its protocol by default."""
+    """The options that follow from the original's arguments, with its protocol by default."""
     original = ORIGINAL if ORIGINAL in model.protocols else None
     workers = min(audio_load_worker, machine.cores()) if run.workers is None else run.workers
     folders = run.folders if ckpt_dir is None else [ckpt_dir]

@@ -108,7 +108,7 @@ class Datasets(Gathered):
             raise OptionError("metrics, evaluations", "an empty list; name at least one")
         needing = [one.metric.name for one in asked if one.metric.needs.reference]
         if reference is None and needing:
-            raise OptionError("reference", f"{needing[0]} compares with one; name it")
+            raise OptionError("reference", f"{needing[0]} needs a reference; name one")
         self.asked, self.run, self.captions = asked, run, captions
         self._check_captions()
         names = [f"evaluation {number}" for number in range(1, len(evaluations) + 1)]
@@ -133,9 +133,9 @@ class Datasets(Gathered):
         """OptionError for missing captions, or captions that no metric needs."""
         needing = [one.metric.name for one in self.asked if one.metric.needs.captions]
         if self.captions is None and needing:
-            raise OptionError("captions", f"{needing[0]} compares clips with these; name a file")
+            raise OptionError("captions", f"{needing[0]} needs captions; name a file")
         if self.captions is not None and not needing:
-            raise OptionError("captions", "no metric that was asked for compares clips with these")
+            raise OptionError("captions", "none of the requested metrics uses captions")
 
     def _texts(
         self, evaluations: Sequence[Source], held: Sequence[Dataset | None]

@@ -315,7 +315,7 @@ class StreamingEvaluation:
         needing = {one.spec: one.metric for one in self._asked if one.metric.needs.captions}
         if needing and not self._added.captions:
             name = next(iter(needing.values())).name
-            raise OptionError("captions", f"{name} compares clips with these; give them to update")
+            raise OptionError("captions", f"{name} needs captions; give them to update")
         captions = Captions("captions", self._added.captions)
         return {
             spec: CaptionedClips(captions, self._tower(spec), self._run.worker_count)

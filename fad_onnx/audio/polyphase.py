@@ -137,8 +137,9 @@ class Across:
 
 @lru_cache(maxsize=256)
 def _matrix(kind: str, up: int, down: int, phase: int, outputs: int) -> NDArray[np.float64]:
-    """Weights (window, phases) of some phases from this on, for windows that begin `reach` samples
-    before its own.
+    """Weights (window, phases) of the phases from this one on.
+
+    Windows begin `reach` samples before that of the first phase.
     """
     known = FILTERS[kind]
     reach = known.reach(up, down)

@@ -112,7 +112,7 @@ class Reader:
         at, offset, _ = self._now
         if offset > RATIO_FREE_BYTES + MOST_RATIO * at:
             raise AudioError(
-                self._path, f"{at} bytes of gzip become more than {offset}, as no audio does"
+                self._path, f"{at} bytes of gzip become more than {offset}, which no audio does"
             )
 
     def _remember(self) -> None:

@@ -51,7 +51,7 @@ def _clip(path: str, entry: str, name: str) -> AudioFile:
         place = os.path.join(os.path.dirname(path), entry)
         return AudioFile(name if place == name else place, name)  # one string: there are millions
     if entry.startswith("/"):
-        raise SourceError(path, f"{shown(entry)} would be a file of this machine")
+        raise SourceError(path, f"{shown(entry)} names a file of this machine")
     return AudioFile(f"{file_part(path).rpartition('/')[0]}/{name}", name, part=Whole())
 
 

@@ -79,5 +79,5 @@ def _checked(name: str, part: Part, is_second: bool) -> Part:
     if is_second:
         return Unusable(TWICE)
     if ".." in name.split("/"):
-        return Unusable("its name leads out of the archive")
+        return Unusable("its name points outside the archive")
     return part

@@ -44,7 +44,7 @@ class Row:
         except _errors() as error:
             raise AudioError(label, f"cannot be read: {error}") from error
         if data is None:
-            raise AudioError(label, "the table has no bytes of it, perhaps a path alone")
+            raise AudioError(label, "the table has no bytes for it, perhaps only a path")
         return InMemory(data, label)
 
 

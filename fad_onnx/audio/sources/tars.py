@@ -111,7 +111,7 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
             raise tarfile.ReadError(f"damaged at byte {tar.offset}")
         if file.read(BEHIND_BYTES).strip(b"\0"):
             raise tarfile.ReadError(
-                f"holds more behind its end mark at byte {tar.offset}, perhaps another archive"
+                f"holds more after its end mark at byte {tar.offset}, perhaps another archive"
             )
 
 

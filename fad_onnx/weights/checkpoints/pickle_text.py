@@ -60,7 +60,7 @@ def python2_string(machine: Machine) -> None:
 
 
 def text(machine: Machine) -> str:
-    """UNICODE: text with escapes for what is not Latin-1."""
+    """UNICODE: text with escapes for characters that are not in Latin-1."""
     written = machine.line(INLINE_BYTES).encode("latin-1")
     machine.file.spend(4 * len(written))
     try:

@@ -242,7 +242,7 @@ def _begin(source: PublishedFile, partial: Partial, reply: Reply) -> int | None:
     begin = start(reply, partial.size)
     if begin.offset < 0:
         partial.reset()
-        raise Broken("the server sent another part than asked for")
+        raise Broken("the server sent another part than requested")
     total = _total(source, begin.total, bool(reply.headers.get("content-encoding")))
     if begin.offset == 0:
         partial.reset()
@@ -262,7 +262,9 @@ def _total(source: PublishedFile, announced: int | None, encoded: bool) -> int |
             raise Refused(f"the server has {announced} bytes, published are {source.bytes}")
         return source.bytes
     if not source.digests and (announced is None or encoded):
-        raise Refused("neither length nor hash is known, so a cut file could not be told")
+        raise Refused(
+            "neither length nor hash is known, so a truncated file could not be recognised"
+        )
     return announced
 
 

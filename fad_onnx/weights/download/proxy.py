@@ -57,7 +57,7 @@ def proxy_for(url: str) -> Proxy | None:
         raise UnspokenProxyError(f"the proxy {proxy} is not of the form http://HOST:PORT")
     if parts.scheme.lower() != "http":
         raise UnspokenProxyError(
-            f"the proxy {proxy} is not asked: {parts.scheme}:// is not spoken, only http:// is;"
-            " name such a proxy, or this host in NO_PROXY"
+            f"the proxy {proxy} is not used: only http:// proxies are supported, not {parts.scheme}://;"
+            " name such a proxy, or put this host into NO_PROXY"
         )
     return proxy

@@ -85,7 +85,7 @@ def request(
 
 
 def _proxy(url: str) -> Proxy | None:
-    """The proxy for an https URL; http goes to this machine itself."""
+    """The proxy for an https URL; None for http, which is used only within this machine."""
     try:
         return proxy_for(url) if urlsplit(url).scheme == "https" else None
     except UnspokenProxyError as error:
@@ -128,8 +128,8 @@ def _authorities() -> str:
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         if path := os.environ.get(name):
             there = "" if os.path.exists(path) else ", which does not exist"
-            return f"trusted are those in {name}={path}{there}"
-    return "where a proxy opens TLS, SSL_CERT_FILE names the file with its certificate"
+            return f"the trusted certificates are those in {name}={path}{there}"
+    return "if a proxy intercepts TLS, set SSL_CERT_FILE to the file with its certificate"
 
 
 def describe(error: object) -> str:
