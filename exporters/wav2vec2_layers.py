@@ -17,8 +17,8 @@ from .operators import FLOAT, INTEGER, Ops, variable
 from .wav2vec2_front import Front
 from .wav2vec2_nodes import BUCKETS, FRAME_SAMPLES, HEAD, SHORTEST, Blocks, Form, Parts, gelu
 
-# The numbers of a head's scores in a block determine how many queries it has, but at least
-# LEAST_QUERIES, with which the products are still efficient.
+# A block has as many queries as give SCORES scores for each head, but at least LEAST_QUERIES, with
+# which the products are still efficient.
 SCORES, LEAST_QUERIES = 1 << 18, 32
 # WavLM's distances are exact below EXACT and logarithmic up to FARTHEST, on either side.
 EXACT, FARTHEST = BUCKETS // 4, 800
