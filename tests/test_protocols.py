@@ -305,3 +305,9 @@ def test_passt_of_kadtk_is_logits_and_embedding():
     assert both.output.values == ("logits", "embedding")
     assert both.width == 1295 and both == select(both.label)
     assert select("passt:protocol=kadtk,output=embedding").width == 768
+
+
+@pytest.mark.parametrize("name", ["fadtk", "dcase2024"])
+def test_fad_infinity_of_fadtk_draws_single_embeddings(name):
+    definition = table.protocol(name).metrics["fad-inf"]
+    assert definition.options == {"inf_draw": "embeddings"}

@@ -29,7 +29,6 @@ from fad_onnx.errors import (
     FadError,
     OptionError,
     StatisticsError,
-    UnknownModelError,
 )
 from fad_onnx.files import archives
 from fad_onnx.networks import table
@@ -627,8 +626,22 @@ def test_weights_of_one_model_under_several_options_need_no_name(models, weights
     assert all(not spec.weights for spec in specs if spec.name == "logmel")
 
 
+def test_a_file_that_one_of_several_specs_uses_is_for_that_one(tmp_path):
+    files = {"vggish:main": "a.pth", "vggish:pca": "b.pth"}
+    plain, projected = Run(["vggish", "vggish:use_pca=true"], RunOptions(weights=files)).specs
+    assert set(plain.weights) == {"main"} and set(projected.weights) == {"main", "pca"}
+    for lone in ("vggish", ["vggish", "vggish:use_activation=true"]):
+        with pytest.raises(CheckpointError, match="uses no checkpoint 'pca'"):
+            fad_onnx.compare(tmp_path, tmp_path, lone, weights={"vggish:pca": _existing(tmp_path)})
+
+
+def _existing(folder):
+    write_clip(folder / "clip.wav", 1, 2.0)
+    return folder / "clip.wav"
+
+
 def test_a_model_without_a_name_is_not_the_default(clips):
-    with pytest.raises(UnknownModelError, match="unknown model ''"):
+    with pytest.raises(OptionError, match="model '': the name before the colon is missing"):
         fad_onnx.score(clips, clips, "")
 
 

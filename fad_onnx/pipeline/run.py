@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -238,7 +238,20 @@ def specs_of(
     unknown = {key.partition(":")[0] for key in files if ":" in key} - names
     if unknown:
         raise OptionError("weights", f"{min(unknown)!r} is not a model of this call")
-    return tuple(found)
+    return tuple(_with_own_files(found))
+
+
+def _with_own_files(specs: Sequence[ModelSpec]) -> Iterator[ModelSpec]:
+    """Each spec without the files that only others of the same model use."""
+    for spec in specs:
+        alike = [other for other in specs if other.name == spec.name]
+        if len(alike) == 1 or not spec.weights:
+            yield spec
+            continue
+        used = {name for other in alike for name in select(other).output.checkpoints}
+        not_own = used - set(select(spec).output.checkpoints)
+        kept = {name: path for name, path in spec.weights.items() if name not in not_own}
+        yield replace(spec, weights=kept)
 
 
 def _own(spec: ModelSpec, files: Mapping[str, PathLike], models: Set[str]) -> dict[str, str]:
