@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import fad_onnx
 from fad_onnx.errors import StatisticsError
 from fad_onnx.metrics.fad_infinity import (
     fad_infinity,
@@ -168,3 +170,11 @@ def test_rows_that_are_none() -> None:
         fad_infinity(source(4), np.r_[np.zeros((49, 4)), np.full((1, 4), np.nan)])
     with pytest.raises(StatisticsError, match="dimensions"):
         fad_infinity(source(4), np.random.RandomState(7).randn(50, 5))
+
+
+def test_a_score_with_a_fit_is_of_plain_json_values():
+    noise = np.random.RandomState(0).standard_normal((1000, 8))
+    wanted = fad_onnx.Wanted(inf=True, inf_draw="embeddings")
+    said = fad_onnx.score(noise, noise + 1, wanted=wanted).to_dict()
+    assert said["results"][0]["fad_inf_fit"]["sizes"]
+    assert json.loads(json.dumps(said)) == said

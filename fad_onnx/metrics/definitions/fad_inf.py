@@ -65,7 +65,7 @@ def _doubts(reference: Arrays, evaluation: Arrays, noise: float, tell: Tell) -> 
 
 
 def _value(found: Infinity) -> Value:
-    fit = {key: getattr(found, key) for key in ("r2", "sizes", "values")}
+    fit = {"r2": found.r2, "sizes": list(found.sizes), "values": list(found.values)}
     fields = {"fad_inf_fit": fit if found.sizes else None, "fad_inf_draw": found.draw}
     remarks = (found.reason,) if found.reason else ()
     return Value(found.value, fields, remarks, found.draw, curve=_curve(found))
