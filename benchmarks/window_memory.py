@@ -8,7 +8,8 @@ Short windows show what every run takes, whatever its length: the entry needs th
 longest clips. Where windows have a fixed length, longer clips change nothing.
 
 Each measurement is a process of its own with one thread and synthetic weights; a run counts with
-the front end before it. Linux only: the peak is VmHWM of /proc/self/status, reset before the run.
+the front end before it. Linux only: the memory is RssAnon of /proc/self/status, sampled every 10 ms,
+because pages of the mapped weights come and go.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,10 +33,26 @@ from fad_onnx.networks.selection import select
 from fad_onnx.weights.binding import publish_synthetic
 
 
-def status(key: str) -> int:
-    """A number of /proc/self/status, in bytes."""
+def own_bytes() -> int:
+    """The memory of this process, without mapped files."""
     lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(key))
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
+
+
+def highest(run: Callable[[], object]) -> int:
+    """The most memory beyond what the process holds now, while `run` works."""
+    before, found, done = own_bytes(), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            found.append(own_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run()
+    done.set()
+    watcher.join()
+    return max(found) - before
 
 
 def measure(name: str, seconds: float) -> dict[str, object]:
@@ -48,10 +67,7 @@ def measure(name: str, seconds: float) -> dict[str, object]:
         clip = synthetic.clip(0, samples, preparation.channel_count)
         windows = list(embedder.windower("pad").push(clip, last=True))
         longest = max(windows, key=lambda window: window.samples.shape[-1])
-        before = status("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5", "utf-8")
-        embedder.run([longest])
-        peak = status("VmHWM") - before
+        peak = highest(lambda: embedder.run([longest]))
     size = longest_window(selection, samples)
     return {
         "model": name, "seconds": seconds, "window_samples": size, "peak_mb": round(peak / 1e6),

@@ -21,7 +21,6 @@ CLIPS = (
 TIMES = "the same network as {} in another size, and the same preparation"
 SAME = "the same network and preparation as {}"
 FORK = "its code is fadtk's, line for line, but for PANN and a check of the length of clips"
-WAITS = "not measured yet; `python -m exporters protocols PROTOCOL/MODEL` computes it"
 DAC = (
     "hours of computation; what its loader makes of single clips is compared by"
     " tests/parity/test_dac.py"
@@ -39,20 +38,12 @@ NOT_COMPARED: Mapping[str, Mapping[tuple[str, ...], str]] = {
             " weights, are repeated by tests/parity/test_cdpam.py"
         ),
         ("dac-44k",): DAC,
-        (
-            "encodec-48k", "clap", "clap-music-audioset", "msclap-2023", "mert-95m",
-            "wav2vec2-base-960h", "hubert-base",
-        ): WAITS,
         ("wav2vec2-large-960h",): TIMES.format("`wav2vec2-base-960h`"),
         ("whisper-base", "whisper-small", "whisper-medium", "whisper-large"): TIMES.format(
             "`whisper-tiny`"
         ),
     },
     "kadtk": {
-        (
-            "pann-32k", "pann-wavegram", "clap-music-audioset", "msclap-2023", "mert-95m",
-            "wav2vec2-base-960h", "whisper-tiny",
-        ): WAITS,
         ("cdpam-acoustic", "cdpam-content"): "its code for CDPAM needs NumPy below 1.24",
         ("dac-44k",): DAC,
         ("wav2vec2-large-960h",): TIMES.format("`wav2vec2-base-960h`"),
@@ -72,10 +63,7 @@ NOT_COMPARED: Mapping[str, Mapping[tuple[str, ...], str]] = {
             "whisper-medium", "whisper-large", "msclap-2023", "clap", "clap-music-audioset",
             "encodec-24k", "encodec-48k",
         ): FORK,
-        ("pann-16k", "pann-32k", "pann-wavegram"): WAITS,
     },
-    "av-benchmark": {("passt",): WAITS},
-    "audioldm-eval": {("pann-32k", "passt"): WAITS},
     "audiocraft": {("passt-20s", "passt-30s"): TIMES.format("`passt`")},
     "stable-audio-metrics": {
         ("openl3-env",): SAME.format("`openl3-music`"),

@@ -17,12 +17,8 @@ QUICK = {
     ("gudgud96", "encodec-48k"), ("fadtk", "vggish"), ("kadtk", "vggish"),
     ("av-benchmark", "pann-16k"), ("audiocraft", "vggish"),
 }  # fmt: skip
-# 4.5e-3 of KAD on two clips: docs/protocols.md.
-UNMET = {("kadtk", "openl3-music"): pytest.mark.xfail(reason="OpenL3 hears flips of the last bit")}
 CASES = [
-    pytest.param(
-        *case, marks=() if case in QUICK else [pytest.mark.slow, *filter(None, [UNMET.get(case)])]
-    )
+    pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
     for case in harnesses.cases()
 ]
 
