@@ -8,8 +8,8 @@ Short windows show what every run takes, whatever its length: the entry needs th
 longest clips. Where windows have a fixed length, longer clips change nothing.
 
 Each measurement is a process of its own with one thread and synthetic weights; a run counts with
-the front end before it. Linux only: the memory is RssAnon of /proc/self/status, sampled every 10 ms,
-because pages of the mapped weights come and go.
+the front end before it. Linux only: the memory is RssAnon of /proc/self/status, sampled every 10
+ms, because pages of the mapped weights come and go.
 """
 
 from __future__ import annotations

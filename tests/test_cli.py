@@ -626,3 +626,11 @@ def test_equal_scores_stand_in_the_order_given(run, clips, tmp_path):
     paths = [str(tmp_path / f"{index}.npz") for index in (0, 5, 3, 8, 1, 7, 2, 6, 4)]
     lines = run("score", *paths).out.splitlines()[1:]
     assert [line.split()[0] for line in lines] == paths[1:]
+
+
+@pytest.mark.parametrize("command", ["stats", "embed"])
+def test_a_second_model_is_an_error_where_a_command_takes_one(command, clips, tmp_path):
+    other = ("-m", WEIGHTLESS, "--model", "vggish")
+    with pytest.raises(SystemExit) as left:
+        main([command, str(clips), "-o", str(tmp_path / "a.npz"), *other])
+    assert left.value.code == 2 and not (tmp_path / "a.npz").exists()

@@ -5,6 +5,18 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from typing import Any
+
+
+class Once(argparse.Action):
+    """A flag that takes one value: a second one is an error, not a silent replacement."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, value: Any, option: str | None = None
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(self, "this command takes one; it is given twice")
+        setattr(namespace, self.dest, value)
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..metrics import registry
 from ..metrics.registry import Metric
-from .argument_types import between, level, pair, positive, whole
+from .argument_types import Once, between, level, pair, positive, whole
 
 LEVEL = 0.95
 
@@ -42,7 +42,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 def add_run(parser: argparse.ArgumentParser, several: bool = False, whose: str = "") -> None:
     """Add the options of all commands that embed audio; `whose` is added to the help of --model."""
     parser.add_argument(
-        "-m", "--model", metavar="MODEL", action="append" if several else "store",
+        "-m", "--model", metavar="MODEL", action="append" if several else Once,
         help=f"a name from `fad-onnx models`{whose}"
         + ("; may be given several times" if several else ""),
     )  # fmt: skip

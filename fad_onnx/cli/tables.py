@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import printable, shown
 from ..metrics.registry import Cell, Measured
+from ..metrics.values import Range
 
 ARROWS = {"lower": "↓", "higher": "↑"}
 LATEX_ARROWS = {"lower": r"$\downarrow$", "higher": r"$\uparrow$"}
@@ -101,24 +102,31 @@ def _columns(found: Sequence[Measured]) -> list[_Column]:
     for alike in by_label.values():
         metric, model = alike[0].metric, alike[0].model
         texts = {one.path: text(one.value.value) for one in alike}
-        every.append(_Column(f"{metric.title} {model}", metric.better, texts, _best(alike)))
-        more: dict[str, _Column] = {}
+        best = _best({one.path: one.value.value for one in alike}, metric.better)
+        every.append(_Column(f"{metric.title} {model}", metric.better, texts, best))
+        more: dict[str, dict[str, Cell]] = {}
         for one in alike:
             for cell in one.value.cells:
-                column = more.setdefault(cell.title, _Column(f"{cell.title} {model}"))
-                column.texts[one.path] = _cell(cell)
-        every += more.values()
+                more.setdefault(cell.title, {})[one.path] = cell
+        every += (_column(f"{title} {model}", cells) for title, cells in more.items())
     return every
 
 
-def _best(alike: Sequence[Measured]) -> frozenset[str]:
-    """The datasets with the best value of one metric and model, if there are several datasets."""
-    if len(alike) < 2:
+def _column(title: str, cells: Mapping[str, Cell]) -> _Column:
+    """The column of a field, by dataset."""
+    better = next(iter(cells.values())).better
+    texts = {path: _cell(cell) for path, cell in cells.items()}
+    best = _best({path: cell.value for path, cell in cells.items()}, better)
+    return _Column(title, better, texts, best)
+
+
+def _best(values: Mapping[str, float | Range | None], better: str) -> frozenset[str]:
+    """The datasets with the best value of one column, if there are several datasets."""
+    numbers = {path: value for path, value in values.items() if isinstance(value, float)}
+    if len(values) < 2 or not numbers or not better:
         return frozenset()
-    values = {one.path: one.value.value for one in alike if one.value.value is not None}
-    extreme = min if alike[0].metric.better == "lower" else max
-    best = extreme(values.values(), default=None)
-    return frozenset(path for path, value in values.items() if value == best)
+    best = (min if better == "lower" else max)(numbers.values())
+    return frozenset(path for path, value in numbers.items() if value == best)
 
 
 def markdown(found: Sequence[Measured]) -> str:

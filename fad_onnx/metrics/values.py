@@ -86,6 +86,8 @@ class Cell:
     value : float, (low, high), or None
         None if there is none; `note` says why.
     note : str
+    better : str
+        "lower" or "higher"; empty if neither is.
 
     Examples
     --------
@@ -97,6 +99,7 @@ class Cell:
     title: str
     value: float | Range | None
     note: str = ""
+    better: str = ""
 
 
 @dataclass(frozen=True)

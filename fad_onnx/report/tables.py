@@ -108,7 +108,7 @@ def _cells(score: Compared) -> Iterator[tuple[Head, str]]:
         metric = registry.metric(name)
         yield Head(metric.title, metric.better), number(found.value)
         for cell in found.cells:
-            yield Head(cell.title, ""), _text(cell.value)
+            yield Head(cell.title, cell.better), _text(cell.value)
 
 
 def _text(value: float | Range | None) -> str:

@@ -149,7 +149,9 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
         found = _between(real, real_radii, fake, squared_radii(fake, k), k)
         return Value(
             found["coverage"], {**found, "k": k}, variant="coverage",
-            cells=tuple(Cell(name, name.capitalize(), found[name]) for name in NAMES[:3]),
+            cells=tuple(
+                Cell(name, name.capitalize(), found[name], better="higher") for name in NAMES[:3]
+            ),
             doubts=partial(_doubts, reference, evaluation, k, seed),
             blame=partial(_blame, real, evaluation),
         )  # fmt: skip
