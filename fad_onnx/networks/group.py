@@ -159,7 +159,7 @@ def _pooled(
 def _kept(member: Embedder, embeddings: Embeddings) -> Embeddings:
     """The embeddings in their number type; ModelTableError if they are not as wide as declared."""
     chosen, width = member.selection, embeddings.shape[-1]
-    if width != chosen.output.width:
+    if width != chosen.width:
         place = f"networks.{chosen.network.name}.outputs.{chosen.output_name}.width"
-        raise ModelTableError(place, f"{chosen.output.width}, but the graph gives {width}")
+        raise ModelTableError(place, f"{chosen.width}, but the graph gives {width}")
     return embeddings.astype(member.preparation.embedding_type).astype(np.float32, copy=False)

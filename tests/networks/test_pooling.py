@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+import fad_onnx
 from fad_onnx.networks.pooling import pool, pooled_count
 from fad_onnx.networks.preparation import Pooling
+
+from ..kit import with_preparation
 
 RANDOM = np.random.RandomState(0)
 EMBEDDINGS = RANDOM.standard_normal((499, 3)).astype(np.float32)
@@ -57,3 +60,12 @@ def test_numbers_are_embeddings_of_dimension_one():
     got = pool(Pooling("numbers"), EMBEDDINGS, 10.0, WEIGHTS)
     assert got.shape == (499 * 3, 1)
     np.testing.assert_array_equal(got[:3, 0], EMBEDDINGS[0])
+
+
+def test_a_model_gives_its_numbers_as_embeddings():
+    model = fad_onnx.load_model("logmel", provider="cpu")
+    numbers = with_preparation(model, pooling=Pooling("numbers"))
+    clip = np.random.default_rng(0).uniform(-1, 1, 40_000)
+    expected = model.embed(clip, 16_000)
+    assert numbers.width == 1
+    np.testing.assert_array_equal(numbers.embed(clip, 16_000), expected.reshape(-1, 1))
