@@ -83,6 +83,7 @@ def test_statistics_of_silence_give_the_same_fad(folders, run, tmp_path):  # noq
     assert float(stored) == pytest.approx(live, rel=1e-12)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(("reference", "evaluation"), [("silent", "constant"), ("mostly", "tones")])
 def test_a_report_on_constant_sets(folders, run, tmp_path, reference, evaluation):  # noqa: F811
     pytest.importorskip("matplotlib")

@@ -174,6 +174,7 @@ def test_results_say_whether_the_sets_were_paired_by_name(run, sets, tmp_path): 
         assert said in run("score", reference, evaluation, "--ci").out
 
 
+@pytest.mark.large
 def test_a_report_on_statistics_leaves_out_what_needs_their_rows(run, sets, tmp_path):  # noqa: F811
     pytest.importorskip("matplotlib")
     run("stats", sets[0], "-o", tmp_path / "a.npz")

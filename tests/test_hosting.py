@@ -46,7 +46,9 @@ def child(clip):
     return (MODEL or load()).embed(clip, 16000)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "method", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.large)]
+)
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_child_processes_can_embed(method, monkeypatch):
     clip = synthetic.clip(1, 40000)[0]

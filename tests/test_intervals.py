@@ -231,6 +231,7 @@ def share_covered(name, draw, repeats=80, **options):
     return np.mean([one.low <= mean <= one.high for one in found])
 
 
+@pytest.mark.large
 def test_intervals_hold_the_value_to_expect_as_often_as_they_say():
     """benchmarks/interval_simulation.py has the full grid: 0.90 to 1.00 there."""
 

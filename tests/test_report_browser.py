@@ -142,6 +142,7 @@ def evaluated(tmp_path_factory):
     return report.write(folder / "r.html", found.results, differences=found.differences), found
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("flags", LIGHT_AND_DARK)
 def test_the_page_of_an_evaluation_fits_and_plays_clips_and_their_references(evaluated, flags):
     page, _ = evaluated

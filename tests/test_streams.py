@@ -101,7 +101,9 @@ def test_a_full_stdout_is_one_line(one, full, tmp_path, command):
     assert command != ["score"] or (tmp_path / "t.csv").stat().st_size > 100
 
 
-@pytest.mark.parametrize("command", [["score"], ["nowhere"], ["nonsense"]])
+@pytest.mark.parametrize(
+    "command", [["score"], pytest.param(["nowhere"], marks=pytest.mark.large), ["nonsense"]]
+)
 def test_a_full_stderr_costs_no_result(one, full, command):
     given = {"score": ["score", one, one], "nowhere": ["score", one, "nowhere"]}
     done = shell(f"2>'{full}'", *given.get(command[0], command))
@@ -109,7 +111,9 @@ def test_a_full_stderr_costs_no_result(one, full, command):
     assert command != ["score"] or float(done.stdout) == 0
 
 
-@pytest.mark.parametrize("command", [["score"], ["--help"], ["score", "2>&1"]])
+@pytest.mark.parametrize(
+    "command", [["score"], ["--help"], pytest.param(["score", "2>&1"], marks=pytest.mark.large)]
+)
 def test_a_reader_that_has_seen_enough_is_no_error(one, tmp_path, command):
     more = [one, one, "-q", "--csv", tmp_path / "t.csv"] if "score" in command else []
     reader, writer = os.pipe()
