@@ -7,9 +7,9 @@ from fad_onnx.networks import synthetic, table
 from fad_onnx.networks.embedder import Embedder
 from fad_onnx.networks.runtime import Session, Settings
 from fad_onnx.networks.selection import select
-from fad_onnx.weights.binding import GRAPHS, publish_synthetic
+from fad_onnx.weights.binding import publish_synthetic
 
-from .. import kit
+from ..test_verify import cost
 
 
 def selections():
@@ -25,14 +25,10 @@ def selections():
 SELECTIONS = selections()
 
 
-def cost(graph):
-    """The tier of a graph: synthetic weights of up to 0.5 GB are "large"."""
-    if not SELECTIONS[graph][0].network.checkpoints:
-        return []
-    return [pytest.mark.slow if kit.is_huge(GRAPHS / graph) else pytest.mark.large]
-
-
-@pytest.mark.parametrize("graph", [pytest.param(one, marks=cost(one)) for one in SELECTIONS])
+@pytest.mark.parametrize(
+    "graph",
+    [pytest.param(name, marks=cost(own[0].network)) for name, own in SELECTIONS.items()],
+)
 def test_embeddings_are_as_wide_as_declared(graph, tmp_path):
     session = Session(publish_synthetic(SELECTIONS[graph][0], 0, tmp_path), Settings("cpu"))
     for selection in SELECTIONS[graph]:
