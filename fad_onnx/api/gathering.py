@@ -146,8 +146,7 @@ class Datasets(Gathered):
         used: list[str | None] = []
         for source, one in zip(evaluations, held, strict=True):
             paths = inputs.paths_of(source) if one is None else []
-            files = self.runner.listing(paths) if one is None else one.files
-            names = [file.name for file in files]
+            names = self.runner.listing(paths).names if one is None else one.names
             where = ", ".join(os.fspath(path) for path in paths) if one is None else one.path
             used += self.captions.of(names, where, self.run.skip_errors)
         needing = dict.fromkeys(one.spec for one in self.asked if one.metric.needs.captions)

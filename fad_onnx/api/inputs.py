@@ -15,7 +15,7 @@ from ..metrics.moments import Moments
 from ..pipeline.datasets import Dataset
 from ..pipeline.metadata import Metadata
 from ..pipeline.options import PathLike
-from ..pipeline.summaries import StoredClip
+from ..pipeline.summaries import StoredClips
 
 Source = PathLike | Sequence[PathLike] | Dataset | Sequence[Dataset] | Moments | NDArray[Any]
 
@@ -68,7 +68,7 @@ def of_models(source: object, key: str | None) -> list[Dataset]:
 
 def _unknown(moments: Moments, side: str, by_clip: Sequence[NDArray[np.float32]] = ()) -> Dataset:
     """A dataset without any metadata; its embeddings count as those of one clip."""
-    clips = tuple(StoredClip(side, None) for _ in by_clip)
+    clips = StoredClips([side] * len(by_clip), [None] * len(by_clip))
     return Dataset(
         side, moments, Metadata(embeddings=moments.count), clips,
         warnings=(f"{side}: given in memory, nothing says how it was made",),

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import fields, replace
 from typing import Any
 
-from ..audio.sources import AudioFile
+from ..audio.sources import Listing
 from ..errors import DuplicateNameError, StatisticsError
 from ..files import embeddings, outputs, shards, statistics
 from ..files.archives import is_archive
@@ -219,9 +219,7 @@ def _embed(
     return made
 
 
-def _listed(
-    audio: PathLike | Sequence[PathLike], offline: bool
-) -> tuple[str, tuple[AudioFile, ...]]:
+def _listed(audio: PathLike | Sequence[PathLike], offline: bool) -> tuple[str, Listing]:
     paths = _paths(audio)
     for path in filter(is_archive, paths):
         raise StatisticsError(path, "statistics or embeddings already; audio is needed")

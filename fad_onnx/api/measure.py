@@ -239,8 +239,7 @@ def silent(what: str, done: int, steps: int) -> None:
 
 def arrays(one: Dataset, partial: bool = False) -> Arrays:
     """The arrays that metrics receive of a dataset."""
-    names = tuple(file.name for file in one.files)
-    return Arrays(one.path, one.moments, one.embeddings_by_file, names, partial)
+    return Arrays(one.path, one.moments, one.embeddings_by_file, one.names, partial)
 
 
 def measured(found: Iterable[Compared]) -> list[Measured]:

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from ..audio.decoding import LOUD, SILENT
@@ -19,11 +19,11 @@ from ..metrics.frechet import Gaussian
 from ..metrics.moments import Moments, MomentsAccumulator
 from ..networks.embedder import Embedder, Embeddings
 from . import provenance
-from .executors import Chunk, Job, chunks, cut, versions
+from .executors import Chunk, Job, chunks, count_parts, cut, versions
 from .held import Held
 from .metadata import Largest, Loudest, Metadata
 from .remarks import warnings
-from .summaries import FileSummary, StoredClip, Summaries
+from .summaries import FileSummary, StoredClip, StoredClips, Summaries
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,12 @@ class Dataset:
     skipped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     embeddings_by_file: Sequence[Embeddings] | None = field(default=None, repr=False)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the clips."""
+        held = self.files
+        return held.names if isinstance(held, Summaries | StoredClips) else [x.name for x in held]
 
     @property
     def embedded(self) -> bool:
@@ -166,7 +172,6 @@ def embed_sets(
     Raises NoAudioError if every file of a dataset was skipped, unless it may be empty, and the
     error of the first unusable file, unless the policy is to skip it.
     """
-    parts = [cut(files) for _, files in sides]
     done = ((name, 1, len(files)) for name, files in sides for _ in files)
 
     def tell(count: int) -> None:
@@ -174,14 +179,15 @@ def embed_sets(
             if progress:
                 progress(*step)
 
-    every = [part for own in parts for part in own]
-    with closing(chunks(job, embedders, every, executor, tell)) as made:
+    parts = chain.from_iterable(cut(files) for _, files in sides)
+    with closing(chunks(job, embedders, parts, executor, tell)) as made:
         return [
             gather(
-                name, islice(made, len(own)), job, embedders, keep, may_be_empty, left_out(files)
+                name, islice(made, count_parts(files)), job, embedders, keep, may_be_empty,
+                left_out(files),
             )
-            for (name, files), own in zip(sides, parts, strict=True)
-        ]
+            for name, files in sides
+        ]  # fmt: skip
 
 
 def gather(

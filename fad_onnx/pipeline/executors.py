@@ -6,14 +6,15 @@ cluster give the same bits. Any concurrent.futures.Executor can be used.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice, tee
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,7 +46,7 @@ Item = TypeVar("Item")
 CHUNK_FILES = 16
 # How many chunks are submitted to an executor ahead of the one that is folded, and how many bytes
 # they may hold while they wait. Until the first one returns and shows its size, a few are sent.
-CHUNKS_AHEAD, AHEAD_BYTES, FIRST_CHUNKS = 256, 1 << 29, 32
+CHUNKS_AHEAD, AHEAD_BYTES, FIRST_CHUNKS = 256, 1 << 28, 32
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,20 @@ class Chunk:
         return sum(array.nbytes for array in (*moments, *embeddings))
 
 
-def cut(files: Sequence[Item]) -> list[Sequence[Item]]:
-    """Split the files of a dataset, or their results, into the parts that are folded one by one."""
-    return [files[start : start + CHUNK_FILES] for start in range(0, len(files), CHUNK_FILES)]
+def cut(files: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Split the files of a dataset into the parts that are folded one by one."""
+    return (files[start : start + CHUNK_FILES] for start in range(0, len(files), CHUNK_FILES))
+
+
+def count_parts(files: Sequence[Item]) -> int:
+    """The number of these parts."""
+    return math.ceil(len(files) / CHUNK_FILES)
 
 
 def chunks(
     job: Job,
     embedders: Sequence[Embedder],
-    parts: Sequence[Sequence[AudioFile]],
+    parts: Iterable[Sequence[AudioFile]],
     executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Generator[Chunk, None, None]:
@@ -103,7 +109,7 @@ def chunks(
 
 def _elsewhere(
     job: Job,
-    parts: Sequence[Sequence[AudioFile]],
+    parts: Iterable[Sequence[AudioFile]],
     executor: Executor,
     progress: Callable[[int], None],
 ) -> Iterator[Chunk]:
@@ -208,13 +214,14 @@ _loaded: tuple[tuple[Request, ...], list[Embedder]] = ((), [])
 def _here(
     job: Job,
     embedders: Sequence[Embedder],
-    parts: Sequence[Sequence[AudioFile]],
+    parts: Iterable[Sequence[AudioFile]],
     cache: EmbeddingCache | None,
     progress: Callable[[int], None],
 ) -> Iterator[Chunk]:
     dims = [embedder.width for embedder in embedders]
     engine = Engine(embedders, job.policy, job.workers, cache)
-    results = engine.embed([file for files in parts for file in files])
+    ahead, parts = tee(parts)
+    results = engine.embed(chain.from_iterable(ahead))
     for files in parts:
         held: list[FileResult] = []
         for result in islice(results, len(files)):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from ..audio.sources import AudioFile
+from ..audio.sources import AudioFile, AudioFiles
 from ..networks.embedder import Embeddings
 
 
@@ -35,17 +35,32 @@ class FileSummary:
         return self.file.label
 
 
-class Summaries(Sequence[FileSummary]):
-    """The summaries of the files that gave embeddings, stored in columns.
+@dataclass(frozen=True, slots=True)
+class StoredClip:
+    """One clip of an embeddings file; the path of its audio is unknown."""
 
-    A dataset may have millions of clips. A FileSummary takes 300 bytes, a row of columns 40.
-    """
+    name: str
+    seconds: float | None
+
+    @property
+    def path(self) -> None:
+        """None, because a name in a file is not a path."""
+        return None
+
+
+class Summaries(Sequence[FileSummary]):
+    """The summaries of the files that gave embeddings, in columns: some 100 bytes for a file."""
 
     def __init__(self, models: int) -> None:
-        self.files: list[AudioFile] = []
+        self.files = AudioFiles()
         self.counts = tuple(array("q") for _ in range(models))
         self.seconds, self.peaks, self.mixed_peaks = array("d"), array("d"), array("d")
         self.source_hz = array("q")
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the files."""
+        return self.files.names
 
     def append(self, one: FileSummary) -> None:
         """Add the result for a file that was used."""
@@ -78,19 +93,6 @@ class Summaries(Sequence[FileSummary]):
             peak=self.peaks[index],
             mixed_peak=self.mixed_peaks[index],
         )
-
-
-@dataclass(frozen=True, slots=True)
-class StoredClip:
-    """One clip of an embeddings file; the path of its audio is unknown."""
-
-    name: str
-    seconds: float | None
-
-    @property
-    def path(self) -> None:
-        """None, because a name in a file is not a path."""
-        return None
 
 
 @dataclass(frozen=True, slots=True)

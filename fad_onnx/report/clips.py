@@ -83,8 +83,7 @@ def _captions(found: Iterable[blame.Ranking], name: str) -> tuple[str, ...]:
 def _partner(scores: Sequence[Compared], file: FileSummary | StoredClip) -> Partner | None:
     """The reference clip of the same name, if the audio of both is available."""
     for reference in filter(None, (one.reference for one in scores)):
-        names = [other.name for other in reference.files]
-        for _, place in pairs_by_name([file.name], names):
+        for _, place in pairs_by_name([file.name], reference.names):
             other = reference.files[place]
             if not isinstance(other, FileSummary) or other.path == file.path:
                 return None

@@ -13,6 +13,7 @@ from . import folders, lists, parquet, patterns, tars, urls, zips
 from .listing import (
     SUFFIXES,
     AudioFile,
+    AudioFiles,
     Listing,
     is_audio,
     is_hidden,
@@ -21,7 +22,7 @@ from .listing import (
     suffix_of,
 )
 
-__all__ = ["SUFFIXES", "AudioFile", "Listing", "find", "joined", "left_out"]
+__all__ = ["SUFFIXES", "AudioFile", "AudioFiles", "Listing", "find", "joined", "left_out"]
 
 KINDS: dict[str, Callable[[str], Listing]] = {
     **dict.fromkeys(lists.READERS, lists.listed),

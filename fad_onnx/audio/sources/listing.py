@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Protocol, overload
 
 from ...errors import AudioError, shown
 from .. import media
@@ -77,22 +78,98 @@ class Unusable:
         raise AudioError(label, self.reason)
 
 
-class Listing(tuple[AudioFile, ...]):
+class Texts(Sequence[str]):
+    """Texts stored end to end; each takes some 60 bytes less than as an object of its own."""
+
+    def __init__(self) -> None:
+        self._bytes, self._ends = bytearray(), array("q", [0])
+
+    def append(self, text: str) -> None:
+        """Add a text at the end."""
+        self._bytes += text.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._bytes))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        index = range(len(self))[index]
+        return self._bytes[self._ends[index] : self._ends[index + 1]].decode(
+            "utf-8", "surrogatepass"
+        )
+
+
+class AudioFiles(Sequence[AudioFile]):
+    """Clips in columns: there may be millions, and an AudioFile with its texts takes 200 bytes.
+
+    What precedes the name in a path is stored once for all clips of a folder; the path of an
+    archive, once for all its members.
+
+    Parameters
+    ----------
+    files : iterable of AudioFile
+        The clips in order. Stamps are not kept.
+    """
+
+    def __init__(self, files: Iterable[AudioFile] = ()) -> None:
+        self.names = Texts()
+        # The start of a path, and whether the name follows it; the index of each in their order.
+        self._places: dict[tuple[str, bool], int] = {}
+        self._every_place: list[tuple[str, bool]] = []
+        self._place = array("q")
+        self._parts: list[Part | None] = []
+        for file in files:
+            self.append(file)
+
+    def append(self, file: AudioFile) -> None:
+        """Add a clip at the end."""
+        self.names.append(file.name)
+        place = (file.path, False)
+        if file.path.endswith(file.name):
+            place = (file.path[: len(file.path) - len(file.name)], True)
+        index = self._places.setdefault(place, len(self._every_place))
+        if index == len(self._every_place):
+            self._every_place.append(place)
+        self._place.append(index)
+        self._parts.append(file.part)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    @overload
+    def __getitem__(self, index: int) -> AudioFile: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[AudioFile, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> AudioFile | tuple[AudioFile, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        name = self.names[index]
+        start, followed = self._every_place[self._place[index]]
+        return AudioFile(start + name if followed else start, name, part=self._parts[index])
+
+
+class Listing(AudioFiles):
     """Clips in order; `left_out` describes what was skipped, "" if nothing was.
 
     `others` counts by suffix the files that are neither audio nor hidden.
     """
 
-    left_out: str
-    others: Counter[str]
-
-    def __new__(
-        cls, files: Iterable[AudioFile], left_out: str = "", others: Counter[str] | None = None
-    ) -> Self:
-        made = super().__new__(cls, files)
-        made.others = others or Counter()
-        made.left_out = left_out or counted(made.others)
-        return made
+    def __init__(
+        self, files: Iterable[AudioFile], left_out: str = "", others: Counter[str] | None = None
+    ) -> None:
+        super().__init__(files)
+        self.others = others or Counter[str]()
+        self.left_out = left_out or counted(self.others)
 
 
 def left_out(files: Sequence[AudioFile]) -> str:
@@ -103,14 +180,21 @@ def left_out(files: Sequence[AudioFile]) -> str:
 def joined(listings: Iterable[Listing]) -> Listing:
     """Several listings as one, in their order."""
     every = list(listings)
+    if len(every) == 1:
+        return every[0]
     omitted = (one.left_out for one in every if one.left_out)
     return Listing((file for one in every for file in one), "; ".join(omitted))
 
 
 def in_order(files: Iterable[AudioFile]) -> list[AudioFile]:
-    """Sort clips as in all kinds of datasets: by name, folder by folder, byte by byte."""
+    """Sort clips by name; see `order`."""
+    return sorted(files, key=lambda file: order(file.name))
+
+
+def order(name: str) -> bytes:
+    """The key by which all kinds of datasets are sorted: folder by folder, byte by byte."""
     # A zero byte, which no path contains, sorts before all others: "a/b" before "a.wav".
-    return sorted(files, key=lambda file: os.fsencode(file.name).replace(b"/", b"\0"))
+    return os.fsencode(name).replace(b"/", b"\0")
 
 
 def suffix_of(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from ...errors import SourceError, shown
 from ..blobs import why
 from ..remote import Whole, errors, file_part, is_url, opened
-from .listing import AudioFile, Listing, in_order, suffix_of
+from .listing import AudioFile, Listing, order, suffix_of
 
 # The first of these columns that a list has gives the file of a line.
 COLUMNS = ("file", "path", "audio_filepath", "audio")
@@ -32,24 +32,24 @@ def listed(path: str) -> Listing:
     Raises SourceError for a list that cannot be read, is empty, lacks the columns, or has a clip
     twice. Missing files raise an error when they are opened.
     """
-    seen, files = dict[str, int](), []
+    seen, written = dict[str, int](), dict[str, str]()
     for number, entry in _entries(path):
         name = entry if is_url(entry) else os.path.normpath(entry).replace(os.sep, "/")
         if name in seen:
             raise SourceError(path, f"line {number} has {shown(entry)} again, as line {seen[name]}")
         seen[name] = number
-        files.append(_clip(path, entry, name))
-    if not files:
+        if name != entry:
+            written[name] = entry
+    if not seen:
         raise SourceError(path, "an empty list, no clip is in it")
-    return Listing(in_order(files))
+    return Listing(_clip(path, written.get(name, name), name) for name in sorted(seen, key=order))
 
 
 def _clip(path: str, entry: str, name: str) -> AudioFile:
     if is_url(entry):
         return AudioFile(entry, name, part=Whole())
     if not is_url(path):
-        place = os.path.join(os.path.dirname(path), entry)
-        return AudioFile(name if place == name else place, name)  # one string: there are millions
+        return AudioFile(os.path.join(os.path.dirname(path), entry), name)
     if entry.startswith("/"):
         raise SourceError(path, f"{shown(entry)} names a file of this machine")
     return AudioFile(f"{file_part(path).rpartition('/')[0]}/{name}", name, part=Whole())
