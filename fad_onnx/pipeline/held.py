@@ -17,8 +17,9 @@ from ..errors import CacheError
 from ..metrics.clips import ByClip
 from ..networks.embedder import Embeddings
 
-# More embeddings than this go to a file. There may be several models and two datasets at a time.
-SPILL_BYTES = 16 << 20
+# More embeddings than this go to a file, in pieces of that size. There may be several models and two
+# datasets at a time.
+SPILL_BYTES, PIECE_BYTES = 16 << 20, 4 << 20
 
 
 class Held:
@@ -42,7 +43,7 @@ class Held:
         self._offsets.append(self._offsets[-1] + len(embeddings))
         self._parts.append(embeddings)
         self._bytes += embeddings.nbytes
-        if self._bytes >= SPILL_BYTES:
+        if self._bytes >= (SPILL_BYTES if self._file is None else PIECE_BYTES):
             self._spill()
 
     def _spill(self) -> None:
