@@ -62,6 +62,7 @@ def test_a_file_that_was_looked_at_does_not_stay_in_memory(tmp_path):
 @pytest.mark.parametrize("spill_bytes", [1, 300, 1 << 20])
 def test_held_embeddings_are_those_that_were_added(spill_bytes, monkeypatch):
     monkeypatch.setattr(held, "SPILL_BYTES", spill_bytes)
+    monkeypatch.setattr(held, "PIECE_BYTES", 100)
     parts = [normal(count, count) for count in (3, 1, 0, 12, 7)]
     kept = held.Held(WIDTH)
     for part in parts:
