@@ -194,6 +194,10 @@ def test_two_stars_mean_every_folder_below(tmp_path):
     found = sources.find(f"{tmp_path}/**/*.wav")
     assert sorted(file.name for file in found) == ["a.wav", "x/b.wav", "x/y/c.wav"]
     assert len(sources.find(f"{tmp_path}/**")) == 4
+    assert len(sources.find(f"{tmp_path}/**/y/**")) == 2
+    for folders in ("**/y", "**/"):
+        with pytest.raises(NoAudioError, match=r"only folders match it; end it with /\*\*"):
+            sources.find(f"{tmp_path}/{folders}")
 
 
 def test_a_brace_is_a_range_or_alternatives():

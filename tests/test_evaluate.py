@@ -276,6 +276,21 @@ def test_every_metric_says_which_output_it_was_computed_from(
             assert bool(one["reference"]) == (one["metric"] != "isc")
 
 
+@pytest.mark.parametrize("order", [("kl", "fad"), ("fad", "kl")])
+def test_a_report_of_two_outputs_draws_that_of_fad_and_lists_both(
+    order, sets, classifier, tmp_path
+):
+    pytest.importorskip("matplotlib")
+    from fad_onnx import report
+
+    found = fad_onnx.evaluate(sets[1], sets[0], [f"{name}:classifier" for name in order])
+    (result,) = found.results
+    assert [one.provenance["output"]["name"] for one in result.sides] == ["embedding"] * 2
+    page = report.write(tmp_path / "r.html", found.results, differences=()).read_text("utf-8")
+    made = re.findall(r"How the embeddings of <b>([^<]*)", page)
+    assert sorted(made) == ["classifier", "classifier:output=logits"]
+
+
 def test_clips_without_a_partner_are_listed_or_counted(sets, classifier, run, tmp_path):  # noqa: F811
     for index in range(12):
         write_clip(tmp_path / "e" / f"{index}.wav", index, 4)

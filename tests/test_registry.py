@@ -104,6 +104,15 @@ def test_every_definition_says_what_a_table_and_a_flag_need():
         registry.metric("fda")
 
 
+@pytest.mark.parametrize("values", [(1, 2), (1, 2.0), tuple(np.float32([1, 2]))])
+def test_the_best_number_of_any_type_is_bold(values):
+    def one(path, value):
+        return registry.Measured(path, "m", registry.metric("fad"), Value(value))
+
+    lines = tables.markdown([one("a", values[0]), one("b", values[1])]).splitlines()
+    assert lines[2:] == ["| a | **1** |", "| b | 2 |"]
+
+
 def test_text_in_tables_is_escaped_for_its_format():
     def one(path, value):
         return registry.Measured(path, "m_1", registry.metric("fad"), Value(value))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import shown
-from ..metrics.registry import Measured, Value
+from ..metrics.registry import FIRST, Measured, Value
 from ..pipeline.datasets import Dataset
 from ..pipeline.options import PathLike
 from .comparison import LEVEL, Difference, compared
@@ -73,8 +73,13 @@ class Result:
 
     @property
     def outputs(self) -> tuple[Result, ...]:
-        """This result, and that of each other output of the model."""
-        return (self, *{id(one): one for one in self.others.values()}.values())
+        """This result, and those of other outputs of the model, which `model` then names."""
+        if not self.others:
+            return (self,)
+        every = {id(one): one for one in (self, *self.others.values())}.values()
+        return tuple(
+            replace(one, model=one.evaluation.metadata.label or one.model) for one in every
+        )
 
     @property
     def path(self) -> str:
@@ -203,8 +208,7 @@ class Evaluation:
         for result in self.results:
             for own in result.outputs:
                 made = {one.path: one.provenance for one in own.sides} | dict(own.captions)
-                name = own.evaluation.metadata.label if result.others else None
-                protocols.setdefault(name or own.model, {}).update(made)
+                protocols.setdefault(own.model, {}).update(made)
         skipped = [{"path": shown(path), "reason": reason} for path, reason in self.skipped]
         found = {
             "schema": 2, "results": results, "protocols": protocols, "skipped": skipped,
@@ -222,10 +226,18 @@ def _counts(result: Result) -> dict[str, Any]:
 
 
 def joined(first: Result, second: Result) -> Result:
-    """Join the results of two outputs of one model; the datasets are from one with a reference."""
-    main, other = (second, first) if first.reference is None else (first, second)
+    """Join the results of two outputs of one model.
+
+    The datasets are from the one with FAD, whose figures the report draws, or with a reference.
+    """
+    main, other = (second, first) if _rank(second) > _rank(first) else (first, second)
     warnings = dict.fromkeys((*first.warnings, *second.warnings))
+    others = {**main.others, **dict.fromkeys(other.metrics, other), **other.others}
     return replace(
         main, metrics={**first.metrics, **second.metrics}, files=first.files or second.files,
-        warnings=tuple(warnings), others={**main.others, **dict.fromkeys(other.metrics, other)},
+        warnings=tuple(warnings), others=others,
     )  # fmt: skip
+
+
+def _rank(one: Result) -> tuple[bool, bool]:
+    return FIRST in one.metrics, one.reference is not None

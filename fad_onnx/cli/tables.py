@@ -122,7 +122,11 @@ def _column(title: str, cells: Mapping[str, Cell]) -> _Column:
 
 def _best(values: Mapping[str, float | Range | None], better: str) -> frozenset[str]:
     """The datasets with the best value of one column, if there are several datasets."""
-    numbers = {path: value for path, value in values.items() if isinstance(value, float)}
+    numbers = {
+        path: value
+        for path, value in values.items()
+        if value is not None and not isinstance(value, tuple)
+    }
     if len(values) < 2 or not numbers or not better:
         return frozenset()
     best = (min if better == "lower" else max)(numbers.values())

@@ -17,8 +17,8 @@ from ..errors import CacheError
 from ..metrics.clips import ByClip
 from ..networks.embedder import Embeddings
 
-# More embeddings than this go to a file, in pieces of that size. There may be several models and two
-# datasets at a time.
+# Beyond SPILL_BYTES, embeddings go to a file, in pieces of PIECE_BYTES. There may be several models
+# and two datasets at a time.
 SPILL_BYTES, PIECE_BYTES = 16 << 20, 4 << 20
 
 

@@ -92,7 +92,7 @@ def render(
         reference="" if reference is None else plain(reference.path),
         parts=parts,
         tables=[tables.score_table(*item) for item in models.items()],
-        protocols=[tables.protocol(*item) for item in models.items()],
+        protocols=[tables.protocol(*item) for item in tables.by_output(scores).items()],
         warnings=tables.warnings(scores),
         skipped=tables.skipped(scores),
         clip_limit=limit,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..api.evaluated import Result
 from ..api.measure import Compared, measured
 from ..metrics import registry, with_intervals
 from ..metrics.registry import Measured, Range
@@ -71,6 +72,13 @@ def by_model(scores: Iterable[Compared]) -> dict[str, list[Compared]]:
     for score in scores:
         found.setdefault(score.model, []).append(score)
     return found
+
+
+def by_output(scores: Iterable[Compared]) -> dict[str, list[Compared]]:
+    """Scores of each output of each model, in order."""
+    return by_model(
+        own for one in scores for own in (one.outputs if isinstance(one, Result) else (one,))
+    )
 
 
 def by_set(scores: Iterable[Compared]) -> dict[str, list[Compared]]:

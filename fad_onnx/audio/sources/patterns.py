@@ -64,9 +64,12 @@ def matches(pattern: str) -> list[str]:
 
 def _globbed(text: str) -> list[str]:
     every = globbed(text) if is_url(text) else glob.glob(text, recursive=True)
-    if "**" in text and not is_url(text):
-        every = [path for path in every if not os.path.isdir(path)]
     found = sorted(every, key=lambda path: os.fsencode(path).split(b"/"))
+    if found and "**" in text and not is_url(text):
+        # A folder below another one that matches would be counted twice.
+        found = [path for path in found if not os.path.isdir(path)]
+        if not found:
+            raise NoAudioError(text, "only folders match it; end it with /** to name their files")
     if not found:
         raise NoAudioError(text, "no file matches it")
     return found

@@ -38,7 +38,7 @@ FORMAT = b"fad-onnx seg 1\n\0"
 RECORD = struct.Struct("<4sI32s16s")
 MAGIC = b"REC1"
 ENTRY = np.dtype([("key", "<u8"), ("offset", "<u8")])
-# Sync after this many bytes: a kill loses nothing, and a power cut at most this much.
+# Sync after this time: a kill loses nothing, and a power cut what was written since.
 SYNC_SECONDS = 5.0
 PENDING_ENTRIES = 64
 Entries = NDArray[np.void]
