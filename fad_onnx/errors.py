@@ -100,6 +100,18 @@ class OptionError(FadError, ValueError):
         super().__init__(f"{option}: {problem}")
 
 
+class NoEffectError(OptionError):
+    """An option that would be ignored: it needs another one, or another one rules it out.
+
+    `relation` is "with" or "without", and `others` are parameters, or texts ``NAME=VALUE``; the
+    command line shows their flags.
+    """
+
+    def __init__(self, option: str, relation: str, others: Sequence[str]) -> None:
+        self.relation, self.others = relation, tuple(others)
+        super().__init__(option, f"has no effect {relation} {' or '.join(others)}")
+
+
 class KeywordError(FadError, TypeError):
     """An unknown keyword argument."""
 

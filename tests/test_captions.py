@@ -422,7 +422,7 @@ def test_the_command_line_prints_tables_and_writes_a_csv(spoken, tmp_path, capsy
     assert "CLAP score toy ↑" in capsys.readouterr().out
     assert main([*call, "--latex"]) == 0
     assert r"CLAP score toy $\uparrow$" in capsys.readouterr().out
-    assert main(call[:4]) == 1
+    assert main(call[:4]) == 2
     assert "--captions: clap-score" in capsys.readouterr().err
 
 

@@ -169,7 +169,7 @@ def test_a_named_model_that_a_file_is_not_of_is_never_loaded(run, clips, tmp_pat
     for evaluation in (clips, tmp_path / "a.npz"):
         error = run("score", tmp_path / "a.npz", evaluation, "-m", other, code=1).err
         assert f"-m {other} do not mix: it was made with {WEIGHTLESS}" in error
-    error = run("score", tmp_path / "a.npz", clips, "-m", WEIGHTLESS, "-m", other, code=1).err
+    error = run("score", tmp_path / "a.npz", clips, "-m", WEIGHTLESS, "-m", other, code=2).err
     assert "several models need audio on both sides" in error
 
 
@@ -369,10 +369,10 @@ def test_two_files_of_one_name_are_an_error_and_leave_no_output(run, clips, tmp_
     [
         (["score", "CLIPS"], 2, "EVAL"),
         (["score", "CLIPS", "nowhere"], 1, "nowhere: no such file or folder"),
-        (["score", "CLIPS", "CLIPS", "-m", "nonsense"], 1, "unknown model 'nonsense'"),
+        (["score", "CLIPS", "CLIPS", "-m", "nonsense"], 2, "unknown model 'nonsense'"),
         (["score", "CLIPS", "CLIPS", "--option", "x"], 2, "KEY=VALUE"),
-        (["score", "CLIPS", "CLIPS", "--option", "x=1"], 1, "no such option"),
-        (["score", "CLIPS", "CLIPS", "--provider", "abacus"], 1, "'abacus' is not auto"),
+        (["score", "CLIPS", "CLIPS", "--option", "x=1"], 2, "no such option"),
+        (["score", "CLIPS", "CLIPS", "--provider", "abacus"], 2, "'abacus' is not auto"),
         (["score", "CLIPS", "CLIPS", "--provider", "cuda"], 1, "fad-onnx[gpu]"),
         (["score", "CLIPS", "CLIPS", "--workers", "0"], 2, "positive"),
         (["stats", "CLIPS", "-o", "x.npz", "--shard", "3/2"], 2, "I/N"),
@@ -574,9 +574,9 @@ def test_odd_numbers_are_one_line(command, flag, values, clips, tmp_path, capsys
 
 def test_clips_that_cannot_be_timed_are_one_line(run, monkeypatch):
     for many in (["--clips", 2**31 - 1], ["--seconds", 1e9]):
-        error = run("bench", WEIGHTLESS, *map(str, many), code=1).err
+        error = run("bench", WEIGHTLESS, *map(str, many), code=2).err
         assert "GB are available" in error and len(error.splitlines()) == 1
-    assert "is below the" in run("bench", WEIGHTLESS, "--seconds", "1e-300", code=1).err
+    assert "is below the" in run("bench", WEIGHTLESS, "--seconds", "1e-300", code=2).err
 
 
 def test_a_seed_of_a_model_is_a_whole_number():

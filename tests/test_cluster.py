@@ -143,7 +143,7 @@ def test_workers_in_another_folder_read_the_callers_files(
     assert main([*arguments, "--dask", cluster.scheduler_address]) == 0
     through = capsys.readouterr().out
     assert (tmp_path / "own" / "kept").is_dir() and not (other_folder / "kept").exists()
-    assert main([*arguments, "--no-cache"]) == 0
+    assert main([*arguments[:-2], "--no-cache"]) == 0
     assert capsys.readouterr().out == through
     with dask_executor(cluster.scheduler_address) as executor:
         made = making.stats("ref", None, WEIGHTLESS, cache=False, executor=executor)

@@ -87,8 +87,9 @@ def _named(asked: list[Asked]) -> list[Asked]:
 
 
 def options_of(asked: Iterable[Asked], given: Mapping[str, Any]) -> Mapping[str, Any]:
-    known = registry.options(one.metric for one in asked)
+    """The options of metrics that the user gives, each of which one of these metrics has."""
+    known = registry.options(registry.metrics().values())
     for keyword in given.keys() - known.keys():
-        names = ", ".join(known) or "none"
-        raise OptionError(keyword, f"is not an option of these metrics; their options: {names}")
+        raise OptionError(keyword, f"is not an option of a metric; these are: {', '.join(known)}")
+    registry.check_effect(given, [one.metric for one in asked], lambda one: f"metrics={one.name}")
     return given

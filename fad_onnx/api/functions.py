@@ -177,6 +177,7 @@ def _compare(
     names = ["evaluation"] if len(evaluations) == 1 else _numbered(len(evaluations))
     sides = zip(sources, ["reference", *names], strict=True)
     held = [inputs.made(source, name, run.key) for source, name in sides]
+    inputs.check_key(run.key, sources)
     runner = Run(model, run, keep_embeddings=bool(wanted))
     for dataset in filter(None, held):
         runner.assume(dataset)

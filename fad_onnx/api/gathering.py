@@ -113,6 +113,7 @@ class Datasets(Gathered):
         self._check_captions()
         names = [f"evaluation {number}" for number in range(1, len(evaluations) + 1)]
         held = [inputs.made(*pair, run.key) for pair in zip(evaluations, names, strict=True)]
+        inputs.check_key(run.key, [*evaluations, reference])
         fixed = inputs.of_models(reference, run.key)
         if not fixed and reference is not None:
             fixed = list(filter(None, [inputs.made(reference, "reference", run.key)]))

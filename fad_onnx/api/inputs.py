@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OptionError, shown
+from ..errors import NoEffectError, OptionError, shown
 from ..files.archives import is_archive, read_set
 from ..metrics.moments import Moments
 from ..pipeline.datasets import Dataset
@@ -53,6 +53,19 @@ def made(source: Source, side: str, key: str | None) -> Dataset | None:
     if not paths:
         raise OptionError(side, "an empty list; name at least one path")
     return None
+
+
+def check_key(key: str | None, sources: Iterable[object]) -> None:
+    """NoEffectError for a key if no source is a file of statistics."""
+    every = (one for source in sources for one in (source if _several(source) else [source]))
+    if key is not None and not any(
+        isinstance(one, str | os.PathLike) and is_archive(one) for one in every
+    ):
+        raise NoEffectError("key", "without", ["an .npz of statistics"])
+
+
+def _several(source: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(source, list | tuple)
 
 
 def of_models(source: object, key: str | None) -> list[Dataset]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import Parameter, Signature
+from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,6 +45,8 @@ class Wanted:
         For a keyword that no metric has.
     OptionError
         For a value that an option cannot have.
+    NoEffectError
+        For an option of metrics that are not asked for, if it does not have its default.
 
     Examples
     --------
@@ -62,6 +65,8 @@ class Wanted:
         self.metrics = (registry.metric(FIRST), *asked)
         own = {key: one for key, one in options.items() if key in given}
         self.options = {key: one.check(given[key]) for key, one in own.items()}
+        decided = [key for key, one in own.items() if given[key] != one.default]
+        registry.check_effect(decided, self.metrics, attrgetter("switch"))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Wanted) and vars(self) == vars(other)

@@ -1,7 +1,7 @@
 """The command line: arguments in, results on stdout, progress and errors on stderr.
 
 This is the only package that prints. Exit codes: 0 done, 1 an error of the data or the machine,
-2 usage, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
+2 usage (OptionError, UnknownModelError), 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import AudioError, FadError, UnpairedError, printable
+from ..errors import (
+    AudioError,
+    FadError,
+    OptionError,
+    UnknownModelError,
+    UnpairedError,
+    printable,
+)
 from . import stop, streams
 from .parser import build
 
@@ -43,7 +50,7 @@ def main(
         )
         hint = next((text for kind, text in hints if skips and isinstance(error, kind)), "")
         streams.note(f"fad-onnx: {printable(in_flags(error))}{hint}")
-        return 1
+        return 2 if isinstance(error, OptionError | UnknownModelError) else 1
     return 0
 
 

@@ -6,6 +6,7 @@ import json
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from functools import partial
+from operator import attrgetter
 
 from .. import report as reports
 from ..api import functions, making
@@ -31,6 +32,7 @@ from .upkeep import verify as verify
 
 def score(options: Namespace) -> None:
     """Run `score`: print one number, a table, or JSON."""
+    wanted = _wanted(options)
     if options.dry_run:
         _dry_run(options, [options.reference, *options.evaluations])
         return
@@ -42,7 +44,6 @@ def score(options: Namespace) -> None:
         reports.require()
     if options.csv is not None:
         csv_file.check(options.csv, show.CSV_COLUMNS)
-    wanted = _wanted(options)
     with run_options(options) as run:
         run["key"] = options.key
         scores = functions.compare(
@@ -66,13 +67,17 @@ def _wanted(options: Namespace) -> Wanted:
     switches, report = registry.switches(), options.report is not None
     known = registry.options([registry.metric(registry.FIRST), *switches.values()])
     given = {key: getattr(options, key) for key in (*switches, *known) if hasattr(options, key)}
+    flags = known.keys() & given.keys()
     if report:
         held = archives.holds_embeddings(options.reference)
         can = {key: held or one.needs.reference != "clips" for key, one in switches.items()}
         given |= {key: given[key] or possible for key, possible in can.items()}
         levels = (key for key, one in known.items() if one.level)
         given = {**dict.fromkeys(levels, LEVEL), **given}
-    return Wanted(per_file=report or options.per_file is not None, **given)
+    wanted = Wanted(per_file=report or options.per_file is not None, **given)
+    # Here also an option with its default value was given on purpose.
+    registry.check_effect(sorted(flags), wanted.metrics, attrgetter("switch"))
+    return wanted
 
 
 def _say_scores(options: Namespace, scores: Scores) -> None:
@@ -88,7 +93,7 @@ def _say_scores(options: Namespace, scores: Scores) -> None:
 def evaluate(options: Namespace) -> None:
     """Run `evaluate`: print a table, JSON, Markdown or LaTeX."""
     from ..api import evaluation
-    from ..api.asked import asked_for
+    from ..api.asked import asked_for, options_of
     from . import evaluating
 
     evaluations, metrics = evaluating.evaluations(options), evaluating.metrics(options)
@@ -96,6 +101,7 @@ def evaluate(options: Namespace) -> None:
     read = [*paths, *filter(None, [options.captions])]
     if options.dry_run:
         asked = asked_for(metrics, options.protocol, options.captions is not None)
+        options_of(asked, evaluating.given(options))
         options.model = list(dict.fromkeys(one.spec and str(one.spec) for one in asked))
         _dry_run(options, paths)
         return

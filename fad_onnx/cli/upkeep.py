@@ -14,7 +14,14 @@ from pathlib import Path
 from ..api import functions
 from ..api.results import SCHEMA
 from ..cache import embeddings
-from ..errors import CheckpointError, FadError, OptionError, ProviderError, printable
+from ..errors import (
+    CheckpointError,
+    FadError,
+    NoEffectError,
+    OptionError,
+    ProviderError,
+    printable,
+)
 from ..networks import machine, table
 from ..networks.runtime import Settings
 from ..networks.selection import select
@@ -99,6 +106,9 @@ def _checks(options: Namespace, settings: Settings) -> Iterator[Check]:
 
     texts: set[str] = set()
     if options.published is None:
+        for name in ("audio", "statistics"):
+            if getattr(options, name) is not None:
+                raise NoEffectError(name, "without", ["published"])
         for name in options.models or table.models():
             yield from known_answers.every(table.model(name), settings, texts)
             yield from published_scores.of_synthetic_clips(table.model(name), settings)
@@ -144,6 +154,8 @@ def cache(options: Namespace) -> None:
             raise OptionError(option, f"goes with {action}")
     # A folder given by name holds only embeddings.
     named = options.cache_dir is not None
+    if named and set(options.only or ()) - {"embeddings"}:
+        raise OptionError("only, cache_dir", "a folder given by name holds only embeddings")
     kinds = ("embeddings",) if named else options.only or housekeeping.KINDS
     with embeddings.EmbeddingCache(Path(options.cache_dir) if named else cache_folder()) as cache:
         limit = embeddings.MAX_BYTES if options.max_gb is None else int(options.max_gb * 1e9)

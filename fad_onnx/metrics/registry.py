@@ -16,7 +16,7 @@ from numbers import Integral, Real
 from pkgutil import iter_modules
 from typing import Any, Literal
 
-from ..errors import OptionError
+from ..errors import NoEffectError, OptionError
 from .values import Arrays as Arrays
 from .values import Blame as Blame
 from .values import Cell as Cell
@@ -230,3 +230,17 @@ def switches() -> dict[str, Metric]:
 def options(chosen: Iterable[Metric]) -> dict[str, Option]:
     """All options of these metrics, by keyword."""
     return {one.keyword: one for metric in chosen for one in metric.options}
+
+
+def check_effect(
+    given: Iterable[str], chosen: Iterable[Metric], name: Callable[[Metric], str]
+) -> None:
+    """NoEffectError for a given option that only other metrics than the chosen ones have.
+
+    `name` gives the parameter that chooses a metric, or "" for a metric that cannot be chosen.
+    """
+    own = options(chosen)
+    for keyword in given:
+        if keyword not in own:
+            having = (one for one in metrics().values() if keyword in options([one]))
+            raise NoEffectError(keyword, "without", list(filter(None, map(name, having))))

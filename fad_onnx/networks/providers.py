@@ -16,21 +16,27 @@ from ..errors import OptionError
 @dataclass(frozen=True)
 class Provider:
     """An execution provider: its name in ONNX Runtime, how to install it, whether it is an
-    accelerator, and the Python package of its plugin, if it has one.
+    accelerator, the Python package of its plugin, if it has one, and which of the settings for
+    cards it takes.
     """
 
     name: str
     remedy: str
     accelerator: bool = True
     plugin: str | None = None
+    takes: frozenset[str] = frozenset()
 
 
 CPU_LINE = "pip install 'fad-onnx[cpu]'"
 GPU_LINE = "pip install 'fad-onnx[gpu]'"
 PROVIDERS = {
     "cpu": Provider("CPUExecutionProvider", CPU_LINE, accelerator=False),
-    "cuda": Provider("CUDAExecutionProvider", GPU_LINE),
-    "tensorrt": Provider("TensorrtExecutionProvider", GPU_LINE + " and TensorRT"),
+    "cuda": Provider(
+        "CUDAExecutionProvider", GPU_LINE, takes=frozenset({"device", "memory_limit_mb"})
+    ),
+    "tensorrt": Provider(
+        "TensorrtExecutionProvider", GPU_LINE + " and TensorRT", takes=frozenset({"device"})
+    ),
     "coreml": Provider("CoreMLExecutionProvider", "pip install onnxruntime, on macOS"),
     "directml": Provider("DmlExecutionProvider", "pip install onnxruntime-directml, on Windows"),
     "openvino": Provider(

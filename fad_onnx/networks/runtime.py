@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingDependencyError, OptionError, ProviderError
+from ..errors import MissingDependencyError, NoEffectError, OptionError, ProviderError
 from .providers import CPU_LINE, GPU_LINE, PROVIDERS, Provider, named
 
 Inputs = tuple[NDArray[np.float32] | NDArray[np.int64], ...]
@@ -40,7 +40,7 @@ class Settings:
     run faster, but ONNX Runtime's CPU provider then divides a batch in a way that changes the last
     bits with the size of the batch. Several workers use all cores without that. `device` and
     `memory_limit_mb` are for accelerators: the index of the card, and the most memory of it that
-    ONNX Runtime may use.
+    ONNX Runtime may use. NoEffectError if the named provider does not take them.
     """
 
     provider: str = "auto"
@@ -49,8 +49,13 @@ class Settings:
     memory_limit_mb: int | None = None
 
     def __post_init__(self) -> None:
-        if self.provider != "auto":
-            named(self.provider)
+        takes = (PROVIDERS["cuda"] if self.provider == "auto" else named(self.provider)).takes
+        for name, value, default in (
+            ("device", self.device, 0),
+            ("memory_limit_mb", self.memory_limit_mb, None),
+        ):
+            if value != default and name not in takes:
+                raise NoEffectError(name, "with", [f"provider={self.provider}"])
         if self.threads < 1:
             raise OptionError("threads", f"{self.threads} is not a positive number")
 
@@ -77,7 +82,7 @@ def _version() -> tuple[int, int]:
 
 def _provider_options(settings: Settings, provider: Provider) -> dict[str, str]:
     options: dict[str, str] = {}
-    if provider.name in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
+    if "device" in provider.takes:
         options["device_id"] = str(settings.device)
     if provider.name == "CUDAExecutionProvider":
         # TF32 keeps 10 bits of the mantissa: scores would differ from the CPU's by 1e-3.

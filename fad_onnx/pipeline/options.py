@@ -11,7 +11,7 @@ from numbers import Integral
 from types import NoneType
 from typing import Any
 
-from ..errors import OptionError
+from ..errors import NoEffectError, OptionError
 from ..networks import machine
 from ..networks.runtime import Settings
 from ..weights import prepare
@@ -125,6 +125,8 @@ class RunOptions:
                 raise OptionError(name, f"{getattr(self, name)!r} is not {wanted}")
         if self.workers is not None and self.workers < 1:
             raise OptionError("workers", f"{self.workers} is not a positive number")
+        if self.cache_dir is not None and not self.cache:
+            raise NoEffectError("cache_dir", "with", ["cache=False"])
         for name, value in self._settled().items():
             object.__setattr__(self, name, value)
 
