@@ -29,12 +29,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / ".ci" / "parity.json"
 HARNESSES = ROOT / "exporters" / "harnesses"
+COMMANDS = ROOT / "exporters" / "__main__.py"
 sys.path.insert(0, str(ROOT))
 
 
-def modules(path: Path) -> set[Path]:
+def modules(path: Path, without: Path | None = None) -> set[Path]:
     """A file and every module of exporters and tests that it imports, directly or not."""
-    found: set[Path] = set()
+    found = {without} if without else set()
     waiting = [path]
     while waiting:
         own = waiting.pop()
@@ -44,7 +45,7 @@ def modules(path: Path) -> set[Path]:
         waiting += [one for one in imported(own) if one not in found]
         if own == HARNESSES / "__init__.py":  # which imports every module of its folder by itself
             waiting += HARNESSES.glob("*.py")
-    return found
+    return found - {without}
 
 
 def imported(path: Path) -> Iterator[Path]:
@@ -130,8 +131,10 @@ def units(folder: Path) -> Iterator[tuple[str, Path, str | None, set[Path]]]:
             yield path.stem, path, None, own
             continue
         yield path.stem, path, "", own | {ROOT / "artifacts.json"}  # it looks at every model
+        # The command line imports every exporter: the unit of all families tests it.
+        common = modules(path, COMMANDS) | modules(folder / "conftest.py", COMMANDS)
         for family, module in families().items():
-            yield f"{path.stem}[{family}]", path, family, own | modules(module)
+            yield f"{path.stem}[{family}]", path, family, common | modules(module, COMMANDS)
 
 
 def passed() -> dict[str, str]:
