@@ -607,6 +607,38 @@ def test_every_command_has_json(run, clips, tmp_path):
     assert all("--json" in parser.format_help() for parser in commands.choices.values())
 
 
+def json_commands(clips, folder):
+    """A command line of every kind whose output is JSON."""
+    model = ("-m", WEIGHTLESS)
+    audio = ("score", "evaluate", "stats", "embed")
+    sides = {"score": (clips, clips), "evaluate": (clips, "--reference", clips)}
+    for command in audio:
+        line = (command, *sides.get(command, (clips, "-o", folder / f"{command}.npz")), *model)
+        yield (*line, "--json")
+        yield (*line, "--json", "--dry-run")
+    yield ("score", clips, clips, *model, "-m", "vggish", "--json", "--dry-run")
+    yield ("merge", folder / "stats.npz", "-o", folder / "all.npz", "--json")
+    for command in ("verify", "pull"):
+        yield (command, WEIGHTLESS, "--json")
+    yield ("bench", WEIGHTLESS, "--clips", "2", "--seconds", "1", "--workers", "1", "--json")
+    for action in ("info", "prune", "clear"):
+        yield ("cache", action, "--json")
+    yield ("models", "--json")
+    yield ("demo", "--json")
+    yield ("demo", "--folder", folder / "demo", "--json")
+
+
+def test_every_json_object_has_a_schema(run, clips, tmp_path):
+    asked = set()
+    for line in json_commands(clips, tmp_path):
+        said = json.loads(run(*line).out)
+        assert said["schema"] == 2 and next(iter(said)) == "schema" and len(said) > 1, line
+        asked.add(line[0])
+    (commands,) = (a for a in build()._actions if isinstance(a, argparse._SubParsersAction))
+    assert asked == set(commands.choices)
+    assert len(said["systems"]) == 3 and os.path.isdir(said["reference"])
+
+
 def test_a_pull_that_fails_in_part_says_so_in_json(run):
     other = next(entry.name for entry in table.models().values() if entry.network.checkpoints)
     said = json.loads(run("pull", WEIGHTLESS, other, "--json", code=1).out)

@@ -332,6 +332,34 @@ def test_a_protocol_alone_computes_its_metrics_as_it_defines_them(sets, monkeypa
     assert result["value"] != said["kl"]["value"]
 
 
+def test_a_protocol_with_a_model_computes_its_metrics_with_this_model(run, sets, monkeypatch):  # noqa: F811
+    model = table.model(WEIGHTLESS)
+    metrics = {"kad": Definition(("named", "other")), "fad": Definition(),
+               "prdc": Definition(("other",)), "clap-score": Definition()}  # fmt: skip
+    models = {"named": {"preparation.level_before": ["remove_dc"]}, "free": {}, "other": {}}
+    harness = Protocol("harness", "a harness", models, metrics=metrics)
+    own = {name: replace(model, name=name, protocols={"harness": harness}) for name in models}
+    every = {**table.models(), **own}
+    monkeypatch.setattr(table, "models", lambda: every)
+    monkeypatch.setattr(table, "protocol", lambda name: harness)
+    common = ("evaluate", sets[1], "--reference", sets[0], "--protocol", "harness")
+    said = run(*common, "-m", "named", "-m", "free", "--json").out
+    label = "named:protocol=harness"
+    expected = [("kad", label), ("fad", label), ("fad", "free:protocol=harness")]
+    assert sorted(_keys(said)) == sorted(expected)
+    direct = fad_onnx.score(sets[0], sets[1], label)
+    assert direct.value in [one["value"] for one in json.loads(said)["results"]]
+    error = run(*common, "-m", "named", "-m", WEIGHTLESS, code=2).err
+    assert (
+        f"--model, --protocol: harness computes no metric with {WEIGHTLESS}; its metrics and"
+        in error
+    )
+    assert "models: kad: named, other; fad: named, free, other; prdc: other" in error
+    assert "clap-score" not in error
+    dry = json.loads(run(*common, "-m", "named", "--dry-run").out)
+    assert dry["model"] == label
+
+
 def test_a_reference_for_each_model(sets, classifier, run, tmp_path):  # noqa: F811
     asked = ["fad:classifier", "kl:classifier", f"kad:{WEIGHTLESS}", "isc:classifier"]
     models = ("classifier", "classifier:output=logits", WEIGHTLESS)
@@ -436,8 +464,6 @@ def test_a_model_is_that_of_every_metric_that_names_none(run, sets):  # noqa: F8
     assert sorted(_keys(run(*common, *asked).out)) == [("fad", WEIGHTLESS), ("kad", WEIGHTLESS)]
     error = run(*common, *ASKED, "-m", WEIGHTLESS, code=2).err
     assert "every metric names a model of its own" in error
-    error = run(*common, "--protocol", "fadtk", "-m", WEIGHTLESS, code=2).err
-    assert "give --metric too" in error
 
 
 def _keys(text):

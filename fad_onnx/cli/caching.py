@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..api.results import SCHEMA
 from ..cache.filesystem import megabytes
 from ..errors import shown
 from ..tools.housekeeping import Item
@@ -20,7 +21,7 @@ def as_json(embeddings: Mapping[str, Any], items: Sequence[Item]) -> str:
         }
         for kind in ("models", "downloads")
     }
-    return json.dumps({**embeddings, **kinds})
+    return json.dumps({"schema": SCHEMA, **embeddings, **kinds}, indent=2)
 
 
 def as_text(embeddings: Mapping[str, Any], items: Sequence[Item]) -> str:

@@ -179,5 +179,5 @@ def _dry_run(options: Namespace, paths: list[str]) -> None:
         run = RunOptions(**given, key=getattr(options, "key", None))
         names = options.model if isinstance(options.model, list) else [options.model]
         found = [dry_run.estimate(paths, name, shard, run) for name in names or [None]]
-    one = found[0] if len(found) == 1 else {"schema": SCHEMA, "estimates": found}
-    say(json.dumps(one, indent=2))
+    one = found[0] if len(found) == 1 else {"estimates": found}
+    say(json.dumps({"schema": SCHEMA, **one}, indent=2))

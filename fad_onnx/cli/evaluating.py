@@ -14,6 +14,7 @@ from .. import report as reports
 from ..api import measure
 from ..api.asked import asked_for
 from ..api.evaluated import Evaluation, Result
+from ..api.harness import metrics_of
 from ..errors import OptionError, printable, shown
 from ..metrics import registry
 from ..metrics.registry import Measured
@@ -38,12 +39,12 @@ def evaluations(options: Namespace) -> list[str]:
 
 
 def metrics(options: Namespace) -> list[str] | None:
-    """The metrics: those that name no model, with every --model; None for the protocol's."""
+    """The metrics: those that name no model, with every --model; None for all of a protocol's."""
     given: list[str] | None = options.metrics
     if not options.model:
         return given
     if given is None and options.protocol:
-        raise OptionError("model", "the protocol's metrics name their models; give --metric too")
+        return metrics_of(options.protocol, options.captions is not None, options.model)
     asked = given or [registry.FIRST]
     if all(":" in one for one in asked):
         raise OptionError("model", "every metric names a model of its own")

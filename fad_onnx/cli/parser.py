@@ -58,7 +58,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", metavar="FILE", help="append one line per result")
     parser.add_argument(
         "--per-file", metavar="FILE.csv",
-        help="write one CSV line per clip, highest influence on FAD first",
+        help="write one CSV line per clip of all EVAL and models, highest influence on FAD first",
     )  # fmt: skip
     parser.add_argument(
         "--report", metavar="FILE.html", help="write an HTML report with all results"
@@ -106,7 +106,7 @@ def _evaluate(commands: Commands) -> None:
     parser.add_argument(
         "--metric", metavar="METRIC[:MODEL]", action="append", dest="metrics",
         help=f"{', '.join(one.name for one in known)}; may be given several times; without it fad,"
-        " or every metric of the protocol",
+        " or every metric of the protocol (with --model, those that it computes with this model)",
     )  # fmt: skip
     parser.add_argument(
         "--compare", metavar=("A", "B"), nargs=2, action="append", default=[],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import heapq
 import io
 import json
 import math
@@ -171,7 +172,7 @@ PER_FILE_COLUMNS = (
 
 
 def write_per_file(path: str, scores: Sequence[Score] | Sequence[Result]) -> None:
-    """One line for each clip, highest influence first within each model and dataset.
+    """One line for each clip of all datasets and models, highest influence first.
 
     Raises OutputError if the file cannot be written.
     """
@@ -180,12 +181,12 @@ def write_per_file(path: str, scores: Sequence[Score] | Sequence[Result]) -> Non
         text = io.TextIOWrapper(out, "utf-8", "backslashreplace", newline="")
         writer = csv.writer(text)
         writer.writerow(PER_FILE_COLUMNS)
-        for score in scores:
-            for file in score.files:
-                seconds = "" if file.seconds is None else f"{file.seconds:.3f}"
-                numbers = map(repr, (file.influence, file.fad, file.mean_distance))
-                row = (file.name, file.embeddings, seconds, *numbers)
-                writer.writerow((score.model, score.path, *row))
+        sorted_already = [[(score, file) for file in score.files] for score in scores]
+        for score, file in heapq.merge(*sorted_already, key=lambda pair: -pair[1].influence):
+            seconds = "" if file.seconds is None else f"{file.seconds:.3f}"
+            numbers = map(repr, (file.influence, file.fad, file.mean_distance))
+            row = (file.name, file.embeddings, seconds, *numbers)
+            writer.writerow((score.model, score.path, *row))
         text.flush()
         text.detach()
 

@@ -176,7 +176,11 @@ def demo(options: Namespace) -> None:
 
     if options.folder is not None:
         reference, systems, _ = sets.write(Path(options.folder))
-        say("\n".join(map(str, (reference, *systems))))
+        if options.json:
+            made = {"reference": str(reference), "systems": [str(one) for one in systems]}
+            say(json.dumps({"schema": SCHEMA, **made}, indent=2))
+        else:
+            say("\n".join(map(str, (reference, *systems))))
         return
     with tempfile.TemporaryDirectory() as folder:
         reference, (near, far, _), model = sets.write(Path(folder))
