@@ -103,7 +103,7 @@ def test_a_server_without_ranges_gives_whole_files(kind, clips, kept, monkeypatc
             assert web.bytes <= 2 * size  # the question, which is not read to its end, and the file
             monkeypatch.setattr(remote, "MEMBER_BYTES", size - 1)
             remote._fetched.cache_clear()
-            with pytest.raises(AudioError, match="a clip in memory may have"):
+            with pytest.raises(AudioError, match="may be held in memory: give it as a local file"):
                 bits(web.url(kind))
 
 

@@ -17,7 +17,7 @@ from ..errors import AudioError, MissingDependencyError, NoAudioError, SourceErr
 from .blobs import Blob, InMemory, OnDisk, Span, cut_short, why
 
 OFFLINE_VARIABLE = "FAD_ONNX_OFFLINE"
-# The most bytes of one clip in memory: 48 minutes of a CD, decoded.
+# The most bytes of one clip or archive in memory: 48 minutes of a CD, decoded.
 MEMBER_BYTES = 1 << 29
 BLOCK_BYTES = 1 << 20
 _fetching = Lock()
@@ -203,11 +203,11 @@ def _all_of(file: BinaryIO, label: str) -> bytes:
 
 
 def check_size(size: int, label: str) -> None:
-    """AudioError for a clip that is too large for memory."""
+    """AudioError for a clip, or an archive that comes only whole, too large for memory."""
     if size > MEMBER_BYTES:
         raise AudioError(
-            label, f"{size} bytes; a clip in memory may have {MEMBER_BYTES}: give it as a file,"
-            " or within an archive that is not compressed",
+            label, f"{size} bytes; at most {MEMBER_BYTES} may be held in memory: give it as a local"
+            " file, outside a compressed archive",
         )  # fmt: skip
 
 
