@@ -402,6 +402,19 @@ def test_captions_are_needed_and_must_be_needed(spoken, tmp_path):
             fad_onnx.evaluate(tmp_path / "clips", None, metric, captions=tmp_path / "c.jsonl")
 
 
+def test_the_clap_score_takes_the_model_of_a_file(spoken, tmp_path):
+    made = fad_onnx.embed(tmp_path / "clips", "toy", output=tmp_path / "e.npz", cache=False)
+    expected = evaluate(tmp_path, spoken).to_dict()
+    for evaluation in (tmp_path / "e.npz", made):
+        found = fad_onnx.evaluate(
+            evaluation, None, "clap-score", captions=tmp_path / "c.jsonl", weights=spoken
+        )
+        assert found.to_dict() == pytest.approx(expected, rel=1e-6)
+    other = fad_onnx.embed(tmp_path / "clips", "logmel", cache=False)
+    with pytest.raises(OptionError, match="clap-score needs a text tower, which logmel does not"):
+        fad_onnx.evaluate(other, None, "clap-score", captions=tmp_path / "c.jsonl")
+
+
 def test_without_the_vocabulary_nothing_is_embedded(spoken, tmp_path, monkeypatch):
     monkeypatch.setattr(prepare, "load_all", lambda *_: pytest.fail("the work has begun"))
     with pytest.raises((DownloadError, CheckpointError), match="vocab"):

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 import fad_onnx
-from fad_onnx.api.asked import Asked, _named, asked_for
+from fad_onnx.api.asked import Asked, asked_for, named
 from fad_onnx.errors import OptionError, StatisticsError
 from fad_onnx.metrics.definitions.isc import inception_score
 from fad_onnx.metrics.definitions.kl import divergences
@@ -183,10 +183,10 @@ def test_either_side_is_what_score_takes(sets):
 
 
 def test_a_metric_without_a_model_has_the_default_one_where_others_name_theirs():
-    named = _named([Asked.parse("fad"), Asked.parse(f"prdc:{WEIGHTLESS}")])
+    found = named([Asked.parse("fad"), Asked.parse(f"prdc:{WEIGHTLESS}")])
     default = table.model().name
-    assert [one.spec.name for one in named] == [default, WEIGHTLESS]
-    assert _named([Asked.parse("fad")])[0].spec is None  # that of a file, if it is one
+    assert [one.spec.name for one in found] == [default, WEIGHTLESS]
+    assert named([Asked.parse("fad")])[0].spec is None  # that of a file, if it is one
 
 
 def test_embeddings_are_not_taken_for_logits(sets, classifier, run, tmp_path):  # noqa: F811
@@ -479,3 +479,77 @@ def test_one_line_for_each_clip_as_score_writes_it(run, sets, tmp_path):  # noqa
     assert mine.read_bytes() == theirs.read_bytes() and len(mine.read_text().splitlines()) == 13
     error = run("evaluate", one, "--reference", reference, "--metric", "kad", *flags, mine, code=2)
     assert "--per-file: ranks clips" in error.err
+
+
+@pytest.fixture
+def files(sets, classifier, run, tmp_path):  # noqa: F811
+    """The reference "r" and an evaluation "e" as embeddings, and as logits "rl" and "el"."""
+    for name, side in zip("re", sets, strict=False):
+        run("embed", side, "-m", "classifier", "-o", tmp_path / f"{name}.npz")
+        run("embed", side, "-m", "classifier:output=logits", "-o", tmp_path / f"{name}l.npz")
+    return {name: tmp_path / f"{name}.npz" for name in ("r", "e", "rl", "el")}
+
+
+@pytest.mark.parametrize("metric", ["kl", "isc"])
+def test_a_metric_of_logits_takes_the_model_of_a_file(metric, files, sets, run):  # noqa: F811
+    given = {"isc_splits": 2} if metric == "isc" else {}
+    reference = None if metric == "isc" else files["rl"]
+    expected = fad_onnx.evaluate(
+        sets[1], reference and sets[0], f"{metric}:classifier", metric_options=given
+    )
+    cases = [(files["el"], reference), (files["el"], reference and sets[0])]
+    if reference:
+        cases.append((sets[1], reference))
+    for evaluation, other in cases:
+        found = fad_onnx.evaluate(evaluation, other, metric, metric_options=given)
+        assert found.to_dict() == pytest.approx(expected.to_dict(), rel=1e-9)
+        assert list(found.to_dict()) == [f"{metric}:classifier"]
+
+
+def test_metrics_of_files_of_one_output_stand_together(files, sets, run):  # noqa: F811
+    line = ("evaluate", "--metric", "kl", "--metric", "fad", "--json", "--reference")
+    said = json.loads(run(*line, files["rl"], files["el"]).out)["results"]
+    assert {(one["metric"], one["model"]) for one in said} == {
+        ("kl", "classifier"), ("fad", "classifier:output=logits")
+    }  # fmt: skip
+    # A reference for each output: each metric takes the one that it needs.
+    said = json.loads(run(*line, files["rl"], "--reference", files["r"], sets[1]).out)["results"]
+    assert {(one["metric"], one["model"]) for one in said} == {
+        ("kl", "classifier"), ("fad", "classifier")
+    }  # fmt: skip
+    # The inception score is of logits, whatever output the reference of another metric has.
+    mixed = ("evaluate", sets[1], "--metric", "fad", "--metric", "isc", "--isc-splits", "2")
+    said = json.loads(run(*mixed, "--reference", files["r"], "--json").out)["results"]
+    made = fad_onnx.evaluate(sets[1], None, "isc:classifier", metric_options={"isc_splits": 2})
+    assert next(one["value"] for one in said if one["metric"] == "isc") in made.to_dict().values()
+
+
+def test_a_file_without_the_output_that_a_metric_needs(files, sets, run, tmp_path):  # noqa: F811
+    line = ("evaluate", "--metric", "kl", "--reference")
+    for sides in ((files["r"], files["e"]), (files["r"], sets[1]), (sets[0], files["e"])):
+        error = run(*line, *sides, code=1).err
+        assert "holds the output embedding, kl needs logits: give audio" in error
+    error = run(*line, files["r"], files["e"], "--metric", "fad", code=1).err
+    assert "e.npz: holds the output embedding, kl needs logits" in error
+    run("embed", sets[0], "-m", WEIGHTLESS, "-o", tmp_path / "w.npz")
+    error = run(*line, tmp_path / "w.npz", sets[1], code=2).err
+    assert f"kl needs logits, which {WEIGHTLESS} does not give" in error
+    # A dry run takes the model in the same way.
+    said = json.loads(run(*line, files["rl"], sets[1], "--dry-run").out)
+    assert said["model"] == "classifier:output=logits"
+    assert "kl needs logits" in run(*line, sets[0], sets[1], "--dry-run", code=2).err
+
+
+def test_a_stream_takes_the_model_of_its_reference(files, sets):
+    clips = [soundfile.read(sets[1] / f"{i}.wav") for i in range(6)]
+    for metric in ("kl", "fad"):
+        metrics = fad_onnx.StreamingEvaluation(metric, files["rl"])
+        for index, (samples, rate) in enumerate(clips):
+            metrics.update(samples, rate, names=[f"{index}.wav"])
+        (value,) = metrics.compute().values()
+        (expected,) = fad_onnx.evaluate(sets[1], files["rl"], metric).to_dict().values()
+        assert value == pytest.approx(expected, rel=1e-9)
+    metrics = fad_onnx.StreamingEvaluation("kl", files["r"])
+    metrics.update(*clips[0], names=["0.wav"])
+    with pytest.raises(StatisticsError, match="holds the output embedding, kl needs logits"):
+        metrics.compute()

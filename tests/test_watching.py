@@ -143,7 +143,7 @@ def test_a_buffer_may_be_filled_again_and_a_bad_clip_adds_nothing():
 def test_captions_are_demanded_where_a_metric_needs_them():
     with pytest.raises(OptionError):
         StreamingEvaluation("what")
-    with pytest.raises(OptionError, match="is not an option of these metrics"):
+    with pytest.raises(OptionError, match="prdc_k: has no effect without metrics=prdc"):
         StreamingEvaluation("fad:classifier", metric_options={"prdc_k": 1})
 
 

@@ -12,12 +12,13 @@ from ..metrics.registry import Metric
 from ..networks import table
 from ..networks.selection import select, text_tower
 from ..networks.spec import ModelSpec
+from ..pipeline.metadata import Metadata
 from .harness import metrics_of
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A metric and the model that it is computed with; None for the default model."""
+    """A metric and the model that it is computed with; None if the user named none."""
 
     metric: Metric
     spec: ModelSpec | None  # with the output that the metric needs
@@ -37,13 +38,19 @@ class Asked:
             raise OptionError("metrics", f"{text!r} is not a text such as 'fad:vggish'")
         name, colon, model = text.partition(":")
         metric = registry.metric(name)
-        spec = ModelSpec.parse(model) if colon else None
-        plain = metric.needs.output == registry.EMBEDDING and not metric.needs.captions
-        if spec is None and plain:
-            return cls(metric, None)
-        spec = spec or ModelSpec(table.model().name)
+        return cls.of(metric, ModelSpec.parse(model)) if colon else cls(metric, None)
+
+    @classmethod
+    def of(cls, metric: Metric, spec: ModelSpec) -> Asked:
+        """The metric with a model, whose output it may imply; OptionError as `parse`."""
         found = _with_output(metric, spec)
         return cls(metric, found, found != spec)
+
+    @property
+    def plain(self) -> bool:
+        """Whether any model will do."""
+        needs = self.metric.needs
+        return needs.output == registry.EMBEDDING and not needs.captions
 
 
 def _with_output(metric: Metric, spec: ModelSpec) -> ModelSpec:
@@ -73,17 +80,31 @@ def asked_for(
     """
     if metrics is None:
         metrics = metrics_of(protocol, captions) if protocol else [registry.FIRST]
-    return _named(
-        [Asked.parse(text) for text in ([metrics] if isinstance(metrics, str) else metrics)]
-    )
+    return [Asked.parse(text) for text in ([metrics] if isinstance(metrics, str) else metrics)]
 
 
-def _named(asked: list[Asked]) -> list[Asked]:
-    """Name the default model explicitly if other metrics name their models."""
-    if all(one.spec is None for one in asked):
-        return asked
-    spec = ModelSpec(table.model().name)
-    return [one if one.spec else replace(one, spec=spec) for one in asked]
+def named(asked: Sequence[Asked], files: Sequence[Metadata] = ()) -> list[Asked]:
+    """Name the model of every metric: that of the files, or the default model.
+
+    If no metric needs a certain output or names a model, none is named: then it is the run that
+    takes the model of the files. Of several files, one with the output that the metric needs
+    decides. Raises OptionError as `Asked.parse`.
+    """
+    if all(one.spec is None and one.plain for one in asked):
+        return list(asked)
+    made = [one for one in files if one.model]
+    return [one if one.spec else Asked.of(one.metric, _spec_of(one.metric, made)) for one in asked]
+
+
+def _spec_of(metric: Metric, made: Sequence[Metadata]) -> ModelSpec:
+    """The model of the files, without the output if the metric implies it."""
+    if not made:
+        return ModelSpec(table.model().name)
+    output = metric.needs.output
+    alike = [one for one in made if (one.output or registry.EMBEDDING) == output]
+    said = (alike or made)[0]
+    spec = ModelSpec.parse(said.label) if said.label else ModelSpec(said.model or "", said.options)
+    return replace(spec, output=None) if spec.output == output else spec
 
 
 def options_of(asked: Iterable[Asked], given: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -58,8 +58,9 @@ def evaluate(
         As above; all metrics except `isc` and `clap-score` need one. Statistics and embeddings are
         used as they are; give a list of them for several models, one for each model.
     metrics : str or sequence of str, optional
-        ``METRIC`` or ``METRIC:MODEL``, as in ``["fad:vggish", "prdc:clap"]``. By default FAD; with
-        a protocol, every metric of that harness, as it defines them.
+        ``METRIC`` or ``METRIC:MODEL``, as in ``["fad:vggish", "prdc:clap"]``; without a model, that
+        of the files or datasets that are given, else the default model. By default FAD; with a
+        protocol, every metric of that harness, as it defines them.
     compare : sequence of pairs of paths
         Pairs of evaluation datasets, as they are named above, to answer whether the first is
         better than the second; see `Evaluation.compare`.

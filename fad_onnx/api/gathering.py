@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from ..errors import OptionError, StatisticsError
@@ -17,7 +18,7 @@ from ..pipeline.options import RunOptions
 from ..pipeline.run import Run
 from ..weights.prepare import load_text
 from . import inputs
-from .asked import Asked
+from .asked import Asked, named
 from .evaluated import Result, joined
 from .inputs import Source
 from .measure import Against, clip_scores, embeddings_of, made_differently, protocol_of
@@ -117,6 +118,7 @@ class Datasets(Gathered):
         fixed = inputs.of_models(reference, run.key)
         if not fixed and reference is not None:
             fixed = list(filter(None, [inputs.made(reference, "reference", run.key)]))
+        self.asked = named(asked, [one.metadata for one in (*filter(None, held), *fixed)])
         self.runner = Run(None if self.specs == [None] else list(filter(None, self.specs)), run,
                           keep_embeddings=True)  # fmt: skip
         self._check(held, fixed, options, by_clip=bool(compare))
@@ -127,8 +129,8 @@ class Datasets(Gathered):
         found = self._embedded([*evaluations, *audio], [*held, *(None for _ in audio)])
         theirs: list[Dataset | None] | None = None
         if reference is not None:
-            theirs = references(asked, self.runner, fixed) if fixed else [*found[-1]]
-        super().__init__(asked, run, found[: len(evaluations)], theirs, texts)
+            theirs = references(self.asked, self.runner, fixed) if fixed else [*found[-1]]
+        super().__init__(self.asked, run, found[: len(evaluations)], theirs, texts)
 
     def _check_captions(self) -> None:
         """OptionError for missing captions, or captions that no metric needs."""
@@ -174,6 +176,8 @@ class Datasets(Gathered):
     ) -> None:  # fmt: skip
         """Raise an error, before anything is embedded, if a dataset lacks what a metric needs."""
         ready = [one for one in held if one is not None]
+        for asked, own in product(self.asked, ready):
+            _check_output(asked.metric, own)
         compared = dict.fromkeys(one.spec for one in self.asked if one.metric.needs.reference)
         if (ready and len(self.specs) > 1) or (len(fixed) == 1 and len(compared) > 1):
             problem = "metrics of several models need audio on both sides, or a reference for each"
@@ -186,9 +190,6 @@ class Datasets(Gathered):
                     embeddings_of(own, metric.name)
             if theirs is not None and metric.needs.reference == "clips":
                 embeddings_of(theirs, metric.name)
-            compared_with = [theirs] if theirs is not None and metric.needs.reference else []
-            for own in (*ready, *compared_with):
-                _check_output(metric, own)
 
     def _embedded(
         self, sources: Sequence[Source], held: Sequence[Dataset | None]
@@ -214,15 +215,23 @@ def references(
     ------
     OptionError
         If several references are given, but none was made with one of the models.
+    StatisticsError
+        If a reference holds another output than the one that a metric needs.
     """
     specs = list(dict.fromkeys(one.spec for one in asked))
     needed = {one.spec for one in asked if one.metric.needs.reference}
     if len(fixed) < 2:
-        return [fixed[0] if fixed and spec in needed else None for spec in specs]
-    return [
-        _made_with(one.label, fixed) if spec in needed else None
-        for spec, one in zip(specs, runner.selections, strict=True)
-    ]
+        found = [fixed[0] if fixed and spec in needed else None for spec in specs]
+    else:
+        found = [
+            _made_with(one.label, fixed) if spec in needed else None
+            for spec, one in zip(specs, runner.selections, strict=True)
+        ]
+    for one in asked:
+        theirs = found[specs.index(one.spec)]
+        if theirs is not None and one.metric.needs.reference:
+            _check_output(one.metric, theirs)
+    return found
 
 
 def _made_with(label: str, fixed: Sequence[Dataset]) -> Dataset:

@@ -23,7 +23,7 @@ from ..weights.prepare import Progress as FetchProgress
 from ..weights.prepare import load_text
 from . import inputs
 from .added import Added, Side
-from .asked import asked_for, options_of
+from .asked import asked_for, named, options_of
 from .evaluated import Evaluation
 from .gathering import Gathered, references
 from .inputs import Source
@@ -90,18 +90,21 @@ class StreamingEvaluation:
         download_progress: FetchProgress | None = None,
     ) -> None:
         self._run = RunOptions.of(locals())
-        self._asked = asked_for(metrics, protocol, captions=True)
+        self._given = reference
+        files = [one.metadata for one in self._fixed]
+        self._asked = named(asked_for(metrics, protocol, captions=True), files)
         self._options = options_of(self._asked, metric_options or {})
         self._specs = list(dict.fromkeys(one.spec for one in self._asked))
-        self._given = reference
         self._added = Added()
         self._fingerprints: list[str] | None = None  # in a copy, those of the original
         self._towers: dict[ModelSpec | None, TextEmbedder] = {}
 
     @cached_property
     def _runner(self) -> Run:
-        named = [spec for spec in self._specs if spec is not None]
-        run = Run(named or None, self._run, keep_embeddings=True)
+        specs = [spec for spec in self._specs if spec is not None]
+        run = Run(specs or None, self._run, keep_embeddings=True)
+        for dataset in self._fixed:
+            run.assume(dataset)
         found = [one.fingerprint for one in run.embedders]
         if self._fingerprints not in (None, found):
             names = ", ".join(one.name for one in run.embedders)
@@ -115,7 +118,8 @@ class StreamingEvaluation:
         known = self._known or self._fingerprints
         travels = replace(self._run, executor=None, progress=None, download_progress=None)
         state = {**self.__dict__, "_fingerprints": known, "_run": travels, "_towers": {}}
-        return {key: value for key, value in state.items() if key not in ("_runner", "_reference")}
+        made = ("_runner", "_reference", "_fixed")
+        return {key: value for key, value in state.items() if key not in made}
 
     def __copy__(self) -> Self:
         return self.__deepcopy__({})
@@ -133,15 +137,20 @@ class StreamingEvaluation:
         return None if made is None else [one.fingerprint for one in made.embedders]
 
     @cached_property
+    def _fixed(self) -> list[Dataset]:
+        """The reference that was given, if it is made already."""
+        if self._given is None:
+            return []
+        found = inputs.of_models(self._given, None)
+        return found or list(filter(None, [inputs.made(self._given, "reference", None)]))
+
+    @cached_property
     def _reference(self) -> list[Dataset | None] | None:
         """The reference that was given, for each model."""
         if self._given is None:
             return None
-        fixed = inputs.of_models(self._given, None)
-        if not fixed:
-            fixed = list(filter(None, [inputs.made(self._given, "reference", None)]))
-        if fixed:
-            return references(self._asked, self._runner, fixed)
+        if self._fixed:
+            return references(self._asked, self._runner, self._fixed)
         return [*self._runner.sides([inputs.paths_of(self._given)])[0]]
 
     def update(

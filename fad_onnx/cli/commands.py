@@ -93,7 +93,7 @@ def _say_scores(options: Namespace, scores: Scores) -> None:
 def evaluate(options: Namespace) -> None:
     """Run `evaluate`: print a table, JSON, Markdown or LaTeX."""
     from ..api import evaluation
-    from ..api.asked import asked_for, options_of
+    from ..api.asked import asked_for, named, options_of
     from . import evaluating
 
     evaluations, metrics = evaluating.evaluations(options), evaluating.metrics(options)
@@ -102,6 +102,8 @@ def evaluate(options: Namespace) -> None:
     if options.dry_run:
         asked = asked_for(metrics, options.protocol, options.captions is not None)
         options_of(asked, evaluating.given(options))
+        if not any(map(archives.is_archive, paths)):
+            asked = named(asked)
         options.model = list(dict.fromkeys(one.spec and str(one.spec) for one in asked))
         _dry_run(options, paths)
         return

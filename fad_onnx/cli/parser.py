@@ -119,7 +119,12 @@ def _evaluate(commands: Commands) -> None:
     form.add_argument("--markdown", action="store_true", help="print a table in Markdown")
     form.add_argument("--latex", action="store_true", help="print a table in LaTeX (booktabs)")
     _add_results(parser)
-    add_run(parser, several=True, whose=", for every metric that names no model")
+    add_run(
+        parser,
+        several=True,
+        whose=", for every metric that names no model (default: that of an .npz, else the default"
+        " model)",
+    )
 
 
 def _stats(commands: Commands) -> None:
