@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -359,7 +360,8 @@ def test_any_file_name_comes_back_from_embeddings(run, tmp_path):
 
 
 def test_two_files_of_one_name_are_an_error_and_leave_no_output(run, clips, tmp_path):
-    error = run("embed", clips, clips, "-o", tmp_path / "e.npz", code=1).err
+    shutil.copytree(clips, tmp_path / "copies")
+    error = run("embed", clips, tmp_path / "copies", "-o", tmp_path / "e.npz", code=1).err
     assert "two audio files are called '00.wav'" in error
     assert not (tmp_path / "e.npz").exists()
 

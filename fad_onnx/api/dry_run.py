@@ -6,10 +6,11 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from ..audio.decoding import BLOCK_SAMPLES, Decoder
-from ..audio.sources import left_out
+from ..audio.sources import joined, left_out
 from ..errors import AudioError
 from ..files import shards
 from ..files.archives import is_archive, read_set
@@ -25,6 +26,7 @@ from ..pipeline.batching import AHEAD_FILES, WAITING_BYTES
 from ..pipeline.options import NO_OPTIONS, PathLike, RunOptions
 from ..pipeline.run import Run
 from ..weights import prepare
+from . import inputs
 
 # Time of decoding, resampling and front end, relative to the network (measured: under 0.1).
 OVERHEAD = 1.1
@@ -33,24 +35,27 @@ BASE_BYTES = 150 << 20
 
 
 def estimate(
-    paths: Sequence[PathLike],
+    sources: Sequence[PathLike | Sequence[PathLike]],
     name: str | None,
     shard: str | None = None,
     run: RunOptions = NO_OPTIONS,
 ) -> dict[str, Any]:
     """Files, seconds, embeddings, unreadable files, memory and, if the weights are here, time.
 
+    Each source is a dataset: a path, or several. Equal ones count once, as a run embeds them once.
     The model is the named one, or that of a statistics file among the paths. The time comes from
     running the network on one batch of synthetic windows. `shard` is that of `stats`.
     """
     runner = Run(name, run)
-    for path in filter(is_archive, paths):
+    sides = [inputs.paths_of(one) for one in sources]
+    for path in filter(is_archive, chain.from_iterable(sides)):
         runner.assume(read_set(path, run.key))
     selection = runner.selections[0]
     preparation = selection.preparation
     rules, rate = preparation.windows, preparation.sample_rate_hz
-    audio = [path for path in paths if not is_archive(path)]
-    listed = datasets.list_files(audio, run.offline) if audio else ()
+    audio = dict.fromkeys(tuple(path for path in own if not is_archive(path)) for own in sides)
+    listings = [datasets.list_files(paths, run.offline) for paths in audio if paths]
+    listed = joined(listings) if listings else ()
     files, seconds, embeddings, work, longest, widest, bad = 0, 0.0, 0, 0, 0, 0, []
     for file in shards.cut(listed, shard) if shard else listed:
         try:

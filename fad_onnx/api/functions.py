@@ -178,6 +178,7 @@ def _compare(
     sides = zip(sources, ["reference", *names], strict=True)
     held = [inputs.made(source, name, run.key) for source, name in sides]
     inputs.check_key(run.key, sources)
+    inputs.check_distinct(evaluations)
     runner = Run(model, run, keep_embeddings=bool(wanted))
     for dataset in filter(None, held):
         runner.assume(dataset)

@@ -112,6 +112,7 @@ class Datasets(Gathered):
             raise OptionError("reference", f"{needing[0]} needs a reference; name one")
         self.asked, self.run, self.captions = asked, run, captions
         self._check_captions()
+        inputs.check_distinct(evaluations)
         names = [f"evaluation {number}" for number in range(1, len(evaluations) + 1)]
         held = [inputs.made(*pair, run.key) for pair in zip(evaluations, names, strict=True)]
         inputs.check_key(run.key, [*evaluations, reference])

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from ..audio.remote import is_url
 from ..errors import NoEffectError, OptionError, shown
 from ..files.archives import is_archive, read_set
 from ..metrics.moments import Moments
@@ -53,6 +54,19 @@ def made(source: Source, side: str, key: str | None) -> Dataset | None:
     if not paths:
         raise OptionError(side, "an empty list; name at least one path")
     return None
+
+
+def check_distinct(evaluations: Iterable[Source]) -> None:
+    """OptionError for an evaluation dataset that is named twice."""
+    seen: dict[Hashable, str] = {}
+    for source in evaluations:
+        paths = [os.fspath(one) for one in paths_of(source) if isinstance(one, str | os.PathLike)]
+        key = tuple(path if is_url(path) else os.path.abspath(path) for path in paths)
+        name = ", ".join(shown(path) for path in paths)
+        if key and key in seen:
+            other = f", also as {seen[key]}" if seen[key] != name else ""
+            raise OptionError("evaluations", f"{name} is named twice{other}; name it once")
+        seen[key] = name
 
 
 def check_key(key: str | None, sources: Iterable[object]) -> None:

@@ -105,7 +105,7 @@ def evaluate(options: Namespace) -> None:
         if not any(map(archives.is_archive, paths)):
             asked = named(asked)
         options.model = list(dict.fromkeys(one.spec and str(one.spec) for one in asked))
-        _dry_run(options, paths)
+        _dry_run(options, [options.references, *evaluations])
         return
     written = (options.csv, options.per_file, options.report)
     files = [path for path in written if path is not None]
@@ -139,7 +139,7 @@ def _all_of(steps: Iterable[Callable[[], object]]) -> None:
 def stats(options: Namespace) -> None:
     """Run `stats`: print one line about the file written."""
     if options.dry_run:
-        return _dry_run(options, options.audio)
+        return _dry_run(options, [options.audio])
     with run_options(options) as run:
         made = making.stats(
             options.audio, options.output, options.model, shard=options.shard,
@@ -152,7 +152,7 @@ def stats(options: Namespace) -> None:
 def embed(options: Namespace) -> None:
     """Run `embed`: print one line about the file written."""
     if options.dry_run:
-        return _dry_run(options, options.audio)
+        return _dry_run(options, [options.audio])
     with run_options(options) as run:
         made = making.embed_into(options.output, options.audio, options.model, RunOptions(**run))
     _say_written(options, made)
@@ -173,13 +173,13 @@ def _say_written(options: Namespace, made: Dataset) -> None:
     say(show.written(options.output, made))
 
 
-def _dry_run(options: Namespace, paths: list[str]) -> None:
+def _dry_run(options: Namespace, sources: list[str | list[str]]) -> None:
     from ..api import dry_run
 
     shard = getattr(options, "shard", None)
     with run_options(options) as given:
         run = RunOptions(**given, key=getattr(options, "key", None))
         names = options.model if isinstance(options.model, list) else [options.model]
-        found = [dry_run.estimate(paths, name, shard, run) for name in names or [None]]
+        found = [dry_run.estimate(sources, name, shard, run) for name in names or [None]]
     one = found[0] if len(found) == 1 else {"estimates": found}
     say(json.dumps({"schema": SCHEMA, **one}, indent=2))

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any
 
 from .. import report as reports
-from ..api import measure
+from ..api import inputs, measure
 from ..api.asked import asked_for
 from ..api.evaluated import Evaluation, Result
 from ..api.harness import metrics_of
@@ -32,6 +32,7 @@ def csv_columns() -> tuple[str, ...]:
 
 def evaluations(options: Namespace) -> list[str]:
     """The datasets to evaluate: those of EVAL and those of --compare."""
+    inputs.check_distinct(options.evaluations)
     every = [*options.evaluations, *(path for pair in options.compare for path in pair)]
     if not every:
         raise OptionError("evaluations", "no dataset; name at least one")

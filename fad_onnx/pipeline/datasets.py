@@ -13,7 +13,7 @@ from typing import Any
 
 from ..audio.decoding import LOUD, SILENT
 from ..audio.remote import is_url
-from ..audio.sources import AudioFile, Listing, find, joined, left_out
+from ..audio.sources import AudioFile, Listing, check_apart, find, joined, left_out
 from ..errors import NoAudioError, OptionError, shown
 from ..metrics.frechet import Gaussian
 from ..metrics.moments import Moments, MomentsAccumulator
@@ -126,11 +126,14 @@ class EmbeddedDataset(Dataset, Mapping[str, Embeddings]):
 def list_files(paths: Sequence[str | os.PathLike[str]], offline: bool = False) -> Listing:
     """The clips of all these sources in order.
 
-    Raises the errors of `find`, and OptionError for a URL if the network must not be used.
+    Raises the errors of `find`, SourceError for a clip in two sources, and OptionError for a URL if
+    the network must not be used.
     """
     if offline:
         _check_local(os.fspath(path) for path in paths)
-    files = joined(find(path) for path in paths)
+    sources = [(os.fspath(path), find(path)) for path in paths]
+    check_apart(sources)
+    files = joined(listing for _, listing in sources)
     if offline:
         _check_local(file.path for file in files)
     if not files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import NoAudioError
@@ -15,6 +15,7 @@ from .listing import (
     AudioFile,
     AudioFiles,
     Listing,
+    check_apart,
     is_audio,
     is_hidden,
     joined,
@@ -22,7 +23,16 @@ from .listing import (
     suffix_of,
 )
 
-__all__ = ["SUFFIXES", "AudioFile", "AudioFiles", "Listing", "find", "joined", "left_out"]
+__all__ = [
+    "SUFFIXES",
+    "AudioFile",
+    "AudioFiles",
+    "Listing",
+    "check_apart",
+    "find",
+    "joined",
+    "left_out",
+]
 
 KINDS: dict[str, Callable[[str], Listing]] = {
     **dict.fromkeys(lists.READERS, lists.listed),
@@ -39,7 +49,8 @@ def find(where: str | os.PathLike[str]) -> Listing:
     source. Several sources are in the order of the pattern.
 
     Raises NoAudioError for a missing path or a source without audio, SourceError for a source that
-    cannot be listed. A damaged clip raises AudioError when it is opened.
+    cannot be listed, and for a pattern of sources that have a clip in common. A damaged clip raises
+    AudioError when it is opened.
     """
     # os.walk would turn NumPy strings, which are also buffers, into bytes.
     path = str(os.fspath(where))
@@ -76,19 +87,24 @@ def _kind(path: str) -> Callable[[str], Listing] | None:
 def _matching(pattern: str) -> Listing:
     """The files that match a pattern; audio files are named by their paths within its folder."""
     files: list[AudioFile] = []
+    parts: list[tuple[str, Sequence[AudioFile]]] = []
+    alone: list[AudioFile] = []
     others = Counter[str]()
     top = patterns.folder_of(pattern)
     for path in patterns.matches(pattern):
         url = is_url(path)
         if _kind(path) or os.path.isdir(path) or not (url or os.path.lexists(path)):
             found = find(path)
+            parts.append((path, found))
             files += found
             others += found.others
         elif is_audio(suffix_of(file_part(path))):
             name = Path(os.path.relpath(path, top or ".")).as_posix()
-            files.append(urls.single(path, name) if url else AudioFile(path, name))
+            alone.append(urls.single(path, name) if url else AudioFile(path, name))
+            files.append(alone[-1])
         elif not is_hidden(os.path.basename(path)):
             others[suffix_of(path)] += 1
+    check_apart([*parts, (pattern, alone)])
     listing = Listing(files, others=others)
     if not listing:
         raise NoAudioError(pattern, f"no audio file in it, but {listing.left_out or 'nothing'}")

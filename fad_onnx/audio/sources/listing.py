@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, overload
 
-from ...errors import AudioError, shown
+from ...errors import AudioError, SourceError, shown
 from .. import media
 from ..blobs import Blob, OnDisk
-from ..remote import Whole
+from ..remote import Whole, is_url
 
 # Suffixes of formats that libsndfile reads, without those that other formats use too.
 SUFFIXES = frozenset(
@@ -184,6 +184,24 @@ def joined(listings: Iterable[Listing]) -> Listing:
         return every[0]
     omitted = (one.left_out for one in every if one.left_out)
     return Listing((file for one in every for file in one), "; ".join(omitted))
+
+
+def check_apart(sources: Sequence[tuple[str, Sequence[AudioFile]]]) -> None:
+    """SourceError if two of these named sources of one dataset have a clip in common.
+
+    A clip within an archive counts as the archive: two sources that share one share all of it.
+    """
+    if len(sources) < 2:
+        return
+    owners: dict[str, str] = {}
+    for name, files in sources:
+        own = {file.path if is_url(file.path) else os.path.abspath(file.path) for file in files}
+        if twice := own & owners.keys():
+            path = min(twice)
+            other = "" if name == owners[path] else f" and {shown(name)}"
+            both = f"{shown(owners[path])}{other}"
+            raise SourceError(path, f"is in this dataset twice, through {both}; name it once")
+        owners |= dict.fromkeys(own, name)
 
 
 def in_order(files: Iterable[AudioFile]) -> list[AudioFile]:
