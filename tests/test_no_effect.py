@@ -1,15 +1,20 @@
 """Options that would be ignored: an error that names them and what they need, with exit code 2."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 
 import fad_onnx
 from fad_onnx.cli import main
-from fad_onnx.errors import NoEffectError
+from fad_onnx.errors import IncompatibleStatisticsError, NoEffectError, OptionError
 from fad_onnx.metrics import registry
+from fad_onnx.networks import table
+from fad_onnx.networks.protocols import Protocol
 from fad_onnx.networks.runtime import Settings
 
+from . import toy
+from .conftest import write_clip
 from .kit import WEIGHTLESS
 
 
@@ -109,3 +114,69 @@ def test_flags_of_the_other_commands(capsys, tmp_path):
     line = ("cache", "clear", "--cache-dir", tmp_path)
     assert "--only, --cache-dir: " in usage_error(capsys, *line, "--only", "models")
     assert main([*map(str, line), "--only", "embeddings"]) == 0
+
+
+@pytest.fixture
+def toys(monkeypatch, tmp_path):
+    """Two files of the model "toy", whose embeddings are of clips, or "native" ones of frames."""
+    folder = tmp_path / "graphs"
+    folder.mkdir()
+    harness = Protocol("harness", "a harness", {"toy": {"preparation.level_before": ["remove_dc"]}})
+    toy.install(monkeypatch, folder)
+    every = table.models()
+    every["toy"] = replace(every["toy"], protocols={"harness": harness})
+    monkeypatch.setattr(table, "models", lambda: every)
+    monkeypatch.setattr(table, "protocol", lambda name: harness)
+    for name in ("a", "b"):
+        for index in range(3):
+            write_clip(tmp_path / name / f"{index}.wav", ord(name) + index, 2)
+        for kind in ("pooling=clip", "pooling=frames", "protocol=harness"):
+            made = tmp_path / f"{name}-{kind}.npz"
+            fad_onnx.embed(tmp_path / name, f"toy:output=frames,{kind}", output=made, cache=False)
+    return lambda kind: [tmp_path / f"{name}-{kind}.npz" for name in ("a", "b")]
+
+
+@pytest.mark.parametrize(("kind", "fitting", "other"), [
+    ("pooling=clip", ("pooling=clip",), ("pooling=seconds", "pooling=frames", "protocol=harness")),
+    ("pooling=frames", ("pooling=frames", "protocol=native"), ("pooling=clip", "protocol=harness")),
+    ("protocol=harness", ("protocol=harness",), ("protocol=native",)),
+])  # fmt: skip
+def test_files_that_were_made_with_other_options(toys, kind, fitting, other):
+    sides = toys(kind)
+    expected = float(fad_onnx.score(*sides))
+    for given in fitting:
+        assert float(fad_onnx.score(*sides, f"toy:{given}")) == expected
+        assert [*fad_onnx.evaluate(*sides[::-1], f"fad:toy:{given}").to_dict().values()] == [
+            expected
+        ]
+    for given in other:
+        said = f"-m toy:{given}.* do not mix: it was made with toy:"
+        with pytest.raises(IncompatibleStatisticsError, match=said):
+            fad_onnx.score(*sides, f"toy:{given}")
+        with pytest.raises(IncompatibleStatisticsError, match=said.replace(given, f".*{given}")):
+            fad_onnx.evaluate(*sides[::-1], f"fad:toy:output=frames,{given}")
+        if given.startswith("protocol"):
+            with pytest.raises(IncompatibleStatisticsError, match="it was made with toy:"):
+                fad_onnx.evaluate(*sides[::-1], "fad", protocol=given.partition("=")[2])
+
+
+def test_weights_of_a_model_that_nothing_runs(toys):
+    with pytest.raises(OptionError, match="^weights: all datasets are made already; nothing is"):
+        fad_onnx.evaluate(*toys("pooling=clip"), "fad", weights="w.pth")
+
+
+def test_a_reference_that_no_metric_needs_is_said_and_not_embedded(toys, tmp_path, monkeypatch):
+    model = table.model("toy")
+    outputs = {**model.network.outputs, "logits": model.network.outputs["frames"]}
+    network = replace(model.network, outputs=outputs)
+    every = {**table.models(), "toy": replace(model, network=network)}
+    monkeypatch.setattr(table, "models", lambda: every)
+    given = {"metric_options": {"isc_splits": 2}, "cache": False}
+    alone = fad_onnx.evaluate(tmp_path / "a", None, "isc:toy", **given)
+    # An unreadable reference shows that nobody reads it.
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "x.wav").write_bytes(b"RIFF")
+    found = fad_onnx.evaluate(tmp_path / "a", tmp_path / "damaged", "isc:toy", **given)
+    assert found.to_dict() == alone.to_dict()
+    assert [text for text in found.warnings if "the reference is not used" in text]
+    assert not [text for text in alone.warnings if "the reference is not used" in text]

@@ -17,6 +17,8 @@ from .gathering import Datasets
 from .inputs import Source
 from .text import Captions
 
+UNUSED = "the reference is not used: none of the requested metrics needs one"
+
 
 def evaluate(
     evaluations: Source | Sequence[Source],
@@ -100,7 +102,10 @@ def evaluate(
     every = [evaluations] if inputs.single(evaluations) else list(evaluations)  # type: ignore[arg-type]
     said = None if captions is None else Captions.read(captions)
     found = Datasets(asked, every, reference, chosen, run, compare, said)  # type: ignore[arg-type]
-    made = Evaluation(found.every(chosen, per_file))
+    results = found.every(chosen, per_file)
+    if reference is not None and not any(one.metric.needs.reference for one in asked):
+        results = tuple(replace(one, warnings=(*one.warnings, UNUSED)) for one in results)
+    made = Evaluation(results)
     level = chosen.get("ci") or LEVEL
     compared = [one for pair in compare for one in made.compare(*pair, level)]
     return replace(made, differences=tuple(compared))

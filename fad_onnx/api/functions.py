@@ -190,6 +190,8 @@ def _compare(
     if not audio and (run.weights or run.options or run.protocol):
         problem = "both datasets are made already; nothing is embedded"
         raise OptionError("weights, options, protocol", problem)
+    for dataset in filter(None, held if not audio else ()):
+        runner.check_fits(dataset)
     embedded = dict(zip(audio, runner.sides(list(audio.values())) if audio else (), strict=True))
     first, *others = [
         [one] if one is not None else embedded[inputs.audio_key(source)]

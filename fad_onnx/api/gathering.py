@@ -126,12 +126,21 @@ class Datasets(Gathered):
         for dataset in (*filter(None, held), *fixed):
             self.runner.assume(dataset)
         texts = self._texts(evaluations, held)
-        audio = [] if reference is None or fixed else [reference]
+        audio = [reference] if reference is not None and needing and not fixed else []
+        if not audio and None not in held:
+            self._check_unused((*filter(None, held), *fixed))
         found = self._embedded([*evaluations, *audio], [*held, *(None for _ in audio)])
         theirs: list[Dataset | None] | None = None
-        if reference is not None:
+        if reference is not None and needing:
             theirs = references(self.asked, self.runner, fixed) if fixed else [*found[-1]]
         super().__init__(self.asked, run, found[: len(evaluations)], theirs, texts)
+
+    def _check_unused(self, made: Sequence[Dataset]) -> None:
+        """Raise an error for weights or options that are ignored, because no audio is embedded."""
+        if self.run.weights and self.captions is None:
+            raise OptionError("weights", "all datasets are made already; nothing is embedded")
+        for dataset in made:
+            self.runner.check_fits(dataset)
 
     def _check_captions(self) -> None:
         """OptionError for missing captions, or captions that no metric needs."""

@@ -16,12 +16,13 @@ from ..errors import CacheError, IncompatibleStatisticsError, OptionError
 from ..networks import table
 from ..networks.embedder import Embedder
 from ..networks.selection import Selection, select
-from ..networks.spec import ModelSpec
+from ..networks.spec import NATIVE, ModelSpec, as_text
 from ..weights import prepare
 from . import datasets
 from .clip_windows import Policy
 from .datasets import Dataset
 from .executors import Job
+from .metadata import Metadata
 from .options import NO_OPTIONS, OF_A_MODEL, PathLike, RunOptions
 from .summaries import FileSummary
 
@@ -65,6 +66,18 @@ class Run:
             options = {**said.options, **given.options}
             protocol = given.protocol or said.harness
             self.specs = (ModelSpec(made, options, said.output, protocol, given.weights),)
+
+    def check_fits(self, archive: Dataset) -> None:
+        """Check that a file is what was named, if nothing is embedded to compare it with.
+
+        Raises IncompatibleStatisticsError if it was made with another protocol or other options.
+        """
+        said = archive.metadata
+        alike = [spec for spec in self.specs if spec.name == said.model]
+        if alike and not any(_fits(spec, said) for spec in alike):
+            named = " -m ".join(map(str, alike))
+            problem = f"it was made with {said.label or said.model}"
+            raise IncompatibleStatisticsError(archive.path, f"-m {named}", problem)
 
     @cached_property
     def selections(self) -> tuple[Selection, ...]:
@@ -155,6 +168,18 @@ class Run:
         return datasets.embed_sets(
             sides, self.job, self.embedders, options.executor, options.tell, keep, may_be_empty
         )
+
+
+def _fits(spec: ModelSpec, said: Metadata) -> bool:
+    """Whether a dataset was made with the protocol and options of a spec, if they are known."""
+    if spec.protocol and said.harness and spec.protocol != said.harness:
+        return False
+    known = table.models()[spec.name].options if spec.name in table.models() else {}
+    made = {key: option.default for key, option in known.items() if said.harness == NATIVE}
+    made |= said.options
+    return all(
+        as_text(value) == made.get(key, as_text(value)) for key, value in spec.options.items()
+    )
 
 
 def _asked(model: ModelName) -> list[Model | None]:
