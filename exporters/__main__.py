@@ -148,7 +148,10 @@ def _verify(arguments: Sequence[str]) -> int:
         print(json.dumps(verify.as_json(findings), indent=2))
     else:
         print(verify.table(verify.worst(findings)))
-    return 0
+    failed = [text for finding in findings for text in finding.failures()]
+    for text in failed:
+        print(f"exporters: {text}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _golden(arguments: Sequence[str]) -> int:

@@ -247,11 +247,11 @@ def pooled(comparisons: Sequence[Comparison]) -> Comparison:
     )
 
 
-def up_to(tensor: str, ours: Embedder) -> Embedder:
+def up_to(tensor: str, width: int, ours: Embedder) -> Embedder:
     """The same network, but only up to another tensor of the graph, in one pass and unpooled."""
     one = ours.selection
     network = replace(one.network, tiles=None)
-    output = replace(one.output, tensor=tensor, samples_per_embedding=None)
+    output = replace(one.output, tensor=tensor, width=width, samples_per_embedding=None)
     model = replace(one.model, network=network)
     prepared = replace(one.preparation, pooling=Pooling())
     return replace(ours, selection=replace(one, model=model, output=output, preparation=prepared))

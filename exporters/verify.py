@@ -26,6 +26,9 @@ from . import parity
 from .parity import Embed, Tensors
 from .scores import Clip, resampled, scores
 
+# The largest error, relative to the spread of the embeddings or to the original's score.
+LIMIT = 1e-4
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -51,6 +54,19 @@ class Finding:
     original: float | None
     score_difference: float
     resampled_difference: float
+
+    def failures(self) -> list[str]:
+        """The errors above the limit, each with its value."""
+        errors = {"front end": self.features_error, "difference": self.score_difference}
+        # Quantised embeddings differ by whole levels where a rounding error crosses half a level.
+        if self.largest_difference != 1.0:
+            errors["embeddings"] = self.rows_error
+        name = f"{self.model} {self.options}".strip()
+        return [
+            f"{name}, {what}: {value:.1e}, the limit is {LIMIT:.0e}"
+            for what, value in errors.items()
+            if value is not None and not value <= LIMIT
+        ]
 
 
 def verify(
@@ -161,12 +177,15 @@ def _features_error(ours: Embedder, tensors: Tensors) -> float | None:
     named = parity.offered("FEATURES").get(ours.name)
     if named is None:
         return None
-    value, original_features = named
+    value, original = named
+    features, lengths = original(tensors), parity.clip_samples(ours.selection.model)
+    silence = np.zeros((ours.preparation.channel_count, lengths[0]), np.float32)
+    width = features(silence).shape[-1]
     # In one pass, because the features of a tile are not those of a clip.
     compared = parity.compare(
-        replace(parity.up_to(value, ours), session=_with_output(ours.session, value)),
-        original_features(tensors),
-        parity.clip_samples(ours.selection.model),
+        replace(parity.up_to(value, width, ours), session=_with_output(ours.session, value)),
+        features,
+        lengths,
         seed=7,
     )
     return parity.pooled(compared).spread_error

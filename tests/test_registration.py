@@ -152,6 +152,13 @@ def test_an_output_that_the_graph_lacks_is_named(folder):
         fad_onnx.load_model("bands")
 
 
+def test_a_tensor_of_tiles_that_the_graph_lacks_is_named(folder):
+    tiles = {"step_samples": 256, "steps": 9, "context_steps": 1, "tensor": "soup"}
+    fad_onnx.register({**ENTRY, "network": {**ENTRY["network"], "tiles": tiles}}, folder)
+    with pytest.raises(ModelTableError, match=r"networks\.bands\.tiles: .* no output 'soup'"):
+        fad_onnx.load_model("bands")
+
+
 def test_what_is_no_entry_is_refused(tmp_path):
     for document, problem in (([], "needs an object"), ({"modles": {}}, "modles: is not one of"),
                               ({"name": {1}}, "is not JSON")):  # fmt: skip

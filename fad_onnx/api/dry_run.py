@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from ..audio.decoding import BLOCK_SAMPLES, Decoder
@@ -170,9 +171,12 @@ def _in_flight(selection: Selection, work: Work, workers: int, accelerator: bool
 
 
 def _peak_bytes() -> int:
-    """The peak memory of this process so far."""
+    """The peak memory of this process so far; 0 on Windows."""
     if sys.platform == "win32":
         return 0
+    if sys.platform == "linux":  # where ru_maxrss is at least what the parent held at the start
+        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1 << 10

@@ -72,12 +72,17 @@ def _checked(network: Network, graph: str) -> Path:
 
 
 def check_output(selection: Selection, graph: Path) -> None:
-    """ModelTableError if a graph does not have the output of a selection."""
-    if selection.output.tensor not in (known := outputs(graph)):
-        raise ModelTableError(
-            f"networks.{selection.network.name}.outputs.{selection.output_name}",
-            f"{graph.name} has no output {selection.output.tensor!r}, but {', '.join(known)}",
-        )
+    """ModelTableError if a graph does not have the output of a selection, or that of its tiles."""
+    network, known = selection.network, outputs(graph)
+    needed = {f"outputs.{selection.output_name}": selection.output.tensor}
+    if network.tiles:
+        needed["tiles"] = network.tiles.tensor
+    for place, tensor in needed.items():
+        if tensor not in known:
+            raise ModelTableError(
+                f"networks.{network.name}.{place}",
+                f"{graph.name} has no output {tensor!r}, but {', '.join(known)}",
+            )
 
 
 def bind(selection: Selection, sources: Mapping[str, CheckpointFile], folder: Path) -> None:
