@@ -399,6 +399,27 @@ def test_errors_are_one_line_with_the_right_code(arguments, code, said, clips, c
         assert error.startswith("fad-onnx: ") and len(error.splitlines()) == 1
 
 
+@pytest.mark.parametrize("line", [
+    "score C C -m nope", "score C C -m nope --dry-run", "evaluate C --reference C -m nope",
+    "evaluate C --reference C --metric fad:nope", "stats C -o s.npz -m nope",
+    "embed C -o s.npz -m nope", "pull nope", f"pull {WEIGHTLESS} nope", "verify nope", "bench nope",
+    "score C C --provider nope", "evaluate C --reference C --provider nope",
+    "stats C -o s.npz --provider nope", "embed C -o s.npz --provider nope",
+    f"verify {WEIGHTLESS} --provider nope", f"bench {WEIGHTLESS} --provider nope",
+    "score C C --protocol nope", "evaluate C --reference C --protocol nope",
+    f"stats C -o s.npz -m {WEIGHTLESS}:nope=1", "evaluate C --reference C --metric nope",
+])  # fmt: skip
+def test_unknown_names_are_wrong_usage(line, clips, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = line.replace(" C", f" {clips}").split()
+    if "provider" in line and given[0] not in ("verify", "bench"):
+        given += ["-m", WEIGHTLESS]
+    assert main(given) == 2
+    said = capsys.readouterr()
+    assert "nope" in said.err and len(said.err.splitlines()) == 1 and not said.out
+    assert not (tmp_path / "s.npz").exists()
+
+
 def test_unusable_audio_stops_or_is_listed(run, clips):
     (clips / "05b.wav").write_text("broken")
     error = run("score", clips, clips, code=1).err

@@ -51,7 +51,10 @@ def pull(options: Namespace) -> None:
     failed = {}
     if len(options.models) > 1 and options.option:
         raise OptionError("--option", "goes with one model; write NAME:KEY=VALUE")
-    for spec in [ModelSpec.parse(text) for text in options.models]:
+    specs = [ModelSpec.parse(text) for text in options.models]
+    for spec in specs:
+        table.model(spec.name)  # an unknown name is an error before the first download
+    for spec in specs:
         try:
             kept[str(spec)] = _pull(spec, options, sources)
         except FadError as error:
