@@ -36,9 +36,10 @@ import fad_onnx
 from fad_onnx.api.dry_run import count_embeddings, count_windows
 from fad_onnx.networks import machine, synthetic
 from fad_onnx.networks.embedder import Embedder
-from fad_onnx.networks.runtime import Session, Settings
+from fad_onnx.networks.runtime import Settings
 from fad_onnx.networks.selection import select
 from fad_onnx.weights.binding import publish_synthetic
+from fad_onnx.weights.prepare import opened
 
 MODELS = ("vggish", "pann-32k", "clap", "passt", "mert-95m", "encodec-24k")
 IN_MEMORY = ("logmel", "vggish")
@@ -75,7 +76,8 @@ def in_memory(name: str, clips: int) -> dict[str, Any]:
         (Path(folder) / "model").mkdir()
         for index, samples in enumerate(arrays):
             soundfile.write(f"{folder}/clips/{index:05}.wav", samples, rate)
-        session = Session(publish_synthetic(selection, 0, Path(folder) / "model"), Settings("cpu"))
+        graph = publish_synthetic(selection, 0, Path(folder) / "model")
+        session = opened(graph, selection, Settings("cpu"))
         embedder = Embedder(selection, session, {}, "")
         files, held = _ways(embedder, f"{folder}/clips", arrays, rate)
         pairs = [(_seconds(files), _seconds(held)) for _ in range(ROUNDS + 1)][1:]

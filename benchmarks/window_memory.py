@@ -30,9 +30,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from fad_onnx.networks import registration, synthetic, table
 from fad_onnx.networks.embedder import Embedder
 from fad_onnx.networks.memory import longest_window
-from fad_onnx.networks.runtime import Session, Settings
+from fad_onnx.networks.runtime import Settings
 from fad_onnx.networks.selection import select
 from fad_onnx.weights.binding import publish_synthetic
+from fad_onnx.weights.prepare import opened
 
 
 def own_bytes() -> int:
@@ -66,7 +67,7 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
     samples = max(round(seconds * preparation.sample_rate_hz), preparation.minimum_samples)
     with tempfile.TemporaryDirectory() as folder:
         graph = publish_synthetic(selection, 0, Path(folder))
-        session = Session(graph, Settings("cpu"), arena=selection.network.arena)
+        session = opened(graph, selection, Settings("cpu"))
         embedder = Embedder(selection, session, {}, "")
         clip = synthetic.clip(0, samples, preparation.channel_count)
         windows = list(embedder.windower("pad").push(clip, last=True))

@@ -26,12 +26,13 @@ from ..networks.embedder import Embedder, Embeddings
 from ..networks.memory import full_batch, longest_window
 from ..networks.network import Batch
 from ..networks.preparation import Preparation
-from ..networks.runtime import Session, Settings
+from ..networks.runtime import Settings
 from ..networks.selection import Selection
 from ..pipeline.batching import Engine
 from ..pipeline.clip_windows import Policy
 from ..pipeline.executors import fold
 from ..weights.binding import publish_synthetic
+from ..weights.prepare import opened
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -80,7 +81,7 @@ def measure(selection: Selection, settings: Settings, load: Load) -> Timing:
         graph = publish_synthetic(selection, 0, folder)
         files = _clips(selection.preparation, load, folder / "clips")
         start = time.perf_counter()
-        session = Session(graph, settings, arena=selection.network.arena)
+        session = opened(graph, selection, settings)
         embedder = Embedder(_with_batch(selection, load.batch), session, {}, "")
         loaded = time.perf_counter() - start
         cold = _whole(embedder, files, load.workers)

@@ -55,6 +55,11 @@ def load(request: Request, progress: Progress | None = None) -> Embedder:
     return loaded
 
 
+def opened(graph: Path, selection: Selection, settings: Settings) -> Session:
+    """A session that computes the output of one selection, and nothing else."""
+    return Session(graph, settings, frozenset(selection.tensors), pruned, selection.network.arena)
+
+
 def load_all(requests: Iterable[Request], progress: Progress | None = None) -> list[Embedder]:
     """The loaded model for each request; outputs of one network share a session."""
     asked = [(request, *_resolved(request, progress)) for request in requests]
