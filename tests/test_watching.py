@@ -121,6 +121,8 @@ def test_names_make_pairs_and_cannot_repeat():
         streaming.update(clips(0, 1), 16000, names=["clip 3"])
     with pytest.raises(OptionError, match="1 for 2 clips; give one for each"):
         streaming.update(clips(0, 2), 16000, names=["x"])
+    with pytest.raises(OptionError, match=r"names: needs texts, found 2 \(int\)"):
+        streaming.update(clips(0, 2), 16000, names=["x", 2])
     expected.update(clips(0, 1), 16000)
     with pytest.raises(UnpairedError, match=r"1 of evaluation \(21\)"):
         expected.compute()

@@ -353,4 +353,7 @@ def _each(given: str | Sequence[str] | None, clips: Sequence[Any], what: str) ->
     found = [given] if isinstance(given, str) else list(given)
     if len(found) != len(clips):
         raise OptionError(what, f"{len(found)} for {len(clips)} clips; give one for each")
+    for one in found:
+        if not isinstance(one, str):
+            raise OptionError(what, f"needs texts, found {one!r} ({type(one).__name__})")
     return found
