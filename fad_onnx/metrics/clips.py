@@ -72,11 +72,11 @@ def chosen_blocks(array: Embeddings, chosen: NDArray[np.bool_]) -> Iterator[Embe
 def taken(array: Embeddings, indices: NDArray[np.intp]) -> Embeddings:
     """`array[indices]`; the pages of the file that this reads are released afterwards.
 
-    The system maps some 64 kB around each embedding that is read.
+    The system maps up to half a megabyte around each embedding that is read.
     """
     found = np.empty((len(indices), array.shape[1]), array.dtype)
-    for start in range(0, len(indices), 512):
-        part = slice(start, start + 512)
+    for start in range(0, len(indices), 64):
+        part = slice(start, start + 64)
         found[part] = array[indices[part]]
         forget(array)
     return found
