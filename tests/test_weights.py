@@ -286,7 +286,7 @@ def test_pull_goes_on_after_a_failure(capsys):
     lines = said.err.splitlines()
     assert [line.split(": ")[1] for line in lines[:2]] == others
     assert lines[2:] == [f"fad-onnx: 2 of 3 failed: {', '.join(others)}"]
-    assert main(["pull", "nonsense", free]) == 1
+    assert main(["pull", "nonsense", free]) == 2
     assert "unknown model" in capsys.readouterr().err
 
 
