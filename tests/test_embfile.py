@@ -478,6 +478,7 @@ PLACES = (
 )  # fmt: skip
 
 
+@pytest.mark.large
 @settings(max_examples=100, deadline=None)
 @given(
     place=st.sampled_from(PLACES), value=JSON, name=st.sampled_from(["s", "e"]),

@@ -110,6 +110,7 @@ def test_two_gaussians_in_closed_form(gap: float) -> None:
     assert found.value == pytest.approx(expected, abs=0.5)
 
 
+@pytest.mark.large
 def test_unbiased() -> None:
     values = [
         kernel_distance(embeddings(12, 2 * i), embeddings(12, 2 * i + 1)).value for i in range(300)
