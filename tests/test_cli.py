@@ -431,6 +431,7 @@ def test_unusable_audio_stops_or_is_listed(run, clips):
     assert "none of 11 files" in run("score", clips, clips, "--skip-errors", code=1).err
 
 
+@pytest.mark.large
 def test_a_name_that_stdout_cannot_encode_is_escaped(clips, others, tmp_path):
     named = tmp_path / "\u97f3\u697d"
     others.rename(named)

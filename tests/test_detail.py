@@ -155,6 +155,7 @@ def test_statistics_are_refused_where_rows_are_needed(run, sets, tmp_path):  # n
     assert live["fad_ci"][1] - live["fad_ci"][0] > result["fad_ci"][1] - result["fad_ci"][0]
 
 
+@pytest.mark.large
 def test_results_say_whether_the_sets_were_paired_by_name(run, sets, tmp_path):  # noqa: F811
     """The two folders hold the same names, as a codec's input and output do."""
     for index in range(24):

@@ -102,6 +102,7 @@ def test_files_of_version_1_score_as_they_did(tmp_path):
     ]
 
 
+@pytest.mark.large
 def test_a_file_with_more_clips_than_a_checkpoint_has_tensors(tmp_path):
     """Of both versions: 2,600 bytes a member were counted against the file's size and 256 MiB."""
     count = 150_000

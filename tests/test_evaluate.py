@@ -164,6 +164,7 @@ def test_metrics_of_logits_and_of_embeddings_of_one_model(sets, classifier):
     assert alone.results[0].reference is None
 
 
+@pytest.mark.large
 def test_a_report_without_a_reference(sets, classifier, tmp_path, run):  # noqa: F811
     pytest.importorskip("matplotlib")
     flags = ("--metric", "isc:classifier", "--isc-splits", "3", "--report", tmp_path / "r.html")

@@ -89,6 +89,7 @@ def test_a_dry_run_says_what_many_workers_take(vggish, workers):
     assert planned < 1700  # 2.3 GB at 16 workers and 3.4 at 64, with full batches for all of them
 
 
+@pytest.mark.large
 def test_a_process_started_by_a_large_one_counts_its_own_memory():
     small = [sys.executable, "-c",
              "from fad_onnx.api import dry_run; print(dry_run._peak_bytes() >> 20)"]  # fmt: skip

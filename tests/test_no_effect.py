@@ -66,6 +66,7 @@ def test_in_python_it_names_the_parameters(option, switches):
         assert fad_onnx.Wanted(**{option.keyword: value, switch: True}).options
 
 
+@pytest.mark.large
 def test_a_report_computes_what_its_options_are_of(clips, tmp_path):
     pytest.importorskip("matplotlib")
     line = ("score", clips, clips, "-m", WEIGHTLESS, "--seed", 3, "--inf-draw", "embeddings", "-q",

@@ -48,6 +48,7 @@ def test_one_output_takes_fewer_nodes_and_gives_the_same_bits(graph, inputs):
         np.testing.assert_array_equal(session.run(inputs, (name,))[0], expected)
 
 
+@pytest.mark.large
 def test_a_run_that_asks_for_more_opens_the_session_again(graph, inputs):
     session = Session(graph, Settings("cpu"), frozenset({FIRST}), pruned)
     first = session.run(inputs, (FIRST,))[0]

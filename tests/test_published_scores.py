@@ -57,6 +57,7 @@ def of_weightless(monkeypatch):
     return published
 
 
+@pytest.mark.large
 def test_a_wrong_score_fails_and_the_right_one_passes(of_weightless):
     (wrong,) = of_weightless(fad=1e-3)
     assert wrong.passed is False and wrong.error > 1

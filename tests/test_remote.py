@@ -63,6 +63,7 @@ def test_a_table_gives_the_bits_of_the_folder(clips, tmp_path):
             assert bits(web.url("x.parquet")) == bits(clips)
 
 
+@pytest.mark.large
 def test_workers_open_urls_themselves(clips, kept):
     with Web(kept) as web, ProcessPoolExecutor(1, get_context("spawn")) as executor:
         assert bits(web.url("clips.tar"), executor=executor) == bits(clips)

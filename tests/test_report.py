@@ -190,6 +190,7 @@ def test_the_page_says_what_the_numbers_were_drawn_from(page, tmp_path):
         assert said in text and "subsets of single embeddings, as published" in text
 
 
+@pytest.mark.large
 def test_ten_clips_weigh_less_than_five_megabytes_and_sound_like_the_file(tmp_path):
     files = clip_files(tmp_path, [f"{i}.wav" for i in range(12)], seconds=11.0)
     noise = np.random.RandomState(0).uniform(-1, 1, (48000 * 11, 2))

@@ -356,6 +356,7 @@ def stored(tmp_path_factory):
 
 @settings(max_examples=150, deadline=None)
 @given(key=st.sampled_from(KEYS), value=JSON)
+@pytest.mark.large
 def test_metadata_of_any_kind_are_read_or_refused(stored, key, value):
     folder, files = stored
     for arrays in files:

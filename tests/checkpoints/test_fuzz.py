@@ -222,6 +222,7 @@ ENTRIES = st.fixed_dictionaries(
 
 @examples(60)
 @given(st.dictionaries(st.text(max_size=3), ENTRIES | JSON, max_size=3), st.binary(max_size=40))
+@pytest.mark.large
 def test_safetensors_headers(survives, header, data):
     text = json.dumps(header).encode()
     survives(len(text).to_bytes(8, "little") + text + data)
