@@ -85,7 +85,7 @@ def cut(files: Sequence[Item]) -> Iterator[Sequence[Item]]:
 
 
 def count_parts(files: Sequence[Item]) -> int:
-    """The number of these parts."""
+    """The number of parts that `cut` gives."""
     return math.ceil(len(files) / CHUNK_FILES)
 
 
@@ -220,7 +220,7 @@ def _here(
 ) -> Iterator[Chunk]:
     dims = [embedder.width for embedder in embedders]
     engine = Engine(embedders, job.policy, job.workers, cache)
-    ahead, parts = tee(parts)
+    ahead, parts = tee(parts)  # the engine reads files before the parts that hold them are folded
     results = engine.embed(chain.from_iterable(ahead))
     for files in parts:
         held: list[FileResult] = []

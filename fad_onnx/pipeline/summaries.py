@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from ..audio.sources import AudioFile, AudioFiles
+from ..audio.sources import AudioFile, AudioFiles, Columns
 from ..networks.embedder import Embeddings
 
 
@@ -48,7 +48,7 @@ class StoredClip:
         return None
 
 
-class Summaries(Sequence[FileSummary]):
+class Summaries(Columns[FileSummary]):
     """The summaries of the files that gave embeddings, in columns: some 100 bytes for a file."""
 
     def __init__(self, models: int) -> None:
@@ -75,15 +75,8 @@ class Summaries(Sequence[FileSummary]):
     def __len__(self) -> int:
         return len(self.files)
 
-    @overload
-    def __getitem__(self, index: int) -> FileSummary: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[FileSummary, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> FileSummary | tuple[FileSummary, ...]:
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
+    def item(self, index: int) -> FileSummary:
+        """The result for the file at this place."""
         return FileSummary(
             self.files[index],
             tuple(column[index] for column in self.counts),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, overload
+from typing import Protocol, TypeVar, overload
 
 from ...errors import AudioError, SourceError, shown
 from .. import media
 from ..blobs import Blob, OnDisk
 from ..remote import Whole, is_url
 
+Item = TypeVar("Item", covariant=True)
 # Suffixes of formats that libsndfile reads, without those that other formats use too.
 SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".avr", ".bwf", ".caf", ".flac", ".ircam", ".mp1", ".mp2",
@@ -78,7 +80,25 @@ class Unusable:
         raise AudioError(label, self.reason)
 
 
-class Texts(Sequence[str]):
+class Columns(Sequence[Item]):
+    """Items that are stored in columns, each created on access; a slice is a tuple of them."""
+
+    @abstractmethod
+    def item(self, index: int) -> Item:
+        """The item at this place, counted from the start."""
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Item, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Item | tuple[Item, ...]:
+        places = range(len(self))[index]
+        return self.item(places) if isinstance(places, int) else tuple(map(self.item, places))
+
+
+class Texts(Columns[str]):
     """Texts stored end to end; each takes some 60 bytes less than as an object of its own."""
 
     def __init__(self) -> None:
@@ -92,22 +112,14 @@ class Texts(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
-        index = range(len(self))[index]
+    def item(self, index: int) -> str:
+        """The text at this place."""
         return self._bytes[self._ends[index] : self._ends[index + 1]].decode(
             "utf-8", "surrogatepass"
         )
 
 
-class AudioFiles(Sequence[AudioFile]):
+class AudioFiles(Columns[AudioFile]):
     """Clips in columns: there may be millions, and an AudioFile with its texts takes 200 bytes.
 
     What precedes the name in a path is stored once for all clips of a folder; the path of an
@@ -144,16 +156,9 @@ class AudioFiles(Sequence[AudioFile]):
     def __len__(self) -> int:
         return len(self._parts)
 
-    @overload
-    def __getitem__(self, index: int) -> AudioFile: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[AudioFile, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> AudioFile | tuple[AudioFile, ...]:
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
-        name = self.names[index]
+    def item(self, index: int) -> AudioFile:
+        """The clip at this place."""
+        name = self.names.item(index)
         start, followed = self._every_place[self._place[index]]
         return AudioFile(start + name if followed else start, name, part=self._parts[index])
 
