@@ -41,10 +41,10 @@ MODELS = ("logmel", "logmel-2", "logmel-3")
 ASKED: dict[str, tuple[list[str], dict[int, int]]] = {
     "FAD": (["score"], {}),
     "interval": (["score", "--ci=0.95"], {}),
-    "every clip": (["score", "--per-file={folder}/clips.csv"], {128: 10**6, 2048: 10**4}),
-    "FAD-infinity": (["score", "--inf"], {2048: 10**5}),
+    "every clip": (["score", "--per-file={folder}/clips.csv"], {}),
+    "FAD-infinity": (["score", "--inf"], {}),
     "KAD": (["score", "--kad"], {}),
-    "prdc": (["evaluate", "--metric=prdc"], {128: 10**5, 2048: 10**4}),
+    "prdc": (["evaluate", "--metric=prdc"], {128: 10**6, 2048: 10**5}),
     "several models": (["several"], {2048: 0}),
 }
 

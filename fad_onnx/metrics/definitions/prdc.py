@@ -11,7 +11,8 @@ flags.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -32,14 +33,18 @@ from ..registry import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from ..intervals import Doubt
+    from ..neighbours import Some
+    from ..units import Indices
+    from ..validation import Array
+
+    Parts = Callable[[Indices], Some]
 
 # With fewer, intervals contain the value too rarely (simulated).
 LEAST_CLIPS = 50
 
-BLOCK = 1024
 NAMES = ("precision", "recall", "density", "coverage")
 
 
@@ -49,7 +54,8 @@ def prdc(reference: ArrayLike, evaluation: ArrayLike, k: int = 5) -> dict[str, f
     Parameters
     ----------
     reference, evaluation : array_like, shape (n, width) and (m, width)
-        Embeddings; more than k of each. At most 1024 by 1024 distances are in memory at a time.
+        Embeddings; more than k of each. They may be a mapped file: 1024 by 1024
+        distances are computed at a time.
     k : int
         Which neighbour bounds a ball; 5 in the paper.
 
@@ -71,75 +77,50 @@ def prdc(reference: ArrayLike, evaluation: ArrayLike, k: int = 5) -> dict[str, f
     >>> prdc([[0.0], [1.0], [3.0]], [[0.1], [0.9], [9.0]], k=1)["recall"]
     1.0
     """
+    from ..neighbours import Some, squared_radii
     from ..validation import check_embeddings
 
-    real, fake = (
-        check_embeddings(reference, "reference"),
-        check_embeddings(evaluation, "evaluation"),
-    )
+    real = Some(check_embeddings(reference, "reference"))
+    fake = Some(check_embeddings(evaluation, "evaluation"))
     return _between(real, squared_radii(real, k), fake, squared_radii(fake, k), k)
 
 
-def squared_radii(embeddings: NDArray[Any], k: int) -> NDArray[Any]:
-    """The squared distance of each embedding to its k-th nearest neighbour among the others."""
-    import numpy as np
-
-    radii = np.empty(len(embeddings))
-    for left in _slices(len(embeddings)):
-        nearest = np.full((left.stop - left.start, k), np.inf)
-        for right in _slices(len(embeddings)):
-            found = _squared(embeddings[left], embeddings[right])
-            if left == right:
-                np.fill_diagonal(found, np.inf)
-            nearest = np.partition(np.concatenate([nearest, found], axis=1), k - 1, axis=1)[:, :k]
-        radii[left] = nearest.max(axis=1)
-    return radii
-
-
 def _between(
-    real: NDArray[Any], real_radii: NDArray[Any], fake: NDArray[Any], fake_radii: NDArray[Any],
-    k: int,
-) -> dict[str, float]:  # fmt: skip
+    real: Some, real_radii: Array, fake: Some, fake_radii: Array, k: int
+) -> dict[str, float]:
+    """The four numbers, from squared radii."""
     import numpy as np
 
-    held, balls = np.zeros(len(fake), np.int64), 0
+    from ..neighbours import Pairs
+
+    held = np.zeros(len(fake), np.int64)
     recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    for left in _slices(len(real)):
-        for right in _slices(len(fake)):
-            found = _squared(real[left], fake[right])
-            inside = found < real_radii[left, None]
+    for left, a in real.blocks():
+        for right, b in fake.blocks():
+            pairs = Pairs.of(a, b)
+            balls = real_radii[left, None]
+            pairs.settle(balls)
+            inside = pairs.squares < balls
             held[right] += inside.sum(axis=0)
             covered[left] |= inside.any(axis=1)
-            recalled[left] |= (found < fake_radii[right]).any(axis=1)
-    balls = int(held.sum())
-    shares = (held > 0).mean(), recalled.mean(), balls / (k * len(fake)), covered.mean()
+            pairs.settle(fake_radii[right])
+            recalled[left] |= (pairs.squares < fake_radii[right]).any(axis=1)
+    density = int(held.sum()) / (k * len(fake))
+    shares = (held > 0).mean(), recalled.mean(), density, covered.mean()
     return dict(zip(NAMES, map(float, shares), strict=True))
-
-
-def _squared(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-    """Squared distances from differences, not products: equal embeddings give 0, ties stay ties."""
-    from scipy.spatial.distance import cdist
-
-    found: NDArray[Any] = cdist(left.astype("f8"), right.astype("f8"), "sqeuclidean")
-    return found
-
-
-def _slices(count: int) -> list[slice]:
-    return [slice(i, min(i + BLOCK, count)) for i in range(0, count, BLOCK)]
 
 
 def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
     """The four numbers against this reference, whose balls are computed once."""
-    from ..clips import joined
-    from ..validation import check_embeddings
+    from ..neighbours import squared_radii
 
     assert reference is not None
     k, seed = options["prdc_k"], options["seed"]
-    real = check_embeddings(joined(reference.by_clip("prdc")), reference.where)
+    real = _embeddings(reference)
     real_radii = squared_radii(real, k) if len(real) > k else None
 
     def compute(evaluation: Arrays, tell: Tell) -> Value:
-        fake = check_embeddings(joined(evaluation.by_clip("prdc")), evaluation.where)
+        fake = _embeddings(evaluation)
         if real_radii is None or len(fake) <= k:
             reason = (
                 f"{evaluation.where}: prdc needs more than k = {k} embeddings on each side, there"
@@ -157,6 +138,14 @@ def against(reference: Arrays | None, options: Mapping[str, Any]) -> Compute:
         )  # fmt: skip
 
     return compute
+
+
+def _embeddings(one: Arrays) -> Some:
+    from ..clips import joined
+    from ..neighbours import Some
+    from ..validation import check_embeddings
+
+    return Some(check_embeddings(joined(one.by_clip("prdc")), one.where))
 
 
 def _doubts(
@@ -179,40 +168,51 @@ def _doubts(
     }  # fmt: skip
 
 
-def _held(one: Arrays) -> tuple[list[NDArray[Any]], list[str]]:
-    """The clips that have embeddings, and their names."""
-    clips = one.by_clip("prdc")
-    kept = [i for i, own in enumerate(clips) if len(own)]
-    return [clips[i] for i in kept], [one.names[i] for i in kept]
+def _held(one: Arrays) -> tuple[Parts, list[str]]:
+    """How to choose embeddings of those clips that have any, and the names of these clips."""
+    import numpy as np
+
+    embeddings = _embeddings(one)
+    sizes = np.array([len(own) for own in one.by_clip("prdc")])
+    own = sizes[sizes > 0]
+
+    def chosen(clips: Indices) -> Some:
+        taken = np.zeros(len(own), bool)
+        taken[clips] = True
+        return replace(embeddings, indices=np.flatnonzero(np.repeat(taken, own)))
+
+    return chosen, [one.names[i] for i in np.flatnonzero(sizes).tolist()]
 
 
 def _again(
-    evaluation: Sequence[NDArray[Any]], reference: Sequence[NDArray[Any]], k: int, tell: Tell,
-    chosen: Sequence[NDArray[Any]],
-) -> NDArray[Any]:  # fmt: skip
+    evaluation: Parts, reference: Parts, k: int, tell: Tell, chosen: Sequence[Indices]
+) -> Array:
     """The four numbers of some of the clips."""
     import numpy as np
 
     from ..intervals import HALVES
+    from ..neighbours import squared_radii
 
     tell("interval", 1, HALVES)
-    fake, real = (
-        np.concatenate([side[i] for i in own])
-        for side, own in zip((evaluation, reference), chosen, strict=True)
-    )
-    return np.array(list(prdc(real, fake, k).values()))
+    fake, real = (side(own) for side, own in zip((evaluation, reference), chosen, strict=True))
+    found = _between(real, squared_radii(real, k), fake, squared_radii(fake, k), k)
+    return np.array(list(found.values()))
 
 
-def _blame(real: NDArray[Any], evaluation: Arrays) -> Blame:
+def _blame(real: Some, evaluation: Arrays) -> Blame:
     """How far each clip is from the reference."""
     import numpy as np
 
-    distances = [
-        float(np.sqrt(np.min([_squared(own, real[some]).min(axis=1) for some in _slices(len(real))],
-                             axis=0)).mean()) if len(own) else 0.0
-        for own in evaluation.by_clip("prdc")
-    ]  # fmt: skip
-    return Blame.of("distance to the nearest reference embedding", evaluation.names, distances)
+    from ..neighbours import nearest_squared
+
+    distances = np.sqrt(nearest_squared(_embeddings(evaluation), real))
+    sizes = np.array([len(own) for own in evaluation.by_clip("prdc")])
+    of_clip = np.repeat(np.arange(len(sizes)), sizes)
+    sums = np.bincount(of_clip, distances, len(sizes))
+    return Blame.of(
+        "distance to the nearest reference embedding", evaluation.names,
+        (sums / np.maximum(sizes, 1)).tolist(),
+    )  # fmt: skip
 
 
 def reading(found: Sequence[Measured]) -> Iterable[tuple[str, str]]:
