@@ -158,6 +158,11 @@ def _checked(network: Network) -> Network:
     for graph in [*(network.graph_of(part) for part in parts.values()), *heads]:
         if graph not in network.hashes:
             raise ModelTableError(where, f"the graph {graph!r} is not in `graphs`")
+    if network.tiles and not network.head:
+        for name, output in network.outputs.items():
+            if output.samples_per_embedding != network.tiles.step_samples:
+                said = f"without a head, a step must be an embedding of the output {name!r}"
+                raise ModelTableError(f"{where}.tiles.step_samples", said)
     for name, output in parts.items():
         for key in output.checkpoints:
             if key not in network.checkpoints:

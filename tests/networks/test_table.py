@@ -199,3 +199,14 @@ def test_no_model_name_is_a_literal_in_run_time_code():
         if isinstance(node, ast.Constant) and node.value in names
     }
     assert found <= allowed
+
+
+def test_steps_of_tiles_are_embeddings_unless_a_head_makes_these():
+    data = text()
+    del data["networks"]["pann-16k"]["tiles"]["head"]
+    with pytest.raises(ModelTableError, match=r"pann-16k\.tiles\.step_samples: without a head"):
+        table.parse(json.dumps(data))
+    data = text()
+    data["networks"]["dac-44k"]["tiles"]["step_samples"] = 1024
+    with pytest.raises(ModelTableError, match="must be an embedding of the output 'embedding'"):
+        table.parse(json.dumps(data))

@@ -190,6 +190,22 @@ def test_embeddings_are_the_originals(model, seed, tmp_path):
 
 
 @pytest.mark.slow
+def test_embeddings_of_ten_minutes_are_the_originals(tmp_path):
+    """Half an hour on one core, and 15 GB, because torch holds the convolutions of the clip."""
+    selection = select("wav2vec2-base")
+    tensors = parity.checkpoint(selection, 10)
+    clip = synthetic.clip(10, 600 * 16_000)
+    got = parity.embedder(selection, tensors, tmp_path).embed(clip[0], 16_000)
+    assert got.shape == (29_999, 768)
+    published = wav2vec2.PUBLISHED[selection.model.name]
+    theirs = wav2vec2.network(published.form, published.family, tensors)
+    theirs.config._attn_implementation = "sdpa"  # the matrix of all scores would take 43 GB
+    with torch.inference_mode():
+        expected = theirs(torch.from_numpy(normalised(clip))).last_hidden_state[0].numpy()
+    assert spread_error(got, expected) < 1e-4
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("names", ["old", "new"])
 def test_a_fine_tuned_checkpoint_is_read_from_the_file_that_transformers_writes(names, tmp_path):
     """With a prefix and a head; with the names of weight norm before torch 2.1, and since."""
