@@ -73,12 +73,13 @@ def test_errors_say_which_clip_it_is(model):
     assert len(next(model.embed_many([(np.full(10, 0.1), 16000)], short="pad"))) == 1
     with pytest.raises(OptionError, match="clip 0 is not"):
         list(model.embed_many([np.zeros(5)]))
-    with pytest.raises(OptionError, match="sample_rate"):
-        list(model.embed_many([(np.zeros(32000), 0)]))
+    with pytest.raises(OptionError, match="sample_rate: clip 1: 0 is not"):
+        list(model.embed_many([good, (np.zeros(32000), 0)]))
     with pytest.raises(AudioError, match="clip 0: not an array"):
         list(model.embed_many([([[1.0], [1.0, 2.0]], 16000)]))
-    with pytest.raises(OptionError, match="workers"):
-        model.embed_many([good], workers=0)
+    for workers in (0, 1.5, "2"):
+        with pytest.raises(OptionError, match="workers"):
+            model.embed_many([good], workers=workers)
     with pytest.raises(OptionError, match="short"):
         list(model.embed_many([good], short="perhaps"))
 

@@ -48,6 +48,20 @@ def info(name, size=0, kind=tarfile.REGTYPE, target=""):
     return made
 
 
+def test_a_member_without_a_name_is_no_clip(wav, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("0", wav)
+        archive.writestr("1.wav", wav)
+    held = (tmp_path / "x.zip").read_bytes()
+    at = held.index(
+        b"PK\1\2"
+    )  # the first entry of the directory: no name, but one byte more of extra
+    entry = bytearray(held[at : at + 46])
+    entry[28:34] = bytes(2) + bytes(2) + b"\1\0"
+    (tmp_path / "x.zip").write_bytes(held[:at] + bytes(entry) + held[at + 46 :])
+    assert [file.name for file in sources.find(tmp_path / "x.zip")] == ["1.wav"]
+
+
 def test_names_that_lead_out_are_errors_and_nothing_is_written(wav, tmp_path):
     names = ["../out.wav", "a/../../up.wav", "/root.wav", "./in.wav", "a//./b.wav"]
     inside = tmp_path / "deep" / "er"

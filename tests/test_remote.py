@@ -85,6 +85,46 @@ def test_a_bucket_in_memory_is_a_folder(clips):
         sources.find("memory://bucket/*.zip")
 
 
+ODD = ["a b.wav", "a%20b.wav", "a#b.wav", "a?b=c.wav", "a::b.wav", "100%.wav", "x[1].wav", "é+.wav"]
+
+
+def test_names_with_any_character_are_those_of_the_files(clips, tmp_path):
+    data, top = files_of(clips)[0].read_bytes(), tmp_path / "odd"
+    top.mkdir()
+    for index, name in enumerate(ODD):
+        (top / name).write_bytes(data + bytes(index))
+    (tmp_path / "odd.txt").write_text("".join(f"odd/{name}\n" for name in ODD))
+    (top / "own.txt").write_text("".join(f"{name}\n" for name in ODD))
+
+    def read(where):
+        return {file.name: file.blob().open().read() for file in sources.find(where)}
+
+    expected = read(top)
+    assert sorted(expected) == sorted(ODD)
+    with Web(tmp_path) as web:
+        assert read(web.url("odd/")) == expected
+        listed = read(web.url("odd.txt"))
+        assert {name.removeprefix("odd/"): held for name, held in listed.items()} == expected
+        assert list(read(web.url("odd/a%20b.wav"))) == ["a b.wav"]
+        assert list(read(web.url("odd/a%{20,23}b.wav"))) == ["a b.wav", "a#b.wav"]
+    for kind in ("", "own.txt", "*.wav"):
+        assert read(f"file://{top}/{kind}") == expected, kind
+
+
+def test_folders_that_match_a_pattern_are_read(clips):
+    import fsspec
+
+    bucket = fsspec.filesystem("memory")
+    for folder, file in zip(("in/a", "in/b/c"), files_of(clips), strict=False):
+        bucket.pipe(f"/many/{folder}/{file.name}", file.read_bytes())
+    first, second = (file.name for file in files_of(clips)[:2])
+    found = sources.find("memory://many/in/*")
+    assert [file.name for file in found] == [first, f"c/{second}"]
+    below = sources.find("memory://many/**")
+    assert [file.name for file in below] == [f"in/a/{first}", f"in/b/c/{second}"]
+    assert not found.left_out and not below.left_out
+
+
 def test_of_a_tar_headers_are_read_once_and_each_clip_once(clips, tmp_path):
     path = as_tar(clips, tmp_path / "x.tar")
     with Web(tmp_path) as web:

@@ -12,12 +12,13 @@ from ..errors import AudioError, OptionError
 from . import decoding
 
 
-def checked_rate(given: Any) -> int:
+def checked_rate(given: Any, name: str = "") -> int:
     """A sample rate in Hz as an int, also from a whole float; OptionError for anything else."""
     given = given.item() if isinstance(given, np.ndarray) and given.ndim == 0 else given
     number = isinstance(given, int | float | np.number)
     if not number or not decoding.LOWEST_RATE_HZ <= given <= decoding.HIGHEST_RATE_HZ or given % 1:
-        raise OptionError("sample_rate", f"{given!r} is not a sample rate in Hz")
+        where = f"{name}: " if name else ""
+        raise OptionError("sample_rate", f"{where}{given!r} is not a sample rate in Hz")
     return int(given)
 
 

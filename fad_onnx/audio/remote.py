@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ..cache.filesystem import switched_on
 from ..errors import AudioError, MissingDependencyError, NoAudioError, SourceError
@@ -45,6 +45,16 @@ def file_part(path: str) -> str:
     return urlsplit(path)._replace(query="", fragment="").geturl() if is_http(path) else path
 
 
+def decoded(url: str, part: str) -> str:
+    """A part of a URL as the name of a file: web URLs encode some characters."""
+    return unquote(part, errors="surrogateescape") if is_http(url) else part
+
+
+def beneath(folder: str, path: str) -> str:
+    """The URL of a file below the URL of a folder."""
+    return f"{folder}/{quote(os.fsencode(path)) if is_http(folder) else path}"
+
+
 def filesystem(url: str) -> tuple[Any, str]:
     """fsspec's file system of a URL, and the path in it.
 
@@ -59,7 +69,10 @@ def filesystem(url: str) -> tuple[Any, str]:
         line = "pip install 'fad-onnx[remote]'"
         raise MissingDependencyError("a URL needs fsspec", line) from error
     try:
-        found: tuple[Any, str] = url_to_fs(url)
+        first, colons, rest = url.partition("::")
+        found: tuple[Any, str] = url_to_fs(url if "://" in rest else first)
+        if colons and "://" not in rest:  # a name with colons, which fsspec takes for a chain
+            found = found[0], found[0]._strip_protocol(url)
     except ImportError as error:
         scheme = url.partition("://")[0]
         package = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}.get(scheme)
@@ -240,13 +253,17 @@ def below(url: str) -> list[tuple[str, str]]:
     except errors() as error:
         raise NoAudioError(url, f"cannot be listed: {why(error)}") from error
     top = inner.rstrip("/") + "/"
-    return [(system.unstrip_protocol(one), one.removeprefix(top)) for one in found]
+    return [(system.unstrip_protocol(one), decoded(url, one.removeprefix(top))) for one in found]
 
 
 def globbed(url: str) -> list[str]:
-    """The URLs that match a pattern."""
+    """The URLs that match a pattern; those of folders end with a slash."""
     system, inner = filesystem(url)
     try:
-        return [system.unstrip_protocol(one) for one in system.glob(inner)]
+        found = system.glob(inner, detail=True)
     except errors() as error:
         raise NoAudioError(url, f"cannot be listed: {why(error)}") from error
+    return [
+        system.unstrip_protocol(one).rstrip("/") + "/" * (about["type"] == "directory")
+        for one, about in found.items()
+    ]

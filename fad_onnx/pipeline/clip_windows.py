@@ -165,7 +165,7 @@ def _held(
 def _load_samples(
     clip: SamplesClip, groups: Sequence[Group], policy: Policy, cache: EmbeddingCache | None
 ) -> Iterator[LoadedBlock]:
-    samples, rate = as_frames(clip.samples, clip.path), checked_rate(clip.sample_rate)
+    samples, rate = as_frames(clip.samples, clip.path), checked_rate(clip.sample_rate, clip.path)
     digest = None
     if cache is not None:
         digest = _sha256(samples, rate)

@@ -16,9 +16,9 @@ from ..cache.embeddings import EmbeddingCache
 from ..cache.root import part
 from ..errors import OptionError
 from ..networks.embedder import Embedder, Embeddings
-from ..networks.machine import cores
 from .batching import Engine
 from .clip_windows import BytesClip, Policy, SamplesClip
+from .options import RunOptions
 
 
 def embed_many(
@@ -29,9 +29,8 @@ def embed_many(
     cache: bool,
 ) -> Iterator[Embeddings]:
     """The embeddings of each clip; see `Embedder.embed_many`."""
-    if workers is not None and workers < 1:
-        raise OptionError("workers", f"{workers} is not a positive number")
-    return _embedded(embedder, _named(clips), workers or cores(), short, cache)
+    count = RunOptions(workers=workers).worker_count
+    return _embedded(embedder, _named(clips), count, short, cache)
 
 
 def embed_file(

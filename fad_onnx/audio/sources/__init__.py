@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import NoAudioError
-from ..remote import file_part, is_folder, is_url
+from ..remote import decoded, file_part, is_folder, is_url
 from . import folders, lists, parquet, patterns, tars, urls, zips
 from .listing import (
     SUFFIXES,
@@ -95,14 +95,15 @@ def _matching(pattern: str) -> Listing:
     top = patterns.folder_of(pattern)
     for path in patterns.matches(pattern):
         url = is_url(path)
-        if _kind(path) or os.path.isdir(path) or not (url or os.path.lexists(path)):
-            found = find(path)
+        folder = path.endswith("/") if url else os.path.isdir(path)
+        if _kind(path) or folder or not (url or os.path.lexists(path)):
+            found = _behind_url(path) if url else find(path)
             parts.append((path, found))
             files += found
             others += found.others
         elif is_audio(suffix_of(file_part(path))):
             name = Path(os.path.relpath(path, top or ".")).as_posix()
-            alone.append(urls.single(path, name) if url else AudioFile(path, name))
+            alone.append(urls.single(path, decoded(path, name)) if url else AudioFile(path, name))
             files.append(alone[-1])
         elif not is_hidden(os.path.basename(path)):
             others[suffix_of(path)] += 1

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from ...errors import SourceError, shown
 from ..blobs import why
-from ..remote import Whole, errors, file_part, is_url, opened
+from ..remote import Whole, beneath, errors, file_part, is_url, opened
 from .listing import AudioFile, Listing, order, suffix_of
 
 # The first of these columns that a list has gives the file of a line.
@@ -52,7 +52,7 @@ def _clip(path: str, entry: str, name: str) -> AudioFile:
         return AudioFile(os.path.join(os.path.dirname(path), entry), name)
     if entry.startswith("/"):
         raise SourceError(path, f"{shown(entry)} names a file of this machine")
-    return AudioFile(f"{file_part(path).rpartition('/')[0]}/{name}", name, part=Whole())
+    return AudioFile(beneath(file_part(path).rpartition("/")[0], name), name, part=Whole())
 
 
 def _entries(path: str) -> Iterator[Line]:

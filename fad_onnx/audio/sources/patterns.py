@@ -65,9 +65,9 @@ def matches(pattern: str) -> list[str]:
 def _globbed(text: str) -> list[str]:
     every = globbed(text) if is_url(text) else glob.glob(text, recursive=True)
     found = sorted(every, key=lambda path: os.fsencode(path).split(b"/"))
-    if found and "**" in text and not is_url(text):
+    if found and "**" in text:
         # A folder below another one that matches would be counted twice.
-        found = [path for path in found if not os.path.isdir(path)]
+        found = [path for path in found if not (path.endswith("/") or os.path.isdir(path))]
         if not found:
             raise NoAudioError(text, "only folders match it; end it with /** to name their files")
     if not found:

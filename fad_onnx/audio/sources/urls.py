@@ -6,7 +6,7 @@ import os
 from collections import Counter
 
 from ...errors import NoAudioError
-from ..remote import Whole, below, file_part
+from ..remote import Whole, below, decoded, file_part
 from .listing import AudioFile, Listing, counted, in_order, is_audio, is_hidden, suffix_of
 
 
@@ -28,4 +28,5 @@ def listed(url: str) -> Listing:
 
 def single(url: str, name: str | None = None) -> AudioFile:
     """The single file at a URL."""
-    return AudioFile(url, name or os.path.basename(file_part(url)), part=Whole())
+    name = name or decoded(url, os.path.basename(file_part(url)))
+    return AudioFile(url, name, part=Whole())

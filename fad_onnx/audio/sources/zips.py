@@ -87,7 +87,7 @@ def listed(path: str) -> Listing:
             for info in archive.infolist():
                 if info.external_attr >> 28 in LINKS:
                     found.add_link()
-                elif not info.is_dir():
+                elif not info.filename.endswith("/"):
                     part = _part(info, info.header_offset in overlapping)
                     found.add(_name(info), part)
     except SourceError:
