@@ -53,6 +53,24 @@ def test_a_prefix_is_removed_where_it_is_there(prefix, tmp_path):
     np.testing.assert_array_equal(found, NAMES["a.weight"])
 
 
+def nested(*keys):
+    """A torch file of training: the tensors in a dictionary under each key."""
+    made = writers.ordered(**{name: writers.tensor(value) for name, value in NAMES.items()})
+    return writers.torch_zip({"epoch": 3, **dict.fromkeys(keys, made)})
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict", "model_state_dict"])
+def test_the_only_dictionary_of_tensors_is_read(key, tmp_path):
+    (tmp_path / "w.pt").write_bytes(nested(key))
+    np.testing.assert_array_equal(fitted(tmp_path / "w.pt", "a.weight", (3, 2)), NAMES["a.weight"])
+
+
+def test_of_two_dictionaries_of_tensors_none_is_chosen(tmp_path):
+    (tmp_path / "w.pt").write_bytes(nested("model", "ema"))
+    with ExitStack() as stack:
+        assert not opened(tmp_path / "w.pt", stack).own
+
+
 @pytest.mark.parametrize("name", ["b.weight_g", "b.parametrizations.weight.original0"])
 def test_both_names_of_a_tensor_are_read(name, tmp_path):
     np.savez(tmp_path / "w.npz", **{"net." + name: NAMES["b.weight_g"]})

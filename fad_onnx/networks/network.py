@@ -208,7 +208,8 @@ class Checkpoint:
     digests : mapping of str to str
         The published digests, by kind (the keys of `DIGESTS`).
     nesting : tuple of str
-        The keys that lead to the dictionary of tensors.
+        The keys that lead to the dictionary of tensors. Files without them are read too: those that
+        hold the tensors at their top, or in a single dictionary there.
     prefix : str
         A prefix of tensor names in files that hold more than the network; it is removed if present.
     aliases : mapping of str to tuple of str

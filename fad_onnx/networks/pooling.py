@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import OptionError
+from .network import Output
 from .preparation import Pooling
 
 Embeddings = NDArray[np.float32]
@@ -73,3 +75,10 @@ def _size(pooling: Pooling, count: int, seconds: float) -> int:
     if pooling.over == "clip" or not seconds:
         return count
     return min(count, max(1, int(count / (5 if pooling.over == "fifths" else seconds))))
+
+
+def check_spread(pooling: Pooling, output: Output, label: str) -> None:
+    """OptionError for pooling of an output whose vectors are not spread over a window."""
+    if output.per_window > 1 and pooling.over in ("seconds", "fifths", "clip"):
+        problem = f"{label} is {output.per_window} vectors, which do not follow in time"
+        raise OptionError(f"pooling={pooling.over}", f"{problem}; leave pooling out")

@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import ModelTableError, OptionError
 from .changes import changed
 from .network import Network, Output
+from .pooling import check_spread
 from .preparation import Preparation
 from .schema import canonical, complete
 from .spec import NATIVE, ModelSpec
@@ -229,9 +230,9 @@ def selection_of(
     overruled = {path for path, value in of_harness.items() if given.get(path, value) != value}
     decided = frozenset(key for key in options or {} if overruled & settings[key].keys())
     if prepared.pooling.over == "numbers" and output not in (None, next(iter(one.network.outputs))):
-        raise OptionError(
-            f"protocol={protocol}", f"does not have the output {output} of {one.name}"
-        )
+        problem = f"does not have the output {output} of {one.name}"
+        raise OptionError(f"protocol={protocol}", problem)
+    check_spread(prepared.pooling, made, f"{one.name}:output={name}")
     return Selection(one, chosen, name, made, prepared, protocol, decided)
 
 

@@ -104,7 +104,7 @@ def open_all(network: Network, paths: Mapping[str, Path], stack: ExitStack) -> T
 
 def _tensors(checkpoint: Checkpoint, path: Path, stack: ExitStack) -> dict[str, LazyTensor]:
     opened = stack.enter_context(checkpoints.open(path))
-    return opened.tensors(checkpoint.nesting) or opened.tensors()
+    return opened.tensors(checkpoint.nesting) or opened.tensors() or opened.nested_tensors()
 
 
 def joined(parts: Sequence[Part], shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import fad_onnx
+from fad_onnx.errors import OptionError
 from fad_onnx.networks.pooling import pool, pooled_count
 from fad_onnx.networks.preparation import Pooling
+from fad_onnx.networks.selection import select
 
 from ..kit import with_preparation
 
@@ -69,3 +71,11 @@ def test_a_model_gives_its_numbers_as_embeddings():
     expected = model.embed(clip, 16_000)
     assert numbers.width == 1
     np.testing.assert_array_equal(numbers.embed(clip, 16_000), expected.reshape(-1, 1))
+
+
+@pytest.mark.parametrize("given", ["output=decoder", "protocol=fadtk"])
+def test_vectors_that_do_not_follow_in_time_are_not_pooled(given):
+    for over in ("seconds", "clip"):
+        with pytest.raises(OptionError, match=f"pooling={over}: .*decoder is 2 vectors"):
+            select(f"whisper-tiny:{given},pooling={over}")
+    assert select(f"whisper-tiny:{given},pooling=frames").output_name == "decoder"

@@ -141,10 +141,30 @@ def published(tmp_path_factory):
     tied = {"proj_out.weight": state["model.decoder.embed_tokens.weight"]}
     torch.save(state | tied, folder / "pytorch_model.bin")
     torch.save(network.state_dict(), folder / "bare.pt")
+    authors = {authors_name(key): value for key, value in network.state_dict().items()}
+    torch.save({"dims": {"n_mels": 80}, "model_state_dict": authors}, folder / "tiny.pt")
     return folder
 
 
-FILES = ["model.safetensors", "pytorch_model.bin", "bare.pt"]
+# openai-whisper 20240930, whisper/model.py: AudioEncoder, TextDecoder, ResidualAttentionBlock.
+AUTHORS = {
+    "embed_positions.weight": "positional_embedding", "embed_tokens": "token_embedding",
+    "encoder.layer_norm": "encoder.ln_post", "decoder.layer_norm": "decoder.ln",
+    "layers": "blocks", "encoder_attn_layer_norm": "cross_attn_ln",
+    "self_attn_layer_norm": "attn_ln", "final_layer_norm": "mlp_ln", "encoder_attn": "cross_attn",
+    "self_attn": "attn", "q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out",
+    "fc1": "mlp.0", "fc2": "mlp.2",
+}  # fmt: skip
+
+
+def authors_name(key):
+    """The name of a tensor in the files of openai-whisper."""
+    for ours, theirs in AUTHORS.items():
+        key = key.replace(ours, theirs)
+    return key
+
+
+FILES = ["model.safetensors", "pytorch_model.bin", "bare.pt", "tiny.pt"]
 
 
 def from_file(file, label):

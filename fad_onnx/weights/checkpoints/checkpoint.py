@@ -46,6 +46,14 @@ class Checkpoint:
             if isinstance(name, str) and isinstance(value, LazyTensor)
         }
 
+    def nested_tensors(self) -> dict[str, LazyTensor]:
+        """The tensors of the only dictionary of tensors one level down; empty if there are several,
+        because a training checkpoint may hold a second copy (a moving average) of every tensor.
+        """
+        keys = self.tree if isinstance(self.tree, dict) else ()
+        found = [tensors for key in keys if (tensors := self.tensors((key,)))]
+        return found[0] if len(found) == 1 else {}
+
 
 def _containers(node: object) -> Iterable[object]:
     values: Iterable[object] = node.values() if isinstance(node, dict) else ()
