@@ -36,6 +36,15 @@ def test_every_graph_is_in_the_package_with_its_hash():
     assert used == set(text()["graphs"]), "a hash that nothing uses"
 
 
+def test_files_that_differ_have_names_that_differ():
+    """Downloads lie in one folder, and the hub names nearly all files alike."""
+    files = [
+        file for model in table.models().values() for file in model.network.checkpoints.values()
+    ]
+    sources = {(file.file, file.url or file.package) for file in files}
+    assert len(sources) == len({name for name, _ in sources})
+
+
 @pytest.mark.parametrize(
     ("section", "path", "required"),
     [
