@@ -1,13 +1,15 @@
 """Peak memory and time of metrics on embeddings files, against the number of embeddings.
 
     python benchmarks/memory.py [--width 128] [--least 4] [--most 7] [--only FAD KAD]
-        [--into benchmarks/memory.json] [--plot memory.png]
+        [--minutes 10] [--into benchmarks/memory.json] [--plot memory.png]
 
 Writes two files of 10^4 to 10^MOST embeddings, ten to a clip, into a temporary folder (10^7 of 128
 numbers, 10^6 of 2048: 5.7 and 9 GB, with a reference of a tenth), compares them, and records the
 highest resident memory of the process; how much of it was its own, without the pages of the mapped
 files, sampled every 20 ms; and the wall time. --into adds to what the file holds; --plot draws what
 it holds, in light and in dark (memory.png and memory-dark.png), and --most 0 measures nothing.
+--minutes stops each process after that time, and records its memory until then as that of a
+process that did not finish; the plot leaves such points empty.
 
 "several models" gathers a dataset for three models, and computes their FAD and KAD, while workers
 elsewhere compute the embeddings. Chunks of random numbers replace these, so the benchmark measures
@@ -19,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,7 +39,8 @@ from fad_onnx.pipeline.metadata import Metadata
 
 PER_CLIP = 10
 LIMIT_MB = 700
-MODELS = ("logmel", "logmel-2", "logmel-3")
+MODELS = ("first", "second", "third")
+METRICS = ("fad", "kad")
 # What is measured, and the most embeddings for which it is quick enough, by their width.
 ASKED: dict[str, tuple[list[str], dict[int, int]]] = {
     "FAD": (["score"], {}),
@@ -45,7 +49,7 @@ ASKED: dict[str, tuple[list[str], dict[int, int]]] = {
     "FAD-infinity": (["score", "--inf"], {}),
     "KAD": (["score", "--kad"], {}),
     "prdc": (["evaluate", "--metric=prdc"], {128: 10**6, 2048: 10**5}),
-    "several models": (["several"], {2048: 0}),
+    "several models": (["several"], {2048: 10**5}),
 }
 
 
@@ -76,9 +80,9 @@ def write(path: Path, count: int, width: int, seed: int) -> None:
                 np.lib.format.write_array(member, array)
 
 
-def measured(command: list[str]) -> dict[str, float]:
-    """Peak memory in MB and wall time of one process."""
-    start, own = time.perf_counter(), 0
+def measured(command: list[str], seconds: float) -> dict[str, Any]:
+    """Peak memory in MB and wall time of one process, which is stopped after some seconds."""
+    start, own, finished = time.perf_counter(), 0, True
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen([*command, "-q"], stdout=subprocess.DEVNULL, stderr=said)
         while True:
@@ -87,14 +91,17 @@ def measured(command: list[str]) -> dict[str, float]:
                 break
             own = max(own, _anonymous_kb(process.pid))
             time.sleep(0.02)
-        if os.waitstatus_to_exitcode(status):
+            if finished and time.perf_counter() - start > seconds:
+                os.kill(process.pid, signal.SIGKILL)  # Popen.kill would take the exit status
+                finished = False
+        if finished and os.waitstatus_to_exitcode(status):
             said.seek(0)
             raise SystemExit(f"failed: {' '.join(command)}\n{said.read().decode()}")
-    seconds = time.perf_counter() - start
     return {
         "peak_mb": round(usage.ru_maxrss * 1024 / 1e6),
         "own_mb": round(own * 1024 / 1e6),
-        "seconds": round(seconds, 1),
+        "seconds": round(time.perf_counter() - start, 1),
+        **({} if finished else {"finished": False}),
     }
 
 
@@ -107,6 +114,9 @@ def _anonymous_kb(pid: int) -> int:
 class Elsewhere(Executor):
     """Workers that answer at once, with random embeddings."""
 
+    def __init__(self, width: int) -> None:
+        self.width = width
+
     def submit(self, run: Any, job: Any, files: Any) -> Future[Any]:  # type: ignore[override]
         from fad_onnx.metrics.moments import Moments
         from fad_onnx.pipeline.executors import Chunk
@@ -114,7 +124,7 @@ class Elsewhere(Executor):
 
         random = np.random.default_rng(len(files[0].name))
         every = [
-            tuple(random.standard_normal((PER_CLIP, 128), np.float32) for _ in job.requests)
+            tuple(random.standard_normal((PER_CLIP, self.width), np.float32) for _ in job.requests)
             for _ in files
         ]
         moments = tuple(Moments.of(np.concatenate(own)) for own in zip(*every, strict=True))
@@ -127,22 +137,23 @@ class Elsewhere(Executor):
         return future
 
 
-def several(count: int, folder: Path) -> None:
+def several(count: int, width: int, folder: Path) -> None:
     """FAD and KAD of two datasets for three models."""
     import fad_onnx
 
     sides = []
-    for name, size in zip(("reference", "evaluation"), sizes(count, 128), strict=True):
+    for name, size in zip(("reference", "evaluation"), sizes(count, width), strict=True):
         listed = folder / f"{name}.txt"
         with listed.open("w", encoding="utf-8") as out:
             for index in range(size // PER_CLIP):
                 out.write(f"{folder}/{name}-{index:07}.wav\n")
         sides.append(listed)
-    for name in MODELS[1:]:
-        entry = {"name": name, "network": "logmel", "preparation": "vggish", "summary": "a copy"}
-        fad_onnx.register(entry)
-    metrics = [f"{metric}:{model}" for model in MODELS for metric in ("fad", "kad")]
-    with Elsewhere() as executor:
+    network = {"extends": "logmel", "outputs": {"embedding": {"width": width, "checkpoints": []}}}
+    same = {"network": network, "preparation": "vggish", "summary": "as wide as the benchmark asks"}
+    for name in MODELS:
+        fad_onnx.register({"name": name, **same})
+    metrics = [f"{metric}:{model}" for model in MODELS for metric in METRICS]
+    with Elsewhere(width) as executor:
         fad_onnx.evaluate(sides[1], sides[0], metrics, executor=executor, cache=False)
 
 
@@ -169,11 +180,15 @@ def plot(found: list[dict[str, Any]], path: Path, ink: str, paper: str) -> None:
 
 def _panel(axes: Any, found: list[dict[str, Any]], width: int, ink: str) -> None:
     for index, name in enumerate(ASKED):
-        own = sorted((one["embeddings"], one["peak_mb"]) for one in found if one["asked"] == name)
+        own = sorted((one for one in found if one["asked"] == name), key=_place)
+        sizes, peaks = ([one[key] for one in own] for key in ("embeddings", "peak_mb"))
         if own:
-            axes.plot(
-                *zip(*own, strict=True), marker="o", markersize=4, label=name, color=f"C{index}"
-            )
+            axes.plot(sizes, peaks, marker="o", markersize=4, label=name, color=f"C{index}")
+        stopped = [place for place, one in enumerate(own) if not one.get("finished", True)]
+        axes.plot(
+            [sizes[i] for i in stopped], [peaks[i] for i in stopped], "o", markersize=4,
+            color=f"C{index}", markerfacecolor=axes.get_facecolor(),
+        )  # fmt: skip
     size = np.geomspace(1e4, max(one["embeddings"] for one in found), 99) if found else np.zeros(0)
     axes.plot(size, size * width * 4 / 1e6, ":", color=ink, label="size of a file")
     axes.axhline(LIMIT_MB, linestyle="--", color="#c44", linewidth=1, label="limit")
@@ -188,17 +203,19 @@ def main() -> None:
     parser.add_argument("--least", type=int, default=4)
     parser.add_argument("--most", type=int, default=7)
     parser.add_argument("--only", nargs="+", default=list(ASKED), choices=ASKED)
+    parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--into", type=Path)
     parser.add_argument("--plot", type=Path)
-    parser.add_argument("--several", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--several", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("-q", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.several:
-        return several(int(options.several[0]), Path(options.several[1]))
+        count, width, folder = options.several
+        return several(int(count), int(width), Path(folder))
     into = options.into if options.into and options.into.is_file() else None
     found = json.loads(into.read_text("utf-8"))["findings"] if into else []
     for power in range(options.least, options.most + 1):
-        for one in run(10**power, options.width, options.only):
+        for one in run(10**power, options.width, options.only, 60 * options.minutes):
             print(json.dumps(one), flush=True)
             found = [old for old in found if _place(old) != _place(one)] + [one]
             if options.into:
@@ -220,7 +237,7 @@ def sizes(count: int, width: int) -> list[int]:
     return [count if 4 * width * count < 2 * 10**9 else count // 10, count]
 
 
-def run(count: int, width: int, only: list[str]) -> Any:
+def run(count: int, width: int, only: list[str], seconds: float) -> Any:
     """Measure everything for this many embeddings, one after the other."""
     asked = {name: words for name, (words, most) in ASKED.items()
              if name in only and count <= most.get(width, count)}  # fmt: skip
@@ -230,14 +247,14 @@ def run(count: int, width: int, only: list[str]) -> Any:
             for seed, (file, size) in enumerate(zip(files, sizes(count, width), strict=True), 1):
                 write(file, size, width, seed)
         for name, words in asked.items():
-            command = _command([word.format(folder=folder) for word in words], files, count, folder)
-            yield {"asked": name, "width": width, "embeddings": count, **measured(command)}
+            command = _command(words, files, (count, width), folder)
+            yield {"asked": name, "width": width, "embeddings": count, **measured(command, seconds)}
 
 
-def _command(words: list[str], files: list[Path], count: int, folder: str) -> list[str]:
+def _command(words: list[str], files: list[Path], size: tuple[int, int], folder: str) -> list[str]:
     if words == ["several"]:
-        return [sys.executable, __file__, "--several", str(count), folder]
-    command, *more = words
+        return [sys.executable, __file__, "--several", *map(str, size), folder]
+    command, *more = (word.format(folder=folder) for word in words)
     reference, evaluation = map(str, files)
     sides = [reference, evaluation]
     if command == "evaluate":

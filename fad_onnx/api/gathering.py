@@ -78,6 +78,8 @@ class Gathered:
         for own in self.evaluations:
             found = self._result(implied, own[index], reference, against, per_file)
             yield replace(found, captions=texts.made) if texts else found
+        if against.arrays is not None:
+            against.arrays.forget()
 
     def _result(
         self, implied: bool, evaluation: Dataset, reference: Dataset | None,

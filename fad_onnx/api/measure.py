@@ -214,14 +214,16 @@ class Against:
             value = compute(spoken if captions else held, tell)
             more = remarks if captions else ()
             found[name] = replace(value, remarks=(*value.remarks, *more)) if more else value
-        if self._level is None:
-            return found
-        return {
-            name: with_interval(
-                registry.metric(name), value, self._level, tell, shown(evaluation.path)
-            )
-            for name, value in found.items()
-        }
+        if self._level is not None:
+            found = {
+                name: with_interval(
+                    registry.metric(name), value, self._level, tell, shown(evaluation.path)
+                )
+                for name, value in found.items()
+            }
+        # Intervals and blame that are computed later hold on to the arrays.
+        held.forget()
+        return found
 
 
 def made_differently(reference: Dataset, evaluation: Dataset) -> tuple[str, ...]:

@@ -265,20 +265,21 @@ class MomentsAccumulator:
     """A running sum of Moments, for parts that arrive one by one.
 
     Holds the mean, the dense scatter, and up to ``dim`` rows of factors (plus those of one part)
-    that are not yet part of the scatter. ``dim`` may be None if the first part is to set it.
+    that are not yet part of the scatter. They are copied, because the parts themselves, kept for
+    longer than what was allocated after them, would leave holes in the memory of the process.
+    ``dim`` may be None if the first part is to set it.
     """
 
     def __init__(self, dim: int | None = None) -> None:
         self.dim, self.count = dim, 0
         self.mean: Array | None = None
         self.scatter: Array | None = None
-        self.rows: list[Array] = []
-        self.pending = 0
+        self.rows, self.pending = np.empty((0, dim or 0)), 0
 
     def add(self, part: Moments) -> None:
         """Add a part; StatisticsError if its dimension differs."""
         if self.dim is None:
-            self.dim = part.dim
+            self.dim, self.rows = part.dim, np.empty((0, part.dim))
         if part.dim != self.dim:
             raise StatisticsError(
                 "moments", f"of {self.dim} and {part.dim} dimensions cannot be added"
@@ -304,8 +305,14 @@ class MomentsAccumulator:
         self.mean = mean + delta * (part.count / together)
 
     def _append(self, rows: Array) -> None:
-        self.rows.append(rows)
-        self.pending += len(rows)
+        needed = self.pending + len(rows)
+        if needed > len(self.rows):
+            # Room that is never written to takes no memory.
+            larger = np.empty((max(needed, 2 * len(self.rows)), rows.shape[1]))
+            larger[: self.pending] = self.rows[: self.pending]
+            self.rows = larger
+        self.rows[self.pending : needed] = rows
+        self.pending = needed
 
     def _add_dense(self, scatter: Array) -> None:
         if self.scatter is None:
@@ -314,9 +321,9 @@ class MomentsAccumulator:
             self.scatter += scatter
 
     def _flush(self) -> None:
-        if self.rows:
-            self._add_dense(gram(np.concatenate(self.rows)))
-        self.rows, self.pending = [], 0
+        if self.pending:
+            self._add_dense(gram(self.rows[: self.pending]))
+        self.pending = 0
 
     def result(self) -> Moments:
         """The sum so far; more parts may follow."""
@@ -324,11 +331,11 @@ class MomentsAccumulator:
             raise StatisticsError("moments", "the sum of no parts has no dimension")
         if self.mean is None:
             return Moments.empty(self.dim)
+        rows = self.rows[: self.pending]
         if self.scatter is None:
-            factor = np.concatenate([np.zeros((0, self.dim)), *self.rows])
-            return Moments(self.count, self.mean.copy(), factor)
+            return Moments(self.count, self.mean.copy(), rows.copy())
         # The pending rows stay pending, so that asking early does not change later bits.
-        rest = gram(np.concatenate(self.rows)) if self.rows else 0.0
+        rest = gram(rows) if self.pending else 0.0
         return Moments(self.count, self.mean.copy(), scatter=self.scatter + rest)
 
 

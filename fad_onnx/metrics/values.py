@@ -72,6 +72,10 @@ class Arrays:
         assert self.moments is not None
         return Gaussian.of(self.moments, self.where)
 
+    def forget(self) -> None:
+        """Release the memory of `gaussian`, which is computed anew when it is needed again."""
+        vars(self).pop("gaussian", None)
+
 
 @dataclass(frozen=True)
 class Cell:

@@ -236,16 +236,14 @@ def gather(
     return [
         Dataset(
             name,
-            total.result(),
+            totals.pop(0).result(),  # frees the accumulator of one model before the next result
             metadata,
             used,
             tuple(skipped),
             (*_why_not_cuda(embedder), *warnings(name, metadata)),
             held[i].result() if job.keep_embeddings and keep is None else None,
         )
-        for i, (embedder, total, metadata) in enumerate(
-            zip(embedders, totals, described, strict=True)
-        )
+        for i, (embedder, metadata) in enumerate(zip(embedders, described, strict=True))
     ]
 
 
