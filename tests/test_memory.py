@@ -5,14 +5,19 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 
+from fad_onnx import load_model
 from fad_onnx.audio import sources
 from fad_onnx.errors import TooLongError
+from fad_onnx.metrics.moments import Moments
 from fad_onnx.networks import memory, runtime, table
 from fad_onnx.networks.group import Group
 from fad_onnx.networks.network import Batch
@@ -20,7 +25,7 @@ from fad_onnx.networks.providers import PROVIDERS
 from fad_onnx.networks.runtime import Settings
 from fad_onnx.networks.selection import select, selection_of
 from fad_onnx.networks.spec import ModelSpec
-from fad_onnx.pipeline import batching
+from fad_onnx.pipeline import batching, executors
 from fad_onnx.pipeline.batching import Engine
 from fad_onnx.pipeline.clip_windows import Policy
 from fad_onnx.tools import bench
@@ -195,6 +200,50 @@ def test_few_files_are_decoded_ahead(clips, monkeypatch):
     with ThreadPoolExecutor(2) as pool:
         next(busy._ahead(pool, sources.find(clips)))
     assert len(opened) == batching.AHEAD_FILES + 1
+
+
+@pytest.mark.parametrize("lengths", [[5000, 3, 9000, 0, 4096, 1], [10] * 40, [4096] * 3, [129, 1]])
+def test_clips_of_any_length_give_the_moments_of_all_embeddings(lengths):
+    random = np.random.default_rng(0)
+    clips = [random.standard_normal((n, 16), np.float32) for n in lengths]
+    parts = (np.concatenate(clips[start : start + 16]) for start in range(0, len(clips), 16))
+    expected = Moments.total(Moments.of(part) for part in parts).to_arrays()
+    for name, array in executors.fold(clips, 16, "x").to_arrays().items():
+        np.testing.assert_array_equal(array, expected[name])
+
+
+def test_long_clips_are_not_joined():
+    clip = np.zeros((40_000, 128), np.float32)
+    tracemalloc.start()
+    executors.fold([clip] * 16, 128, "x")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < clip.nbytes  # all together are 16 times this
+
+
+def test_a_long_clip_is_dropped_once_it_is_folded(monkeypatch, tmp_path):
+    """A chunk of long clips holds the embeddings of none of them."""
+    held, alive = [], []
+    model = load_model(WEIGHTLESS)
+    for index in range(4):
+        write_clip(tmp_path / f"{index}.wav", index, 1.0)
+
+    def results(self, files):
+        for file in files:
+            array = np.zeros((9000, 128), np.float32)
+            held.append(weakref.ref(array))
+            yield batching.FileResult(file, (array,), None)
+            del array
+
+    monkeypatch.setattr(Engine, "embed", results)
+
+    def summary(result, keep):
+        alive.append(sum(one() is not None for one in held))
+
+    monkeypatch.setattr(executors, "_summary", summary)
+    job = executors.Job((), (model.fingerprint,), Policy("error", False))
+    list(executors.chunks(job, [model], executors.cut(sources.find(tmp_path))))
+    assert len(alive) == 4 and max(alive) <= 2
 
 
 def test_a_benchmark_says_which_batches_it_ran():

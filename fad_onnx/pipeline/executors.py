@@ -34,7 +34,8 @@ from ..errors import (
     IncompatibleStatisticsError,
     WorkerError,
 )
-from ..metrics.moments import Moments
+from ..metrics.clips import BLOCK, blocks
+from ..metrics.moments import Moments, MomentsAccumulator
 from ..networks.embedder import Embedder, Embeddings
 from ..networks.machine import starting_threads
 from ..weights.prepare import Request, load_all
@@ -223,40 +224,58 @@ def _here(
     ahead, parts = tee(parts)  # the engine reads files before the parts that hold them are folded
     results = engine.embed(chain.from_iterable(ahead))
     for files in parts:
-        held: list[FileResult] = []
+        held: list[FileSummary] = []
+        folds = [_Fold(dim, files[0].label) for dim in dims]
         for result in islice(results, len(files)):
-            held.append(result)
+            held.append(_summary(result, job.keep_embeddings))
+            for own, embeddings in zip(folds, result.embeddings, strict=False):
+                own.add(embeddings)
             progress(1)
-        yield _fold(held, dims, job.keep_embeddings, tuple(map(versions, embedders)))
+        moments = tuple(own.result() for own in folds)
+        yield Chunk(tuple(held), moments, tuple(map(versions, embedders)))
+
+
+class _Fold:
+    """The moments of clips, with the bits of `Moments.of` of all at once, in bounded memory.
+
+    The clips of a chunk may be hours long.
+    """
+
+    def __init__(self, dim: int, where: str) -> None:
+        self._sum, self._where = MomentsAccumulator(dim), where
+        self._parts: list[Embeddings] = []
+        self._count = 0
+
+    def add(self, clip: Embeddings) -> None:
+        for part in blocks(clip) if len(clip) > BLOCK else [clip]:
+            self._parts.append(part.copy())  # a view would keep the whole clip
+            self._count += len(part)
+            if self._count >= BLOCK:
+                whole = np.concatenate(self._parts)
+                self._sum.add(Moments.of(whole[:BLOCK], self._where))
+                self._parts, self._count = [whole[BLOCK:]], self._count - BLOCK
+
+    def result(self) -> Moments:
+        if self._count:
+            self._sum.add(Moments.of(np.concatenate(self._parts), self._where))
+        return self._sum.result()
 
 
 def fold(embeddings_by_file: Sequence[Embeddings], dim: int, where: str) -> Moments:
     """The moments of all embeddings, chunk by chunk, with the same bits as from audio."""
-    starts = range(0, len(embeddings_by_file), CHUNK_FILES)
-    # One by one, because slices of a mapped file are released as they are returned.
-    parts = (np.concatenate(embeddings_by_file[start : start + CHUNK_FILES]) for start in starts)
-    return Moments.total((Moments.of(embeddings, where) for embeddings in parts), dim)
+    total = MomentsAccumulator(dim)
+    for clips in cut(embeddings_by_file):
+        own = _Fold(dim, where)
+        for clip in clips:
+            own.add(clip)
+        total.add(own.result())
+    return total.result()
 
 
 def versions(embedder: Embedder) -> dict[str, str]:
     """The versions that run networks here; those of workers may differ."""
     graph = embedder.selection.graph_sha256
     return {**embedder.session.versions(), "fad_onnx": __version__, "graph_sha256": graph}
-
-
-def _fold(
-    results: Sequence[FileResult],
-    dims: Sequence[int],
-    keep_embeddings: bool,
-    made_by: tuple[dict[str, str], ...],
-) -> Chunk:
-    used = [result for result in results if result.skipped is None]
-    where = results[0].file.label
-    moments = tuple(
-        fold([result.embeddings[model] for result in used], dim, where)
-        for model, dim in enumerate(dims)
-    )
-    return Chunk(tuple(_summary(result, keep_embeddings) for result in results), moments, made_by)
 
 
 def _summary(result: FileResult, keep_embeddings: bool) -> FileSummary:
