@@ -128,6 +128,10 @@ def test_a_width_that_the_graph_does_not_give_is_named(folder):
         fad_onnx.load_model("bands").embed(clip(), 16_000)
 
 
+def _prepared(**changes):
+    return {"preparation": {**ENTRY["preparation"], **changes}}
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -136,6 +140,16 @@ def test_a_width_that_the_graph_does_not_give_is_named(folder):
         ({"network": {**ENTRY["network"], "sauce": 1}}, r"networks\.bands\.sauce: unknown key"),
         ({"preparation": "nothing"}, r"models\.bands\.preparation: 'nothing' does not exist"),
         ({"default": True}, "exactly one model must be the default"),
+        ({"name": "my:bands"}, "models.my:bands: a name has letters"),
+        ({"name": ".."}, r"models\.\.\.: a name has letters"),
+        (_prepared(sample_rate_hz=-1), r"preparations\.bands\.sample_rate_hz: -1 is not positive"),
+        (
+            _prepared(windows={"cover": "windows", "length_samples": 9, "hop_samples": 0}),
+            "0 is not",
+        ),
+        (_prepared(windows={"cover": "windows", "length_samples": 9}), "hop_samples: missing"),
+        (_prepared(windows={"cover": "crop"}), "length_samples: missing"),
+        (_prepared(windows={"fill": "zeros"}), "length_samples: missing"),
     ],
 )
 def test_what_is_wrong_is_named_and_changes_nothing(change, problem, folder):
@@ -154,7 +168,9 @@ def test_an_output_that_the_graph_lacks_is_named(folder):
 
 def test_a_tensor_of_tiles_that_the_graph_lacks_is_named(folder):
     tiles = {"step_samples": 256, "steps": 9, "context_steps": 1, "tensor": "soup"}
-    fad_onnx.register({**ENTRY, "network": {**ENTRY["network"], "tiles": tiles}}, folder)
+    steps = {"embedding": {"width": 8, "checkpoints": [], "samples_per_embedding": 256}}
+    network = {**ENTRY["network"], "tiles": tiles, "outputs": steps}
+    fad_onnx.register({**ENTRY, "network": network}, folder)
     with pytest.raises(ModelTableError, match=r"networks\.bands\.tiles: .* no output 'soup'"):
         fad_onnx.load_model("bands")
 

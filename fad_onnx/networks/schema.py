@@ -69,6 +69,9 @@ def from_json(cls: type[T], data: object, where: str, **extra: Any) -> T:
         for key, value in data.items()
         if key in known
     }
+    for key, value in values.items():
+        if type(value) is int and value < 1 and value != _default(known[key]):
+            raise ModelTableError(f"{where}.{key}", f"{value} is not positive")
     return cls(**extra, **values)
 
 

@@ -8,7 +8,6 @@ differs. It does not take over that it is the default, aliases, or published ans
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -16,9 +15,10 @@ from typing import Any
 
 from ..errors import ModelTableError, OptionError, UnknownModelError
 from .changes import changed
+from .checks import check_name, checked_network, checked_preparation
 from .model import Model as Model
 from .model import Option as Option
-from .network import DIGESTS, Network
+from .network import Network
 from .preparation import Preparation
 from .protocols import Protocol
 from .schema import from_json, value_of
@@ -66,9 +66,9 @@ def read(table: Any) -> dict[str, Model]:
         raise ModelTableError("the top level", f"needs {', '.join(sorted(TOP))}, nothing else")
     hashes = value_of(Mapping[str, str], table["graphs"], "graphs")
     networks, preparations, harnesses, entries = (_section(table, name) for name in SECTIONS)
-    nets = {name: _checked(_network(name, data, hashes)) for name, data in networks.items()}
+    nets = {name: checked_network(_network(name, data, hashes)) for name, data in networks.items()}
     prepared = {
-        name: from_json(Preparation, data, f"preparations.{name}")
+        name: checked_preparation(name, from_json(Preparation, data, f"preparations.{name}"))
         for name, data in preparations.items()
     }
     protocols = {
@@ -136,40 +136,6 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     return {**base, **both}
 
 
-def _checked(network: Network) -> Network:
-    where = f"networks.{network.name}"
-    for name, checkpoint in network.checkpoints.items():
-        for kind, digest in checkpoint.digests.items():
-            if not re.fullmatch(DIGESTS.get(kind, "$."), digest):
-                place = f"{where}.checkpoints.{name}.digests.{kind}"
-                raise ModelTableError(
-                    place, f"{digest!r} is not a digest; known kinds: {', '.join(DIGESTS)}"
-                )
-        for pattern in (*checkpoint.aliases, *checkpoint.computed):
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                place = f"{where}.checkpoints.{name}: {pattern}"
-                raise ModelTableError(place, f"not a regular expression: {error}") from error
-    if not network.outputs:
-        raise ModelTableError(f"{where}.outputs", "needs one")
-    heads = [network.head] if network.head else []
-    parts = {**network.outputs, **({"text": network.text} if network.text else {})}
-    for graph in [*(network.graph_of(part) for part in parts.values()), *heads]:
-        if graph not in network.hashes:
-            raise ModelTableError(where, f"the graph {graph!r} is not in `graphs`")
-    if network.tiles and not network.head:
-        for name, output in network.outputs.items():
-            if output.samples_per_embedding != network.tiles.step_samples:
-                said = f"without a head, a step must be an embedding of the output {name!r}"
-                raise ModelTableError(f"{where}.tiles.step_samples", said)
-    for name, output in parts.items():
-        for key in output.checkpoints:
-            if key not in network.checkpoints:
-                raise ModelTableError(f"{where}.outputs.{name}", f"no checkpoint {key!r}")
-    return network
-
-
 def _model(
     name: str,
     data: Mapping[str, Any],
@@ -177,6 +143,7 @@ def _model(
     preparations: Mapping[str, Preparation],
     protocols: Mapping[str, Protocol],
 ) -> Model:
+    check_name(name)
     where, named = f"models.{name}", {}
     for key, section in (("network", networks), ("preparation", preparations)):
         if data.get(key) not in section:
