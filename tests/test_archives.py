@@ -1,9 +1,11 @@
 """Clips in tar, tar.gz and zip archives: the bits of a folder, and errors with their names."""
 
+import gc
 import gzip
 import io
 import os
 import tarfile
+import tracemalloc
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -161,6 +163,25 @@ def test_a_damaged_member_is_named_and_skipped(clips, tmp_path, kind):
     assert [name for name, _ in made.skipped] == [f"{path}: 05.wav", f"{path}: 07.wav"]
     assert made.counts["files"] == 8
     assert len(estimate([path], WEIGHTLESS)["unreadable"]) == 2
+
+
+def test_the_bytes_of_skipped_clips_are_released(clips, tmp_path):
+    bad = {f"{index}.wav": bytes(1 << 21) for index in range(40)}
+    path = as_zip(clips, tmp_path / "x.zip")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in bad.items():
+            archive.writestr(f"bad/{name}", data)
+    gc.collect()
+    gc.disable()  # it knows nothing of the size of what it leaves
+    tracemalloc.start()
+    try:
+        made = fad_onnx.stats(path, model=WEIGHTLESS, cache=False, skip_errors=True, workers=2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert made.counts["files"] == len(files_of(clips))
+    assert peak < 20 << 21  # all of them are 40 times 2 MiB
 
 
 @pytest.mark.parametrize("kind", [*CUT, *(f"x.{suffix}" for suffix, _, _ in READ)])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fad_onnx
-from fad_onnx.audio import sources
+from fad_onnx.audio import remote, sources
 from fad_onnx.audio.sources import parquet as reading
 from fad_onnx.errors import AudioError, MissingDependencyError, NoAudioError, SourceError
 from fad_onnx.pipeline.batching import AHEAD_FILES
@@ -111,7 +111,7 @@ def test_every_row_is_read_once_and_few_are_held(clips, tmp_path, monkeypatch):
 
     def read(file):
         data = file.blob().data
-        most.append(sum(len(batch) for _, batch in reading._table(str(path))._kept))
+        most.append(sum(map(len, reading._table(str(path))._kept)))
         return data
 
     # The engine begins as many clips ahead of the one that it waits for.
@@ -124,6 +124,22 @@ def test_every_row_is_read_once_and_few_are_held(clips, tmp_path, monkeypatch):
     for row in random.randint(0, 300, 50):
         assert listed[row].blob().data == held[row]
     assert threading.active_count() < 100
+
+
+def test_large_values_are_not_held_by_the_dozen(tmp_path, monkeypatch):
+    value, path = bytes(1 << 20), tmp_path / "x.parquet"
+    index = pa.DictionaryArray.from_arrays(pa.array([0] * 200, pa.int32()), pa.array([value]))
+    parquet.write_table(pa.table({"audio": index}), path, store_schema=False)
+    assert path.stat().st_size < 100_000
+    monkeypatch.setattr(reading, "KEPT_BYTES", 5 << 20)
+    before, most = pa.total_allocated_bytes(), 0
+    for file in sources.find(path):
+        assert file.blob().data == value
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 20 << 20
+    monkeypatch.setattr(remote, "MEMBER_BYTES", 1000)
+    with pytest.raises(AudioError, match="x-0000003: 1048576 bytes; at most 1000"):
+        sources.find(path)[3].blob()
 
 
 def test_without_pyarrow_the_error_says_how_to_get_it(clips, tmp_path, monkeypatch):

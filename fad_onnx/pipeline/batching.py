@@ -205,6 +205,9 @@ class Engine:
                         self._file_away(pool, clip, group, window)
         except (AudioError, TooShortError, TooLongError) as error:
             self._give_up(clip, error)
+        finally:
+            # Its error refers to this frame, which would keep the bytes of the clip.
+            del step, pieces
 
     def _give_up(self, clip: _Clip, error: AudioError | TooShortError | TooLongError) -> None:
         """Skip a clip if the policy allows it, else raise the error."""

@@ -16,13 +16,14 @@ from typing import Any
 
 from ...errors import AudioError, MissingDependencyError, SourceError, shown
 from ..blobs import Blob, InMemory
-from ..remote import errors, file_part, opened, version
+from ..remote import MEMBER_BYTES, check_size, errors, file_part, opened, version
 from .listing import AudioFile, Listing, Part, Unusable
 from .members import MOST_MEMBERS
 
 COLUMN = "audio"
-# Rows per batch, and batches to keep, because threads read slightly out of order.
-BATCH_ROWS, KEPT_BATCHES = 16, 4
+# Rows to keep, because threads read slightly out of order, and at most so many bytes of them: a
+# dictionary may name one large value in every row.
+KEPT_ROWS, KEPT_BYTES = 64, MEMBER_BYTES
 BUFFER_BYTES = 1 << 20
 
 
@@ -40,12 +41,13 @@ class Row:
     def blob(self, path: str, label: str) -> Blob:
         """The bytes, in memory."""
         try:
-            data = _table(path).cell(self.number)
+            cell = _table(path).cell(self.number)
         except _errors() as error:
             raise AudioError(label, f"cannot be read: {error}") from error
-        if data is None:
+        if not cell.is_valid:
             raise AudioError(label, "the table has no bytes for it, perhaps only a path")
-        return InMemory(data, label)
+        check_size(cell.as_buffer().size, label)
+        return InMemory(cell.as_py(), label)
 
 
 def listed(path: str) -> Listing:
@@ -96,7 +98,7 @@ class _Table:
         self.rows = sum(self._groups)
         if self.rows > MOST_MEMBERS or min(self._groups, default=0) < 0:
             raise SourceError(path, f"has {self.rows} rows: at most {MOST_MEMBERS} are read")
-        self._kept: deque[tuple[int, Any]] = deque(maxlen=KEPT_BATCHES)
+        self._kept: deque[Any] = deque()  # the last rows that were read
         if self.rows:
             self._go_to(0)
 
@@ -111,29 +113,33 @@ class _Table:
             for value in batch.column(0).field(0).to_pylist()
         ]
 
-    def cell(self, row: int) -> bytes | None:
-        """The bytes of a row."""
+    def cell(self, row: int) -> Any:
+        """The value of a row, as a scalar of Arrow."""
         with self._lock:
-            first = self._kept[0][0] if self._kept else self._next
-            if not first <= row < self._next + max(self._groups):
+            if not self._next - len(self._kept) <= row < self._next + max(self._groups):
                 self._go_to(row)
             while row >= self._next:
                 batch = next(self._batches).column(0)
-                self._kept.append((self._next, batch.field(0) if self._fields else batch))
-                self._next += len(batch)
-            start, batch = next(one for one in reversed(self._kept) if one[0] <= row)
-            data: bytes | None = batch[row - start].as_py()
-            return data
+                self._keep(batch.field(0) if self._fields else batch)
+            return self._kept[row - self._next][0]
+
+    def _keep(self, one: Any) -> None:
+        """Keep a row, and drop the oldest ones."""
+        self._kept.append(one)
+        self._next += 1
+        self._bytes += one.nbytes
+        while len(self._kept) > KEPT_ROWS or (len(self._kept) > 1 and self._bytes > KEPT_BYTES):
+            self._bytes -= self._kept.popleft().nbytes
 
     def _go_to(self, row: int) -> None:
         """Go to the beginning of the group with a row."""
-        group, self._next = 0, 0  # the next row to be read
+        group, self._next, self._bytes = 0, 0, 0  # the next row to be read
         while self._next + self._groups[group] <= row:
             self._next += self._groups[group]
             group += 1
         self._kept.clear()
         self._batches: Iterator[Any] = self._file.iter_batches(
-            BATCH_ROWS, range(group, len(self._groups)),
+            1, range(group, len(self._groups)),
             [f"{COLUMN}.bytes" if self._fields else COLUMN], use_threads=False,
         )  # fmt: skip
 
