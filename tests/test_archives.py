@@ -22,6 +22,7 @@ from fad_onnx.audio.sources import gzips, patterns
 from fad_onnx.cache.embeddings import hashes
 from fad_onnx.errors import AudioError, DuplicateNameError, NoAudioError, SourceError
 from fad_onnx.networks import synthetic
+from fad_onnx.pipeline.batching import Engine
 
 from .conftest import write_clip
 from .kept import all_kinds, as_shards, as_tar, as_zip, files_of, tar_of
@@ -119,12 +120,17 @@ def test_clips_keep_their_names(clips, tmp_path):
     assert estimate([tmp_path / "x.tar"], WEIGHTLESS)["files"] == 10
 
 
-def test_members_of_the_same_name_in_two_shards_cannot_be_embedded_as_one(clips, tmp_path):
+def test_members_of_the_same_name_in_two_shards_cannot_be_embedded_as_one(
+    clips, tmp_path, monkeypatch
+):
     for index in range(2):
         as_tar(clips, tmp_path / f"{index}.tar")
     assert fad_onnx.stats(f"{tmp_path}/*.tar", model=WEIGHTLESS).counts["files"] == 20
-    with pytest.raises(DuplicateNameError, match=r"00\.wav"):
-        fad_onnx.embed(f"{tmp_path}/*.tar", WEIGHTLESS)
+    monkeypatch.setattr(Engine, "embed", None)  # it is an error before the work
+    for output in (None, tmp_path / "x.npz"):
+        with pytest.raises(DuplicateNameError, match=r"00\.wav"):
+            fad_onnx.embed(f"{tmp_path}/*.tar", WEIGHTLESS, output=output, cache=False)
+    assert not (tmp_path / "x.npz").exists()
 
 
 def test_what_else_is_in_shards_is_counted_over_all_of_them(clips, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import fields, replace
 from typing import Any
@@ -171,13 +171,7 @@ def embed(
         clips, _ = embeddings.read(output)
         return _with_embeddings(made, clips.by_clip)
     held: dict[str, Embeddings] = {}
-
-    def keep(name: str, embeddings: Embeddings) -> None:
-        if name in held:
-            raise DuplicateNameError(name)
-        held[name] = embeddings
-
-    made = _embed(audio, model, run, keep)
+    made = _embed(audio, model, run, held.__setitem__)
     for text in made.warnings:
         logger.warning("%s", text)
     return _with_embeddings(made, list(held.values()))
@@ -213,10 +207,20 @@ def _embed(
     """Embed a dataset; `keep` is called with the name and embeddings of each clip, in order."""
     check_single(model)
     name, files = _listed(audio, run.offline)
+    _check_names(files.names)
     (made,) = Run(model, run, keep_embeddings=True).embed(
         name, files, lambda done: done.embeddings and keep(done.file.name, done.embeddings[0])
     )
     return made
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """DuplicateNameError, before anything is embedded, if two clips have the same name."""
+    seen: set[str] = set()
+    for name in filter(None, names):  # what cannot be read of an archive has no name
+        if name in seen:
+            raise DuplicateNameError(name)
+        seen.add(name)
 
 
 def _listed(audio: PathLike | Sequence[PathLike], offline: bool) -> tuple[str, Listing]:
