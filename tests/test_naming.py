@@ -1,6 +1,7 @@
 """Checkpoints that name tensors otherwise than the graph, or spread them over several files."""
 
 import json
+import re
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -10,7 +11,8 @@ import pytest
 from fad_onnx.errors import CheckpointError
 from fad_onnx.networks import table
 from fad_onnx.networks.network import Checkpoint
-from fad_onnx.weights import checkpoints, naming
+from fad_onnx.networks.selection import select
+from fad_onnx.weights import binding, checkpoints, naming
 
 from .checkpoints import writers
 
@@ -136,3 +138,67 @@ def test_an_index_that_is_wrong_says_how(tmp_path):
         path.write_text(text)
         with pytest.raises(CheckpointError, match=problem):
             checkpoints.open(path)
+
+
+# Names of the graph to those of the authors: fairseq 0.12, models/wav2vec/wav2vec2.py; microsoft's
+# unilm, wavlm/WavLM.py and modules.py; openai-whisper 20240930, whisper/model.py.
+FAIRSEQ = (
+    (r"conv_layers\.(\d)\.conv\.", r"conv_layers.\1.0."),
+    (r"conv_layers\.(\d)\.layer_norm\.", r"conv_layers.\1.2.1."),
+    (r"^feature_projection\.layer_norm", "layer_norm"),
+    (r"^feature_projection\.projection", "post_extract_proj"),
+    (r"pos_conv_embed\.conv", "pos_conv.0"),
+    (r"(layers\.\d+)\.layer_norm", r"\1.self_attn_layer_norm"),
+    (r"feed_forward\.intermediate_dense", "fc1"),
+    (r"feed_forward\.output_dense", "fc2"),
+    (r"\.attention\.", ".self_attn."),
+    ("gru_rel_pos_linear", "grep_linear"),
+    ("gru_rel_pos_const", "grep_a"),
+    ("rel_attn_embed", "relative_attention_bias"),
+)
+GROUP_NORM = ((r"conv_layers\.0\.layer_norm\.", "conv_layers.0.2."), *FAIRSEQ)
+OPENAI = (
+    ("embed_positions.weight", "positional_embedding"),
+    ("embed_tokens", "token_embedding"),
+    (r"^encoder\.layer_norm", "encoder.ln_post"),
+    (r"^decoder\.layer_norm", "decoder.ln"),
+    ("layers", "blocks"),
+    ("encoder_attn_layer_norm", "cross_attn_ln"),
+    ("self_attn_layer_norm", "attn_ln"),
+    ("final_layer_norm", "mlp_ln"),
+    ("encoder_attn", "cross_attn"),
+    ("self_attn", "attn"),
+    ("q_proj", "query"),
+    ("k_proj", "key"),
+    ("v_proj", "value"),
+    ("out_proj", "out"),
+    ("fc1", "mlp.0"),
+    ("fc2", "mlp.2"),
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "rules"),
+    [
+        ("wav2vec2-base", GROUP_NORM),
+        ("hubert-large-ll60k", FAIRSEQ),
+        ("wavlm-base-plus", GROUP_NORM),
+        ("wavlm-large", FAIRSEQ),
+        ("whisper-tiny", OPENAI),
+    ],
+)
+def test_the_authors_own_names_are_read(model, rules, tmp_path):
+    """Each tensor is filled with a number of its own."""
+    selection, tensors, expected = select(model), {}, {}
+    for number, name in enumerate(binding.external(binding.graph_file(selection))):
+        theirs = name
+        for pattern, replacement in rules:
+            theirs = re.sub(pattern, replacement, theirs)
+        tensors[theirs], expected[name] = np.float32([number]), number
+    np.savez(tmp_path / "w.npz", **tensors)
+    with ExitStack() as stack:
+        found = opened(tmp_path / "w.npz", stack, selection.network)
+        got = {name: found.parts(name) for name in expected}
+        assert all(len(parts) == 1 for parts in got.values())
+        numbers = {name: float(part.tensor.read().flat[0]) for name, (part,) in got.items()}
+    assert len(tensors) == len(expected) and numbers == expected
