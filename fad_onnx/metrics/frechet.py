@@ -254,12 +254,16 @@ def cholesky_rows(covariance: Array, where: Path = "statistics") -> Array:
     """
     deviation = np.sqrt(np.maximum(covariance.diagonal(), 0.0))
     scale = np.where(deviation > 0.0, deviation, 1.0)
-    correlation = covariance / np.outer(scale, scale)
+    correlation = np.outer(scale, scale)
+    np.divide(covariance, correlation, out=correlation)
     # LAPACK factors the lower triangle twice as fast.
     lower, pivots, rank, _ = lapack.dpstrf(correlation.T, lower=1)
     order, rest = pivots - 1, pivots[rank:] - 1
     rows = np.zeros((rank, len(covariance)))
-    rows[:, order] = np.tril(lower)[:, :rank].T
+    rows[:, order] = lower[:, :rank].T
+    for row in range(1, rank):  # LAPACK left the other triangle as it was
+        rows[row, order[:row]] = 0.0
+    del lower
     left = correlation[np.ix_(rest, rest)] - rows[:, rest].T @ rows[:, rest]
     if left.size and np.abs(left).max() > 1e-6:
         raise StatisticsError(where, "the covariance has negative eigenvalues")
