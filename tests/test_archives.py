@@ -272,8 +272,25 @@ def gzip_of(parts):
     return b"".join(gzip.compress(part, 6) for part in parts)
 
 
+def test_members_in_another_order_than_their_names_cost_little_more(tmp_path, monkeypatch):
+    data, path, read = np.random.RandomState(0).bytes(24 << 20), tmp_path / "x.gz", []
+    path.write_bytes(gzip.compress(data, 1))
+    monkeypatch.setattr(gzips, "KEPT_BYTES", 1 << 18)
+    reader = gzips.reader(str(path))
+    for start in range(0, len(data), 1 << 20):
+        reader.read(start, 1 << 20)
+    packed = gzips.Reader._packed
+    monkeypatch.setattr(
+        gzips.Reader, "_packed", lambda self, at: (block := packed(self, at), read.append(block))[0]
+    )
+    for start in range(20 << 20, 0, -(1 << 20)):
+        assert reader.read(start, 100_000) == data[start : start + 100_000]
+    assert sum(map(len, read)) < 20 * (3 << 19)
+
+
 def test_any_part_of_a_gzip_can_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(gzips, "APART_BYTES", 1 << 16)
+    monkeypatch.setattr(gzips, "SKIP_BYTES", 1 << 17)
     monkeypatch.setattr(gzips, "STEP_BYTES", 5000)
     monkeypatch.setattr(gzips, "MOST_COPIES", 8)
     monkeypatch.setattr(gzips, "KEPT_BYTES", 12_000)

@@ -18,7 +18,10 @@ from ..remote import opened, version
 
 STEP_BYTES, URL_BLOCK_BYTES, KEPT_BYTES = 1 << 17, 1 << 22, 1 << 24
 # The distance between two copies, which take some 50 kB each; doubled if there are too many.
-APART_BYTES, MOST_COPIES = 1 << 24, 256
+# Members may be in any order, but are read by name.
+APART_BYTES, MOST_COPIES = 1 << 20, 256
+# So much is unpacked to go on, in order to keep the last contents.
+SKIP_BYTES = 1 << 24
 # Deflate shrinks zeros a thousandfold. Archives of audio shrink less than this.
 MOST_RATIO, RATIO_FREE_BYTES = 200, 1 << 28
 _GZIP = 31
@@ -48,7 +51,7 @@ class Reader:
     def read(self, start: int, size: int) -> bytes:
         """The bytes from `start` on; fewer at the end. AudioError if the file is damaged."""
         with self._lock:
-            if not self._now.offset - self._kept <= start <= self._now.offset + self._apart:
+            if not self._now.offset - self._kept <= start <= self._now.offset + SKIP_BYTES:
                 self._go_to(start)
             found, at, end = [], start, start + size
             while at < end and (at < self._now.offset or self._step()):
