@@ -20,8 +20,8 @@ STEP_BYTES, URL_BLOCK_BYTES, KEPT_BYTES = 1 << 17, 1 << 22, 1 << 24
 # The distance between two copies, which take some 50 kB each; doubled if there are too many.
 # Members may be in any order, but are read by name.
 APART_BYTES, MOST_COPIES = 1 << 20, 256
-# So much is unpacked to go on, in order to keep the last contents.
-SKIP_BYTES = 1 << 24
+# So much is unpacked to go on, to keep the last contents, before reading resumes at a copy.
+SKIP_BYTES = 1 << 21
 # Deflate shrinks zeros a thousandfold. Archives of audio shrink less than this.
 MOST_RATIO, RATIO_FREE_BYTES = 200, 1 << 28
 _GZIP = 31
