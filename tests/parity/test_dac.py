@@ -186,7 +186,7 @@ def from_file(file, protocol):
 
 
 def test_both_names_of_weight_norm_are_the_same_model(published, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAD_ONNX_CACHE", str(tmp_path))
+    monkeypatch.setenv("FAD_ONNX_HOME", str(tmp_path))
     found = {from_file(published / name, None).tensors_sha256 for name in ("old.pth", "new.pth")}
     assert len(found) == 1
 
@@ -207,7 +207,7 @@ def harness(package, signal, tensors, monkeypatch):
     "samples", [3_000, pytest.param(220_500, marks=slow), pytest.param(220_501, marks=slow)]
 )
 def test_fadtk_and_kadtk(samples, meter, tensors, published, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAD_ONNX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FAD_ONNX_HOME", str(tmp_path / "cache"))
     clip = synthetic.clip(samples, samples)[0] * np.float32(0.2)
     soundfile.write(tmp_path / "clip.wav", clip, RATE, subtype="PCM_16")
     signal = a_signal(meter)

@@ -174,14 +174,14 @@ def from_file(file, label):
 
 
 def test_every_container_of_the_same_tensors_is_the_same_model(published, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAD_ONNX_CACHE", str(tmp_path))
+    monkeypatch.setenv("FAD_ONNX_HOME", str(tmp_path))
     found = {from_file(published / file, "whisper-tiny").tensors_sha256 for file in FILES}
     assert len(found) == 1
 
 
 @pytest.mark.parametrize("protocol", ["fadtk", "kadtk"])
 def test_the_protocols_take_two_vectors_of_the_decoder(protocol, published, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAD_ONNX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FAD_ONNX_HOME", str(tmp_path / "cache"))
     model = from_file(published / FILES[0], f"whisper-tiny:protocol={protocol}")
     theirs = parity.original(model.selection, parity.checkpoint(model.selection, 4))
     clip = synthetic.clip(9, 40_000)[0] * np.float32(0.8)
