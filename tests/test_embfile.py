@@ -162,6 +162,25 @@ def test_clips_of_a_file_are_made_when_they_are_asked_for(tmp_path):
         files[5]
 
 
+def test_a_clip_of_a_file_takes_some_tens_of_bytes(tmp_path):
+    """There may be millions: of a name, a length, and where the clip begins."""
+    names = [f"{index:07}.wav" for index in range(20_000)]
+    said = {"file_seconds": [0.125 * index for index in range(20_000)]}
+
+    def fill(writer):
+        made_of(dict.fromkeys(names, np.ones((1, 2), np.float32)))(writer)
+        writer.metadata(said)
+
+    embeddings.write(tmp_path / "e.npz", fill)
+    archives.read_set(tmp_path / "e.npz")  # what is loaded once does not count
+    tracemalloc.start()
+    found = archives.read_set(tmp_path / "e.npz")
+    held, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.names == names and found.files[4].seconds == 0.5
+    assert held < 40 * len(names) and highest < 200 * len(names)
+
+
 def test_long_names_cost_what_they_are(tmp_path):
     """NumPy pads all texts to the longest."""
     names = ["x" * 4000 + ".wav", *(f"{index}.wav" for index in range(5000))]

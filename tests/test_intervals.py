@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -130,6 +131,21 @@ def test_a_unit_is_a_name_wherever_it_occurs_once():
     found = strata([["a.wav", "b.wav", "b.flac", "c/d.wav"], ["b.wav", "c/d.mp3", "e.wav"]])
     sides = {key: [own.tolist() for own in units] for key, units in found.items()}
     assert sides == {(0,): [[0, 1, 2]], (1,): [[0, 2]], (0, 1): [[3], [1]]}
+
+
+def test_units_of_many_clips_take_some_bytes_each():
+    names = [f"{index:07}.wav" for index in range(20_000)]
+    strata([names, names])
+    tracemalloc.start()
+    assert list(strata([names, names])) == [(0, 1)]
+    assert tracemalloc.get_traced_memory()[1] < 110 * 2 * len(names)
+    tracemalloc.stop()
+
+
+def test_a_name_that_occurs_twice_in_a_dataset_has_no_partner_but_in_the_others():
+    found = strata([["a.wav", "a.flac", "b.wav"], ["b.mp3", "a.mp3"], ["a.wav"]])
+    sides = {key: [own.tolist() for own in units] for key, units in found.items()}
+    assert sides == {(0,): [[0, 1]], (0, 1): [[2], [0]], (1, 2): [[1], [0]]}
 
 
 def test_the_difference_of_two_datasets_counts_pairs_and_the_reference_once():

@@ -19,7 +19,7 @@ import shutil
 import tempfile
 import zipfile
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -27,6 +27,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 import numpy as np
 from numpy.typing import NDArray
 
+from ..audio.sources.listing import Texts
 from ..errors import CheckpointError, DuplicateNameError, StatisticsError, shown
 from ..metrics.clips import ByClip
 from ..weights.checkpoints import npz
@@ -67,7 +68,7 @@ class Clips(Mapping[str, Embeddings]):
     """A mapping from the name of a clip to its embeddings, in the order of the file."""
 
     def __init__(self, names: Iterable[str], by_clip: ByClip) -> None:
-        self.names, self.by_clip = list(names), by_clip
+        self.names, self.by_clip = Texts(names), by_clip
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -171,6 +172,8 @@ def read(path: PathLike) -> tuple[Clips, dict[str, Any]]:
         first = METADATA + npz.SUFFIX in found
         names, by_clip = _version_1(file, found) if first else _version_2(file, found)
         clips = Clips(map(unescape, names), by_clip)
+        if len(clips) != len(by_clip):
+            raise file.error(f"{len(clips)} names for {len(by_clip)} clips")
         text = npz.describe(file, _only(found, METADATA if first else "metadata"))
         metadata = statistics.metadata_of(next(iter(text.values())).read(), path)
     except CheckpointError as error:
@@ -178,10 +181,17 @@ def read(path: PathLike) -> tuple[Clips, dict[str, Any]]:
     except ValueError as error:
         reason = error.reason if isinstance(error, StatisticsError) else str(error)
         raise StatisticsError(path, reason) from error
-    if (different := len(set(clips.names))) != len(by_clip):
+    if (different := _different(clips.names)) != len(by_clip):
         problem = f"{len(by_clip)} clips have only {different} different names"
         raise StatisticsError(path, problem)
     return clips, metadata
+
+
+def _different(names: Sequence[str]) -> int:
+    """How many different names there are; a set of millions of names would take much memory."""
+    hashes = np.fromiter(map(hash, names), np.int64, len(names))
+    different = len(np.unique(hashes))
+    return different if different == len(names) else len(set(names))
 
 
 def _only(found: Mapping[str, Member], *names: str) -> dict[str, Member]:
@@ -200,10 +210,7 @@ def _version_2(file: Mapped, found: dict[str, Member]) -> tuple[Iterable[str], B
         raise file.error(
             f"offsets do not rise from 0 to {len(embeddings)}, the number of embeddings"
         )
-    names = list(npz.texts(file, found["names" + npz.SUFFIX]))
-    if len(names) != len(offsets) - 1:
-        raise file.error(f"{len(names)} names for {len(offsets) - 1} clips")
-    return names, ByClip(embeddings, offsets)
+    return npz.texts(file, found["names" + npz.SUFFIX]), ByClip(embeddings, offsets)
 
 
 def _version_1(file: Mapped, found: dict[str, Member]) -> tuple[Iterable[str], ByClip]:

@@ -40,6 +40,7 @@ from .clips import BLOCK
 from .frechet import Gaussian
 from .intervals import Interval, Linear
 from .moments import Moments
+from .units import chosen_names
 from .validation import Array
 
 Embeddings = NDArray[Any]
@@ -126,7 +127,7 @@ def held(
 ) -> tuple[tuple[Sequence[str], ...], tuple[Array, ...]]:
     """The names and parts of those clips that have embeddings."""
     kept = [[i for i, one in enumerate(own) if len(one)] for own in clips]
-    chosen = ([own[i] for i in some] for own, some in zip(names, kept, strict=True))
+    chosen = (chosen_names(own, some) for own, some in zip(names, kept, strict=True))
     return tuple(chosen), tuple(own[some] for own, some in zip(parts, kept, strict=True))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +36,9 @@ def strata(names: Sequence[Names]) -> dict[tuple[int, ...], list[Indices]]:
     >>> {sides: [own.tolist() for own in units] for sides, units in found.items()}
     {(0,): [[0]], (0, 1): [[1], [0]]}
     """
-    numbers: dict[str | tuple[int, int], int] = {}
-    units = [_units(side, own, numbers) for side, own in enumerate(names)]
-    clips = np.full((len(names), len(numbers)), -1, np.intp)
+    units = _units(names)
+    count = max((int(own.max()) + 1 for own in units if len(own)), default=0)
+    clips = np.full((len(names), count), -1, np.intp)
     for side, own in enumerate(units):
         clips[side, own] = np.arange(len(own))
     # Strata are in the order of their first units, and units in the order of their clips.
@@ -52,14 +52,35 @@ def strata(names: Sequence[Names]) -> dict[tuple[int, ...], list[Indices]]:
     return found
 
 
-def _units(side: int, names: Names, numbers: dict[str | tuple[int, int], int]) -> Indices:
-    """The number of each clip's unit; units that are not known yet are added."""
-    counts = Counter(map(stem_of, names))
-    # A name that occurs twice in a dataset has no partner.
-    stems = enumerate(map(stem_of, names))
-    keys = (stem if counts[stem] == 1 else (side, index) for index, stem in stems)
-    found = (numbers.setdefault(key, len(numbers)) for key in keys)
-    return np.fromiter(found, np.intp, len(names))
+def _units(names: Sequence[Names]) -> list[Indices]:
+    """The number of each clip's unit, for each dataset; numbers follow the first occurrences."""
+    digests = [_digests(own) for own in names]
+    ends = np.cumsum([len(own) for own in digests])[:-1]
+    _, stems = np.unique(np.concatenate(digests), return_inverse=True)
+    # A name that occurs twice in a dataset has no partner: each of its clips is a unit.
+    alone = np.concatenate([np.bincount(own)[own] > 1 for own in np.split(stems, ends)])
+    stems[alone] = stems.size + np.flatnonzero(alone)
+    _, first, units = np.unique(stems, return_index=True, return_inverse=True)
+    number = np.empty_like(first)
+    number[np.argsort(first)] = np.arange(len(first))
+    return np.split(number[units], ends)
+
+
+def _digests(names: Names) -> NDArray[np.void]:
+    """What stands for the stem of each name: 128 bits of a cryptographic hash.
+
+    Millions of texts would take much memory.
+    """
+    digests = bytearray()
+    for name in names:
+        stem = stem_of(name).encode("utf-8", "surrogatepass")
+        digests += blake2b(stem, digest_size=16).digest()
+    return np.frombuffer(digests, "V16")
+
+
+def chosen_names(names: Names, chosen: Sequence[int]) -> Names:
+    """The names at these places, which are different and in order."""
+    return names if len(chosen) == len(names) else [names[i] for i in chosen]
 
 
 def half(

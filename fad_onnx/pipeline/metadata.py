@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
@@ -137,7 +138,7 @@ class Metadata:
     name: str | None = None
     licence: str | None = None
     shard: Shard | None = None
-    file_seconds: tuple[float | None, ...] | None = None
+    file_seconds: Sequence[float | None] | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -166,7 +167,7 @@ class Metadata:
             if key in values:
                 values[key] = kind(**{one.name: values[key][one.name] for one in fields(kind)})
         if "file_seconds" in values:
-            values["file_seconds"] = tuple(values["file_seconds"])
+            values["file_seconds"] = _compact(values["file_seconds"])
         held.pop("version", None)
         others = {key: value for key, value in held.items() if key not in KINDS}
         return cls(**values, others=others)
@@ -211,6 +212,12 @@ class Metadata:
         made = self.protocol.get("preparation")
         found = made.get("sample_rate_hz") if isinstance(made, dict) else None
         return found or self.protocol.get("sample_rate_hz")
+
+
+def _compact(seconds: Sequence[float | None]) -> Sequence[float | None]:
+    """The same numbers in less memory: there may be millions."""
+    known = [one for one in seconds if one is not None]
+    return array("d", known) if len(known) == len(seconds) else tuple(seconds)
 
 
 def _current(data: Mapping[str, Any]) -> dict[str, Any]:

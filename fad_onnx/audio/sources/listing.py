@@ -8,6 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import eq
 from typing import Protocol, TypeVar, overload
 
 from ...errors import AudioError, SourceError, shown
@@ -97,12 +98,19 @@ class Columns(Sequence[Item]):
         places = range(len(self))[index]
         return self.item(places) if isinstance(places, int) else tuple(map(self.item, places))
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str):
+            return NotImplemented
+        return len(self) == len(other) and all(map(eq, self, other))
+
 
 class Texts(Columns[str]):
     """Texts stored end to end; each takes some 60 bytes less than as an object of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: Iterable[str] = ()) -> None:
         self._bytes, self._ends = bytearray(), array("q", [0])
+        for text in texts:
+            self.append(text)
 
     def append(self, text: str) -> None:
         """Add a text at the end."""

@@ -168,9 +168,11 @@ def _doubts(
     }  # fmt: skip
 
 
-def _held(one: Arrays) -> tuple[Parts, list[str]]:
+def _held(one: Arrays) -> tuple[Parts, Sequence[str]]:
     """How to choose embeddings of those clips that have any, and the names of these clips."""
     import numpy as np
+
+    from ..units import chosen_names
 
     embeddings = _embeddings(one)
     sizes = np.array([len(own) for own in one.by_clip("prdc")])
@@ -181,7 +183,7 @@ def _held(one: Arrays) -> tuple[Parts, list[str]]:
         taken[clips] = True
         return replace(embeddings, indices=np.flatnonzero(np.repeat(taken, own)))
 
-    return chosen, [one.names[i] for i in np.flatnonzero(sizes).tolist()]
+    return chosen, chosen_names(one.names, np.flatnonzero(sizes).tolist())
 
 
 def _again(
