@@ -13,7 +13,8 @@ process that did not finish; the plot leaves such points empty.
 
 "several models" gathers a dataset for three models, and computes their FAD and KAD, while workers
 elsewhere compute the embeddings. Chunks of random numbers replace these, so the benchmark measures
-what the process holds apart from the networks.
+what the process holds apart from the networks. Results that arrive early, and wait for their turn,
+add up to 256 MiB.
 """
 
 from __future__ import annotations
@@ -112,19 +113,23 @@ def _anonymous_kb(pid: int) -> int:
 
 
 class Elsewhere(Executor):
-    """Workers that answer at once, with random embeddings."""
+    """Workers whose results, random embeddings, arrive when they are awaited."""
 
     def __init__(self, width: int) -> None:
         self.width = width
 
-    def submit(self, run: Any, job: Any, files: Any) -> Future[Any]:  # type: ignore[override]
+    def submit(self, run: Any, job: Any, files: Any) -> Awaited:  # type: ignore[override]
+        return Awaited(self, len(job.requests), files)
+
+    def chunk(self, models: int, files: Any) -> Any:
+        """The result for these files."""
         from fad_onnx.metrics.moments import Moments
         from fad_onnx.pipeline.executors import Chunk
         from fad_onnx.pipeline.summaries import FileSummary
 
         random = np.random.default_rng(len(files[0].name))
         every = [
-            tuple(random.standard_normal((PER_CLIP, self.width), np.float32) for _ in job.requests)
+            tuple(random.standard_normal((PER_CLIP, self.width), np.float32) for _ in range(models))
             for _ in files
         ]
         moments = tuple(Moments.of(np.concatenate(own)) for own in zip(*every, strict=True))
@@ -132,9 +137,19 @@ class Elsewhere(Executor):
             FileSummary(file, (PER_CLIP,) * len(own), 10.0, 16000, None, own)
             for file, own in zip(files, every, strict=True)
         )
-        future: Future[Any] = Future()
-        future.set_result(Chunk(summaries, moments, ({},) * len(moments)))
-        return future
+        return Chunk(summaries, moments, ({},) * len(moments))
+
+
+class Awaited(Future[Any]):
+    """A chunk that is made when it is awaited."""
+
+    def __init__(self, workers: Elsewhere, models: int, files: Any) -> None:
+        super().__init__()
+        self.made = workers, models, files
+
+    def result(self, timeout: float | None = None) -> Any:
+        workers, models, files = self.made
+        return workers.chunk(models, files)
 
 
 def several(count: int, width: int, folder: Path) -> None:

@@ -47,7 +47,7 @@ Item = TypeVar("Item")
 CHUNK_FILES = 16
 # How many chunks are submitted to an executor ahead of the one that is folded, and how many bytes
 # they may hold while they wait. Until the first one returns and shows its size, a few are sent.
-CHUNKS_AHEAD, AHEAD_BYTES, FIRST_CHUNKS = 256, 1 << 27, 8
+CHUNKS_AHEAD, AHEAD_BYTES, FIRST_CHUNKS = 256, 1 << 28, 8
 
 
 @dataclass(frozen=True)
