@@ -124,12 +124,12 @@ class _Table:
             return self._kept[row - self._next][0]
 
     def _keep(self, one: Any) -> None:
-        """Keep a row, and drop the oldest ones."""
+        """Keep a row, after the oldest ones were dropped."""
+        self._bytes += one.nbytes
+        while len(self._kept) >= KEPT_ROWS or (self._kept and self._bytes > KEPT_BYTES):
+            self._bytes -= self._kept.popleft().nbytes
         self._kept.append(one)
         self._next += 1
-        self._bytes += one.nbytes
-        while len(self._kept) > KEPT_ROWS or (len(self._kept) > 1 and self._bytes > KEPT_BYTES):
-            self._bytes -= self._kept.popleft().nbytes
 
     def _go_to(self, row: int) -> None:
         """Go to the beginning of the group with a row."""
