@@ -1,6 +1,7 @@
 """What is in flight stays within a budget of bytes, and a dry run says what a run then takes."""
 
 import math
+import mmap
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from fad_onnx import load_model
+from fad_onnx import embed, load_model
 from fad_onnx.audio import sources
 from fad_onnx.errors import TooLongError
 from fad_onnx.metrics.moments import Moments
@@ -25,7 +26,7 @@ from fad_onnx.networks.providers import PROVIDERS
 from fad_onnx.networks.runtime import Settings
 from fad_onnx.networks.selection import select, selection_of
 from fad_onnx.networks.spec import ModelSpec
-from fad_onnx.pipeline import batching, executors
+from fad_onnx.pipeline import batching, executors, held
 from fad_onnx.pipeline.batching import Engine
 from fad_onnx.pipeline.clip_windows import Policy
 from fad_onnx.tools import bench
@@ -244,6 +245,22 @@ def test_a_long_clip_is_dropped_once_it_is_folded(monkeypatch, tmp_path):
     job = executors.Job((), (model.fingerprint,), Policy("error", False))
     list(executors.chunks(job, [model], executors.cut(sources.find(tmp_path))))
     assert len(alive) == 4 and max(alive) <= 2
+
+
+def test_embeddings_of_a_long_clip_wait_in_a_file(clips, monkeypatch):
+    """From a chunk on, for KAD and intervals; `embed` gives arrays as for a short clip."""
+    monkeypatch.setattr(held, "SPILL_BYTES", 1)
+    model = load_model(WEIGHTLESS)
+    job = executors.Job((), (model.fingerprint,), Policy("error", False), keep_embeddings=True)
+    (chunk,) = executors.chunks(job, [model], executors.cut(sources.find(clips)))
+    expected = embed(clips, WEIGHTLESS, cache=False)
+    for one in chunk.files:
+        base = one.embeddings[0]
+        while isinstance(base, np.ndarray):
+            base = base.base
+        assert isinstance(base.obj, mmap.mmap)
+        np.testing.assert_array_equal(one.embeddings[0], expected[one.name])
+        assert expected[one.name].flags.writeable
 
 
 def test_a_benchmark_says_which_batches_it_ran():

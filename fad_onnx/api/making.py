@@ -9,6 +9,8 @@ from concurrent.futures import Executor
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
+
 from ..audio.sources import Listing
 from ..errors import DuplicateNameError, StatisticsError
 from ..files import embeddings, outputs, shards, statistics
@@ -171,7 +173,11 @@ def embed(
         clips, _ = embeddings.read(output)
         return _with_embeddings(made, clips.by_clip)
     held: dict[str, Embeddings] = {}
-    made = _embed(audio, model, run, held.__setitem__)
+
+    def keep(name: str, embeddings: Embeddings) -> None:
+        held[name] = np.require(embeddings, requirements="W")  # those in a file are read-only
+
+    made = _embed(audio, model, run, keep)
     for text in made.warnings:
         logger.warning("%s", text)
     return _with_embeddings(made, list(held.values()))

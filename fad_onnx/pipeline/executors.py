@@ -41,6 +41,7 @@ from ..networks.machine import starting_threads
 from ..weights.prepare import Request, load_all
 from .batching import Engine, FileResult
 from .clip_windows import Policy, stamp
+from .held import in_bounded_memory
 from .summaries import FileSummary
 
 Item = TypeVar("Item")
@@ -286,7 +287,8 @@ def _summary(result: FileResult, keep_embeddings: bool) -> FileSummary:
         facts.seconds if facts else 0.0,
         facts.source_hz if facts else 0,
         result.skipped,
-        result.embeddings if keep_embeddings and facts else None,
+        # A chunk may hold those of sixteen clips that last for hours.
+        tuple(map(in_bounded_memory, result.embeddings)) if keep_embeddings and facts else None,
         facts.peak if facts else 0.0,
         facts.mixed_peak if facts else 0.0,
     )

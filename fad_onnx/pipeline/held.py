@@ -22,6 +22,15 @@ from ..networks.embedder import Embeddings
 SPILL_BYTES, PIECE_BYTES = 16 << 20, 4 << 20
 
 
+def in_bounded_memory(embeddings: Embeddings) -> Embeddings:
+    """The same embeddings, read from a file if they are many; CacheError as for `Held`."""
+    if embeddings.nbytes < SPILL_BYTES:
+        return embeddings
+    held = Held(embeddings.shape[1])
+    held.add(embeddings)
+    return held.result()[0]
+
+
 class Held:
     """Collects the embeddings (n, width) of clips in order.
 
