@@ -63,7 +63,7 @@ def test_a_root_in_single_precision_is_near_at_full_rank_and_low_below() -> None
         return float32_distance(*sides), frechet_distance(*sides)
 
     single, exact = both(500)
-    assert single == pytest.approx(exact, rel=1e-5)
+    assert single == pytest.approx(exact, rel=5e-5)  # 1.01e-5 with OpenBLAS's kernels for Haswell
     single, exact = both(20)
     assert 1e-5 < 1 - single / exact < 1e-2
 
@@ -77,8 +77,9 @@ def test_a_root_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("count", [2, 5, 12, 13, 14, 40, 400])
 def test_a_set_against_itself_is_zero(count: int) -> None:
-    moments = Moments.of(embeddings(count, 12, 5))
-    assert 0 <= frechet_distance(moments, moments) <= 1e-12 * np.trace(moments.covariance())
+    """Whatever processor computes it."""
+    moments, again = (Moments.of(embeddings(count, 12, 5)) for _ in range(2))
+    assert frechet_distance(moments, moments) == frechet_distance(moments, again) == 0.0
 
 
 @pytest.mark.parametrize("rank", [1, 5, 12])

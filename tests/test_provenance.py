@@ -254,7 +254,7 @@ def test_the_users_weights_are_those_that_score(tmp_path):
     seconds = max(3.0, 4 * ENTRY.preparation.minimum_samples / ENTRY.preparation.sample_rate_hz)
     for side in ("ref", "gen"):
         for index in range(3):
-            write_clip(tmp_path / side / f"{index}.wav", index + len(side), seconds)
+            write_clip(tmp_path / side / f"{index}.wav", index + 3 * (side == "gen"), seconds)
     scores = {
         name: fad_onnx.score(tmp_path / "ref", tmp_path / "gen", ENTRY.name, weights=path)
         for name, path in paths.items()
