@@ -72,6 +72,7 @@ def test_shards_in_the_order_of_names_give_the_bits_of_the_folder(clips, tmp_pat
     assert sum(part.counts["files"] for part in parts) == 10
 
 
+@pytest.mark.large
 def test_workers_open_the_shards_themselves(clips, tmp_path, monkeypatch):
     kinds, expected = all_kinds(clips, tmp_path / "kept"), bits(clips)
     monkeypatch.chdir(tmp_path)

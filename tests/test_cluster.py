@@ -102,6 +102,7 @@ def test_a_worker_without_the_weights_is_an_error_that_names_it(cluster, many):
     assert any(f"the worker in process {pid} of " in str(caught.value) for pid in pids)
 
 
+@pytest.mark.large
 def test_the_command_line_uses_a_scheduler(cluster, many, capsys):
     arguments = ["score", str(many), str(many), "-m", WEIGHTLESS, "--no-cache"]
     assert main([*arguments, "--dask", cluster.scheduler_address]) == 0

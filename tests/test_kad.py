@@ -80,6 +80,7 @@ def test_the_two_middle_distances_may_be_far_apart() -> None:
     assert kad.median_distance(np.zeros((5, 2))) == 0.0
 
 
+@pytest.mark.large
 def test_distances_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """8 million of them would be 64 MB."""
     monkeypatch.setattr(kad, "BLOCK", 256)

@@ -213,6 +213,7 @@ def test_clips_of_any_length_give_the_moments_of_all_embeddings(lengths):
         np.testing.assert_array_equal(array, expected[name])
 
 
+@pytest.mark.large
 def test_long_clips_are_not_joined():
     clip = np.zeros((40_000, 128), np.float32)
     tracemalloc.start()

@@ -88,6 +88,7 @@ def test_a_bucket_in_memory_is_a_folder(clips):
 ODD = ["a b.wav", "a%20b.wav", "a#b.wav", "a?b=c.wav", "a::b.wav", "100%.wav", "x[1].wav", "é+.wav"]
 
 
+@pytest.mark.large
 def test_names_with_any_character_are_those_of_the_files(clips, tmp_path):
     data, top = files_of(clips)[0].read_bytes(), tmp_path / "odd"
     top.mkdir()

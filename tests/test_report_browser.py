@@ -151,6 +151,7 @@ def test_the_page_of_an_evaluation_fits_and_plays_clips_and_their_references(eva
         assert one["audio"] == pytest.approx([2.0] * 3 * 6 * 2, abs=0.05)
 
 
+@pytest.mark.large
 def test_the_table_of_an_evaluation_sorts_by_every_column(evaluated):
     page, found = evaluated
     names = list(dict.fromkeys(one.path for one in found.results))
