@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fad_onnx.errors import OptionError, StatisticsError, UnpairedError
-from fad_onnx.metrics import neighbours, registry
+from fad_onnx.metrics import kad, registry
 from fad_onnx.metrics.definitions import isc, kl, prdc
 from fad_onnx.metrics.registry import Arrays
 
@@ -47,7 +47,7 @@ def slow_prdc(real, fake, k):
 @pytest.mark.parametrize("k", [1, 3, 7])
 @pytest.mark.parametrize("block", [5, 1024])
 def test_prdc_is_its_definition_in_blocks_of_any_size(k, block, monkeypatch):
-    monkeypatch.setattr(neighbours, "BLOCK", block)
+    monkeypatch.setattr(kad, "BLOCK", block)
     random = np.random.RandomState(k)
     real = random.standard_normal((23, 4)).astype(np.float32)
     fake = (0.8 * random.standard_normal((17, 4)) + 0.3).astype(np.float32)

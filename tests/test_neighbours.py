@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from fad_onnx.metrics import neighbours
+from fad_onnx.metrics import kad
 from fad_onnx.metrics.neighbours import Pairs, Some, nearest_squared, squared_radii
 
 SHIFTED = 1e6
@@ -47,7 +47,7 @@ every_kind = pytest.mark.parametrize("made", MADE)
 
 @pytest.fixture(params=[7, 1024])
 def block(request, monkeypatch):
-    monkeypatch.setattr(neighbours, "BLOCK", request.param)
+    monkeypatch.setattr(kad, "BLOCK", request.param)
 
 
 def by_differences(left, right):

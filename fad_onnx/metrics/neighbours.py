@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .clips import forget, taken
+from .kad import blocks, squared_distances
 from .validation import Array
 
-BLOCK = 1024
 # An upper bound of the rounding errors of a squared distance of centred embeddings x and y, by its
 # product and by differences together, is MARGIN * (width + 8) * epsilon * (|x|^2 + |y|^2). A sum of
 # n products is within n * epsilon / 2 of the sum of their magnitudes (Higham 2002, "Accuracy and
@@ -46,14 +46,9 @@ class Some:
         return found
 
     def blocks(self) -> Iterator[tuple[slice, Array]]:
-        """At most BLOCK embeddings at a time, and where they are."""
-        for own in slices(len(self)):
+        """Some embeddings at a time, and where they are."""
+        for own in blocks(len(self)):
             yield own, self[own]
-
-
-def slices(count: int) -> list[slice]:
-    """Slices of at most BLOCK that cover a length."""
-    return [slice(i, min(i + BLOCK, count)) for i in range(0, count, BLOCK)]
 
 
 def squared_radii(embeddings: Some, k: int) -> Array:
@@ -65,7 +60,7 @@ def squared_radii(embeddings: Some, k: int) -> Array:
     nearest = np.full((len(embeddings), k + 1), np.inf)
     for left, a in embeddings.blocks():
         _merge(nearest[left], Pairs.of(a, a))
-        for right in slices(len(embeddings)):
+        for right in blocks(len(embeddings)):
             if right.start > left.start:
                 pairs = Pairs.of(a, embeddings[right])
                 _merge(nearest[left], pairs)
@@ -96,12 +91,9 @@ class Pairs:
         """All pairs. A common origin near the embeddings keeps the margins small."""
         origin = left.mean(axis=0)
         a, b = left - origin, right - origin
-        lengths = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)
-        squares = a @ b.T
-        squares *= -2.0
-        squares += lengths
-        lengths *= MARGIN * (left.shape[1] + 8) * np.finfo(np.float64).eps
-        return cls(left, right, squares, lengths)
+        margin = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)
+        margin *= MARGIN * (left.shape[1] + 8) * np.finfo(np.float64).eps
+        return cls(left, right, squared_distances(a, b), margin)
 
     def swapped(self) -> Pairs:
         """The same pairs from the other side."""
@@ -113,7 +105,7 @@ class Pairs:
         Return where the chosen are on the left, in order, and their squares.
         """
         i, j = np.nonzero(chosen)
-        for some in slices(len(i)):
+        for some in blocks(len(i)):
             gaps = self.left[i[some]] - self.right[j[some]]
             self.squares[i[some], j[some]] = np.square(gaps, out=gaps).sum(axis=1)
         return i, self.squares[i, j]
